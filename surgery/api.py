@@ -1,0 +1,88 @@
+"""The library: the same as the command, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgery.errors import FormatError, UsageError, did_you_mean
+from surgery.weights.model import Model, Weight
+
+if TYPE_CHECKING:
+    from surgery.run.execute import Result
+
+__all__ = ["Model", "Weight", "op_function", "open", "run", "save"]
+
+Recipe = str | Path | Mapping[str, Any]
+
+
+def open(path: str | Path) -> Model:
+    """The model in a file or folder, of a format found by its content; nothing is read yet.
+
+    Raises FormatError where it is no model, or a broken one.
+    """
+    from surgery.formats._base import open_model
+
+    return open_model(Path(path))
+
+
+def run(recipe: Recipe, /, **params: object) -> Result:
+    """Run a recipe, given as a file or as the mapping that such a file holds.
+
+    Relative paths start at the file's folder, or for a mapping at the working folder.
+    Raises RecipeError (what is wrong, and where), or SurgeryError where the run fails.
+    """
+    from surgery.recipe.reading import read_recipe, recipe_from
+    from surgery.run.execute import execute
+    from surgery.run.plan import make_plan
+
+    given = {name: str(value) for name, value in params.items()}
+    if isinstance(recipe, Mapping):
+        import json
+
+        read = recipe_from(json.dumps(recipe).encode(), "recipe", Path(), given)
+    else:
+        read = read_recipe(Path(recipe), given)
+    return execute(make_plan(read))
+
+
+def save(model: Model, **targets: str | Path) -> None:
+    """Write a model, by format: `save(model, keras="out.keras", npy="out/weights")`."""
+    from surgery.formats._base import formats
+    from surgery.run.execute import write
+    from surgery.run.plan import TargetPlan, default_threads, path_problem
+    from surgery.run.progress import Silent
+
+    plans = []
+    for name, given in targets.items():
+        if name not in formats():
+            hint = did_you_mean(name, formats())
+            raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
+        target = TargetPlan(formats()[name], Path(given), model.nbytes)
+        problems = [*target.format.problems(model)]
+        if problem := path_problem(target.path, target.format, model.inputs):
+            problems.append(problem)
+        if problems:
+            raise FormatError(f"{name}: {problems[0]}")
+        plans.append(target)
+    write(model, plans, default_threads(), Silent())
+
+
+def op_function(name: str) -> Callable[..., Model]:
+    """The op of that name as a function of a model, a selector, and the op's keys."""
+    from surgery.ops._base import ops
+
+    if name.startswith("_") or name not in ops():
+        raise AttributeError(
+            f"module 'surgery' has no attribute {name!r}{did_you_mean(name, ops())}"
+        )
+
+    def apply(model: Model, select: object, **keys: object) -> Model:
+        from surgery.recipe.reading import build_op
+
+        return build_op(name, {"select": select, **keys}).apply(model)
+
+    apply.__name__ = name
+    apply.__doc__ = ops()[name].__doc__
+    return apply

@@ -1,0 +1,183 @@
+"""Which variables each Keras layer class has, in the order Keras stores them.
+
+One line a class: the variables' names in the order of `save_own_variables`; a leading `-`
+marks one that is never trained; `name?key` is there only where the layer's config says so
+(`!key`: only where it does not). Held against the real Keras by
+tests/keras/test_layer_variables.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable's own name in Keras, and whether an unfrozen layer trains it."""
+
+    name: str
+    trainable: bool = True
+
+
+_KERNEL_BIAS = "kernel bias?use_bias"
+_RECURRENT = "kernel recurrent_kernel bias?use_bias"
+
+_SPECS = {
+    "AdditiveAttention": "scale?use_scale",
+    "Attention": "scale?use_scale concat_score_weight?score_mode=concat",
+    "BatchNormalization": (
+        "gamma?scale beta?center -moving_mean -moving_variance"
+        " -moving_stddev?renorm -renorm_mean?renorm -renorm_stddev?renorm"
+    ),
+    "Conv1D": _KERNEL_BIAS,
+    "Conv1DTranspose": _KERNEL_BIAS,
+    "Conv2D": _KERNEL_BIAS,
+    "Conv2DTranspose": _KERNEL_BIAS,
+    "Conv3D": _KERNEL_BIAS,
+    "Conv3DTranspose": _KERNEL_BIAS,
+    "ConvLSTMCell": _RECURRENT,
+    "Dense": _KERNEL_BIAS,
+    "DepthwiseConv1D": _KERNEL_BIAS,
+    "DepthwiseConv2D": _KERNEL_BIAS,
+    "EinsumDense": "kernel bias?bias_axes",
+    "Embedding": "embeddings",
+    "GRUCell": _RECURRENT,
+    "GroupNormalization": "gamma?scale beta?center",
+    "LSTMCell": _RECURRENT,
+    "LayerNormalization": "gamma?scale beta?center",
+    # keras.applications' own layer in ConvNeXt.
+    "LayerScale": "gamma",
+    "Normalization": "-mean?!mean -variance?!mean -count?!mean",
+    "PReLU": "alpha",
+    "RMSNormalization": "scale",
+    "ReversibleEmbedding": "embeddings reverse_embeddings?!tie_weights",
+    "SeparableConv1D": "depthwise_kernel pointwise_kernel bias?use_bias",
+    "SeparableConv2D": "depthwise_kernel pointwise_kernel bias?use_bias",
+    "SimpleRNNCell": _RECURRENT,
+    # Its kernel is the wrapped layer's own, stored a second time.
+    "SpectralNormalization": "kernel -vector_u",
+    "STFTSpectrogram": "real_kernel?!imag imag_kernel?!real",
+}
+
+# What Keras assumes where an older config leaves the key out.
+_DEFAULTS: dict[str, Any] = {
+    "use_bias": True,
+    "scale": True,
+    "center": True,
+    "tie_weights": True,
+    "renorm": False,
+    "use_scale": False,
+}
+
+# By quantization mode: the names behind those of the float layer, none of them trained.
+# The last ones are missing where the mode's config does without them.
+_QUANTIZED = {
+    "int8": "kernel bias -kernel_scale",
+    "int4": "kernel bias -kernel_scale -kernel_zero -g_idx",
+    "float8": (
+        "kernel bias inputs_scale inputs_amax_history kernel_scale kernel_amax_history"
+        " outputs_grad_scale outputs_grad_amax_history"
+    ),
+    "gptq": "bias -quantized_kernel -kernel_scale -kernel_zero -g_idx",
+    "awq": "bias -quantized_kernel -kernel_scale -kernel_zero -awq_scales -g_idx",
+}
+_QUANTIZED_EMBEDDINGS = {
+    "int8": "-embeddings -embeddings_scale",
+    "int4": "-embeddings -embeddings_scale -embeddings_zero -g_idx",
+}
+_QUANTIZED_REVERSE = {
+    "int8": "-reverse_embeddings -reverse_embeddings_scale",
+    "int4": "-reverse_embeddings -reverse_embeddings_scale -reverse_embeddings_zero",
+}
+
+
+def known_classes() -> frozenset[str]:
+    """Every layer class whose own variables are known."""
+    return frozenset(_SPECS)
+
+
+def own_variables(class_name: str, config: Config) -> tuple[Variable, ...] | None:
+    """The variables a layer owns itself (not its sublayers'), in Keras's stored order.
+
+    Returns None for a class that is not one of Keras's, `()` for one without variables.
+    """
+    mode = quantization_mode(config)
+    if class_name in ("Dense", "EinsumDense") and mode in _QUANTIZED:
+        spec = _QUANTIZED[mode]
+        if mode in ("int8", "int4"):
+            spec = spec.replace("kernel ", "-kernel ", 1)
+        has_bias = config.get("bias_axes") if class_name == "EinsumDense" else True
+        if not (has_bias and config.get("use_bias", True)):
+            spec = " ".join(name for name in spec.split() if name != "bias")
+    elif class_name in ("Embedding", "ReversibleEmbedding") and mode in _QUANTIZED_EMBEDDINGS:
+        spec = _QUANTIZED_EMBEDDINGS[mode]
+        if class_name == "ReversibleEmbedding" and not config.get("tie_weights", True):
+            spec += " " + _QUANTIZED_REVERSE[mode]
+    elif class_name in _SPECS:
+        spec = _SPECS[class_name]
+    else:
+        return None
+    if class_name == "LayerNormalization" and config.get("rms_scaling"):
+        spec = "gamma"
+    variables = [_variable(item) for item in spec.split() if _is_there(class_name, item, config)]
+    if config.get("lora_rank"):
+        frozen_by_lora = {"kernel", "embeddings"}
+        variables = [
+            Variable(v.name, v.trainable and v.name not in frozen_by_lora) for v in variables
+        ]
+    return tuple(variables)
+
+
+def variables_by_count(class_name: str, count: int) -> tuple[Variable, ...] | None:
+    """The variables of a float layer of that class when only their number is known.
+
+    None where the number leaves more than one reading, such as a LayerNormalization with
+    one variable.
+    """
+    spec = _SPECS.get(class_name)
+    if spec is None:
+        return None
+    items = [item for item in spec.split() if not item.endswith(("?renorm", "?!tie_weights"))]
+    if count == len(items):
+        return tuple(_variable(item) for item in items)
+    required = [item for item in items if "?" not in item]
+    if count == len(required):
+        return tuple(_variable(item) for item in required)
+    return None
+
+
+def quantization_mode(config: Config) -> str | None:
+    """`int8`, `int4`, `float8`, `gptq`, `awq`, or None for a float layer."""
+    policy = config.get("dtype")
+    if isinstance(policy, str):
+        mode = policy.partition("_from_")[0] if "_from_" in policy else None
+    elif isinstance(policy, Mapping) and isinstance(policy.get("config"), Mapping):
+        mode = policy["config"].get("mode")
+    else:
+        mode = None
+    return mode.partition("/")[0] if isinstance(mode, str) else None
+
+
+def _variable(item: str) -> Variable:
+    name = item.partition("?")[0]
+    return Variable(name.lstrip("-"), not name.startswith("-"))
+
+
+def _is_there(class_name: str, item: str, config: Config) -> bool:
+    condition = item.partition("?")[2]
+    if not condition:
+        return True
+    if "=" in condition:
+        key, _, value = condition.partition("=")
+        return bool(config.get(key) == value)
+    if class_name == "STFTSpectrogram":
+        return config.get("mode") != condition.lstrip("!")
+    key = condition.lstrip("!")
+    if class_name == "Normalization":
+        return config.get(key) is None
+    default = True if class_name == "AdditiveAttention" else _DEFAULTS.get(key)
+    return bool(config.get(key, default)) != condition.startswith("!")

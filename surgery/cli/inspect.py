@@ -1,0 +1,68 @@
+"""`surgery inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from surgery.cli import _options
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--select", metavar="S", help='Only these weights, for example "*/kernel".')
+@click.option("--stats", is_flag=True, help="Show min, max, mean, std, zeros, non-finite.")
+@click.option("--values", is_flag=True, help="Print the values.")
+@click.option("--slice", "part", metavar="0:3,0:5", help="Only this part of the values.")
+@click.option("--hash", "hashes", is_flag=True, help="Show each weight's SHA-256.")
+@_options.as_json
+def command(
+    model: Path,
+    select: str | None,
+    stats: bool,
+    values: bool,
+    part: str | None,
+    hashes: bool,
+    as_json: bool,
+) -> None:
+    """Show a model's layers and weights."""
+    from surgery.errors import UsageError
+    from surgery.formats._base import open_model
+    from surgery.report.models import model_facts, model_text, values_text
+    from surgery.weights.selectors import Select
+
+    opened = open_model(model)
+    weights = Select(select).weights(opened) if select else opened.weights
+    if part is not None and not values:
+        raise UsageError("--slice goes with --values")
+    if as_json:
+        _options.echo_json(model_facts(opened, str(model), weights, stats, hashes))
+    elif values:
+        index = _slices(part) if part else ()
+        for weight in weights:
+            if len(index) > len(weight.tensor.shape):
+                raise UsageError(
+                    f"--slice {part} has {len(index)} dimensions, and {weight.address} has "
+                    f"{len(weight.tensor.shape)}"
+                )
+            click.echo(values_text(weight, index))
+    else:
+        click.echo(model_text(opened, weights, stats, hashes))
+
+
+def _slices(text: str) -> tuple[slice | int, ...]:
+    """`0:3,-1,::2` as NumPy would have it."""
+    from surgery.errors import UsageError
+
+    try:
+        return tuple(_slice(item) for item in text.split(","))
+    except ValueError:
+        raise UsageError(f"--slice {text}: write it as 0:3,0:5") from None
+
+
+def _slice(item: str) -> slice | int:
+    if ":" not in item:
+        return int(item)
+    start, stop, step = [int(n) if n.strip() else None for n in (item + "::").split(":")[:3]]
+    return slice(start, stop, step)

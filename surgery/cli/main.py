@@ -1,0 +1,79 @@
+"""The command `surgery`: one file a command, imported when it is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from surgery.cli import inspect, ops, plan, run, schema, validate
+
+_BUG = 70
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that what is half-written is removed."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="surgery")
+def cli() -> None:
+    """Open, change and save trained TensorFlow and Keras models, by recipe."""
+
+
+for module in (run, validate, plan, inspect, ops, schema):
+    cli.add_command(module.command)
+
+
+def main() -> NoReturn:
+    """Run the command line and end with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_guarded())
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _guarded() -> int:
+    from surgery.errors import SurgeryError
+
+    try:
+        return cli.main(prog_name="surgery", standalone_mode=False) or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SurgeryError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was written", err=True)
+        return 128 + signal.SIGINT
+    except Terminated:
+        click.echo("terminated; nothing was written", err=True)
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception:
+        _report_bug()
+        return _BUG
+
+
+def _report_bug() -> None:
+    import platform
+    import traceback
+    from importlib import metadata
+
+    click.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
+    click.echo(
+        f"surgery {metadata.version('surgery')}, Python {platform.python_version()}", err=True
+    )
+    click.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
+    click.echo(traceback.format_exc(), err=True)

@@ -1,0 +1,26 @@
+"""`surgery plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from surgery.cli import _options
+
+
+@click.command("plan")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@_options.params
+@_options.as_json
+def command(recipe: Path, params: tuple[str, ...], as_json: bool) -> None:
+    """Show what a recipe will do, from the model's headers alone."""
+    from surgery.recipe.reading import read_recipe
+    from surgery.report.runs import plan_facts, plan_text
+    from surgery.run.plan import make_plan
+
+    plan = make_plan(read_recipe(recipe, _options.overrides(params)))
+    if as_json:
+        _options.echo_json(plan_facts(plan))
+    else:
+        click.echo(plan_text(plan))

@@ -1,0 +1,64 @@
+"""How a dataclass declares the keys of a recipe's mapping: type, meaning, example, default.
+
+Ops, sources and targets are such dataclasses. Their JSON Schema, validation, help and
+reference all come from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+REQUIRED = dataclasses.MISSING
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A share between 0 and 1, exactly as written: `29%` is 29/100, not its nearest float."""
+
+    fraction: Fraction
+
+    @classmethod
+    def parse(cls, value: object) -> Share:
+        """From `10%` or 0.1; raises ValueError for anything else."""
+        text = str(value).strip()
+        number = text.removesuffix("%").strip()
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+\.", number):
+            raise ValueError(f"{value!r} is not a share; write 10% or 0.1")
+        fraction = Fraction(number) / (100 if text.endswith("%") else 1)
+        if fraction > 1:
+            raise ValueError(f"{value!r} is more than the whole; a share is at most 100% or 1")
+        return cls(fraction)
+
+    def __str__(self) -> str:
+        return f"{float(self.fraction * 100):g}%"
+
+
+def key(description: str, example: object, default: Any = REQUIRED, **schema: object) -> Any:
+    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`."""
+    metadata = {"description": description, "example": example, "schema": schema}
+    if default is REQUIRED:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package, so that dropping a file in registers it."""
+    module = importlib.import_module(package)
+    for info in pkgutil.iter_modules(module.__path__):
+        importlib.import_module(f"{package}.{info.name}")
+
+
+def first_line(declared: type) -> str:
+    """The first line of a class's docstring: what is shown in tables and help."""
+    return (declared.__doc__ or "").strip().partition("\n")[0]
+
+
+def keys_of(declared: type) -> Mapping[str, dataclasses.Field[Any]]:
+    """The keys that a declared class takes, in order."""
+    return {f.name: f for f in dataclasses.fields(declared) if "description" in f.metadata}

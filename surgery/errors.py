@@ -1,0 +1,69 @@
+"""The errors a user can cause, each with the exit code the command ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class SurgeryError(Exception):
+    """Something the user can put right: a broken file, a full disk, a wrong recipe.
+
+    The message says where, what, and what to do instead, in that order.
+    """
+
+    exit_code = 1
+
+
+class FormatError(SurgeryError):
+    """A model file that cannot be read, or a model that a format cannot hold."""
+
+
+class UsageError(SurgeryError):
+    """A wrong command line."""
+
+    exit_code = 2
+
+
+class SelectorError(SurgeryError):
+    """A selector that is malformed or matches nothing."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake in a recipe, with the place it stands at (1-based line and column)."""
+
+    line: int
+    column: int
+    where: str
+    message: str
+
+    def text(self, file: str) -> str:
+        """The line that is printed: `recipe.yaml:7:12: steps[2].scale.select: ...`."""
+        place = f"{file}:{self.line}:{self.column}: "
+        return place + (f"{self.where}: " if self.where else "") + self.message
+
+
+class RecipeError(SurgeryError):
+    """All mistakes of one recipe, in the order they stand in the file."""
+
+    exit_code = 2
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(problem.text(file) for problem in self.problems))
+
+
+def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
+    """The allowed words that `word` may have been meant as, the closest first."""
+    return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """` (did you mean 'scale'?)`, or nothing when no allowed word is close."""
+    close = nearest(word, allowed)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,1 @@
+"""The file formats; every file here that declares one adds it."""

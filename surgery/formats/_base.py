@@ -1,0 +1,100 @@
+"""What every format is: it recognises its files, opens them lazily, and writes models."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from surgery.architecture import Architecture
+from surgery.declaration import import_all
+from surgery.errors import FormatError
+from surgery.weights.model import Model
+from surgery.weights.tensor import Array, Tensor
+
+Sink = Callable[[int, Array], None]
+"""Takes the elements of a chunk and the flat index of the first; called from many threads."""
+
+
+@dataclass
+class Output:
+    """A file or folder being written beside its place, and the tensors it waits for.
+
+    `finish` is called when all tensors have been given to their sinks; `close` always.
+    """
+
+    tensors: Sequence[tuple[Tensor, Sink]]
+    finish: Callable[[], None]
+    close: Callable[[], None] = field(default=lambda: None)
+
+
+class Format(ABC):
+    """A file format.
+
+    `name` is the target's name in a recipe, `suffix` what its files usually end with.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    is_folder: ClassVar[bool] = False
+    holds_architecture: ClassVar[bool] = False
+    can_write: ClassVar[bool] = True
+
+    @abstractmethod
+    def sniff(self, path: Path, head: bytes) -> bool:
+        """Whether that is one of its files, by content; `head` is a file's first bytes."""
+
+    @abstractmethod
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        """The model in it; `architecture` names the weights of a file that holds no config."""
+
+    @abstractmethod
+    def problems(self, model: Model) -> Sequence[str]:
+        """Why it cannot hold that model; empty where it can."""
+
+    @abstractmethod
+    def create(self, model: Model, path: Path) -> Output:
+        """Start writing the model to a path that nothing stands at."""
+
+
+_FORMATS: dict[str, Format] = {}
+
+
+def register(declared: type[Format]) -> type[Format]:
+    """Class decorator: make the format known."""
+    _FORMATS[declared.name] = declared()
+    return declared
+
+
+def formats() -> Mapping[str, Format]:
+    """All formats by name."""
+    import_all("surgery.formats")
+    return dict(sorted(_FORMATS.items()))
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file or folder, by its content; raises FormatError for an unknown one."""
+    if not os.path.lexists(path):
+        raise FormatError(f"{path}: no such file or folder")
+    head = b""
+    if not path.is_dir():
+        try:
+            with path.open("rb") as file:
+                head = file.read(16)
+        except OSError as error:
+            raise FormatError(f"{path}: {error.strerror}") from None
+        if not head:
+            raise FormatError(f"{path} is empty")
+    for known in formats().values():
+        if known.sniff(path, head):
+            return known
+    names = ", ".join(known.suffix for known in formats().values())
+    raise FormatError(f"{path} is no model that surgery reads ({names})")
+
+
+def open_model(path: Path, architecture: Architecture | None = None) -> Model:
+    """The model in a file or folder of any format."""
+    return format_of(path).open(path, architecture)

@@ -1,0 +1,86 @@
+"""Keras's config in its two clothings: `config.json` of Keras 3, `model_config` of `.h5`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from surgery.architecture.tree import class_of
+from surgery.errors import FormatError
+from surgery.weights.model import Carried
+
+_MODULES: Mapping[str, Mapping[str, Any]] = {
+    "Sequential": {"module": "keras", "class_name": "Sequential", "registered_name": None},
+    "Functional": {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "registered_name": "Functional",
+    },
+}
+
+
+def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
+    """A JSON object; raises FormatError for anything else, absurd depth included."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: its {what} is not readable JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: its {what} is not a JSON object")
+    return value
+
+
+def dump(value: object) -> bytes:
+    """JSON as Keras writes it."""
+    return json.dumps(value).encode()
+
+
+def as_keras3(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's config for `config.json`; the layers' own may stay in the older form."""
+    if "module" in config:
+        return dict(config)
+    inner = config.get("config")
+    if isinstance(inner, list):  # Keras 1's Sequential
+        inner = {"name": "sequential", "layers": inner}
+    return {
+        **_MODULES.get(class_of(config), {"class_name": config.get("class_name")}),
+        "config": inner,
+    }
+
+
+def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's config for the `model_config` of an `.h5` file."""
+    return {"class_name": config.get("class_name"), "config": config.get("config")}
+
+
+def is_keras3(carried: Carried) -> bool:
+    """Whether the file was written by Keras 3, whose compile config Keras 3 can read."""
+    return carried.keras_version.partition(".")[0] in ("3", "")
+
+
+def compile_config(carried: Carried) -> Mapping[str, Any] | None:
+    """The compile config in Keras 3's form, where there is one that it can read."""
+    if carried.compile_config is not None or carried.training_config is None:
+        return carried.compile_config
+    if not is_keras3(carried):
+        return None
+    rest = dict(carried.training_config)
+    optimizer = rest.pop("optimizer_config", None)
+    if not isinstance(optimizer, Mapping):
+        return None
+    new = {"module": "keras.optimizers", **optimizer, "registered_name": None}
+    return {"optimizer": new, **rest}
+
+
+def training_config(carried: Carried) -> Mapping[str, Any] | None:
+    """The compile config in the form of an `.h5` file, where there is one it can hold."""
+    if carried.training_config is not None or not carried.compile_config:
+        return carried.training_config
+    rest = dict(carried.compile_config)
+    optimizer = rest.pop("optimizer", None)
+    if not isinstance(optimizer, Mapping):
+        return None
+    named = {"class_name": optimizer.get("class_name"), "config": optimizer.get("config")}
+    return {**rest, "optimizer_config": named}

@@ -1,0 +1,64 @@
+"""Writing a file's parts in place, from many threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from surgery.formats._base import Output, Sink
+from surgery.weights.tensor import Array, Tensor
+
+
+def create(path: Path) -> int:
+    """A descriptor of a new file, to read and write; raises FileExistsError if there is one."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of it; a short write (a disk that fills up) is gone on with, and then raises."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def as_bytes(values: Array) -> memoryview:
+    """The elements' bytes, without a copy where they lie in one piece."""
+    import numpy as np
+
+    return np.ascontiguousarray(values).view(np.uint8).data
+
+
+def sink_at(
+    descriptor: int, offset: int, itemsize: int, seen: Callable[[int, memoryview], None] | None
+) -> Sink:
+    """A sink for a tensor whose first byte belongs at `offset`; `seen` is shown every chunk."""
+
+    def write(start: int, values: Array) -> None:
+        data = as_bytes(values)
+        place = offset + start * itemsize
+        write_at(descriptor, data, place)
+        if seen is not None:
+            seen(place, data)
+
+    return write
+
+
+def output(
+    descriptor: int,
+    places: Sequence[tuple[int, Tensor]],
+    seen: Callable[[int, memoryview], None] | None = None,
+    finish: Callable[[], None] = lambda: None,
+) -> Output:
+    """An output of one file, in which each tensor has its place."""
+    sinks = [
+        (tensor, sink_at(descriptor, offset, tensor.dtype.itemsize, seen))
+        for offset, tensor in places
+    ]
+
+    def finish_and_sync() -> None:
+        finish()
+        os.fsync(descriptor)
+
+    return Output(sinks, finish_and_sync, lambda: os.close(descriptor))

@@ -1,0 +1,239 @@
+"""HDF5 without copying: datasets' bytes are read and written in place, by offset."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from surgery.errors import FormatError
+from surgery.weights.tensor import Array, Computed, Extent, Stored, Tensor, dtype_named
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_ROWS = 1 << 22
+"""Elements that are read at once from a dataset whose bytes do not lie in one piece."""
+
+
+class Window(io.RawIOBase):
+    """A part of a file as a file of its own, read and written by absolute offset."""
+
+    def __init__(self, descriptor: int, base: int = 0, size: int | None = None) -> None:
+        self.descriptor = descriptor
+        self.base = base
+        self.size = size
+        self.position = 0
+
+    def _length(self) -> int:
+        if self.size is not None:
+            return self.size
+        return max(0, os.fstat(self.descriptor).st_size - self.base)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at the position; at most to the window's end."""
+        wanted = max(0, min(len(buffer), self._length() - self.position))
+        count = os.preadv(self.descriptor, [memoryview(buffer)[:wanted]], self.base + self.position)
+        self.position += count
+        return count
+
+    def write(self, data: Any) -> int:
+        """Write at the position."""
+        count = os.pwrite(self.descriptor, data, self.base + self.position)
+        self.position += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position."""
+        start = (0, self.position, self._length())[whence]
+        self.position = start + offset
+        return self.position
+
+    def tell(self) -> int:
+        """The position."""
+        return self.position
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file end `size` bytes behind the window's start."""
+        size = self.position if size is None else size
+        os.ftruncate(self.descriptor, self.base + size)
+        return size
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+
+class Reader:
+    """An HDF5 file, or a part of a file that is one, opened to be read lazily."""
+
+    def __init__(self, path: Path, part: tuple[int, int, int] | None = None) -> None:
+        """`part` is a descriptor to read by, the first byte and the size."""
+        self.path = path
+        try:
+            self.descriptor, self.base, size = part or (os.open(path, os.O_RDONLY), 0, None)
+            self.file = h5py.File(Window(self.descriptor, self.base, size), "r")
+        except OSError as error:
+            raise FormatError(f"{path} is not a readable HDF5 file: {error}") from None
+
+    def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
+        """Every group below `root`, and `root` itself, by path; links out are refused."""
+        stack = [("", root)]
+        while stack:
+            path, group = stack.pop()
+            yield path, group
+            inner = []
+            for name in group:
+                if self.link_is_hard(group, name) and group.get(name, getclass=True) is h5py.Group:
+                    inner.append((f"{path}/{name}" if path else name, group[name]))
+            stack.extend(reversed(inner))
+
+    def link_is_hard(self, group: h5py.Group, name: str) -> bool:
+        """True for what stands in this file itself; raises FormatError for other links."""
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise FormatError(
+                f"{self.path}: {group.name}/{name} is a {type(link).__name__}; "
+                "links out of a model file are not followed"
+            )
+        return True
+
+    def tensor(self, group: h5py.Group, name: str) -> Tensor:
+        """The dataset of that name (or path) as a lazy tensor."""
+        parent, _, last = name.rpartition("/")
+        for part in parent.split("/") if parent else []:
+            group = self._member(group, part, h5py.Group)
+        return self._tensor(self._member(group, last, h5py.Dataset))
+
+    def _member(self, group: h5py.Group, name: str, kind: type) -> Any:
+        if name not in group:
+            raise FormatError(f"{self.path} has no {group.name}/{name}, though it says so")
+        self.link_is_hard(group, name)
+        if group.get(name, getclass=True) is not kind:
+            raise FormatError(f"{self.path}: {group.name}/{name} is not a {kind.__name__.lower()}")
+        return group[name]
+
+    def _tensor(self, dataset: h5py.Dataset) -> Tensor:
+        plist = dataset.id.get_create_plist()
+        layout = plist.get_layout()
+        if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
+            raise FormatError(
+                f"{self.path}: {dataset.name} keeps its values in other files, which are not read"
+            )
+        dtype, shape = _dtype(dataset), dataset.shape
+        if shape is None or dtype.hasobject:
+            raise FormatError(f"{self.path}: {dataset.name} is not an array of numbers")
+        little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
+        offset = dataset.id.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
+        if offset is None or self.file.userblock_size or self._is_beyond(offset, dataset):
+            return Computed(shape, little, _element_reader(dataset, little))
+        extent = Extent(self.path, self.base + offset)
+        stored = Stored(shape, dtype, extent, self.descriptor)
+        if dtype == little:
+            return stored
+        return Computed(shape, little, lambda start, stop: stored.read(start, stop).astype(little))
+
+    def _is_beyond(self, offset: int, dataset: h5py.Dataset) -> bool:
+        end = self.base + offset + dataset.id.get_storage_size()
+        if end > os.fstat(self.descriptor).st_size:
+            raise FormatError(f"{self.path} is cut short: {dataset.name} would end at byte {end}")
+        return False
+
+
+def _dtype(dataset: h5py.Dataset) -> np.dtype[Any]:
+    """The dtype; Keras keeps bfloat16 as two opaque bytes."""
+    dtype: np.dtype[Any] = dataset.dtype
+    if dtype.kind == "V" and dtype.itemsize == 2 and not dtype.names:
+        return dtype_named("bfloat16")
+    return dtype
+
+
+def _element_reader(dataset: h5py.Dataset, dtype: np.dtype[Any]) -> Callable[[int, int], Array]:
+    """Reads flat ranges of a compressed, chunked or never-written dataset."""
+    shape = dataset.shape
+
+    def read(start: int, stop: int, at: tuple[int, ...] = ()) -> Array:
+        inner = shape[len(at) :]
+        if not inner:
+            return np.asarray(dataset[at or ()]).reshape(-1).view(dtype) if start < stop else _EMPTY
+        row = int(np.prod(inner[1:], dtype=np.int64))
+        if start >= stop or not row:
+            return np.empty(0, dtype)
+        first, last = start // row, -(-stop // row)
+        if (last - first) * row <= max(_MOST_ROWS, 2 * (stop - start)) or len(inner) == 1:
+            block = np.asarray(dataset[(*at, slice(first, last))]).reshape(-1)
+            block = block[start - first * row : stop - first * row]
+            return block.view(dtype) if block.dtype.kind == "V" else block.astype(dtype, copy=False)
+        parts = [
+            read(max(start - r * row, 0), min(stop - r * row, row), (*at, r))
+            for r in range(first, last)
+        ]
+        return np.concatenate(parts)
+
+    return read
+
+
+_EMPTY = np.empty(0)
+
+
+class Writer:
+    """Lays out an HDF5 file: everything but the elements, whose places are then known."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self.file = file
+        self._placed: list[tuple[h5py.h5d.DatasetID, Tensor]] = []
+
+    def group(self, path: str) -> h5py.Group:
+        """The group of that path, made where it is missing."""
+        return self.file.require_group(path) if path else self.file
+
+    def dataset(self, path: str, tensor: Tensor, **attributes: str) -> None:
+        """A place for a tensor's elements, which are written later."""
+        parent, _, name = path.rpartition("/")
+        group = self.group(parent)
+        stored = np.dtype("V2") if tensor.dtype.name == "bfloat16" else tensor.dtype
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_layout(h5py.h5d.CONTIGUOUS)
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        plist.set_obj_track_times(False)
+        space = (
+            h5py.h5s.create_simple(tensor.shape)
+            if tensor.shape
+            else h5py.h5s.create(h5py.h5s.SCALAR)
+        )
+        kind = h5py.h5t.py_create(stored, logical=True)
+        identifier = h5py.h5d.create(group.id, name.encode(), kind, space, plist)
+        for key, value in attributes.items():
+            h5py.Dataset(identifier).attrs[key] = value
+        self._placed.append((identifier, tensor))
+
+    def places(self) -> list[tuple[int, Tensor]]:
+        """Where each tensor's bytes belong, from the file's start; empty ones left out."""
+        placed = [(identifier.get_offset(), tensor) for identifier, tensor in self._placed]
+        return [(offset, tensor) for offset, tensor in placed if offset is not None]
+
+
+def lay_out(
+    descriptor: int, base: int, build: Callable[[Writer], None]
+) -> list[tuple[int, Tensor]]:
+    """Write the skeleton of an HDF5 file at `base`; returns the absolute places of its tensors.
+
+    The same calls give the same bytes: no times are tracked and no space is reused.
+    """
+    with h5py.File(Window(descriptor, base), "w", libver="earliest") as file:
+        writer = Writer(file)
+        build(writer)
+        places = writer.places()
+    return [(base + offset, tensor) for offset, tensor in places]

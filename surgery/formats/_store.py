@@ -1,0 +1,259 @@
+"""The variables of a Keras 3 weights file: which dataset is which weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from surgery.architecture import Architecture, Layer, snake_case
+from surgery.architecture.tree import join
+from surgery.architecture.variables import Variable, known_classes, variables_by_count
+from surgery.errors import FormatError
+from surgery.formats._hdf5 import Reader, Writer
+from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.tensor import Tensor
+
+_OLD_LAYERS = "_layer_checkpoint_dependencies"
+_CLASSES = {snake_case(name): name for name in known_classes()}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One object's variables; `place` is where Keras 3 of today would keep them."""
+
+    place: str
+    stored: str
+    name: str
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """What a Keras 3 weights file holds."""
+
+    weights: tuple[Weight, ...]
+    optimizer: tuple[tuple[str, Tensor], ...]
+    state: Mapping[str, Tensor]
+    group_names: Mapping[str, str]
+
+
+def read_store(reader: Reader, architecture: Architecture | None) -> Store:
+    """Sort a file's variables into weights, optimizer and state, and give weights addresses."""
+    groups = {group.place: group for group in _groups(reader)}
+    names = {group.stored: group.name for group in groups.values() if group.name}
+    optimizer = groups.pop("optimizer", None)
+    state = {
+        f"{group.stored}/vars/{i}": tensor
+        for group in list(groups.values())
+        if _is_state(group)
+        for i, tensor in enumerate(groups.pop(group.place).tensors)
+    }
+    weights = _Namer(groups, architecture).weights()
+    slots = tuple(
+        (str(i), tensor) for i, tensor in enumerate(optimizer.tensors if optimizer else ())
+    )
+    return Store(tuple(weights), slots, state, names)
+
+
+def _groups(reader: Reader) -> Iterator[_Group]:
+    for path, group in reader.groups(reader.file):
+        if path.rpartition("/")[2] != "vars":
+            continue
+        stored = path.rpartition("/")[0]
+        count = len(group)
+        if set(group) != {str(i) for i in range(count)}:
+            raise FormatError(f"{reader.path}: the variables of {stored} are not numbered 0 to n")
+        tensors = tuple(reader.tensor(group, str(i)) for i in range(count))
+        name = group.attrs.get("name", "")
+        place = stored.replace(_OLD_LAYERS, "layers")
+        yield _Group(place, stored, name if isinstance(name, str) else "", tensors)
+
+
+def _is_state(group: _Group) -> bool:
+    """Seed generators and metrics: Keras variables, but not weights."""
+    last = group.place.rpartition("/")[2]
+    if group.place.startswith(("metrics/", "_metrics/")):
+        return True
+    return group.name.startswith("seed_generator") or bool(
+        re.fullmatch(r"(_?seed_)?generator(_\d+)?", last)
+        and [(t.shape, t.dtype.name) for t in group.tensors] == [((2,), "uint32")]
+    )
+
+
+class _Namer:
+    """Gives addresses: by the architecture where there is one, else by what the file says."""
+
+    def __init__(self, groups: Mapping[str, _Group], architecture: Architecture | None) -> None:
+        self.left = {place: group for place, group in groups.items() if group.tensors}
+        self.all = groups
+        self.architecture = architecture
+        self.found: dict[str, Weight] = {}
+
+    def weights(self) -> list[Weight]:
+        if self.architecture is not None:
+            for layer in self.architecture.root.walk():
+                self._layer(layer)
+            self._in_keras_order(self.architecture)
+        for group in sorted(self.left.values(), key=lambda g: _natural(g.place)):
+            self._unknown(group, "", "")
+        return list(self.found.values())
+
+    def _layer(self, layer: Layer) -> None:
+        if layer.slots is None:
+            inside = [g for p, g in self.left.items() if f"{p}/".startswith(f"{layer.group}/")]
+            for group in sorted(inside, key=lambda g: _natural(g.place)):
+                self._unknown(group, layer.address, layer.group)
+            return
+        if (found := self._take(layer.group)) is None:
+            return
+        if len(found.tensors) > len(layer.slots):
+            self._unknown(found, layer.address, layer.group)
+            return
+        for i, (slot, tensor) in enumerate(zip(layer.slots, found.tensors, strict=False)):
+            self._add(slot.address, f"{found.stored}/vars/{i}", tensor, slot.trainable)
+
+    def _take(self, place: str) -> _Group | None:
+        """The group at that place; older Keras versions stored attention's private attributes."""
+        parent, _, last = place.rpartition("/")
+        for candidate in (place, join(parent, "_" + last), join(parent, last.removeprefix("_"))):
+            if candidate in self.left:
+                return self.left.pop(candidate)
+        return None
+
+    def _add(
+        self, address: str, stored: str, tensor: Tensor, trains: bool, named: bool = True
+    ) -> None:
+        architecture = self.architecture
+        if known := self.found.get(address):
+            # Stored twice: Keras loads the owner's own variables first, so the later one stays.
+            self.found[address] = replace(known, tensor=tensor, stored=(*known.stored, stored))
+            return
+        trainable = architecture.is_trained(address, trains) if architecture else None
+        self.found[address] = Weight(address, tensor, (stored,), trains, trainable, named)
+
+    def _in_keras_order(self, architecture: Architecture) -> None:
+        order = {slot.address: i for i, (_, slot) in enumerate(architecture.root.weights())}
+        layers = {layer.address: i for i, layer in enumerate(architecture.layers)}
+        known = sorted((a for a in self.found if a in order), key=order.__getitem__)
+        # A custom layer's weights go behind those of the layers before it.
+        for address in self.found:
+            if address not in order:
+                place = layers.get(architecture.owner(address).address, len(layers))
+                before = sum(layers.get(architecture.owner(a).address, 0) <= place for a in known)
+                known.insert(before, address)
+        self.found = {address: self.found[address] for address in known}
+
+    def _unknown(self, group: _Group, parent: str, below: str) -> None:
+        """A group that no config explains: names as stored, else Keras's numbered path."""
+        self.left.pop(group.place, None)
+        address = join(parent, *self._names(group.place, below))
+        class_name = self._class_of(group)
+        count = len(group.tensors)
+        variables = variables_by_count(class_name, count) if class_name else None
+        named = bool(group.name) and variables is not None
+        numbered = variables or tuple(Variable(str(i)) for i in range(count))
+        for i, (variable, tensor) in enumerate(zip(numbered, group.tensors, strict=True)):
+            stored = f"{group.stored}/vars/{i}"
+            full = join(address, variable.name)
+            if full in self.found:
+                full = join(parent, group.place, variable.name)
+            self._add(full, stored, tensor, variable.trainable, named)
+
+    def _names(self, place: str, below: str) -> Iterator[str]:
+        """The names of the owners on the way, or the attributes that hold them."""
+        path = ""
+        for part in place.split("/"):
+            path = join(path, part)
+            if path == below or f"{below}/".startswith(f"{path}/"):
+                continue
+            owner = self.all.get(path)
+            if owner is not None and owner.name:
+                yield owner.name
+            elif part != "layers":
+                yield part
+
+    def _class_of(self, group: _Group) -> str | None:
+        """A numbered group is named after its class; cells and projections are Keras's own."""
+        parent, _, last = group.place.rpartition("/")
+        if last == "cell" or parent.endswith("cell/cells"):
+            return _CLASSES.get(re.sub(r"_\d+$", "", group.name if last == "cell" else last))
+        if last.strip("_") in ("query_dense", "key_dense", "value_dense", "output_dense"):
+            return "EinsumDense"
+        if parent == "layers" or parent.endswith("/layers"):
+            return _CLASSES.get(re.sub(r"_\d+$", "", last))
+        return None
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+
+
+def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
+    """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
+    if model.format in ("keras", "weights_h5"):
+        return {weight.address: weight.stored for weight in model.weights}
+    if model.architecture is None:
+        raise FormatError(
+            "it needs the architecture, and the source holds weights only; load the whole model, "
+            "or an application with these weights"
+        )
+    places: dict[str, list[str]] = {}
+    for layer in model.architecture.root.walk():
+        for slot in layer.slots or ():
+            places.setdefault(slot.address, []).append(slot.stored)
+    custom: dict[str, int] = {}
+    for weight in model.weights:
+        if weight.address in places:
+            continue
+        owner = model.architecture.owner(weight.address)
+        if owner.slots is not None or weight.layer != owner.address:
+            raise FormatError(
+                f"where {weight.address} belongs is not known: {owner.class_name or 'the model'} "
+                "is not a layer of Keras, and it has layers inside"
+            )
+        number = custom[owner.address] = custom.get(owner.address, -1) + 1
+        places[weight.address] = [join(owner.group, f"vars/{number}")]
+    return {weight.address: tuple(places[weight.address]) for weight in model.weights}
+
+
+def write_store(writer: Writer, model: Model) -> None:
+    """Lay out a Keras 3 weights file."""
+    carried = model.carried
+    names = dict(carried.group_names) if model.format in ("keras", "weights_h5") else {}
+    if not names and model.architecture is not None:
+        names = {layer.group: layer.name or model.name for layer in model.architecture.root.walk()}
+    if not carried.optimizer:
+        names.pop("optimizer", None)
+    for path, name in names.items():
+        writer.group(join(path, "vars")).attrs["name"] = name
+    for address, places in stored_names(model).items():
+        for place in places:
+            _place(writer, place, model[address].tensor)
+    for place, tensor in carried.state.items():
+        _place(writer, place, tensor)
+    for number, (_, tensor) in enumerate(carried.optimizer):
+        _place(writer, f"optimizer/vars/{number}", tensor)
+
+
+def _place(writer: Writer, place: str, tensor: Tensor) -> None:
+    if tensor.dtype.name == "bfloat16":
+        writer.dataset(place, tensor, dtype="bfloat16")
+    else:
+        writer.dataset(place, tensor)
+
+
+def store_problems(model: Model) -> list[str]:
+    """Why a Keras 3 weights file cannot hold the model."""
+    try:
+        stored_names(model)
+    except FormatError as error:
+        return [str(error)]
+    return []
+
+
+def carried_from(store: Store, carried: Carried) -> Carried:
+    """What rides along, with what the weights file adds."""
+    return replace(
+        carried, optimizer=store.optimizer, state=store.state, group_names=store.group_names
+    )

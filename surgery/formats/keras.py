@@ -1,0 +1,103 @@
+"""`.keras`: Keras 3's whole model, a zip archive (or a folder of the same files)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError
+from surgery.formats import _configs, _files, _hdf5, _store, _zip
+from surgery.formats._base import Format, Output, register
+from surgery.weights.model import Carried, Model
+
+CONFIG = "config.json"
+METADATA = "metadata.json"
+WEIGHTS = "model.weights.h5"
+
+
+@register
+class Keras(Format):
+    """A whole model as Keras 3 saves it."""
+
+    name = "keras"
+    suffix = ".keras"
+    holds_architecture = True
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if path.is_dir():
+            return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+        return head.startswith(_zip.MAGIC) and CONFIG in _zip.Archive(path).members
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        if path.is_dir():
+            files = {CONFIG: (path / CONFIG).read_bytes()}
+            if (path / METADATA).is_file():
+                files[METADATA] = (path / METADATA).read_bytes()
+            assets = {
+                file.relative_to(path).as_posix(): file.read_bytes()
+                for file in sorted((path / "assets").rglob("*"))
+                if file.is_file() and not file.is_symlink()
+            }
+            return _open(path, files, assets, _hdf5.Reader(path / WEIGHTS))
+        archive = _zip.Archive(path)
+        if WEIGHTS not in archive.members:
+            raise FormatError(f"{path} has no {WEIGHTS}; it was saved without weights or as .npz")
+        names = [name for name in (CONFIG, METADATA) if name in archive.members]
+        files = {name: archive.read(name) for name in names}
+        assets = {
+            name: archive.read(name)
+            for name in archive.members
+            if name.startswith("assets/") and not name.endswith("/")
+        }
+        return _open(path, files, assets, _hdf5.Reader(path, archive.place(WEIGHTS)))
+
+    def problems(self, model: Model) -> Sequence[str]:
+        if model.architecture is None:
+            return [
+                "it needs the architecture, and the source holds weights only; load the whole "
+                "model, or an application with these weights"
+            ]
+        return _store.store_problems(model)
+
+    def create(self, model: Model, path: Path) -> Output:
+        if model.architecture is None:
+            raise FormatError(f"{path}: {self.problems(model)[0]}")
+        carried = model.carried
+        config = _configs.as_keras3(model.architecture.config)
+        if compiled := _configs.compile_config(carried):
+            config["compile_config"] = compiled
+        # Keras reads metadata.json but needs nothing in it; a date would make runs differ.
+        metadata = {"keras_version": carried.keras_version or "3"}
+        members = {
+            METADATA: _configs.dump(metadata),
+            CONFIG: _configs.dump(config),
+            **carried.assets,
+        }
+        descriptor = _files.create(path)
+        writer = _zip.ArchiveWriter(descriptor, members, WEIGHTS)
+        places = _hdf5.lay_out(descriptor, writer.start, lambda h5: _store.write_store(h5, model))
+        return _files.output(descriptor, places, writer.seen, writer.finish)
+
+
+def _open(
+    path: Path, files: dict[str, bytes], assets: dict[str, bytes], reader: _hdf5.Reader
+) -> Model:
+    config = _configs.parse(files[CONFIG], path, CONFIG)
+    metadata = _configs.parse(files.get(METADATA, b"{}"), path, METADATA)
+    architecture = Architecture(config)
+    store = _store.read_store(reader, architecture)
+    carried = Carried(
+        keras_version=str(metadata.get("keras_version") or ""),
+        backend="tensorflow",
+        compile_config=config.get("compile_config") or None,
+        assets=assets,
+    )
+    return Model(
+        weights=store.weights,
+        architecture=architecture,
+        carried=_store.carried_from(store, carried),
+        format="keras",
+        origin=str(path),
+        inputs=(path,),
+    )

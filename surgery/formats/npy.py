@@ -1,0 +1,136 @@
+"""`npy`: a folder with one `.npy` file a weight, and an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError
+from surgery.formats import _files
+from surgery.formats._base import Format, Output, Sink, register
+from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.npyfile import open_npy
+from surgery.weights.table import weight_facts
+from surgery.weights.tensor import Computed, Tensor, dtype_named
+
+INDEX = "index.json"
+
+
+@register
+class Npy(Format):
+    """A folder with one .npy file a weight, and an index of them."""
+
+    name = "npy"
+    suffix = "a folder of .npy"
+    is_folder = True
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        return path.is_dir() and (path / INDEX).is_file()
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        text = (path / INDEX).read_bytes()
+        try:
+            entries = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{path / INDEX} is not readable JSON: {error}") from None
+        if not isinstance(entries, list):
+            raise FormatError(f"{path / INDEX} is not a list of weights")
+        weights = tuple(_weight(path, entry) for entry in entries)
+        if len({weight.address for weight in weights}) < len(weights):
+            raise FormatError(f"{path / INDEX} names a weight twice")
+        return Model(
+            weights=weights,
+            architecture=architecture,
+            carried=Carried(),
+            format="npy",
+            origin=str(path),
+            inputs=(path, *(path / weight.stored[0] for weight in weights)),
+        )
+
+    def problems(self, model: Model) -> Sequence[str]:
+        return []
+
+    def create(self, model: Model, path: Path) -> Output:
+        path.mkdir()
+        names = {weight.address: _file_name(weight.address) for weight in model.weights}
+        outputs = [_create_file(path / names[w.address], w.tensor) for w in model.weights]
+        index = [{**weight_facts(w), "file": names[w.address]} for w in model.weights]
+        (path / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+
+        def finish() -> None:
+            for output in outputs:
+                output.finish()
+            for folder in {path, *(file.parent for file in path.rglob("*.npy"))}:
+                _sync(folder)
+            _sync(path / INDEX)
+
+        def close() -> None:
+            for output in outputs:
+                output.close()
+
+        sinks: list[tuple[Tensor, Sink]] = [pair for o in outputs for pair in o.tensors]
+        return Output(sinks, finish, close)
+
+
+def _file_name(address: str) -> str:
+    """A path that is safe in any folder: what is unusual in a name is percent-encoded."""
+    parts = [urllib.parse.quote(part, safe="-_.+=@,") for part in address.split("/")]
+    safe = ["%2E" + part[1:] if part.startswith(".") else part or "%00" for part in parts]
+    return "/".join(safe) + ".npy"
+
+
+def _create_file(path: Path, tensor: Tensor) -> Output:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dtype = tensor.dtype
+    descr = dtype.str if dtype.kind in "biufc" else f"|V{dtype.itemsize}"
+    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
+    descriptor = _files.create(path)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        offset = file.tell()
+    return _files.output(descriptor, [(offset, tensor)])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _weight(folder: Path, entry: Any) -> Weight:
+    index = folder / INDEX
+    if not isinstance(entry, Mapping) or not all(
+        isinstance(entry.get(key), str) for key in ("address", "file", "dtype")
+    ):
+        raise FormatError(f"{index}: an entry lacks its address, file or dtype")
+    file = folder / entry["file"]
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise FormatError(f"{index}: {entry['file']} lies outside the folder")
+    tensor = open_npy(file)
+    if list(tensor.shape) != entry.get("shape"):
+        raise FormatError(f"{file} has the shape {list(tensor.shape)}, not {entry.get('shape')}")
+    try:
+        dtype = dtype_named(entry["dtype"])
+    except (AttributeError, TypeError):
+        raise FormatError(f"{index}: {entry['dtype']!r} is not a dtype") from None
+    if dtype != tensor.dtype:
+        if tensor.dtype.kind != "V" or dtype.itemsize != tensor.dtype.itemsize:
+            raise FormatError(f"{file} holds {tensor.dtype.name}, not {dtype.name}")
+        raw = tensor
+        tensor = Computed(raw.shape, dtype, lambda start, stop: raw.read(start, stop).view(dtype))
+    trainable = entry.get("trainable")
+    return Weight(
+        address=entry["address"],
+        tensor=tensor,
+        stored=(entry["file"],),
+        trainable=trainable if isinstance(trainable, bool) else None,
+    )

@@ -1,0 +1,50 @@
+"""`.weights.h5`: the weights alone, in Keras 3's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+
+from surgery.architecture import Architecture
+from surgery.formats import _files, _hdf5, _store
+from surgery.formats._base import Format, Output, register
+from surgery.weights.model import Carried, Model
+
+
+@register
+class WeightsH5(Format):
+    """The weights alone, as Keras 3's `save_weights` saves them."""
+
+    name = "weights_h5"
+    suffix = ".weights.h5"
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if not head.startswith(_hdf5.MAGIC):
+            return False
+        file = _hdf5.Reader(path).file
+        return "layer_names" not in file.attrs and any(
+            isinstance(file.get(name), h5py.Group)
+            for name in ("layers", "vars", "_layer_checkpoint_dependencies", *list(file)[:3])
+            if name in file and name != "model_weights"
+        )
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        store = _store.read_store(_hdf5.Reader(path), architecture)
+        return Model(
+            weights=store.weights,
+            architecture=architecture,
+            carried=_store.carried_from(store, Carried(backend="tensorflow")),
+            format="weights_h5",
+            origin=str(path),
+            inputs=(path,),
+        )
+
+    def problems(self, model: Model) -> Sequence[str]:
+        return _store.store_problems(model)
+
+    def create(self, model: Model, path: Path) -> Output:
+        descriptor = _files.create(path)
+        places = _hdf5.lay_out(descriptor, 0, lambda h5: _store.write_store(h5, model))
+        return _files.output(descriptor, places)

@@ -1,0 +1,31 @@
+"""TensorFlow's start-up messages, kept from the user's terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send what native code writes to standard error to nowhere, for a while."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def import_keras() -> None:
+    """Import Keras, and TensorFlow with it, without a word."""
+    if "keras" not in sys.modules:
+        with quiet():
+            import keras  # noqa: F401

@@ -1,0 +1,63 @@
+"""What every op is: a frozen dataclass of its keys, and a function from model to model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from surgery.architecture import snake_case
+from surgery.declaration import import_all, key
+from surgery.weights.model import Model, Weight
+from surgery.weights.selectors import Select
+
+_OPS: dict[str, type[Op]] = {}
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """One operation; its name in a recipe is its class's name in snake case."""
+
+    name: ClassVar[str]
+    changes_weights: ClassVar[bool] = True
+    """False for an op that edits the architecture only."""
+
+    select: Select = key(
+        "The weights to change: a pattern over addresses, a list of patterns, or a mapping of "
+        "facts.",
+        "block1_conv1/kernel",
+    )
+    allow_empty: bool = key(
+        "Let the step do nothing where the selector matches nothing.", True, default=False
+    )
+
+    @abstractmethod
+    def apply(self, model: Model) -> Model:
+        """The model with this done to it; nothing is computed yet."""
+
+    def matched(self, model: Model) -> tuple[Weight, ...]:
+        """The weights that the step selects."""
+        return self.select.weights(model, self.allow_empty)
+
+    def changes(self, weights: Sequence[Weight]) -> int | None:
+        """At most how many elements change, where that is known without reading them."""
+        return sum(weight.tensor.size for weight in weights)
+
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that the step reads."""
+        return ()
+
+
+def op(declared: type[Op]) -> type[Op]:
+    """Class decorator: make the op known to recipes."""
+    declared.name = snake_case(declared.__name__)
+    _OPS[declared.name] = declared
+    return declared
+
+
+def ops() -> Mapping[str, type[Op]]:
+    """All ops by name, in alphabetical order."""
+    import_all("surgery.ops")
+    return dict(sorted(_OPS.items()))

@@ -1,0 +1,73 @@
+"""`freeze` and `unfreeze`: whether Keras trains a layer; in the config only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from surgery.architecture import Architecture
+from surgery.architecture.freezing import with_frozen, with_unfrozen
+from surgery.errors import SelectorError
+from surgery.ops._base import Op, op
+from surgery.weights.model import Model, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Freezing(Op):
+    changes_weights = False
+
+    def changes(self, weights: Sequence[Weight]) -> int | None:
+        return 0
+
+    def layers(self, model: Model) -> tuple[Architecture, list[str]]:
+        """The addresses of the selected layers; raises SelectorError for a part of one."""
+        architecture = model.need_architecture(f"{self.name} acts on layers")
+        selected = {weight.address for weight in self.matched(model)}
+        whole: dict[str, list[str]] = {}
+        for weight in model.weights:
+            if weight.variable_trains:
+                owner = architecture.configured_owner(weight.address).address
+                whole.setdefault(owner, []).append(weight.address)
+        layers = []
+        for layer, addresses in whole.items():
+            chosen = [address for address in addresses if address in selected]
+            if chosen and len(chosen) < len(addresses):
+                raise SelectorError(
+                    f"{self.select} names {len(chosen)} of the {len(addresses)} trainable weights "
+                    f"of {layer or 'the model'}; Keras trains or freezes a layer whole: "
+                    f"select {layer or '**'}"
+                )
+            if chosen:
+                layers.append(layer)
+        if not layers and not self.allow_empty:
+            raise SelectorError(f"{self.select} names no weight that Keras could train")
+        return architecture, layers
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Freeze(_Freezing):
+    """Stop Keras from training the selected layers."""
+
+    def apply(self, model: Model) -> Model:
+        architecture, layers = self.layers(model)
+        model = model.with_architecture(with_frozen(architecture, layers))
+        forgetful = [name for name in layers if architecture.by_address[name].forgets_freeze]
+        if forgetful:
+            note = (
+                f"{', '.join(forgetful)}: Keras forgets that an attention layer is frozen when it "
+                "loads a file (its inner layers come back trainable); "
+                "set layer.trainable = False after loading"
+            )
+            model = replace(model, notes=(*model.notes, note))
+        return model
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Unfreeze(_Freezing):
+    """Let Keras train the selected layers, and open the frozen models they are in."""
+
+    def apply(self, model: Model) -> Model:
+        architecture, layers = self.layers(model)
+        return model.with_architecture(with_unfrozen(architecture, layers))

@@ -1,0 +1,73 @@
+"""`set`: a number, or the values of a `.npy` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from surgery.declaration import key
+from surgery.errors import SelectorError
+from surgery.ops._base import Op, op
+from surgery.weights.model import Model, Weight
+from surgery.weights.npyfile import open_npy
+from surgery.weights.tensor import Array
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Set(Op):
+    """Set the selected weights to a number, or to the values of a .npy file."""
+
+    to: float | None = key("The number that every element becomes.", 0.5, default=None)
+    npy: Path | None = key(
+        "A .npy file of the weight's own shape, whose values it takes.",
+        "new_kernel.npy",
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if (self.to is None) == (self.npy is None):
+            raise ValueError("give either to (a number) or npy (a file)")
+
+    def apply(self, model: Model) -> Model:
+        weights = self.matched(model)
+        if self.npy is not None:
+            return self._from_file(model, weights, self.npy)
+        for weight in weights:
+            self._check_held(weight)
+
+        def fill(values: Array, _start: int) -> Array:
+            return np.full(values.shape, self.to, values.dtype)
+
+        return model.map(weights, fill)
+
+    def inputs(self) -> tuple[Path, ...]:
+        return () if self.npy is None else (self.npy,)
+
+    def _check_held(self, weight: Weight) -> None:
+        dtype = weight.tensor.dtype
+        if dtype.kind in "iu" and not (
+            float(self.to or 0).is_integer()
+            and np.iinfo(dtype).min <= (self.to or 0) <= np.iinfo(dtype).max
+        ):
+            raise SelectorError(f"{weight.address} is {dtype.name}, which cannot hold {self.to:g}")
+
+    def _from_file(self, model: Model, weights: tuple[Weight, ...], path: Path) -> Model:
+        values = open_npy(path)
+        for weight in weights:
+            if values.shape != weight.tensor.shape:
+                raise SelectorError(
+                    f"{path} has the shape {list(values.shape)}, but {weight.address} has "
+                    f"{list(weight.tensor.shape)}"
+                )
+            if not np.can_cast(values.dtype, weight.tensor.dtype, "same_kind"):
+                raise SelectorError(
+                    f"{path} holds {values.dtype.name}, which does not go into "
+                    f"{weight.address}, a {weight.tensor.dtype.name}"
+                )
+        return model.map(
+            weights,
+            lambda chunk, start: values.read(start, start + chunk.size).astype(chunk.dtype),
+        )

@@ -1,0 +1,1 @@
+"""The recipe language: YAML, its schema, its sources and targets."""

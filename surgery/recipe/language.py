@@ -1,0 +1,100 @@
+"""The recipe itself: frozen, typed, and only what its file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from surgery.declaration import key
+from surgery.ops._base import Op
+from surgery.recipe.document import Document, Place
+from surgery.recipe.sources import Source
+
+VERSION = 1
+
+_Meta = Mapping[str, Any]
+TOP: Mapping[str, tuple[Any, _Meta]] = {
+    "surgery": (
+        int,
+        {
+            "description": "The version of the recipe language.",
+            "example": VERSION,
+            "schema": {"type": "integer", "const": VERSION},
+        },
+    ),
+    "name": (
+        str,
+        {
+            "description": "The recipe's name: letters, digits, . _ and -.",
+            "example": "vgg16-boost",
+            "schema": {"pattern": r"^[A-Za-z0-9._-]+$"},
+        },
+    ),
+    "seed": (
+        int,
+        {
+            "description": "What every random number is drawn from.",
+            "example": 42,
+            "schema": {"minimum": 0, "maximum": 2**63 - 1},
+        },
+    ),
+    "params": (
+        dict,
+        {
+            "description": "Values used as ${name}, each with its default; -p name=value gives "
+            "another.",
+            "example": {"lowest": "10%"},
+            "schema": {
+                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+                "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
+            },
+        },
+    ),
+}
+
+
+def step_name() -> tuple[Any, _Meta]:
+    """The key of a step that is not an op."""
+    return str, {
+        "description": "What the step is called in progress and errors.",
+        "example": "prune the classifier",
+        "schema": {},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A file or folder that the model is written to."""
+
+    format: str
+    path: Path = key("Where it is written.", "out/model.keras")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op of the recipe; `place` is where it stands in the document."""
+
+    op: Op
+    name: str | None
+    place: Place
+
+    @property
+    def title(self) -> str:
+        """What progress and reports call it."""
+        return self.name or f"{self.op.name} {self.op.select}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that is valid: it has been checked against the schema and built."""
+
+    file: str
+    document: Document
+    name: str
+    seed: int
+    load: Source
+    steps: tuple[Step, ...]
+    export: tuple[Target, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)

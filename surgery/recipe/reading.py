@@ -1,0 +1,222 @@
+"""From a file to a Recipe, or to all its mistakes at once."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from surgery.declaration import Share, keys_of
+from surgery.errors import Problem, RecipeError, SurgeryError
+from surgery.ops._base import Op, ops
+from surgery.recipe.document import MOST_BYTES, Document, Place, parse
+from surgery.recipe.language import Recipe, Step, Target
+from surgery.recipe.params import resolve, substitute
+from surgery.recipe.schema import recipe_schema
+from surgery.recipe.sources import SOURCES, Source
+from surgery.recipe.validation import schema_problems
+from surgery.weights.selectors import Select
+
+
+def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe in a file; raises RecipeError with every mistake, or UsageError for `-p`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
+    return recipe_from(data, str(path), path.parent, overrides or {})
+
+
+def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, str]) -> Recipe:
+    """The recipe in `data`; relative paths in it start at `folder`."""
+    document = parse(data, file)
+    value = document.value
+    if not isinstance(value, dict):
+        raise RecipeError(
+            file, [document.problem((), "a recipe is a mapping: surgery: 1, load: ...")]
+        )
+    defaults = value.get("params")
+    params = resolve(defaults if isinstance(defaults, dict) else {}, overrides)
+    value, problems = substitute(value, params, document)
+    problems += document.duplicates
+    problems += schema_problems(recipe_schema(), value, document)
+    builder = _Builder(document, folder)
+    recipe = builder.recipe(value, file, params)
+    problems += _without_repeats(builder.problems, problems)
+    if recipe is None or problems:
+        raise RecipeError(file, problems)
+    return recipe
+
+
+def build_op(name: str, keys: Mapping[str, Any]) -> Op:
+    """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
+    steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
+    document = Document(keys, {}, {})
+    problems = schema_problems(steps[name], keys, document)
+    builder = _Builder(document, Path())
+    built = builder.declared(ops()[name], keys, ())
+    problems += _without_repeats(builder.problems, problems)
+    if problems or not isinstance(built, Op):
+        raise RecipeError(name, problems)
+    return built
+
+
+def _without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Those that do not stand inside a place that the schema has complained of."""
+    places = [problem.where for problem in known]
+    return [
+        problem
+        for problem in found
+        if not any(
+            w == problem.where
+            or w.startswith((f"{problem.where}.", f"{problem.where}["))
+            or problem.where.startswith((f"{w}.", f"{w}["))
+            for w in places
+            if w
+        )
+    ]
+
+
+class _Builder:
+    """Makes the typed parts that are sound, and notes what is wrong with the others."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document = document
+        self.folder = folder
+        self.problems: list[Problem] = []
+
+    def problem(self, place: Place, message: str, at_key: bool = False) -> None:
+        self.problems.append(self.document.problem(place, message, at_key))
+
+    def recipe(
+        self, value: Mapping[str, Any], file: str, params: Mapping[str, Any]
+    ) -> Recipe | None:
+        load = self.source(value.get("load"))
+        steps = [
+            self.step(item, ("steps", i)) for i, item in enumerate(_list(value.get("steps", [])))
+        ]
+        export = [
+            self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
+        ]
+        whole = [step for step in steps if step is not None]
+        targets = [target for target in export if target is not None]
+        if load is None or len(whole) < len(steps) or len(targets) < len(export):
+            return None
+        seed = value.get("seed", 0)
+        name = value.get("name") or Path(file).name.removesuffix(".yaml")
+        return Recipe(
+            file, self.document, str(name), seed if isinstance(seed, int) else 0, load,
+            tuple(whole), tuple(targets), params,
+        )  # fmt: skip
+
+    def source(self, value: Any) -> Source | None:
+        if isinstance(value, str):
+            value = {"path": value}
+        if not isinstance(value, Mapping):
+            return None
+        kinds = [kind for kind in SOURCES if kind in value]
+        if len(kinds) != 1:
+            self.problem(("load",), f"give one of {' and '.join(SOURCES)}")
+            return None
+        declared = SOURCES[kinds[0]]
+        foreign = [name for name in value if name not in keys_of(declared)]
+        for name in foreign:
+            allowed = ", ".join(keys_of(declared))
+            self.problem(
+                ("load", name), f"{name!r} does not go with {kinds[0]}; allowed: {allowed}", True
+            )
+        return None if foreign else self.declared(declared, value, ("load",))
+
+    def step(self, value: Any, place: Place) -> Step | None:
+        if not isinstance(value, Mapping):
+            return None
+        names = [name for name in value if name in ops()]
+        if len(names) != 1:
+            said = f"has {', '.join(names)}" if names else "has none"
+            if names or not set(value) - {"name"}:
+                self.problem(place, f"a step has exactly one op, and this one {said}")
+            return None
+        op = self.declared(ops()[names[0]], value[names[0]], (*place, names[0]))
+        title = value.get("name")
+        return None if op is None else Step(op, str(title) if title else None, place)
+
+    def target(self, value: Any, place: Place) -> Target | None:
+        if not isinstance(value, Mapping):
+            return None
+        if len(value) != 1:
+            said = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"a target is one format and its path, and this one {said}")
+            return None
+        ((name, inner),) = value.items()
+        if isinstance(inner, str):
+            inner = {"path": inner}
+        target = self.declared(Target, inner, (*place, name), format=name)
+        return target if isinstance(target, Target) else None
+
+    def declared(self, declared: type, value: Any, place: Place, **extra: Any) -> Any:
+        """An instance of a declared dataclass, or None where the value does not make one."""
+        if not isinstance(value, Mapping):
+            return None
+        hints = typing.get_type_hints(declared)
+        arguments: dict[str, Any] = dict(extra)
+        before = len(self.problems)
+        for name in keys_of(declared):
+            if name not in value:
+                continue
+            try:
+                arguments[name] = self.convert(hints[name], value[name])
+            except (ValueError, SurgeryError) as error:
+                self.problem((*place, name), str(error))
+            except TypeError:
+                return None  # of the wrong kind, which the schema has said
+        if len(self.problems) > before:
+            return None
+        try:
+            return declared(**arguments)
+        except ValueError as error:
+            self.problem(place, str(error))
+        except TypeError:
+            pass  # a key is missing, which the schema has said
+        return None
+
+    def convert(self, hint: Any, value: Any) -> Any:  # noqa: PLR0912 - one branch a type
+        """The value as that type; raises ValueError with what is wrong, TypeError for its kind."""
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            arguments = typing.get_args(hint)
+            if value is None and types.NoneType in arguments:
+                return None
+            return self.convert(arguments[0], value)
+        if typing.get_origin(hint) is Literal:
+            if value not in typing.get_args(hint):
+                raise TypeError
+            return value
+        if typing.get_origin(hint) is tuple:
+            if not isinstance(value, list):
+                raise TypeError
+            return tuple(value)
+        if hasattr(hint, "from_recipe"):
+            return hint.from_recipe(value, self.folder)
+        if hint is Select:
+            return Select(value)
+        if hint is Share:
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise TypeError
+            return Share.parse(value)
+        if hint is Path and isinstance(value, str):
+            return self.folder / Path(value).expanduser()
+        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError(f"{value} is not a finite number")
+            return number
+        if hint in (int, bool, str) and type(value) is hint:
+            return value
+        raise TypeError
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,190 @@
+"""The JSON Schema of the recipe language, made from the declarations; no second list."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from surgery.declaration import REQUIRED, Share, first_line, keys_of
+from surgery.recipe.language import TOP, Target, step_name
+from surgery.recipe.sources import Source, source_keys
+from surgery.weights.selectors import Select
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+REFERENCE = r"^\$\{[^}]+\}$"
+"""A parameter may stand for any number or truth value."""
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The whole schema; a fresh dict."""
+    from surgery.formats._base import formats
+    from surgery.ops._base import ops
+
+    steps = {name: _mapping(op, first_line(op)) for name, op in ops().items()}
+    targets = {
+        name: _target(Target, first_line(type(format)), format.suffix)
+        for name, format in formats().items()
+        if format.can_write
+    }
+    properties = {name: _value(hint, meta) for name, (hint, meta) in TOP.items()}
+    properties["load"] = _source()
+    properties["steps"] = {
+        "description": "What is done to the model, in this order.",
+        "examples": [[{"scale": {"select": "block1_conv1", "by": 2}}]],
+        "type": "array",
+        "items": {
+            "description": "One operation, and optionally a name for it.",
+            "examples": [{"scale": {"select": "block1_conv1", "by": 2}}],
+            "type": "object",
+            "properties": {**_step_name(), **steps},
+            "additionalProperties": False,
+        },
+    }
+    properties["export"] = {
+        "description": "Where the model is written to, one or more files.",
+        "examples": [[{"keras": "out/model.keras"}]],
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "description": "One format and where it goes.",
+            "examples": [{"keras": "out/model.keras"}],
+            "type": "object",
+            "properties": targets,
+            "additionalProperties": False,
+        },
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "A recipe of surgery",
+        "description": "What to do to a TensorFlow or Keras model, and where to write it.",
+        "examples": [
+            {
+                "surgery": 1,
+                "load": {"path": "model.keras"},
+                "steps": [{"scale": {"select": "dense", "by": 2}}],
+                "export": [{"keras": "out.keras"}],
+            }
+        ],
+        "type": "object",
+        "properties": properties,
+        "required": ["surgery", "load", "export"],
+        "additionalProperties": False,
+    }
+
+
+def _step_name() -> dict[str, Any]:
+    hint, meta = step_name()
+    return {"name": _value(hint, meta)}
+
+
+def _mapping(declared: type, description: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(declared)
+    keys = keys_of(declared)
+    required = [
+        name
+        for name, f in keys.items()
+        if f.default is REQUIRED and f.default_factory is dataclasses.MISSING
+    ]
+    example = {name: keys[name].metadata["example"] for name in required}
+    return {
+        "description": description,
+        "examples": [example or {name: f.metadata["example"] for name, f in keys.items()}],
+        "type": "object",
+        "properties": {name: _value(hints[name], f.metadata) for name, f in keys.items()},
+        **({"required": required} if required else {}),
+        "additionalProperties": False,
+    }
+
+
+def _target(declared: type[Target], description: str, suffix: str) -> dict[str, Any]:
+    mapping = _mapping(declared, description)
+    path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
+    return {**mapping, "examples": [path], "type": ["string", "object"], "minLength": 1}
+
+
+def _source() -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for declared, name in source_keys():
+        hints = typing.get_type_hints(declared)
+        properties.setdefault(name, _value(hints[name], keys_of(declared)[name].metadata))
+    return {
+        "description": first_line(Source),
+        "examples": [{"application": "VGG16", "weights": "imagenet"}, {"path": "model.keras"}],
+        "type": ["string", "object"],
+        "minLength": 1,
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _value(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "description": metadata["description"],
+        "examples": [metadata["example"]],
+        **_type(hint),
+        **metadata["schema"],
+    }
+
+
+def _type(hint: Any) -> dict[str, Any]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = _type(typing.get_args(hint)[0])
+        if "enum" in inner:
+            return {"enum": [*inner["enum"], None]}
+        kinds = inner["type"]
+        return {**inner, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
+    if typing.get_origin(hint) is Literal:
+        return {"enum": list(typing.get_args(hint))}
+    if hint is Select:
+        return _select()
+    if hint is Share:
+        return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
+    if typing.get_origin(hint) is tuple:
+        return {"type": ["array", "string"], "items": {"type": "integer"}, "pattern": REFERENCE}
+    if hint in (float, int):
+        number = "number" if hint is float else "integer"
+        return {"type": [number, "string"], "pattern": REFERENCE}
+    if hint is bool:
+        return {"type": ["boolean", "string"], "pattern": REFERENCE}
+    if hint in (str, Path):
+        return {"type": "string", "minLength": 1}
+    if hasattr(hint, "schema"):
+        return dict(hint.schema())
+    return {"type": "object"}
+
+
+def _select() -> dict[str, Any]:
+    """A selector's schema; its patterns and ranges are checked when it is built."""
+    strings = {"type": ["string", "array"], "items": {"type": "string"}}
+    nested = {"type": ["string", "array", "object"]}
+    integers = {"type": ["integer", "array"], "items": {"type": "integer"}}
+    facts: dict[str, tuple[str, object, dict[str, Any]]] = {
+        "path": ("A pattern over addresses, or a list of them.", "block1_*/**", nested),
+        "type": ("The Keras class of the layer, or of one it is in.", "Dense", strings),
+        "variable": ("The variable's own name.", "kernel", strings),
+        "trainable": ("Whether Keras trains it.", True, {"type": "boolean"}),
+        "dtype": ("Its dtype.", "float32", strings),
+        "rank": ("Its number of dimensions.", 2, integers),
+        "min_size": ("It has at least so many elements.", 1000, {"type": "integer"}),
+        "layers": (
+            "From one layer to another in layer order, both included.",
+            "block1_conv1..block3_pool",
+            {"type": "string"},
+        ),
+        "not": ("A selector of what is left out.", "*/bias", nested),
+    }
+    properties = {
+        name: {"description": description, "examples": [example], **schema}
+        for name, (description, example, schema) in facts.items()
+    }
+    return {
+        "type": ["string", "array", "object"],
+        "items": {"type": ["string", "object", "array"]},
+        "properties": properties,
+        "additionalProperties": False,
+        "minLength": 1,
+    }

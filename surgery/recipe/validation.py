@@ -1,0 +1,122 @@
+"""What the JSON Schema finds wrong with a document, in words: where, what, what instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from surgery.errors import Problem, did_you_mean
+from surgery.recipe.document import Document, Place
+from surgery.recipe.schema import REFERENCE
+
+_KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "nothing",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+
+
+def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
+    """Every way in which the value breaks the schema, at its place in the document."""
+    validator = Draft202012Validator(schema)
+    return [
+        problem for error in validator.iter_errors(value) for problem in _problems(error, document)
+    ]
+
+
+def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
+    place: Place = tuple(error.absolute_path)
+    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+        allowed = list(schema.get("properties", {}))
+        for name in error.instance:
+            if name not in allowed:
+                hint = did_you_mean(name, allowed)
+                message = f"unknown {_kind(place)} {name!r}{hint}; allowed: {', '.join(allowed)}"
+                yield document.problem((*place, name), message, at_key=True)
+        return
+    if error.validator == "required" and isinstance(error.instance, Mapping):
+        for name in schema["required"]:
+            if name not in error.instance:
+                meaning = schema["properties"].get(name, {})
+                example = json.dumps(meaning.get("examples", ["..."])[0])
+                message = f"the key {name!r} is missing; for example {name}: {example}"
+                yield document.problem(place, message, at_key=bool(place))
+        return
+    if error.validator == "propertyNames":
+        return  # its inner errors say it
+    message = _MESSAGES.get(str(error.validator), _other)(error, schema)
+    if "propertyNames" in error.absolute_schema_path:
+        place = (*place, str(error.instance))
+        message = f"{error.instance!r} is no name for a parameter; use letters, digits and _"
+        yield document.problem(place, message, at_key=True)
+        return
+    yield document.problem(place, message)
+
+
+def _kind(place: Place) -> str:
+    if len(place) == 2 and place[0] == "steps":
+        return "op"
+    return "format" if len(place) == 2 and place[0] == "export" else "key"
+
+
+def _wanted(schema: Mapping[str, Any]) -> str:
+    kinds = schema.get("type", "object")
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    if schema.get("pattern") == REFERENCE:
+        kinds.remove("string")
+    kinds = [kind for kind in kinds if kind != "null"] or kinds
+    return " or ".join(_KINDS[kind] for kind in kinds)
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a message: short, and as YAML would have it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _type(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    example = schema.get("examples")
+    hint = f"; for example {shown(example[0])}" if example else ""
+    if error.instance is None:
+        return f"expected {_wanted(schema)}, but nothing stands here{hint}"
+    return f"expected {_wanted(schema)}, not {shown(error.instance)}{hint}"
+
+
+def _enum(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    allowed = [str(value) for value in schema["enum"] if value is not None]
+    hint = did_you_mean(str(error.instance), allowed)
+    return f"{shown(error.instance)} is not allowed{hint}; allowed: {', '.join(allowed)}"
+
+
+def _pattern(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    if schema.get("pattern") == REFERENCE:
+        return _type(error, schema)
+    return f"{shown(error.instance)} is not of the form that is needed: {schema['description']}"
+
+
+def _other(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    return str(error.message)
+
+
+_MESSAGES: Mapping[str, Callable[[ValidationError, Mapping[str, Any]], str]] = {
+    "type": _type,
+    "enum": _enum,
+    "pattern": _pattern,
+    "const": lambda error, schema: (
+        f"this surgery reads version {schema['const']} of the recipe language, "
+        f"not {shown(error.instance)}"
+    ),
+    "minimum": lambda error, schema: f"{shown(error.instance)} is less than {schema['minimum']}",
+    "maximum": lambda error, schema: f"{shown(error.instance)} is more than {schema['maximum']}",
+    "minItems": lambda error, schema: "the list is empty; give at least one",
+    "minLength": lambda error, schema: "the text is empty",
+}

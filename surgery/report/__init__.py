@@ -1,0 +1,1 @@
+"""Telling people and machines about models and runs."""

@@ -1,0 +1,112 @@
+"""What `inspect` shows of a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from surgery.report.tables import number, plural, size, table
+from surgery.weights.arithmetic import compute_dtype
+from surgery.weights.model import Model, Weight
+from surgery.weights.statistics import of_tensor
+from surgery.weights.table import layer_facts, weight_facts
+from surgery.weights.tensor import Array, Tensor
+
+_MOST_VALUES = 1 << 24
+
+
+def model_facts(
+    model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
+) -> dict[str, Any]:
+    """`inspect --json`: path, format, layers, and the selected weights."""
+    return {
+        "path": path,
+        "format": model.format,
+        "layers": layer_facts(model),
+        "weights": [
+            {
+                **weight_facts(weight),
+                **({"stats": of_tensor(weight.tensor).as_dict()} if stats else {}),
+                **({"sha256": sha256(weight.tensor)} if hashes else {}),
+            }
+            for weight in weights
+        ],
+    }
+
+
+def sha256(tensor: Tensor) -> str:
+    """The SHA-256 of the little-endian C-order bytes."""
+    digest = hashlib.sha256()
+    for chunk in tensor.chunks():
+        digest.update(np.ascontiguousarray(chunk).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def model_text(
+    model: Model, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
+) -> str:
+    """The weights of a model as a table, and its sums."""
+    return "\n".join(_model_lines(model, weights, stats, hashes))
+
+
+def _model_lines(
+    model: Model, weights: Sequence[Weight], stats: bool, hashes: bool
+) -> Iterator[str]:
+    header = ["weight", "shape", "dtype", "trained", "parameters"]
+    if stats:
+        header = ["weight", "min", "max", "mean", "std", "zeros", "nonfinite"]
+    if hashes:
+        header.append("sha256")
+    rows = [_row(model, weight, stats, hashes) for weight in weights]
+    numbers = range(1, 7) if stats else (4,)
+    yield table(header, rows, right=numbers)
+    yield ""
+    trained = sum(w.tensor.size for w in weights if w.trainable)
+    yield (
+        f"{model.format}: {plural(len(weights), 'weight')}, "
+        f"{plural(sum(w.tensor.size for w in weights), 'parameter')}"
+        + (f" ({trained:,} trained)" if model.architecture is not None else "")
+        + f", {size(sum(w.tensor.nbytes for w in weights))}"
+        + (", with optimizer state" if model.carried.optimizer else "")
+    )
+    if any(not weight.named for weight in weights):
+        yield "* the file stores no names; these are Keras's numbered ones"
+
+
+def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
+    name = weight.address + ("" if weight.named else " *")
+    if stats:
+        found = of_tensor(weight.tensor)
+        values = [found.low, found.high, found.mean, found.std]
+        row = [name, *(number(v) if found.finite else "-" for v in values)]
+        row += [f"{found.zeros:,}", f"{found.nonfinite:,}"]
+    else:
+        trained = {None: "?", True: "yes", False: "no"}[weight.trainable]
+        shape = "x".join(map(str, weight.tensor.shape)) or "scalar"
+        row = [name, shape, weight.tensor.dtype.name, trained, f"{weight.tensor.size:,}"]
+    return [*row, sha256(weight.tensor)] if hashes else row
+
+
+def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
+    """The values of a weight, or of a part of it, as NumPy prints arrays."""
+    values = part(weight.tensor, index)
+    shown = values.astype(compute_dtype(values.dtype), copy=False)
+    with np.printoptions(threshold=1000, linewidth=80):
+        return f"{weight.address} {list(values.shape)} {values.dtype.name}\n{shown}"
+
+
+def part(tensor: Tensor, index: tuple[slice | int, ...]) -> Array:
+    """A part of a tensor; only the rows that the first index asks for are read."""
+    if not index or not tensor.shape:
+        return tensor.numpy()
+    first, rest = index[0], index[1:]
+    rows = tensor.shape[0]
+    row = tensor.size // rows if rows else 0
+    wanted = range(rows)[first] if isinstance(first, slice) else [range(rows)[first]]
+    read = [tensor.read(i * row, (i + 1) * row).reshape(tensor.shape[1:]) for i in wanted]
+    stacked = np.stack(read) if read else np.empty((0, *tensor.shape[1:]), tensor.dtype)
+    picked: Array = stacked[(slice(None) if isinstance(first, slice) else 0, *rest)]
+    return picked

@@ -1,0 +1,152 @@
+"""A plan and a run, told to people and to machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from surgery.report.tables import number, plural, size, table
+from surgery.run.execute import Result
+from surgery.run.observing import Effect
+from surgery.run.plan import Plan, StepPlan
+
+_SHOWN = 3
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data."""
+    return {
+        "recipe": plan.recipe.file,
+        "name": plan.recipe.name,
+        "params": dict(plan.recipe.params),
+        "seed": plan.recipe.seed,
+        "source": plan.source.origin,
+        "weights": len(plan.model.weights),
+        "parameters": plan.model.parameters,
+        "steps": [_step_facts(step) for step in plan.steps],
+        "targets": [
+            {"format": target.format.name, "path": str(target.path), "bytes": target.bytes}
+            for target in plan.targets
+        ],
+        "passes": plan.passes,
+        "bytes_read": plan.bytes_read,
+        "bytes_written": plan.bytes_written,
+        "memory": plan.memory,
+        "threads": plan.threads,
+        "tensorflow": plan.needs_tensorflow,
+        "notes": list(plan.notes),
+    }
+
+
+def _step_facts(step: StepPlan) -> dict[str, Any]:
+    return {
+        "op": step.step.op.name,
+        "name": step.step.name,
+        "select": str(step.step.op.select),
+        "matched": [weight.address for weight in step.matched],
+        "elements": step.elements,
+        "changes_at_most": step.changes,
+    }
+
+
+def result_facts(result: Result) -> dict[str, Any]:
+    """A run as plain data: the plan, what each step did, the outputs."""
+    facts = plan_facts(result.plan)
+    for step, (_, effect) in zip(facts["steps"], result.effects(), strict=True):
+        step["changed"] = effect.changed
+        step["before"] = effect.before.as_dict()
+        step["after"] = effect.after.as_dict()
+    facts["outputs"] = [
+        {"format": written.format, "path": str(written.path), "bytes": written.bytes}
+        for written in result.outputs
+    ]
+    facts["seconds"] = round(result.seconds, 3)
+    return facts
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan for people."""
+    return "\n".join(_plan_lines(plan))
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    yield _head(plan)
+    if plan.steps:
+        rows = [
+            [f"{i}. {step.step.title}", _weights(step), _at_most(step)]
+            for i, step in enumerate(plan.steps, 1)
+        ]
+        yield ""
+        yield table(["step", "matches", "changes at most"], rows)
+    yield ""
+    for target in plan.targets:
+        yield f"{target.format.name} -> {target.path} ({size(target.bytes)})"
+    for note in plan.notes:
+        yield f"note: {note}"
+    yield (
+        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass').replace('passs', 'passes')}"
+        f", writes {size(plan.bytes_written)}, at most {size(plan.memory)} of memory, "
+        f"{plural(plan.threads, 'thread')}"
+        f"{', needs TensorFlow once' if plan.needs_tensorflow else ''}"
+    )
+
+
+def _head(plan: Plan) -> str:
+    model = plan.model
+    return (
+        f"{plan.recipe.name}: {plan.source.origin}, {plural(len(model.weights), 'weight')}, "
+        f"{plural(model.parameters, 'parameter')}, {size(model.nbytes)}"
+    )
+
+
+def _weights(step: StepPlan) -> str:
+    names = [weight.address for weight in step.matched]
+    if len(names) == 1:
+        return names[0]
+    return f"{plural(len(names), 'weight')}"
+
+
+def _at_most(step: StepPlan) -> str:
+    if not step.step.op.changes_weights:
+        return "config only"
+    return f"{step.changes:,} of {step.elements:,}" if step.changes is not None else "unknown"
+
+
+def result_text(result: Result, verbose: bool = False) -> str:
+    """A run for people: what each step did, and its outputs."""
+    return "\n".join(_result_lines(result, verbose))
+
+
+def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
+    yield _head(result.plan)
+    for index, (step, effect) in enumerate(result.effects(), 1):
+        yield f"{index}. {step.step.title}: {_done(step, effect)}"
+        if step.step.op.changes_weights and effect.before.count:
+            yield from _statistics_lines(effect)
+        if verbose:
+            for address, inner in step.observer.effects():
+                yield f"   {address}: {inner.changed:,} of {inner.before.count:,} changed"
+    for note in result.plan.notes:
+        yield f"note: {note}"
+    for written in result.outputs:
+        yield f"wrote {written.path} ({written.format}, {size(written.bytes)})"
+    yield f"done in {result.seconds:.1f} s"
+
+
+def _done(step: StepPlan, effect: Effect) -> str:
+    matched = plural(len(step.matched), "weight")
+    if not step.step.op.changes_weights:
+        return f"{matched}, in the config"
+    text = f"{matched}, {effect.changed:,} of {effect.before.count:,} elements changed"
+    if grown := effect.after.nonfinite - effect.before.nonfinite:
+        text += f"; {grown:,} became infinite or NaN" if grown > 0 else ""
+    return text
+
+
+def _statistics_lines(effect: Effect) -> Iterator[str]:
+    rows = []
+    for name, statistics in (("before", effect.before), ("after", effect.after)):
+        numbers = [statistics.low, statistics.high, statistics.mean, statistics.std]
+        known = [number(n) if statistics.finite else "-" for n in numbers]
+        rows.append([f"   {name}", *known, f"{statistics.zeros:,}"])
+    yield table(["   ", "min", "max", "mean", "std", "zeros"], rows, right=range(1, 6))

@@ -1,0 +1,1 @@
+"""Planning a recipe, and carrying the plan out."""

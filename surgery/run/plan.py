@@ -1,0 +1,197 @@
+"""The plan: what a recipe will do, from headers alone; a pure function returning frozen data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.errors import FormatError, Problem, RecipeError, SelectorError, SurgeryError
+from surgery.formats._base import Format, formats
+from surgery.recipe.document import Place
+from surgery.recipe.language import Recipe, Step, Target
+from surgery.run.observing import Observer
+from surgery.weights.model import Model, Weight
+from surgery.weights.tensor import CHUNK
+
+BASE_MEMORY = 80 << 20
+"""Bytes that Python, NumPy and h5py take before the first weight is read; measured."""
+
+TENSORFLOW_MEMORY = 620 << 20
+"""Bytes that importing TensorFlow takes; measured."""
+
+_CHUNKS_PER_THREAD = 4
+"""How many chunks a thread holds at once, at most: before, after and what lies between."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What a step matches, at most how many elements it changes, and what it reads beforehand."""
+
+    step: Step
+    matched: tuple[Weight, ...]
+    changes: int | None
+    observer: Observer
+
+    @property
+    def elements(self) -> int:
+        """The number of elements of what it matches."""
+        return sum(weight.tensor.size for weight in self.matched)
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """A target and the bytes of weights that go into it."""
+
+    format: Format
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run does, before it does it."""
+
+    recipe: Recipe
+    source: Model
+    model: Model
+    steps: tuple[StepPlan, ...]
+    targets: tuple[TargetPlan, ...]
+    threads: int
+    needs_tensorflow: bool
+    notes: tuple[str, ...]
+
+    @property
+    def passes(self) -> int:
+        """How often the weight that is read most is read."""
+        return max((weight.tensor.passes for weight in self.model.weights), default=1)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read: each weight once, and once more for each pass that a step needs."""
+        return sum(weight.tensor.passes * weight.tensor.nbytes for weight in self.model.weights)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes written to all targets."""
+        return sum(target.bytes for target in self.targets)
+
+    @property
+    def memory(self) -> int:
+        """The most memory the run takes, in bytes; it does not grow with the model."""
+        itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
+        chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
+        return BASE_MEMORY + chunks + (TENSORFLOW_MEMORY if self.needs_tensorflow else 0)
+
+
+def default_threads() -> int:
+    """As many threads as this process may use cores, but no more than eight."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
+    """The plan of a recipe.
+
+    Raises RecipeError with all that does not fit the model, FormatError for a broken source.
+    """
+    needs_tensorflow = recipe.load.needs_tensorflow
+    try:
+        source = recipe.load.open(recipe.seed)
+    except FormatError as error:
+        raise FormatError(_at(recipe, ("load",), str(error)).text(recipe.file)) from None
+    model = source
+    problems: list[Problem] = []
+    steps = []
+    for step in recipe.steps:
+        try:
+            matched = step.op.matched(model)
+            observer = Observer()
+            model = observer.watch(model, step.op.apply(model))
+        except SurgeryError as error:
+            problems.append(_at(recipe, (*step.place, *_blamed(step, error)), str(error)))
+            continue
+        steps.append(StepPlan(step, matched, step.op.changes(matched), observer))
+    targets = [(target, formats()[target.format]) for target in recipe.export]
+    inputs = [*source.inputs, *(path for step in recipe.steps for path in step.op.inputs())]
+    problems += _target_problems(recipe, model, targets, inputs)
+    if problems:
+        raise RecipeError(recipe.file, problems)
+    return Plan(
+        recipe=recipe,
+        source=source,
+        model=model,
+        steps=tuple(steps),
+        targets=tuple(TargetPlan(form, target.path, model.nbytes) for target, form in targets),
+        threads=threads or default_threads(),
+        needs_tensorflow=needs_tensorflow,
+        notes=(*model.notes, *_notes(recipe, [form for _, form in targets])),
+    )
+
+
+def _blamed(step: Step, error: SurgeryError) -> Place:
+    return (step.op.name, "select") if isinstance(error, SelectorError) else (step.op.name,)
+
+
+def _at(recipe: Recipe, place: Place, message: str) -> Problem:
+    return recipe.document.problem(place, message)
+
+
+def _notes(recipe: Recipe, targets: Sequence[Format]) -> Iterator[str]:
+    idle = [step for step in recipe.steps if not step.op.changes_weights]
+    if idle and not any(target.holds_architecture for target in targets):
+        names = ", ".join(dict.fromkeys(step.op.name for step in idle))
+        yield (
+            f"{names} reaches no target: {' and '.join(target.name for target in targets)} hold "
+            "weights only"
+        )
+
+
+def _target_problems(
+    recipe: Recipe,
+    model: Model,
+    targets: Sequence[tuple[Target, Format]],
+    inputs: Sequence[Path],
+) -> Iterator[Problem]:
+    seen: dict[Path, int] = {}
+    only_architecture = recipe.steps and not any(s.op.changes_weights for s in recipe.steps)
+    if only_architecture and not any(form.holds_architecture for _, form in targets):
+        names = " and ".join(form.name for _, form in targets)
+        yield _at(
+            recipe,
+            ("export",),
+            f"no step reaches a target: {names} hold weights only; add keras or h5",
+        )
+    for index, (target, form) in enumerate(targets):
+        place: Place = ("export", index, form.name)
+        for problem in form.problems(model):
+            yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
+        resolved = target.path.resolve()
+        if resolved in seen:
+            yield _at(
+                recipe, place, f"{target.path} is a target already (export[{seen[resolved]}])"
+            )
+        seen[resolved] = index
+        if problem_of_path := path_problem(target.path, form, inputs):
+            yield _at(recipe, place, problem_of_path)
+
+
+def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:
+    """What is wrong with a place to write to: an input, a link to one, a folder of somebody's."""
+    resolved = path.resolve()
+    for source in inputs:
+        given = source.resolve()
+        if given == resolved or given in resolved.parents or resolved in given.parents:
+            return (
+                f"{path} is an input of this recipe, which is never written to; choose another path"
+            )
+        if path.exists() and source.exists() and os.path.samefile(path, source):
+            return f"{path} is the same file as the input {source}; choose another path"
+    if form.is_folder and path.exists() and not path.is_dir():
+        return f"{path} is a file, and {form.name} writes a folder"
+    if form.is_folder and path.is_dir() and any(path.iterdir()) and not form.sniff(path, b""):
+        return f"{path} is a folder that surgery did not write; remove it or choose another path"
+    if not form.is_folder and path.is_dir():
+        example = path / f"model{form.suffix}"
+        return f"{path} is a folder, and {form.name} writes a file; for example {example}"
+    return None

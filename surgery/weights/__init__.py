@@ -1,0 +1,1 @@
+"""The lazy tensor, the model, selectors; NumPy only."""

@@ -1,0 +1,119 @@
+"""Keras's initialisers, drawn lazily by chunk: the same distributions, without Keras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from surgery.errors import SurgeryError
+from surgery.weights.random import generator
+from surgery.weights.tensor import CHUNK, Array, Computed, Tensor
+
+Shape = tuple[int, ...]
+Draw = Callable[[np.random.Generator, int], Array]
+
+_VARIANCE_SCALING = {
+    "GlorotUniform": (1.0, "fan_avg", "uniform"),
+    "GlorotNormal": (1.0, "fan_avg", "truncated_normal"),
+    "HeUniform": (2.0, "fan_in", "uniform"),
+    "HeNormal": (2.0, "fan_in", "truncated_normal"),
+    "LecunUniform": (1.0, "fan_in", "uniform"),
+    "LecunNormal": (1.0, "fan_in", "truncated_normal"),
+}
+_STD_OF_TRUNCATED = 0.87962566103423978
+"""The standard deviation of a standard normal cut off at two (Keras divides by it)."""
+
+
+def initialized(
+    class_name: str,
+    config: Mapping[str, Any],
+    shape: Shape,
+    dtype: np.dtype[Any],
+    seed: int,
+    *purpose: str,
+) -> Tensor:
+    """A tensor that a Keras initialiser of that class and config would draw.
+
+    Raises SurgeryError for a class that is not known here.
+    """
+    draw = _draw(class_name, config, shape)
+
+    def read(start: int, stop: int) -> Array:
+        first = start // CHUNK * CHUNK
+        if start == first and stop - start <= CHUNK:
+            return draw(generator(seed, *purpose, start), stop - start).astype(dtype, copy=False)
+        parts = [
+            draw(generator(seed, *purpose, chunk), min(CHUNK, stop - chunk))[
+                max(0, start - chunk) :
+            ]
+            for chunk in range(first, stop, CHUNK)
+        ]
+        return np.concatenate(parts).astype(dtype, copy=False)
+
+    return Computed(shape, dtype, read)
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """The fan-in and fan-out of a kernel of that shape, as Keras counts them."""
+    if len(shape) < 2:
+        size = shape[0] if shape else 1
+        return size, size
+    receptive = math.prod(shape[:-2])
+    return shape[-2] * receptive, shape[-1] * receptive
+
+
+def _draw(class_name: str, config: Mapping[str, Any], shape: Shape) -> Draw:
+    if class_name in ("Zeros", "Ones", "Constant"):
+        value = {"Zeros": 0.0, "Ones": 1.0}.get(class_name, config.get("value", 0.0))
+        return lambda _, size: np.full(size, value, np.float32)
+    if class_name == "RandomUniform":
+        low, high = config.get("minval", -0.05), config.get("maxval", 0.05)
+        return _uniform(low, high)
+    if class_name in ("RandomNormal", "TruncatedNormal"):
+        mean, std = config.get("mean", 0.0), config.get("stddev", 0.05)
+        draw = _truncated if class_name == "TruncatedNormal" else _normal
+        return lambda random, size: draw(random, size) * np.float32(std) + np.float32(mean)
+    if class_name in _VARIANCE_SCALING:
+        return _variance_scaling(*_VARIANCE_SCALING[class_name], shape)
+    if class_name == "VarianceScaling":
+        scale, mode = config.get("scale", 1.0), config.get("mode", "fan_in")
+        return _variance_scaling(scale, mode, config.get("distribution", "truncated_normal"), shape)
+    raise SurgeryError(f"the initialiser {class_name} is not known; give weights from a file")
+
+
+def _variance_scaling(scale: float, mode: str, distribution: str, shape: Shape) -> Draw:
+    fan_in, fan_out = fans(shape)
+    fan = {"fan_in": fan_in, "fan_out": fan_out}.get(mode, (fan_in + fan_out) / 2)
+    variance = scale / max(1.0, fan)
+    if distribution == "uniform":
+        limit = math.sqrt(3 * variance)
+        return _uniform(-limit, limit)
+    if distribution == "untruncated_normal":
+        return lambda random, size: _normal(random, size) * np.float32(math.sqrt(variance))
+    std = np.float32(math.sqrt(variance) / _STD_OF_TRUNCATED)
+    return lambda random, size: _truncated(random, size) * std
+
+
+def _uniform(low: float, high: float) -> Draw:
+    def draw(random: np.random.Generator, size: int) -> Array:
+        values = random.random(size, np.float32)
+        values *= np.float32(high - low)
+        values += np.float32(low)
+        return values
+
+    return draw
+
+
+def _normal(random: np.random.Generator, size: int) -> Array:
+    return random.standard_normal(size, np.float32)
+
+
+def _truncated(random: np.random.Generator, size: int) -> Array:
+    """A standard normal without what lies beyond two standard deviations."""
+    values = _normal(random, size)
+    while (beyond := np.flatnonzero(np.abs(values) > 2)).size:
+        values[beyond] = _normal(random, beyond.size)
+    return values

@@ -1,0 +1,182 @@
+"""The model: an architecture, an ordered table of weights, and what rides along untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from surgery.architecture import Architecture
+from surgery.errors import SelectorError
+from surgery.weights.tensor import ChunkFunction, Mapped, Reduction, Tensor
+
+
+def prefixes(address: str) -> Iterator[str]:
+    """The address itself, then those of the layers it is in, innermost first."""
+    yield address
+    while "/" in address:
+        address = address.rpartition("/")[0]
+        yield address
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One tensor of a model.
+
+    Attributes:
+        address: the layers' names from the root down, then the variable's; unique.
+        tensor: its lazy elements.
+        stored: its names inside the file; a file may hold a tensor more than once.
+        variable_trains: whether an unfrozen layer trains it (a kernel, not a moving mean).
+        trainable: whether it is in the `trainable_weights` of the model as Keras loads it;
+            None where there is no architecture to say so.
+        named: False where the file stores no name and the address is a numbered path.
+    """
+
+    address: str
+    tensor: Tensor
+    stored: tuple[str, ...] = ()
+    variable_trains: bool = True
+    trainable: bool | None = None
+    named: bool = True
+
+    @property
+    def layer(self) -> str:
+        """The address of the layer that owns it."""
+        return self.address.rpartition("/")[0]
+
+    @property
+    def variable(self) -> str:
+        """Its own name in Keras: kernel, bias, gamma..."""
+        return self.address.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a file holds besides architecture and weights; written again untouched.
+
+    Attributes:
+        keras_version, backend: as the file says.
+        compile_config: Keras 3's `compile_config`, or None.
+        training_config: the `training_config` of an `.h5` model, or None.
+        optimizer: the optimizer's variables in order, each with its name in the file.
+        optimizer_note: why the optimizer state was dropped, where it was.
+        state: variables that are not weights (seed generators, metrics), by stored name.
+        group_names: the `name` of each group of a Keras 3 weights file.
+        assets: files that belong to layers (vocabularies), by name inside the archive.
+    """
+
+    keras_version: str = ""
+    backend: str = ""
+    compile_config: Mapping[str, Any] | None = None
+    training_config: Mapping[str, Any] | None = None
+    optimizer: tuple[tuple[str, Tensor], ...] = ()
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    group_names: Mapping[str, str] = field(default_factory=dict)
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An immutable model; every change gives a new one that shares the rest.
+
+    `origin` names what it was read from, `format` how that is laid out, and `inputs` are the
+    files that must not be written to.
+    """
+
+    weights: tuple[Weight, ...]
+    architecture: Architecture | None = None
+    carried: Carried = field(default_factory=Carried)
+    format: str = ""
+    origin: str = ""
+    inputs: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def by_address(self) -> Mapping[str, Weight]:
+        """The weights by their addresses."""
+        return {weight.address: weight for weight in self.weights}
+
+    @cached_property
+    def layer_order(self) -> Mapping[str, int]:
+        """The layers' addresses, each with its place in layer order."""
+        layers: Iterable[str]
+        if self.architecture is not None and self.architecture.is_graph:
+            layers = (layer.address for layer in self.architecture.layers)
+        else:
+            layers = (p for w in self.weights for p in list(prefixes(w.address))[:0:-1])
+        return {address: place for place, address in enumerate(dict.fromkeys(layers))}
+
+    def __getitem__(self, address: str) -> Weight:
+        return self.by_address[address]
+
+    @property
+    def parameters(self) -> int:
+        """The number of elements of all weights."""
+        return sum(weight.tensor.size for weight in self.weights)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes of all weights."""
+        return sum(weight.tensor.nbytes for weight in self.weights)
+
+    @property
+    def name(self) -> str:
+        """The model's own name, where its config gives one."""
+        config = self.architecture.root.config if self.architecture else {}
+        return str(config.get("name") or "")
+
+    def with_weights(self, changed: Iterable[Weight]) -> Model:
+        """This model with the weights of those addresses in place of its own."""
+        new = {weight.address: weight for weight in changed}
+        return replace(self, weights=tuple(new.get(w.address, w) for w in self.weights))
+
+    def map_each(
+        self,
+        weights: Iterable[Weight],
+        make: Callable[[Weight], ChunkFunction],
+        using: Reduction[Any] | None = None,
+    ) -> Model:
+        """This model with a chunk function, made for each of those weights, fused to it."""
+        return self.with_weights(
+            replace(w, tensor=Mapped(w.tensor, make(w), using)) for w in weights
+        )
+
+    def map(self, weights: Iterable[Weight], function: ChunkFunction) -> Model:
+        """This model with one chunk function fused to each of those weights."""
+        return self.map_each(weights, lambda _: function)
+
+    def with_architecture(self, architecture: Architecture) -> Model:
+        """This model with another config; its weights' trainable flags follow.
+
+        The optimizer's variables belong to the trainable weights by position, so they are
+        dropped where that set changes, as Keras does when it loads such a file.
+        """
+        weights = tuple(
+            replace(w, trainable=architecture.is_trained(w.address, w.variable_trains))
+            for w in self.weights
+        )
+        carried, notes = self.carried, self.notes
+        if carried.optimizer and [w.trainable for w in weights] != [
+            w.trainable for w in self.weights
+        ]:
+            carried = replace(carried, optimizer=())
+            notes = (
+                *notes,
+                "the optimizer state is dropped: it belongs to the set of trainable weights, "
+                "which changes (Keras drops it too)",
+            )
+        return replace(
+            self, weights=weights, architecture=architecture, carried=carried, notes=notes
+        )
+
+    def need_architecture(self, why: str) -> Architecture:
+        """The architecture; raises SelectorError where the file holds weights only."""
+        if self.architecture is None:
+            raise SelectorError(
+                f"{self.origin} holds weights only, and {why}; "
+                "load the whole model (.keras, .h5) or an application with these weights"
+            )
+        return self.architecture

@@ -1,0 +1,195 @@
+"""Selectors: what a recipe writes to name weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from surgery.errors import SelectorError, did_you_mean, nearest
+from surgery.weights.model import Model, Weight, prefixes
+
+FACTS = ("path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "not")
+_MOST_ALTERNATIVES = 10_000
+
+
+@dataclass(frozen=True)
+class Select:
+    """A parsed selector: a pattern, a list (any of), or a mapping of facts (all of)."""
+
+    value: Any
+
+    def __post_init__(self) -> None:
+        _check(self.value)
+
+    def matches(self, model: Model) -> tuple[Weight, ...]:
+        """The weights it names, in the model's order; perhaps none."""
+        return tuple(w for w in model.weights if _matches(self.value, w, model))
+
+    def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
+        """The weights it names; raises SelectorError, with the nearest addresses, for none."""
+        found = self.matches(model)
+        if not found and not allow_empty:
+            raise SelectorError(self._nothing(model))
+        return found
+
+    def __str__(self) -> str:
+        return _text(self.value)
+
+    def _nothing(self, model: Model) -> str:
+        names = _names(model)
+        close = [n for pattern in _patterns(self.value) for n in nearest(pattern, names, 3)]
+        hint = (
+            f"the nearest are {', '.join(dict.fromkeys(close))}"
+            if close
+            else (
+                f"the model has {', '.join(names[:3])}, ..."
+                if names
+                else "the model has no weights"
+            )
+        )
+        return f"{self} matches no weight of {model.origin or 'the model'}; {hint}"
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """`b{1..3}_{x,y}` -> b1_x, b1_y, b2_x...; raises SelectorError for braces left open."""
+    if pattern.count("{") != pattern.count("}"):
+        raise SelectorError(f"{pattern!r} has a brace that is not closed")
+    result = [""]
+    for literal, inner in re.findall(r"([^{}]*)(?:\{([^{}]*)\})?", pattern):
+        options = _options(inner, pattern) if inner or "{}" in pattern else [""]
+        result = [head + literal + option for head in result for option in options]
+        if len(result) > _MOST_ALTERNATIVES:
+            raise SelectorError(f"{pattern!r} stands for more than {_MOST_ALTERNATIVES} names")
+    return result
+
+
+def _options(inner: str, pattern: str) -> list[str]:
+    if not inner:
+        raise SelectorError(f"{pattern!r} has empty braces; write {{a,b}} or {{1..3}}")
+    if counted := re.fullmatch(r"(\d+)\.\.(\d+)", inner):
+        low, high = int(counted[1]), int(counted[2])
+        if high < low or high - low >= _MOST_ALTERNATIVES:
+            raise SelectorError(f"{pattern!r} has a range that is empty or too long")
+        return [str(number) for number in range(low, high + 1)]
+    return inner.split(",")
+
+
+@lru_cache(maxsize=4096)
+def _regex(pattern: str) -> re.Pattern[str]:
+    if pattern.startswith("re:"):
+        try:
+            return re.compile(pattern[3:])
+        except re.error as error:
+            raise SelectorError(f"{pattern!r} is not a regular expression: {error}") from None
+    return re.compile("|".join(_glob(option) for option in expand_braces(pattern)))
+
+
+def _glob(pattern: str) -> str:
+    """A regular expression for an anchored glob: `*` inside a component, `**` across them."""
+    pieces = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\*\*/|/\*\*$|\*\*|.", pattern, re.DOTALL)
+    return "".join(pieces.get(token) or re.escape(token) for token in tokens)
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, str):
+        if not value or value == "re:":
+            raise SelectorError('an empty selector names nothing; "**" names every weight')
+        _regex(value)
+    elif isinstance(value, list):
+        if not value:
+            raise SelectorError('an empty list names nothing; "**" names every weight')
+        for item in value:
+            _check(item)
+    elif isinstance(value, Mapping):
+        _check_facts(value)
+    else:
+        raise SelectorError(f"expected a pattern, a list or a mapping of facts, not {value!r}")
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    if not facts:
+        raise SelectorError(f"an empty mapping names nothing; it takes {', '.join(FACTS)}")
+    for key, value in facts.items():
+        if key not in FACTS:
+            hint = did_you_mean(str(key), FACTS)
+            raise SelectorError(f"unknown fact {key!r}{hint}; allowed: {', '.join(FACTS)}")
+        if key in ("path", "not"):
+            _check(value)
+        elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
+            raise SelectorError(
+                f"layers: {value!r} is not a range such as block1_conv1..block3_pool"
+            )
+
+
+def _matches(value: Any, weight: Weight, model: Model) -> bool:
+    if isinstance(value, str):
+        regex = _regex(value)
+        return any(regex.fullmatch(prefix) for prefix in prefixes(weight.address))
+    if isinstance(value, list):
+        return any(_matches(item, weight, model) for item in value)
+    return all(_FACT_TESTS[key](wanted, weight, model) for key, wanted in value.items())
+
+
+def _is_type(wanted: Any, weight: Weight, model: Model) -> bool:
+    if model.architecture is None:
+        return False
+    layers = model.architecture.by_address
+    classes = {layers[p].class_name for p in prefixes(weight.address) if p in layers}
+    return bool(classes & set(_as_list(wanted)))
+
+
+def _in_range(wanted: Any, weight: Weight, model: Model) -> bool:
+    first, _, last = str(wanted).partition("..")
+    order = model.layer_order
+    for end in (first, last):
+        if end not in order:
+            raise SelectorError(
+                f"layers: {end!r} is not a layer of the model{did_you_mean(end, order)}"
+            )
+    if order[last] < order[first]:
+        raise SelectorError(f"layers: {last!r} comes before {first!r} in the model")
+    places = [order[p] for p in prefixes(weight.address) if p in order]
+    return any(order[first] <= place <= order[last] for place in places)
+
+
+_FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {
+    "path": _matches,
+    "type": _is_type,
+    "variable": lambda wanted, w, _: w.variable in _as_list(wanted),
+    "trainable": lambda wanted, w, _: w.trainable is wanted,
+    "dtype": lambda wanted, w, _: w.tensor.dtype.name in _as_list(wanted),
+    "rank": lambda wanted, w, _: len(w.tensor.shape) in _as_list(wanted),
+    "min_size": lambda wanted, w, _: w.tensor.size >= wanted,
+    "layers": _in_range,
+    "not": lambda wanted, w, model: not _matches(wanted, w, model),
+}
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _names(model: Model) -> list[str]:
+    return list(model.layer_order) + [weight.address for weight in model.weights]
+
+
+def _patterns(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _patterns(item)
+    elif isinstance(value, Mapping) and "path" in value:
+        yield from _patterns(value["path"])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_text(item) for item in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

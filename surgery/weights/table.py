@@ -1,0 +1,33 @@
+"""A model's weights and layers as plain data: what `inspect --json` and `index.json` hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surgery.weights.model import Model, Weight
+
+
+def weight_facts(weight: Weight) -> dict[str, Any]:
+    """One weight; `stored` are its names inside the file."""
+    return {
+        "address": weight.address,
+        "layer": weight.layer,
+        "variable": weight.variable,
+        "shape": list(weight.tensor.shape),
+        "dtype": weight.tensor.dtype.name,
+        "trainable": weight.trainable,
+        "parameters": weight.tensor.size,
+        "bytes": weight.tensor.nbytes,
+        "stored": list(weight.stored),
+    }
+
+
+def layer_facts(model: Model) -> list[dict[str, Any]]:
+    """The layers in layer order; without an architecture, those that the addresses name."""
+    architecture = model.architecture
+    if architecture is None or not architecture.is_graph:
+        return [{"name": name, "type": None, "trainable": None} for name in model.layer_order]
+    return [
+        {"name": layer.address, "type": layer.class_name, "trainable": layer.trainable}
+        for layer in architecture.layers
+    ]

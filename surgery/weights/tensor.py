@@ -1,0 +1,202 @@
+"""The lazy tensor: its shape is free, its bytes are asked for, a chunk at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ChunkFunction = Callable[[Array, int], Array]
+Result = TypeVar("Result")
+
+CHUNK = 1 << 20
+"""Elements in a chunk. Fixed, because random numbers and sums are drawn and taken by chunk."""
+
+Span = tuple[int, int]
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The dtype of that name, those of ml_dtypes (bfloat16, float8_e4m3fn, int4...) included."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return found
+
+
+def spans(size: int) -> Iterator[Span]:
+    """The flat element ranges of a tensor's chunks."""
+    for start in range(0, size, CHUNK):
+        yield start, min(start + CHUNK, size)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a tensor's little-endian C-order bytes lie untouched in a file."""
+
+    path: Path
+    offset: int
+
+
+class Tensor(ABC):
+    """An array of known shape and dtype whose elements are read in flat (C-order) ranges."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`, flat, as an array that the caller must not change."""
+
+    @property
+    def passes(self) -> int:
+        """How often writing this tensor reads its file from start to end."""
+        return 1
+
+    def chunks(self) -> Iterator[Array]:
+        """All elements in order, a chunk at a time."""
+        for start, stop in spans(self.size):
+            yield self.read(start, stop)
+
+    def numpy(self) -> Array:
+        """The whole tensor in memory."""
+        whole = np.empty(self.size, self.dtype)
+        for start, stop in spans(self.size):
+            whole[start:stop] = self.read(start, stop)
+        return whole.reshape(self.shape)
+
+
+class Stored(Tensor):
+    """A tensor whose bytes lie in one piece in a file."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], extent: Extent, descriptor: int
+    ) -> None:
+        super().__init__(shape, dtype)
+        self.extent = extent
+        self._descriptor = descriptor
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`; raises OSError where the file ends too early."""
+        item = self.dtype.itemsize
+        buffer = np.empty((stop - start) * item, np.uint8)
+        view = buffer.data
+        offset = self.extent.offset + start * item
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            if count == 0:
+                raise OSError(f"{self.extent.path} ends before its weights do")
+            done += count
+        return buffer.view(self.dtype)
+
+
+class Computed(Tensor):
+    """A tensor whose elements come from a function of the flat range."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], function: Callable[[int, int], Array]
+    ) -> None:
+        super().__init__(shape, dtype)
+        self._function = function
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`."""
+        return self._function(start, stop)
+
+
+def constant(value: Array) -> Tensor:
+    """A tensor of values that are in memory already."""
+    flat = np.ascontiguousarray(value).reshape(-1)
+    return Computed(value.shape, value.dtype, lambda start, stop: flat[start:stop])
+
+
+class Reduction(Generic[Result]):
+    """Something that must be known of whole tensors before they can be changed.
+
+    It is computed once, when first asked for; `passes` is how often it reads them.
+    """
+
+    def __init__(self, compute: Callable[[Executor | None], Result], passes: int) -> None:
+        self.passes = passes
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._found: list[Result] = []
+
+    def result(self, pool: Executor | None = None) -> Result:
+        """The result; the first call reads the tensors, in the pool's threads if one is given."""
+        with self._lock:
+            if not self._found:
+                self._found.append(self._compute(pool))
+            return self._found[0]
+
+
+class Mapped(Tensor):
+    """Another tensor with a function fused to it, chunk by chunk; nothing is stored.
+
+    The function gets the chunk's elements, which it must not change, and the flat index of
+    the first one.
+    """
+
+    def __init__(
+        self, before: Tensor, function: ChunkFunction, using: Reduction[Any] | None = None
+    ) -> None:
+        super().__init__(before.shape, before.dtype)
+        self.before = before
+        self.using = using
+        self._function = function
+
+    @property
+    def passes(self) -> int:
+        """How often writing this tensor reads the one in the file."""
+        return self.before.passes + (self.using.passes if self.using else 0)
+
+    def apply(self, values: Array, start: int) -> Array:
+        """What the function makes of `values`, which stand at `start` in the tensor before."""
+        return self._function(values, start).astype(self.dtype, copy=False)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop` of the result."""
+        return self.apply(self.before.read(start, stop), start)
+
+    def reductions(self) -> list[Reduction[Any]]:
+        """All that must be known before this can be read, in the order it is found out."""
+        earlier = self.before.reductions() if isinstance(self.before, Mapped) else []
+        return [*earlier, self.using] if self.using else earlier
+
+
+class Observed(Mapped):
+    """A mapped tensor that shows each chunk, before and after, to an observer."""
+
+    def __init__(self, mapped: Mapped, observe: Callable[[int, Array, Array], None]) -> None:
+        super().__init__(mapped.before, mapped.apply, mapped.using)
+        self._observe = observe
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`, shown to the observer on their way."""
+        before = self.before.read(start, stop)
+        after = self.apply(before, start)
+        self._observe(start, before, after)
+        return after
