@@ -11,6 +11,7 @@ surgery.save(model, keras="scaled.keras")
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ __all__ = ["Model", "RecipeError", "SurgeryError", "Weight", "open", "run", "sav
 
 def __getattr__(name: str) -> object:
     """The names above, and every op as a function of a model; imported when first used."""
-    from surgery import api, errors
-
-    for module in (api, errors):
-        if name in __all__ and hasattr(module, name):
-            return getattr(module, name)
-    return api.op_function(name)
+    if name.startswith("_"):
+        raise AttributeError(name)
+    for module in ("surgery.api", "surgery.errors"):
+        if name in __all__ and hasattr(found := import_module(module), name):
+            return getattr(found, name)
+    return import_module("surgery.api").op_function(name)

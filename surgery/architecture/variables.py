@@ -40,6 +40,10 @@ _SPECS = {
     "Conv3D": _KERNEL_BIAS,
     "Conv3DTranspose": _KERNEL_BIAS,
     "ConvLSTMCell": _RECURRENT,
+    # Keras 1's names, which Keras 3 keeps as aliases.
+    "Convolution1D": _KERNEL_BIAS,
+    "Convolution2D": _KERNEL_BIAS,
+    "Convolution3D": _KERNEL_BIAS,
     "Dense": _KERNEL_BIAS,
     "DepthwiseConv1D": _KERNEL_BIAS,
     "DepthwiseConv2D": _KERNEL_BIAS,
@@ -132,15 +136,24 @@ def own_variables(class_name: str, config: Config) -> tuple[Variable, ...] | Non
     return tuple(variables)
 
 
-def variables_by_count(class_name: str, count: int) -> tuple[Variable, ...] | None:
-    """The variables of a float layer of that class when only their number is known.
+def variables_by_count(
+    class_name: str, count: int, quantized: bool = False
+) -> tuple[Variable, ...] | None:
+    """The variables of a layer of that class when only their number is known.
 
     None where the number leaves more than one reading, such as a LayerNormalization with
-    one variable.
+    one variable. `quantized` says that the first of them is of integers.
     """
     spec = _SPECS.get(class_name)
     if spec is None:
         return None
+    if quantized:
+        for mode in ("int8", "int4"):
+            for use_bias in (True, False):
+                config = {"dtype": f"{mode}_from_float32", "use_bias": use_bias, "bias_axes": "a"}
+                variables = own_variables(class_name, config) or ()
+                if len(variables) == count:
+                    return variables
     items = [item for item in spec.split() if not item.endswith(("?renorm", "?!tie_weights"))]
     if count == len(items):
         return tuple(_variable(item) for item in items)

@@ -55,6 +55,10 @@ class Format(ABC):
     def problems(self, model: Model) -> Sequence[str]:
         """Why it cannot hold that model; empty where it can."""
 
+    def notes(self, model: Model) -> Sequence[str]:
+        """What it leaves out of the model, beyond what the format is known not to hold."""
+        return []
+
     @abstractmethod
     def create(self, model: Model, path: Path) -> Output:
         """Start writing the model to a path that nothing stands at."""

@@ -150,7 +150,8 @@ class _Namer:
         address = join(parent, *self._names(group.place, below))
         class_name = self._class_of(group)
         count = len(group.tensors)
-        variables = variables_by_count(class_name, count) if class_name else None
+        quantized = bool(count) and group.tensors[0].dtype.kind == "i"
+        variables = variables_by_count(class_name, count, quantized) if class_name else None
         named = bool(group.name) and variables is not None
         numbered = variables or tuple(Variable(str(i)) for i in range(count))
         for i, (variable, tensor) in enumerate(zip(numbered, group.tensors, strict=True)):
@@ -209,8 +210,8 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
         owner = model.architecture.owner(weight.address)
         if owner.slots is not None or weight.layer != owner.address:
             raise FormatError(
-                f"where {weight.address} belongs is not known: {owner.class_name or 'the model'} "
-                "is not a layer of Keras, and it has layers inside"
+                f"where {weight.address} belongs is not known: Keras 3 has no such variable in "
+                f"{owner.class_name or 'the model'}"
             )
         number = custom[owner.address] = custom.get(owner.address, -1) + 1
         places[weight.address] = [join(owner.group, f"vars/{number}")]

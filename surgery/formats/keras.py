@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from surgery.architecture import Architecture
@@ -60,6 +61,14 @@ class Keras(Format):
             ]
         return _store.store_problems(model)
 
+    def notes(self, model: Model) -> Sequence[str]:
+        if model.carried.training_config and not _configs.compile_config(model.carried):
+            return [
+                f"the compile config and optimizer state of Keras {model.carried.keras_version} "
+                "are left out, as Keras 3 cannot read them; compile the model after loading"
+            ]
+        return []
+
     def create(self, model: Model, path: Path) -> Output:
         if model.architecture is None:
             raise FormatError(f"{path}: {self.problems(model)[0]}")
@@ -67,6 +76,8 @@ class Keras(Format):
         config = _configs.as_keras3(model.architecture.config)
         if compiled := _configs.compile_config(carried):
             config["compile_config"] = compiled
+        elif carried.optimizer:
+            model = replace(model, carried=replace(carried, optimizer=()))
         # Keras reads metadata.json but needs nothing in it; a date would make runs differ.
         metadata = {"keras_version": carried.keras_version or "3"}
         members = {

@@ -125,7 +125,11 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         targets=tuple(TargetPlan(form, target.path, model.nbytes) for target, form in targets),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow,
-        notes=(*model.notes, *_notes(recipe, [form for _, form in targets])),
+        notes=(
+            *model.notes,
+            *_notes(recipe, [form for _, form in targets]),
+            *(f"{form.name}: {note}" for _, form in targets for note in form.notes(model)),
+        ),
     )
 
 
