@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from surgery.architecture import Architecture
 from surgery.declaration import key, keys_of
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, did_you_mean
 from surgery.keras_bridge.cache import cache_folder, write_cache
 from surgery.keras_bridge.quiet import import_keras
 
@@ -108,6 +108,9 @@ class Application:
     name: str = key("The name of the model.", "body", default=_UNSET)
 
     def __post_init__(self) -> None:
+        if self.application not in ARGUMENTS:
+            hint = did_you_mean(self.application, ARGUMENTS)
+            raise ValueError(f"keras.applications has no {self.application!r}{hint}")
         allowed = [*_COMMON, *ARGUMENTS[self.application]]
         for name in self.arguments:
             if name not in allowed:

@@ -119,6 +119,9 @@ def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
         return Problem(1, 1, "", f"is not YAML: {what}")
     line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
     message = f"is not YAML: {what}"
+    begun = getattr(error, "context_mark", None)
+    if begun is not None and begun.line != mark.line:
+        message += f" (what is left open begins in line {begun.line + 1})"
     if re.search(r"[*!&%@`]|\{[^}]*(\.\.|,[^:}]*\})", line):
         message += '; quote a value with * ! & or {1..3} in it: "block{1..3}_*"'
     return Problem(mark.line + 1, mark.column + 1, "", message)

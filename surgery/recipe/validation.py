@@ -53,13 +53,11 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         return
     if error.validator == "propertyNames":
         return  # its inner errors say it
-    message = _MESSAGES.get(str(error.validator), _other)(error, schema)
     if "propertyNames" in error.absolute_schema_path:
-        place = (*place, str(error.instance))
         message = f"{error.instance!r} is no name for a parameter; use letters, digits and _"
-        yield document.problem(place, message, at_key=True)
+        yield document.problem((*place, str(error.instance)), message, at_key=True)
         return
-    yield document.problem(place, message)
+    yield document.problem(place, _MESSAGES.get(str(error.validator), _other)(error, schema))
 
 
 def _kind(place: Place) -> str:

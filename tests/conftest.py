@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODELS = Path(os.environ.get("SURGERY_MODELS", ROOT.parent / "shared" / "models"))
+FORMS = {"keras_zip", "keras_dir", "h5_full", "h5_full_custom", "h5_weights_legacy"}
+FORMS |= {"keras3_weights_h5"}
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+def pytest_collection_modifyitems(items):
+    # One worker imports TensorFlow, the others do not need to.
+    for item in items:
+        if "/keras/" in str(item.path):
+            item.add_marker(pytest.mark.xdist_group("keras"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def published_models():
+    """The published models that surgery reads, with their golden facts; skips loudly."""
+    index = MODELS / "models.json"
+    if not index.is_file():
+        reason = f"the published models are not at {MODELS}; set SURGERY_MODELS"
+        return [pytest.param(None, None, id="missing", marks=pytest.mark.skip(reason=reason))]
+    entries = [m for m in json.loads(index.read_text())["models"] if m["form"] in FORMS]
+    goldens = [json.loads((MODELS / f"{m['slug']}.golden.json").read_text()) for m in entries]
+    return [pytest.param(m, g, id=m["slug"]) for m, g in zip(entries, goldens, strict=True)]
+
+
+def model_path(golden):
+    return MODELS / golden["path"]
+
+
+def dense_model(tmp_path, name="model.keras", layers=("a", "b"), compiled=False):
+    """A small .keras file of Dense layers, made without Keras."""
+    from surgery.architecture import Architecture
+    from surgery.weights.model import Carried, Model, Weight
+    from surgery.weights.tensor import constant
+
+    rng = np.random.default_rng(0)
+    sizes = [4, 3, 2, 5, 4, 3][: len(layers) + 1]
+    entries = [
+        {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
+         "config": {"batch_shape": [None, sizes[0]], "dtype": "float32", "name": "in"}}
+    ]  # fmt: skip
+    weights = []
+    for index, layer in enumerate(layers):
+        config = {"name": layer, "trainable": True, "units": sizes[index + 1], "use_bias": True}
+        entries.append(
+            {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
+             "config": {**config, "activation": "linear"}}
+        )  # fmt: skip
+        kernel = rng.standard_normal(sizes[index : index + 2]).astype(np.float32)
+        bias = rng.standard_normal(sizes[index + 1]).astype(np.float32)
+        weights.append(Weight(f"{layer}/kernel", constant(kernel), (), True, True))
+        weights.append(Weight(f"{layer}/bias", constant(bias), (), True, True))
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "registered_name": None,
+        "config": {"name": "small", "trainable": True, "layers": entries},
+    }
+    carried = Carried(keras_version="3.10.0", backend="tensorflow")
+    model = Model(tuple(weights), Architecture(config), carried)
+    path = tmp_path / name
+    import surgery
+
+    surgery.save(model, keras=path)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The path of a small .keras model: a (4x3) and b (3x2), with biases."""
+    return dense_model(tmp_path)
+
+
+def values(model):
+    """All weights in memory, by address."""
+    return {w.address: w.tensor.numpy() for w in model.weights}
+
+
+def same_bytes(a, b):
+    """Whether two models hold the same weights, bit for bit."""
+    left, right = values(a), values(b)
+    return left.keys() == right.keys() and all(
+        left[k].dtype == right[k].dtype
+        and left[k].shape == right[k].shape
+        and left[k].tobytes() == right[k].tobytes()
+        for k in left
+    )
+
+
+def command(*arguments, cwd=None, **environment):
+    """Run `surgery` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "surgery", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+
+
+def config_of(path):
+    return json.loads(zipfile.ZipFile(path).read("config.json"))

@@ -1,0 +1,71 @@
+import math
+import time
+
+import pytest
+
+from surgery.errors import RecipeError
+from surgery.recipe.document import dotted, parse, scalar
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001), ("1_000", "1_000"), ("010", 10), ("0x1F", 31), ("0o17", 15), ("-7", -7),
+        ("on", "on"), ("no", "no"), ("yes", "yes"), ("true", True), ("False", False),
+        ("1:30:00", "1:30:00"), ("2024-01-01", "2024-01-01"), ("~", None), ("", None),
+        ("null", None), (".5", 0.5), ("5.", 5.0), (".inf", math.inf), ("-.inf", -math.inf),
+        ("none", "none"), ("10%", "10%"), ("<<", "<<"), ("1" * 400, "1" * 400),
+    ],
+)  # fmt: skip
+def test_scalars_mean_what_people_think(text, value):
+    found = scalar(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_positions_of_values_and_keys():
+    document = parse(b"a:\n  - b: 1\n    c: [x, y]\n", "r.yaml")
+    assert document.value == {"a": [{"b": 1, "c": ["x", "y"]}]}
+    assert document.values["a", 0, "c", 1] == (3, 12)
+    assert document.keys["a", 0, "c"] == (3, 5)
+    assert dotted(("a", 0, "c", 1)) == "a[0].c[1]"
+
+
+def test_quoted_scalars_are_text():
+    assert parse(b"a: '1'\nb: \"true\"\nc: |\n  1\n", "r").value == {"a": "1", "b": "true", "c": "1\n"}
+
+
+def test_aliases_work_within_bounds():
+    assert parse(b"a: &x [1, 2]\nb: *x\n", "r").value == {"a": [1, 2], "b": [1, 2]}
+
+
+BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "its aliases (*name) stand for too many values"),
+        ("a: &a [*a]", "its aliases (*name) stand for too many values"),
+        ("a: " + "[" * 100 + "]" * 100, "is nested too deeply"),
+        ("a: " + "{a: " * 2000 + "1" + "}" * 2000, "is nested too deeply"),
+        ("x" * (2 << 20), "is larger than 1 MiB"),
+        ("a: !!python/object/apply:os.system [ls]", "YAML tags are not allowed"),
+        ("a: !!int 3", "YAML tags are not allowed"),
+        ("a: \x01", "is not YAML"),
+        ("%YAML 9.9\n---\na: 1", "is not YAML"),
+    ],
+)
+def test_hostile_documents_end_soon_and_clearly(text, message):
+    started = time.monotonic()
+    with pytest.raises(RecipeError) as error:
+        parse(text.encode(), "r.yaml")
+    assert message in str(error.value)
+    assert time.monotonic() - started < 5
+
+
+def test_not_utf8():
+    with pytest.raises(RecipeError, match=r"r.yaml:2:1: is not UTF-8 text"):
+        parse(b"a: 1\nb: \xff", "r.yaml")

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from surgery.architecture import Architecture
+from surgery.errors import SelectorError
+from surgery.weights.model import Model, Weight
+from surgery.weights.selectors import Select, expand_braces
+from surgery.weights.tensor import constant
+
+LAYERS = [
+    ("block1_conv1", "Conv2D"),
+    ("block1_conv2", "Conv2D"),
+    ("block1_pool", "MaxPooling2D"),
+    ("block2_conv1", "Conv2D"),
+    ("block3_conv1", "Conv2D"),
+    ("fc1", "Dense"),
+    ("bn", "BatchNormalization"),
+]
+
+
+def model():
+    entries = [{"class_name": c, "config": {"name": n, "trainable": n != "fc1"}} for n, c in LAYERS]
+    inner = {"class_name": "Sequential", "config": {"name": "body", "layers": [
+        {"class_name": "Dense", "config": {"name": "inner"}}]}}  # fmt: skip
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [*entries, inner]}}
+    architecture = Architecture(config)
+    weights = []
+    for owner, slot in architecture.root.weights():
+        shape = (3, 3, 2, 2) if owner.class_name == "Conv2D" else (4, 2)
+        shape = (2,) if slot.name != "kernel" else shape
+        dtype = np.float16 if owner.name == "fc1" else np.float32
+        trainable = architecture.is_trained(slot.address, slot.trainable)
+        tensor = constant(np.zeros(shape, dtype))
+        weights.append(Weight(slot.address, tensor, (), slot.trainable, trainable))
+    return Model(tuple(weights), architecture, origin="m.keras")
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("fc1/kernel", ["fc1/kernel"]),
+        ("fc1", ["fc1/kernel", "fc1/bias"]),
+        ("*/kernel", ["block1_conv1/kernel", "block1_conv2/kernel", "block2_conv1/kernel",
+                      "block3_conv1/kernel", "fc1/kernel"]),
+        ("**/kernel", ["block1_conv1/kernel", "block1_conv2/kernel", "block2_conv1/kernel",
+                       "block3_conv1/kernel", "fc1/kernel", "body/inner/kernel"]),
+        ("body", ["body/inner/kernel", "body/inner/bias"]),
+        ("body/**", ["body/inner/kernel", "body/inner/bias"]),
+        ("block{1..2}_conv1/bias", ["block1_conv1/bias", "block2_conv1/bias"]),
+        ("{fc1,bn}/{bias,beta}", ["fc1/bias", "bn/beta"]),
+        ("re:block[13]_conv1/kernel", ["block1_conv1/kernel", "block3_conv1/kernel"]),
+        (["bn/beta", "fc1/bias"], ["fc1/bias", "bn/beta"]),
+        ({"type": "Dense", "variable": "kernel"}, ["fc1/kernel", "body/inner/kernel"]),
+        ({"trainable": False}, ["fc1/kernel", "fc1/bias", "bn/moving_mean", "bn/moving_variance"]),
+        ({"dtype": "float16"}, ["fc1/kernel", "fc1/bias"]),
+        ({"rank": 4, "path": "block1_*"}, ["block1_conv1/kernel", "block1_conv2/kernel"]),
+        ({"min_size": 36, "not": "block1_*"}, ["block2_conv1/kernel", "block3_conv1/kernel"]),
+        ({"layers": "block1_conv2..block2_conv1", "variable": "bias"},
+         ["block1_conv2/bias", "block2_conv1/bias"]),
+        ({"layers": "block1_pool..block1_pool"}, []),
+    ],
+)  # fmt: skip
+def test_selects(selector, expected):
+    assert [w.address for w in Select(selector).matches(model())] == expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("fc2/kernel", "fc2/kernel matches no weight of m.keras; the nearest are fc1/kernel"),
+        ("a{b", "'a{b' has a brace that is not closed"),
+        ("a{}", "'a{}' has empty braces; write {a,b} or {1..3}"),
+        ("a{3..1}", "'a{3..1}' has a range that is empty or too long"),
+        ("re:(", "'re:(' is not a regular expression: missing ), unterminated subpattern"),
+        ("", 'an empty selector names nothing; "**" names every weight'),
+        ([], 'an empty list names nothing; "**" names every weight'),
+        ({"typ": "Dense"}, "unknown fact 'typ' (did you mean 'type'?); allowed: path, type"),
+        ({"layers": "fc1..fc9"}, "layers: 'fc9' is not a layer of the model (did you mean 'fc1'?)"),
+        ({"layers": "fc1..block1_conv1"}, "layers: 'block1_conv1' comes before 'fc1'"),
+    ],
+)
+def test_refuses(selector, message):
+    with pytest.raises(SelectorError) as error:
+        Select(selector).weights(model())
+    assert message in str(error.value)
+
+
+def test_an_empty_match_can_be_allowed():
+    assert Select("nothing").weights(model(), allow_empty=True) == ()
+
+
+def test_braces_expand_in_order():
+    assert expand_braces("{a,b}{1..2}") == ["a1", "a2", "b1", "b2"]
