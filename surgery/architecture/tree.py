@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from surgery.architecture.variables import Config, Variable, own_variables
+from surgery.architecture.variables import (
+    WITHOUT_VARIABLES,
+    Config,
+    Variable,
+    known_classes,
+    own_variables,
+)
 
 Keys = tuple[str | int, ...]
 
@@ -34,7 +40,6 @@ _ATTENTIONS = {
     "MultiHeadAttention": ("query_dense", "key_dense", "value_dense", "output_dense"),
     # This one has no public properties, so Keras stores its private attributes.
     "GroupedQueryAttention": ("_query_dense", "_key_dense", "_value_dense", "_output_dense"),
-    "GroupQueryAttention": ("_query_dense", "_key_dense", "_value_dense", "_output_dense"),
 }
 _OPERATIONS = ("keras.ops", "keras.src.ops")
 
@@ -43,13 +48,15 @@ _OPERATIONS = ("keras.ops", "keras.src.ops")
 class Slot:
     """A variable of a layer, and the place Keras 3 stores it at.
 
-    `trainable` is the variable's own: whether an unfrozen layer trains it.
+    `trainable` is the variable's own: whether an unfrozen layer trains it. `position` is its
+    place among the layer's own in `layer.weights`.
     """
 
     name: str
     trainable: bool
     address: str
     stored: str
+    position: int
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,7 @@ class Layer:
 
     def weights(self) -> Iterator[tuple[Layer, Slot]]:
         """Its slots in the order of Keras's `layer.weights`, each with its owner."""
-        own = self.slots or ()
-        for slot in [s for s in own if s.trainable] + [s for s in own if not s.trainable]:
+        for slot in sorted(self.slots or (), key=lambda slot: slot.position):
             yield self, slot
         for child in self.children:
             yield from child.weights()
@@ -107,6 +113,12 @@ class Architecture:
     def layers(self) -> tuple[Layer, ...]:
         """Every layer but the model itself, in layer order."""
         return tuple(self.root.walk())[1:]
+
+    @cached_property
+    def weight_order(self) -> Mapping[str, int]:
+        """The place of each known weight in Keras's `model.weights`."""
+        addresses = dict.fromkeys(slot.address for _, slot in self.root.weights())
+        return {address: place for place, address in enumerate(addresses)}
 
     @cached_property
     def by_address(self) -> Mapping[str, Layer]:
@@ -146,7 +158,18 @@ def snake_case(class_name: str) -> str:
 def class_of(entry: Mapping[str, Any]) -> str:
     """The class a layer's config names, without a registered package."""
     name = str(entry.get("class_name", "")).rpartition(">")[2]
-    return "Functional" if name == "Model" and _layer_entries(entry) is not None else name
+    if name == "Model" and _layer_entries(entry) is not None:
+        return "Functional"
+    if name == "GroupQueryAttention":  # what Keras calls the class to the outside
+        return "GroupedQueryAttention"
+    # Older names, which Keras 3 keeps as aliases: Convolution2D, GlobalAvgPool2D, MaxPool2D.
+    name = name.replace("Convolution", "Conv").replace("AvgPool", "AveragePool")
+    return re.sub(r"Pool(?=\dD$)", "Pooling", name)
+
+
+def is_of_keras(class_name: str) -> bool:
+    """Whether it is a layer class of Keras (1 to 3) itself."""
+    return class_name in WITHOUT_VARIABLES or class_name in known_classes()
 
 
 def join(*parts: str) -> str:
@@ -335,12 +358,16 @@ def _slots(
 ) -> tuple[Slot, ...] | None:
     variables = own_variables(class_name, config)
     if variables is None:
-        return () if class_name in _WITHOUT_VARIABLES or children else None
+        return () if class_name in WITHOUT_VARIABLES or children else None
     return tuple(
         Slot(
-            v.name, v.trainable, _owned(class_name, v, address, children), join(group, f"vars/{i}")
+            variable.name,
+            variable.trainable,
+            _owned(class_name, variable, address, children),
+            join(group, f"vars/{number}"),
+            variable.position,
         )
-        for i, v in enumerate(variables)
+        for number, variable in enumerate(variables)
     )
 
 
@@ -352,126 +379,3 @@ def _owned(class_name: str, variable: Variable, address: str, children: Sequence
                 if slot.name in ("kernel", "embeddings"):
                     return slot.address
     return join(address, variable.name)
-
-
-_WITHOUT_VARIABLES = frozenset(
-    [
-        "Functional",
-        "Sequential",
-        "Model",
-        "InputLayer",
-        "Activation",
-        "ActivityRegularization",
-        "AdaptiveAveragePooling1D",
-        "AdaptiveAveragePooling2D",
-        "AdaptiveAveragePooling3D",
-        "AdaptiveMaxPooling1D",
-        "AdaptiveMaxPooling2D",
-        "AdaptiveMaxPooling3D",
-        "Add",
-        "AlphaDropout",
-        "AugMix",
-        "AutoContrast",
-        "Average",
-        "AveragePooling1D",
-        "AveragePooling2D",
-        "AveragePooling3D",
-        "Bidirectional",
-        "CategoryEncoding",
-        "CenterCrop",
-        "Concatenate",
-        "Cropping1D",
-        "Cropping2D",
-        "Cropping3D",
-        "CutMix",
-        "Discretization",
-        "Dot",
-        "Dropout",
-        "ELU",
-        "Equalization",
-        "Flatten",
-        "GaussianDropout",
-        "GaussianNoise",
-        "GlobalAveragePooling1D",
-        "GlobalAveragePooling2D",
-        "GlobalAveragePooling3D",
-        "GlobalMaxPooling1D",
-        "GlobalMaxPooling2D",
-        "GlobalMaxPooling3D",
-        "HashedCrossing",
-        "Hashing",
-        "Identity",
-        "IntegerLookup",
-        "Lambda",
-        "LeakyReLU",
-        "Masking",
-        "MaxNumBoundingBoxes",
-        "MaxPooling1D",
-        "MaxPooling2D",
-        "MaxPooling3D",
-        "Maximum",
-        "MelSpectrogram",
-        "Minimum",
-        "MixUp",
-        "Multiply",
-        "Permute",
-        "RandAugment",
-        "RandomBrightness",
-        "RandomColorDegeneration",
-        "RandomColorJitter",
-        "RandomContrast",
-        "RandomCrop",
-        "RandomElasticTransform",
-        "RandomErasing",
-        "RandomFlip",
-        "RandomGaussianBlur",
-        "RandomGrayscale",
-        "RandomHue",
-        "RandomInvert",
-        "RandomPerspective",
-        "RandomPosterization",
-        "RandomRotation",
-        "RandomSaturation",
-        "RandomSharpness",
-        "RandomShear",
-        "RandomTranslation",
-        "RandomZoom",
-        "ReLU",
-        "RepeatVector",
-        "Rescaling",
-        "Reshape",
-        "Resizing",
-        "RNN",
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "ConvLSTM1D",
-        "ConvLSTM2D",
-        "ConvLSTM3D",
-        "Softmax",
-        "Solarization",
-        "SpatialDropout1D",
-        "SpatialDropout2D",
-        "SpatialDropout3D",
-        "StackedRNNCells",
-        "StringLookup",
-        "Subtract",
-        "TextVectorization",
-        "ThresholdedReLU",
-        "TimeDistributed",
-        "UnitNormalization",
-        "UpSampling1D",
-        "UpSampling2D",
-        "UpSampling3D",
-        "ZeroPadding1D",
-        "ZeroPadding2D",
-        "ZeroPadding3D",
-        "MultiHeadAttention",
-        "GroupedQueryAttention",
-        "GroupQueryAttention",
-        "TorchModuleWrapper",
-        "Merge",
-        "TFOpLambda",
-        "SlicingOpLambda",
-    ]
-)

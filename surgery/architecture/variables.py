@@ -8,7 +8,7 @@ tests/keras/test_layer_variables.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,14 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable's own name in Keras, and whether an unfrozen layer trains it."""
+    """A variable's own name in Keras, and whether an unfrozen layer trains it.
+
+    `position` is its place among the layer's own variables in Keras's `layer.weights`.
+    """
 
     name: str
     trainable: bool = True
+    position: int = 0
 
 
 _KERNEL_BIAS = "kernel bias?use_bias"
@@ -40,10 +44,6 @@ _SPECS = {
     "Conv3D": _KERNEL_BIAS,
     "Conv3DTranspose": _KERNEL_BIAS,
     "ConvLSTMCell": _RECURRENT,
-    # Keras 1's names, which Keras 3 keeps as aliases.
-    "Convolution1D": _KERNEL_BIAS,
-    "Convolution2D": _KERNEL_BIAS,
-    "Convolution3D": _KERNEL_BIAS,
     "Dense": _KERNEL_BIAS,
     "DepthwiseConv1D": _KERNEL_BIAS,
     "DepthwiseConv2D": _KERNEL_BIAS,
@@ -66,6 +66,32 @@ _SPECS = {
     "SpectralNormalization": "kernel -vector_u",
     "STFTSpectrogram": "real_kernel?!imag imag_kernel?!real",
 }
+
+WITHOUT_VARIABLES = frozenset(
+    """
+    Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
+    AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D
+    Add AlphaDropout AugMix AutoContrast Average AveragePooling1D AveragePooling2D
+    AveragePooling3D Bidirectional CategoryEncoding CenterCrop Concatenate ConvLSTM1D
+    ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D CutMix Discretization Dot Dropout
+    ELU Equalization Flatten Functional GRU GaussianDropout GaussianNoise
+    GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D
+    GlobalMaxPooling2D GlobalMaxPooling3D GroupedQueryAttention HashedCrossing Hashing
+    Identity InputLayer IntegerLookup LSTM Lambda LeakyReLU Masking MaxNumBoundingBoxes
+    MaxPooling1D MaxPooling2D MaxPooling3D Maximum MelSpectrogram Merge Minimum MixUp Model
+    MultiHeadAttention Multiply Permute RNN RandAugment RandomBrightness
+    RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop
+    RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+    RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
+    RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom ReLU
+    RepeatVector Rescaling Reshape Resizing Sequential SimpleRNN SlicingOpLambda Softmax
+    Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D StackedRNNCells
+    StringLookup Subtract TFOpLambda TextVectorization ThresholdedReLU TimeDistributed
+    TorchModuleWrapper UnitNormalization UpSampling1D UpSampling2D UpSampling3D
+    ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    """.split()  # noqa: SIM905 - as a list it is a page
+)
+"""Classes that have none of their own; some have sublayers that do."""
 
 # What Keras assumes where an older config leaves the key out.
 _DEFAULTS: dict[str, Any] = {
@@ -127,13 +153,9 @@ def own_variables(class_name: str, config: Config) -> tuple[Variable, ...] | Non
         return None
     if class_name == "LayerNormalization" and config.get("rms_scaling"):
         spec = "gamma"
-    variables = [_variable(item) for item in spec.split() if _is_there(class_name, item, config)]
-    if config.get("lora_rank"):
-        frozen_by_lora = {"kernel", "embeddings"}
-        variables = [
-            Variable(v.name, v.trainable and v.name not in frozen_by_lora) for v in variables
-        ]
-    return tuple(variables)
+    items = [item for item in spec.split() if _is_there(class_name, item, config)]
+    frozen = ("kernel", "embeddings") if config.get("lora_rank") else ()
+    return _variables(items, mode == "float8", frozen)
 
 
 def variables_by_count(
@@ -155,11 +177,9 @@ def variables_by_count(
                 if len(variables) == count:
                     return variables
     items = [item for item in spec.split() if not item.endswith(("?renorm", "?!tie_weights"))]
-    if count == len(items):
-        return tuple(_variable(item) for item in items)
-    required = [item for item in items if "?" not in item]
-    if count == len(required):
-        return tuple(_variable(item) for item in required)
+    for candidate in (items, [item for item in items if "?" not in item]):
+        if len(candidate) == count:
+            return _variables(candidate)
     return None
 
 
@@ -175,9 +195,24 @@ def quantization_mode(config: Config) -> str | None:
     return mode.partition("/")[0] if isinstance(mode, str) else None
 
 
-def _variable(item: str) -> Variable:
-    name = item.partition("?")[0]
-    return Variable(name.lstrip("-"), not name.startswith("-"))
+def _variables(
+    items: Sequence[str], scales_first: bool = False, frozen: Sequence[str] = ()
+) -> tuple[Variable, ...]:
+    """The variables of these items; Keras lists the trained ones first, however it stores them.
+
+    `frozen` are those that LoRA holds fast: they stay where they are in the list. A float8
+    layer makes its scales before its kernel when it is loaded (`scales_first`).
+    """
+    names = [item.partition("?")[0] for item in items]
+
+    def place(name: str) -> tuple[bool, bool]:
+        return name.startswith("-"), scales_first and name in ("kernel", "bias")
+
+    positions = {name: i for i, name in enumerate(sorted(names, key=place))}
+    return tuple(
+        Variable(name.lstrip("-"), not name.startswith("-") and name not in frozen, positions[name])
+        for name in names
+    )
 
 
 def _is_there(class_name: str, item: str, config: Config) -> bool:

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from surgery.architecture.tree import class_of
+from surgery.architecture.tree import class_of, is_of_keras
 from surgery.errors import FormatError
 from surgery.weights.model import Carried
 
 _MODULES: Mapping[str, Mapping[str, Any]] = {
+    "GroupedQueryAttention": {
+        "module": "keras.layers",
+        "class_name": "GroupQueryAttention",
+        "registered_name": None,
+    },
     "Sequential": {"module": "keras", "class_name": "Sequential", "registered_name": None},
     "Functional": {
         "module": "keras.src.models.functional",
@@ -37,17 +42,36 @@ def dump(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def as_keras3(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's config for `config.json`; the layers' own may stay in the older form."""
+def as_keras3(config: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
+    """A model's config for `config.json`.
+
+    Layers that Keras 1 or 2 wrote stay in the older form, which Keras 3 reads there too.
+    """
     if "module" in config:
         return dict(config)
     inner = config.get("config")
     if isinstance(inner, list):  # Keras 1's Sequential
         inner = {"name": "sequential", "layers": inner}
-    return {
-        **_MODULES.get(class_of(config), {"class_name": config.get("class_name")}),
-        "config": inner,
-    }
+    if carried.keras_version.startswith("3"):
+        return _modern({**config, "config": inner})
+    return {**config, **_module(class_of(config)), "config": inner}
+
+
+def _modern(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer that Keras 3 wrote into an `.h5`, and those in it, as Keras 3 writes them else."""
+    config = entry.get("config")
+    if isinstance(config, Mapping) and isinstance(config.get("layers"), list):
+        config = {**config, "layers": [_modern(layer) for layer in config["layers"]]}
+    if "module" in entry:
+        return {**entry, "config": config}
+    return {**entry, **_module(class_of(entry)), "config": config}
+
+
+def _module(class_name: str) -> Mapping[str, Any]:
+    """Where Keras 3 finds a class; nothing for one that is not its own."""
+    if class_name in _MODULES:
+        return _MODULES[class_name]
+    return {"module": "keras.layers", "registered_name": None} if is_of_keras(class_name) else {}
 
 
 def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:

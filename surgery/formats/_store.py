@@ -133,7 +133,7 @@ class _Namer:
         self.found[address] = Weight(address, tensor, (stored,), trains, trainable, named)
 
     def _in_keras_order(self, architecture: Architecture) -> None:
-        order = {slot.address: i for i, (_, slot) in enumerate(architecture.root.weights())}
+        order = architecture.weight_order
         layers = {layer.address: i for i, layer in enumerate(architecture.layers)}
         known = sorted((a for a in self.found if a in order), key=order.__getitem__)
         # A custom layer's weights go behind those of the layers before it.
@@ -153,7 +153,7 @@ class _Namer:
         quantized = bool(count) and group.tensors[0].dtype.kind == "i"
         variables = variables_by_count(class_name, count, quantized) if class_name else None
         named = bool(group.name) and variables is not None
-        numbered = variables or tuple(Variable(str(i)) for i in range(count))
+        numbered = variables or tuple(Variable(str(i), position=i) for i in range(count))
         for i, (variable, tensor) in enumerate(zip(numbered, group.tensors, strict=True)):
             stored = f"{group.stored}/vars/{i}"
             full = join(address, variable.name)

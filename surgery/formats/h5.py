@@ -203,7 +203,7 @@ def _in_keras_order(
     """The order of Keras's `model.weights`; a layer's unknown weights stay as they stand."""
     if architecture is None:
         return list(weights.values())
-    order = {slot.address: i for i, (_, slot) in enumerate(architecture.root.weights())}
+    order = architecture.weight_order
     tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
 
     def place(weight: Weight) -> tuple[int, int]:

@@ -73,7 +73,7 @@ class Keras(Format):
         if model.architecture is None:
             raise FormatError(f"{path}: {self.problems(model)[0]}")
         carried = model.carried
-        config = _configs.as_keras3(model.architecture.config)
+        config = _configs.as_keras3(model.architecture.config, carried)
         if compiled := _configs.compile_config(carried):
             config["compile_config"] = compiled
         elif carried.optimizer:

@@ -32,7 +32,11 @@ def test_positions_of_values_and_keys():
 
 
 def test_quoted_scalars_are_text():
-    assert parse(b"a: '1'\nb: \"true\"\nc: |\n  1\n", "r").value == {"a": "1", "b": "true", "c": "1\n"}
+    assert parse(b"a: '1'\nb: \"true\"\nc: |\n  1\n", "r").value == {
+        "a": "1",
+        "b": "true",
+        "c": "1\n",
+    }
 
 
 def test_aliases_work_within_bounds():
