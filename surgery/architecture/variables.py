@@ -171,11 +171,10 @@ def variables_by_count(
         return None
     if quantized:
         for mode in ("int8", "int4"):
-            for use_bias in (True, False):
-                config = {"dtype": f"{mode}_from_float32", "use_bias": use_bias, "bias_axes": "a"}
-                variables = own_variables(class_name, config) or ()
-                if len(variables) == count:
-                    return variables
+            config = {"dtype": f"{mode}_from_float32", "bias_axes": "a"}
+            variables = own_variables(class_name, config) or ()
+            if len(variables) == count:
+                return variables
     items = [item for item in spec.split() if not item.endswith(("?renorm", "?!tie_weights"))]
     for candidate in (items, [item for item in items if "?" not in item]):
         if len(candidate) == count:

@@ -239,7 +239,7 @@ def _group_of(weight: Weight, groups: Mapping[str, Any]) -> str:
 
 
 def _stored_name(model: Model, layer: str, weight: Weight) -> str:
-    if model.format != "h5":
+    if model.format != "h5" or not weight.stored:
         return weight.address
     return weight.stored[0].removeprefix("model_weights/").removeprefix(f"{layer}/")
 

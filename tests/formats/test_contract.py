@@ -1,0 +1,224 @@
+"""What holds for every format, whatever it is."""
+
+import os
+import zipfile
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import surgery
+from surgery.errors import FormatError
+from surgery.formats._base import format_of, formats
+from surgery.weights.model import Model, Weight
+from surgery.weights.tensor import constant
+from tests.conftest import dense_model, same_bytes, values
+
+ALL = list(formats())
+DTYPES = ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"]
+
+
+def path_for(name, folder):
+    return folder / f"model{formats()[name].suffix if not formats()[name].is_folder else ''}"
+
+
+@pytest.fixture
+def source(tmp_path):
+    return dense_model(tmp_path, "source.keras")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_round_trip_and_recognised_by_content(name, source, tmp_path):
+    model = surgery.open(source)
+    odd = tmp_path / "odd.name"
+    surgery.save(model, **{name: odd})
+    assert format_of(odd).name == name
+    back = surgery.open(odd)
+    assert same_bytes(model, back)
+    assert [w.address for w in back.weights] == [w.address for w in model.weights]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_written_twice_it_is_the_same_bytes(name, source, tmp_path):
+    model = surgery.open(source)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        surgery.save(model, **{name: path_for(name, tmp_path / folder)})
+    one, two = (path_for(name, tmp_path / folder) for folder in ("one", "two"))
+    for file in [one] if one.is_file() else sorted(f for f in one.rglob("*") if f.is_file()):
+        twin = two / file.relative_to(one) if one.is_dir() else two
+        assert file.read_bytes() == twin.read_bytes()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_old_output_is_replaced_whole(name, source, tmp_path):
+    path = path_for(name, tmp_path)
+    surgery.save(surgery.scale(surgery.open(source), "a", by=3), **{name: path})
+    surgery.save(surgery.open(source), **{name: path})
+    assert same_bytes(surgery.open(path), surgery.open(source))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([source.name, path.name])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_failing_tensor_leaves_nothing_behind(name, source, tmp_path):
+    class Broken(Exception):
+        pass
+
+    def fail(values, start):
+        raise Broken
+
+    model = surgery.open(source)
+    model = model.map(model.weights[1:2], fail)
+    with pytest.raises(Broken):
+        surgery.save(model, **{name: tmp_path / "deep" / "er" / "out"})
+    assert [p.name for p in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_file_cut_short_is_a_clear_error(name, source, tmp_path):
+    path = path_for(name, tmp_path)
+    surgery.save(surgery.open(source), **{name: path})
+    file = path if path.is_file() else path / "a" / "kernel.npy"
+    whole = file.read_bytes()
+    for keep in (0, 1, 7, 20, len(whole) // 4, len(whole) // 2, len(whole) - 30, len(whole) - 1):
+        file.write_bytes(whole[:keep])
+        with pytest.raises((FormatError, surgery.SurgeryError)):
+            values(surgery.open(path))
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(data=st.data())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_shapes_and_dtypes_round_trip(name, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hypothesis")
+    model = surgery.open(dense_model(folder, "m.keras"))
+    changed = []
+    for weight in model.weights:
+        shape = tuple(data.draw(st.lists(st.integers(0, 4), max_size=4)))
+        dtype = data.draw(st.sampled_from([*DTYPES, *(["bfloat16"] if name != "h5" else [])]))
+        dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+        raw = data.draw(st.binary(min_size=16, max_size=16))
+        repeated = np.resize(np.frombuffer(raw, np.uint8), int(np.prod(shape)))
+        changed.append(Weight(weight.address, constant(repeated.reshape(shape).astype(dtype))))
+    model = model.with_weights(changed)
+    model = Model(model.weights, model.architecture, model.carried)
+    surgery.save(model, **{name: folder / "out"})
+    assert same_bytes(surgery.open(folder / "out"), model)
+
+
+NAMES = ["kernel", "a b", "ü/ß/кириллица", "deep/er/kernel", ".hidden/x", "a:0/b", "..x/y", "con/nul"]
+
+
+def test_npy_keeps_odd_names_apart_and_inside(tmp_path):
+    weights = tuple(Weight(n, constant(np.full(2, i))) for i, n in enumerate(NAMES))
+    surgery.save(Model(weights), npy=tmp_path / "out")
+    back = surgery.open(tmp_path / "out")
+    assert {w.address: w.tensor.numpy()[0] for w in back.weights} == dict(
+        zip(NAMES, range(len(NAMES)), strict=True)
+    )
+    for weight in back.weights:
+        assert (tmp_path / "out" / weight.stored[0]).resolve().is_relative_to(tmp_path / "out")
+
+
+def test_numpy_reads_npy(source, tmp_path):
+    surgery.save(surgery.open(source), npy=tmp_path / "out")
+    for address, array in values(surgery.open(source)).items():
+        assert np.array_equal(np.load(tmp_path / "out" / f"{address}.npy"), array)
+
+
+def test_zipfile_finds_nothing_wrong(source, tmp_path):
+    surgery.save(surgery.open(source), keras=tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]
+
+
+def test_a_compressed_archive_is_read(source, tmp_path):
+    packed = tmp_path / "packed.keras"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert same_bytes(surgery.open(packed), surgery.open(source))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"chunks": True}, {"compression": "gzip"}, {"chunks": (1, 2), "shuffle": True}],
+)
+def test_chunked_and_compressed_datasets_are_read(options, source, tmp_path):
+    surgery.save(surgery.open(source), h5=tmp_path / "plain.h5")
+    with h5py.File(tmp_path / "plain.h5") as old, h5py.File(tmp_path / "packed.h5", "w") as new:
+        old.copy("model_weights", new)
+        new.attrs.update(old.attrs)
+        for path in ("model_weights/a/a/kernel", "model_weights/b/b/kernel"):
+            array = new[path][()]
+            del new[path]
+            new.create_dataset(path, data=array, **options)
+    assert same_bytes(surgery.open(tmp_path / "packed.h5"), surgery.open(source))
+
+
+def test_big_endian_datasets_are_read(source, tmp_path):
+    surgery.save(surgery.open(source), h5=tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        array = file["model_weights/a/a/kernel"][()]
+        del file["model_weights/a/a/kernel"]
+        file.create_dataset("model_weights/a/a/kernel", data=array.astype(">f4"))
+    assert same_bytes(surgery.open(tmp_path / "m.h5"), surgery.open(source))
+
+
+@pytest.mark.parametrize("kind", ["soft", "external"])
+def test_links_out_of_a_file_are_refused(kind, source, tmp_path):
+    surgery.save(surgery.open(source), weights_h5=tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "r+") as file:
+        group = file["layers/dense/vars"]
+        del group["0"]
+        group["0"] = (
+            h5py.SoftLink("/layers/dense_1/vars/0")
+            if kind == "soft"
+            else h5py.ExternalLink("other.h5", "/x")
+        )
+    with pytest.raises(FormatError, match="links out of a model file are not followed"):
+        surgery.open(tmp_path / "m.weights.h5")
+
+
+def test_values_in_other_files_are_refused(source, tmp_path):
+    surgery.save(surgery.open(source), weights_h5=tmp_path / "m.weights.h5")
+    (tmp_path / "secret").write_bytes(os.urandom(48))
+    with h5py.File(tmp_path / "m.weights.h5", "r+") as file:
+        group = file["layers/dense/vars"]
+        del group["0"]
+        external = [(str(tmp_path / "secret"), 0, 48)]
+        group.create_dataset("0", shape=(4, 3), dtype="f4", external=external)
+    with pytest.raises(FormatError, match="keeps its values in other files"):
+        surgery.open(tmp_path / "m.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"hello world, no model", "is no model that surgery reads")],
+)
+def test_what_is_no_model(content, message, tmp_path):
+    (tmp_path / "x.keras").write_bytes(content)
+    with pytest.raises(FormatError, match=message):
+        surgery.open(tmp_path / "x.keras")
+    with pytest.raises(FormatError, match="no such file or folder"):
+        surgery.open(tmp_path / "missing")
+
+
+def test_long_name_lists_are_split_as_keras_does(tmp_path):
+    layers = tuple("layer_with_a_rather_long_name_" * 20 + str(i) for i in range(3))
+    model = surgery.open(dense_model(tmp_path, "m.keras", layers))
+    many = tuple(
+        Weight(f"{layers[0]}/{'x' * 400}{i}", constant(np.float32([i]))) for i in range(200)
+    )
+    weights_only = Model(many, None, model.carried, format="h5")
+    surgery.save(weights_only, h5=tmp_path / "many.h5")
+    with h5py.File(tmp_path / "many.h5") as file:
+        (group,) = [g for g in file.values() if "weight_names0" in g.attrs]
+        assert "weight_names" not in group.attrs
+    assert len(surgery.open(tmp_path / "many.h5").weights) == 200
