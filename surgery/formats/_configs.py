@@ -18,6 +18,7 @@ _MODULES: Mapping[str, Mapping[str, Any]] = {
         "registered_name": None,
     },
     "Sequential": {"module": "keras", "class_name": "Sequential", "registered_name": None},
+    "LayerScale": {"module": "keras.src.applications.convnext", "registered_name": "LayerScale"},
     "Functional": {
         "module": "keras.src.models.functional",
         "class_name": "Functional",

@@ -111,7 +111,16 @@ def test_any_shapes_and_dtypes_round_trip(name, data, tmp_path_factory):
     assert same_bytes(surgery.open(folder / "out"), model)
 
 
-NAMES = ["kernel", "a b", "ü/ß/кириллица", "deep/er/kernel", ".hidden/x", "a:0/b", "..x/y", "con/nul"]
+NAMES = [
+    "kernel",
+    "a b",
+    "ü/ß/кириллица",
+    "deep/er/kernel",
+    ".hidden/x",
+    "a:0/b",
+    "..x/y",
+    "con/nul",
+]
 
 
 def test_npy_keeps_odd_names_apart_and_inside(tmp_path):

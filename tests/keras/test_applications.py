@@ -1,0 +1,130 @@
+"""keras.applications, resolved without memory, against the real ones."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import surgery
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.applications import _COMMON, ARGUMENTS, WeightsOf
+from surgery.recipe.sources import FromApplication
+
+SMALL = {"alpha": 0.35, "input_shape": (96, 96, 3), "classes": 10}
+
+
+def application(name, weights="none", path=None, **arguments):
+    return FromApplication(application=name, weights=WeightsOf(weights, path), **arguments)
+
+
+def functions(keras):
+    return {n: f for n, f in vars(keras.applications).items() if inspect.isfunction(f)}
+
+
+def test_the_table_of_arguments_is_keras_s_own(keras):
+    found = functions(keras)
+    assert set(found) == set(ARGUMENTS)
+    for name, function in found.items():
+        theirs = set(inspect.signature(function).parameters) - {"weights", "input_tensor"}
+        assert theirs == {*_COMMON, *ARGUMENTS[name]}, name
+
+
+# Keras takes seconds for each of these; their smaller kin are made by the same function.
+LARGE = {"EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L",
+         "ConvNeXtXLarge", "ConvNeXtLarge", "DenseNet201", "ResNet152", "ResNet152V2"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) - LARGE))
+def test_every_application_resolves(name, keras):
+    """Its weights have the shapes, names and flags of the real model's, in the same order."""
+    model = application(name).open(0)
+    with keras.StatelessScope(initialize_variables=False):
+        real = getattr(keras.applications, name)(weights=None)
+        # Keras leaves the variable of its LayerScale without a name.
+        names = ["gamma" if v.name.startswith("variable") else v.name for v in real.weights]
+        assert [w.variable for w in model.weights] == names
+        assert [w.tensor.shape for w in model.weights] == [v.shape for v in real.weights]
+        trained = {id(v) for v in real.trainable_weights}
+        assert [w.trainable for w in model.weights] == [id(v) in trained for v in real.weights]
+
+
+def test_what_is_written_is_the_real_architecture(keras, tmp_path):
+    model = application("MobileNetV2", **SMALL).open(7)
+    surgery.save(model, keras=tmp_path / "m.keras", h5=tmp_path / "m.h5")
+    real = keras.applications.MobileNetV2(weights=None, **SMALL)
+    image = np.random.default_rng(0).random((1, 96, 96, 3), np.float32)
+    predictions = []
+    for path in (tmp_path / "m.keras", tmp_path / "m.h5"):
+        loaded = keras.models.load_model(path, compile=False)
+        assert [type(x).__name__ for x in loaded.layers] == [type(x).__name__ for x in real.layers]
+        for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+            np.testing.assert_array_equal(ours.tensor.numpy(), theirs.numpy())
+        predictions.append(np.asarray(loaded(image)))
+    np.testing.assert_array_equal(*predictions)
+
+
+@pytest.mark.parametrize("suffix", ["weights.h5", "h5", "keras"])
+def test_weights_from_a_file(suffix, keras, tmp_path):
+    keras.utils.set_random_seed(5)
+    real = keras.applications.MobileNetV2(weights=None, **SMALL)
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "weights.h5":
+        real.save_weights(path)
+    else:
+        real.save(path)
+    model = application("MobileNetV2", str(path), path, **SMALL).open(0)
+    for ours, theirs in zip(model.weights, real.weights, strict=True):
+        np.testing.assert_array_equal(ours.tensor.numpy(), theirs.numpy())
+    assert path in model.inputs
+
+
+def test_automatic_names_are_matched_by_order(keras, tmp_path):
+    """Xception has layers without names; a file of another process counts them differently."""
+    keras.layers.Conv2D(1, 1)
+    real = keras.applications.Xception(weights=None, classes=3, input_shape=(75, 75, 3))
+    real.save(tmp_path / "w.h5")
+    import h5py
+
+    with h5py.File(tmp_path / "w.h5", "r+") as file:  # weights alone, as Keras publishes them
+        for name, value in list(file["model_weights"].attrs.items()):
+            file.attrs[name] = value
+        for name in list(file["model_weights"]):
+            file.move(f"model_weights/{name}", name)
+        del file["model_weights"]
+        del file.attrs["model_config"]
+    source = application("Xception", "w", tmp_path / "w.h5", classes=3, input_shape=(75, 75, 3))
+    for ours, theirs in zip(source.open(0).weights, real.weights, strict=True):
+        np.testing.assert_array_equal(ours.tensor.numpy(), theirs.numpy())
+
+
+def test_a_file_that_does_not_fit(keras, tmp_path):
+    real = keras.applications.MobileNetV2(weights=None, **{**SMALL, "classes": 11})
+    real.save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(SurgeryError, match=r"predictions/kernel is \[1280, 11\] there, not"):
+        application("MobileNetV2", "w", tmp_path / "w.weights.h5", **SMALL).open(0)
+
+
+def test_imagenet_without_a_network_says_which_file_to_put_where(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(SurgeryError) as error:
+        application("VGG16", "imagenet", include_top=False).open(0)
+    message = str(error.value)
+    assert "put vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 from https://" in message
+    assert f"into {tmp_path / 'models'}" in message
+
+
+def test_imagenet_takes_the_file_from_keras_s_cache_folder(keras, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    arguments = {"alpha": 0.35, "input_shape": (96, 96, 3), "include_top": False}
+    real = keras.applications.MobileNetV2(weights=None, **arguments)
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    real.save_weights(tmp_path / "w.weights.h5")
+    (tmp_path / "w.weights.h5").rename(tmp_path / "models" / name)
+    model = application("MobileNetV2", "imagenet", **arguments).open(0)
+    np.testing.assert_array_equal(model.weights[0].tensor.numpy(), real.weights[0].numpy())
+
+
+def test_a_wrong_argument_is_keras_s_own_complaint():
+    with pytest.raises(SurgeryError, match=r"keras.applications.VGG16: .*classes"):
+        application("VGG16", "imagenet", classes=3).open(0)
