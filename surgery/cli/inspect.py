@@ -41,12 +41,18 @@ def command(
     elif values:
         index = _slices(part) if part else ()
         for weight in weights:
-            if len(index) > len(weight.tensor.shape):
+            shape = weight.tensor.shape
+            if len(index) > len(shape):
                 raise UsageError(
                     f"--slice {part} has {len(index)} dimensions, and {weight.address} has "
-                    f"{len(weight.tensor.shape)}"
+                    f"{len(shape)}"
                 )
-            click.echo(values_text(weight, index))
+            try:
+                text = values_text(weight, index)
+            except (IndexError, ValueError):
+                message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
+                raise UsageError(message) from None
+            click.echo(text)
     else:
         click.echo(model_text(opened, weights, stats, hashes))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from surgery.report.tables import number, plural, size, table
+from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.execute import Result
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan
 
-_SHOWN = 3
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -80,11 +79,11 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield table(["step", "matches", "changes at most"], rows)
     yield ""
     for target in plan.targets:
-        yield f"{target.format.name} -> {target.path} ({size(target.bytes)})"
+        yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)})"
     for note in plan.notes:
         yield f"note: {note}"
     yield (
-        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass').replace('passs', 'passes')}"
+        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}"
         f", writes {size(plan.bytes_written)}, at most {size(plan.memory)} of memory, "
         f"{plural(plan.threads, 'thread')}"
         f"{', needs TensorFlow once' if plan.needs_tensorflow else ''}"
@@ -129,7 +128,7 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
     for note in result.plan.notes:
         yield f"note: {note}"
     for written in result.outputs:
-        yield f"wrote {written.path} ({written.format}, {size(written.bytes)})"
+        yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)})"
     yield f"done in {result.seconds:.1f} s"
 
 

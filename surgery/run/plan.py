@@ -86,8 +86,8 @@ class Plan:
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores, but no more than eight."""
-    return min(8, len(os.sched_getaffinity(0)))
+    """As many threads as this process may use cores; more than four bring nothing but memory."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:

@@ -64,15 +64,15 @@ def test_an_old_output_is_replaced_whole(name, source, tmp_path):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_failing_tensor_leaves_nothing_behind(name, source, tmp_path):
-    class Broken(Exception):
+    class BrokenError(Exception):
         pass
 
     def fail(values, start):
-        raise Broken
+        raise BrokenError
 
     model = surgery.open(source)
     model = model.map(model.weights[1:2], fail)
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         surgery.save(model, **{name: tmp_path / "deep" / "er" / "out"})
     assert [p.name for p in tmp_path.iterdir()] == [source.name]
 

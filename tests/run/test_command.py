@@ -1,0 +1,306 @@
+"""The command as its user sees it: output, exit codes, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import surgery
+from tests.conftest import command, dense_model, same_bytes, values
+
+RECIPE = """surgery: 1
+params: {by: 2}
+load: {path: m.keras}
+steps:
+  - scale: {select: a/kernel, by: "${by}"}
+  - name: prune
+    zero: {select: "*/kernel", lowest: 50%}
+  - freeze: {select: b}
+export:
+  - keras: out/new.keras
+  - npy: out/weights
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    dense_model(tmp_path, "m.keras")
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run(folder):
+    before = values(surgery.open("m.keras"))
+    done = command("run", "r.yaml", "-p", "by=3")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "r: m.keras, 4 weights, 23 parameters, 92 B"
+    assert lines[1] == "1. scale a/kernel: 1 weight, 12 of 12 elements changed"
+    assert [line.split()[0] for line in lines[2:5]] == ["min", "before", "after"]
+    assert lines[5] == "2. prune: 2 weights, 9 of 18 elements changed"
+    assert lines[9] == "3. freeze b: 2 weights, in the config"
+    assert lines[10].startswith("wrote out/new.keras (keras, ")
+    assert lines[11].startswith("wrote out/weights (npy, ")
+    assert all(len(line) <= 80 for line in lines)
+    after = values(surgery.open("out/new.keras"))
+    scaled = before["a/kernel"] * 3
+    order = np.argsort(np.abs(scaled).ravel(), kind="stable")[:6]
+    scaled.ravel()[order] = 0
+    assert np.array_equal(after["a/kernel"], scaled)
+    assert np.array_equal(after["a/bias"], before["a/bias"])
+    assert np.array_equal(np.load("out/weights/a/kernel.npy"), scaled)
+
+
+def test_run_json(folder):
+    facts = json.loads(command("run", "r.yaml", "--json").stdout)
+    assert facts["steps"][0]["matched"] == ["a/kernel"]
+    assert facts["steps"][0]["changed"] == 12
+    assert facts["steps"][1]["changes_at_most"] == 9
+    assert facts["steps"][1]["after"]["zeros"] == 9
+    assert facts["steps"][2]["changes_at_most"] == 0
+    assert [o["format"] for o in facts["outputs"]] == ["keras", "npy"]
+    assert facts["outputs"][0]["bytes"] == os.path.getsize("out/new.keras")
+
+
+def test_plan_and_dry_run_write_nothing(folder):
+    for arguments in (["plan", "r.yaml"], ["run", "--dry-run", "r.yaml"]):
+        done = command(*arguments)
+        assert done.returncode == 0
+        assert "1. scale a/kernel  a/kernel   12 of 12" in done.stdout
+        assert "3. freeze b        2 weights  config only" in done.stdout
+        assert "in 3 passes" in done.stdout
+    assert sorted(os.listdir()) == ["m.keras", "r.yaml"]
+    facts = json.loads(command("plan", "r.yaml", "--json").stdout)
+    assert facts["tensorflow"] is False
+    assert facts["bytes_read"] == 92 + 2 * (12 + 6) * 4
+
+
+def test_quiet_and_verbose(folder):
+    assert command("run", "-q", "r.yaml").stdout == ""
+    assert "b/kernel: 3 of 6 changed" in command("run", "-v", "r.yaml").stdout
+
+
+def test_several_recipes_are_checked_before_the_first_runs(folder):
+    Path("bad.yaml").write_text(RECIPE.replace("scale", "scael"))
+    done = command("run", "r.yaml", "bad.yaml")
+    assert done.returncode == 2
+    assert "bad.yaml:5:5: steps[0].scael: unknown op" in done.stderr
+    assert not Path("out").exists()
+
+
+def test_validate(folder):
+    Path("bad.yaml").write_text(RECIPE.replace("scale", "scael"))
+    done = command("validate", "r.yaml", "bad.yaml")
+    assert done.returncode == 2
+    assert done.stdout == "r.yaml: valid\n"
+    assert done.stderr.startswith("bad.yaml:5:5: ")
+
+
+def test_a_relative_path_starts_at_the_recipe(folder):
+    (folder / "elsewhere").mkdir()
+    assert command("run", "-q", "../r.yaml", cwd=folder / "elsewhere").returncode == 0
+    assert Path("out/new.keras").exists()
+
+
+def test_inspect(folder):
+    done = command("inspect", "m.keras")
+    assert done.stdout.splitlines()[0].split() == [
+        "weight", "shape", "dtype", "trained", "parameters",
+    ]  # fmt: skip
+    assert "a/kernel  4x3    float32  yes              12" in done.stdout
+    assert done.stdout.endswith("keras: 4 weights, 23 parameters (23 trained), 92 B\n")
+    stats = command("inspect", "m.keras", "--stats", "--select", "*/bias").stdout
+    assert "kernel" not in stats
+    printed = command("inspect", "m.keras", "--select", "a/kernel", "--values", "--slice", "0:2,1")
+    kernel = values(surgery.open("m.keras"))["a/kernel"]
+    assert printed.stdout == f"a/kernel [2] float32\n{kernel[0:2, 1]}\n"
+
+
+def test_inspect_json(folder):
+    facts = json.loads(command("inspect", "m.keras", "--json", "--hash", "--stats").stdout)
+    assert set(facts) == {"path", "format", "layers", "weights"}
+    assert facts["layers"][0] == {"name": "a", "type": "Dense", "trainable": True}
+    weight = facts["weights"][0]
+    assert {k: weight[k] for k in ("address", "layer", "variable", "shape", "dtype")} == {
+        "address": "a/kernel", "layer": "a", "variable": "kernel", "shape": [4, 3],
+        "dtype": "float32",
+    }  # fmt: skip
+    assert weight["stored"] == ["layers/dense/vars/0"]
+    assert len(weight["sha256"]) == 64
+    assert weight["stats"]["nonfinite"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run"], 2, "Missing argument 'RECIPE...'"),
+        (["runn"], 2, "No such command 'runn'"),
+        (["run", "missing.yaml"], 2, "missing.yaml:1:1: No such file or directory"),
+        (["run", "."], 2, ".:1:1: Is a directory"),
+        (["run", "r.yaml", "-p", "by"], 2, "write it as -p name=value"),
+        (["run", "r.yaml", "-p", "bye=3"], 2, "did you mean 'by'?"),
+        (["run", "r.yaml", "--threads", "0"], 2, "0 is not in the range"),
+        (["inspect", "missing.keras"], 1, "missing.keras: no such file or folder"),
+        (["inspect", "r.yaml"], 1, "is no model that surgery reads"),
+        (["inspect", "m.keras", "--select", "a/kernl"], 2, "the nearest are a/kernel"),
+        (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice goes with --values"),
+        (["inspect", "m.keras", "--values", "--slice", "x"], 2, "write it as 0:3,0:5"),
+        (["inspect", "m.keras", "--values", "--slice", "9", "--select", "a/bias"], 2, "out of"),
+        (["inspect", "m.keras", "--values", "--slice", "0,0,0"], 2, "has 3 dimensions"),
+        (["ops", "zeor"], 2, "did you mean 'zero'?"),
+    ],
+    ids=str,
+)
+def test_errors(folder, arguments, code, message):
+    done = command(*arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_bug_of_ours_is_70_with_a_report(folder):
+    code = (
+        "import surgery.report.models as m, sys; m.model_text = None\n"
+        "sys.argv = ['surgery', 'inspect', 'm.keras']\n"
+        "from surgery.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert "This is a bug in surgery. Please report it" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_schema_write(folder):
+    assert command("schema", "--write").stdout == "wrote schemas/recipe.schema.json\n"
+    assert json.loads(Path("schemas/recipe.schema.json").read_text()) == json.loads(
+        command("schema").stdout
+    )
+
+
+def test_ops(folder):
+    assert "scale     Multiply the selected weights by a number." in command("ops").stdout
+    shown = command("ops", "zero").stdout
+    assert "One of tensor, global." in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
+
+
+def test_a_closed_pipe_is_no_error(folder):
+    done = subprocess.run(
+        f"{sys.executable} -m surgery inspect m.keras --json | head -1",
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+SLOW = """
+import sys, time, surgery.run.execute as e
+from surgery.weights.tensor import Stored
+read = Stored.read
+def slow(self, start, stop):
+    print("reading", flush=True)
+    time.sleep(0.4)
+    return read(self, start, stop)
+Stored.read = slow
+sys.argv = ["surgery", "run", "--threads", "1", "r.yaml"]
+from surgery.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cleans_up(folder, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "nothing was written" in stderr
+    assert sorted(os.listdir()) == ["m.keras", "r.yaml"]
+
+
+def test_links_to_an_input_are_refused(folder):
+    before = Path("m.keras").read_bytes()
+    os.symlink("m.keras", "soft.keras")
+    os.link("m.keras", "hard.keras")
+    os.symlink(".", "loop")
+    for output in ("soft.keras", "hard.keras", "loop/m.keras", "./m.keras"):
+        Path("r.yaml").write_text(
+            f"surgery: 1\nload: {{path: m.keras}}\nexport: [{{keras: {output}}}]\n"
+        )
+        done = command("run", "r.yaml")
+        assert done.returncode == 2
+        assert "input" in done.stderr
+    assert Path("m.keras").read_bytes() == before
+
+
+def test_an_npy_input_is_never_an_output(folder):
+    surgery.save(surgery.open("m.keras"), npy="w")
+    for output in ("w", "w/a/kernel.npy", "w/sub"):
+        Path("r.yaml").write_text(f"surgery: 1\nload: {{path: w}}\nexport: [{{npy: {output}}}]\n")
+        assert command("run", "r.yaml").returncode == 2
+    Path("r.yaml").write_text(
+        "surgery: 1\nload: {path: m.keras}\nsteps:\n"
+        "  - set: {select: a/bias, npy: w/a/bias.npy}\nexport: [{npy: w}]\n"
+    )
+    assert command("run", "r.yaml").returncode == 2
+    assert same_bytes(surgery.open("w"), surgery.open("m.keras"))
+
+
+def test_somebody_s_folder_is_not_replaced(folder):
+    (folder / "out" / "weights").mkdir(parents=True)
+    (folder / "out" / "weights" / "thesis.tex").write_text("all of it")
+    done = command("run", "r.yaml")
+    assert done.returncode == 2
+    assert "is a folder that surgery did not write" in done.stderr
+    assert (folder / "out" / "weights" / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_folder_that_cannot_be_written_to(folder):
+    Path("file").write_text("")
+    Path("r.yaml").write_text(RECIPE.replace("out/new.keras", "file/new.keras"))
+    done = command("run", "r.yaml")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert sorted(os.listdir()) == ["file", "m.keras", "r.yaml"]
+
+
+def test_threads_do_not_change_a_byte(folder, monkeypatch):
+    outputs = []
+    for threads in (1, 2, 4):
+        assert command("run", "-q", "r.yaml", "--threads", threads).returncode == 0
+        outputs.append(Path("out/new.keras").read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_a_model_keras_cannot_deserialise_is_edited(folder):
+    """A custom class at the root and an old config: opens, lists, edits, exports."""
+    with h5py.File("custom.h5", "w") as file:
+        config = {"class_name": "Mine", "config": {"name": "mine", "layers": 7}}
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [b"odd"]
+        inner = group.create_group("odd")
+        inner.attrs["weight_names"] = [b"odd/theta:0"]
+        inner["odd/theta:0"] = np.arange(3.0)
+    Path("r.yaml").write_text(
+        "surgery: 1\nload: {path: custom.h5}\nsteps:\n  - scale: {select: odd/theta, by: 2}\n"
+        "export: [{h5: out.h5}, {npy: out}]\n"
+    )
+    done = command("run", "r.yaml")
+    assert done.returncode == 0, done.stderr
+    assert np.load("out/odd/theta.npy").tolist() == [0, 2, 4]
+    assert values(surgery.open("out.h5"))["odd/theta"].tolist() == [0, 2, 4]

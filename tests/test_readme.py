@@ -1,0 +1,52 @@
+"""The README says what is so."""
+
+import re
+
+import pytest
+
+from surgery.report.reference import formats_markdown, ops_markdown
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_tables_of_ops_and_formats():
+    assert ops_markdown() in README
+    assert formats_markdown() in README
+
+
+def test_the_mission_s_recipe_is_the_one_that_ships():
+    (shown,) = [b for b in blocks("yaml") if b.startswith("surgery: 1")]
+    lines = (ROOT / "recipes/vgg16-boost.yaml").read_text().splitlines()
+    code = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in shown.splitlines() if not line.startswith("#")] == code
+
+
+def test_ci_runs_the_test_command():
+    install, run = re.search(
+        r"(\S+ -m pip install .*\[test\]\") && (\S+ -m pytest)", README
+    ).groups()
+    script = (ROOT / ".ci/run").read_text()
+    assert install.replace("--quiet ", "") in script.replace("--quiet ", "")
+    assert run in script
+
+
+def test_python_examples_run(tmp_path, monkeypatch):
+    from tests.conftest import dense_model
+
+    monkeypatch.chdir(tmp_path)
+    dense_model(tmp_path, "model.keras", ("dense", "other"))
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "scaled.keras").exists()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\.venv/bin/surgery (\w+)", README, re.M))
+def test_every_command_shown_exists(command):
+    from surgery.cli.main import cli
+
+    assert command in cli.commands
