@@ -15,6 +15,8 @@ from surgery.weights.model import Carried, Model
 CONFIG = "config.json"
 METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
+_NO_DATE = "1980-01-01@00:00:00"
+"""For a model that no file dates: Keras's own tools ask for one, and today's would differ."""
 
 
 @register
@@ -78,8 +80,10 @@ class Keras(Format):
             config["compile_config"] = compiled
         elif carried.optimizer:
             model = replace(model, carried=replace(carried, optimizer=()))
-        # Keras reads metadata.json but needs nothing in it; a date would make runs differ.
-        metadata = {"keras_version": carried.keras_version or "3"}
+        metadata = {
+            "keras_version": carried.keras_version or "3",
+            "date_saved": carried.date_saved or _NO_DATE,
+        }
         members = {
             METADATA: _configs.dump(metadata),
             CONFIG: _configs.dump(config),
@@ -101,6 +105,7 @@ def _open(
     carried = Carried(
         keras_version=str(metadata.get("keras_version") or ""),
         backend="tensorflow",
+        date_saved=str(metadata.get("date_saved") or ""),
         compile_config=config.get("compile_config") or None,
         assets=assets,
     )

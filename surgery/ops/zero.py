@@ -62,18 +62,13 @@ class Zero(Op):
         def rank(pool: Executor | None) -> Lowest:
             return lowest(tensors, count, pool)
 
-        ranked = Reduction(rank, passes_to_rank(tensors[0].dtype))
+        size = sum(tensor.size for tensor in tensors)
+        ranked = Reduction(rank, passes_to_rank(tensors[0].dtype, size))
         numbers = {weight.address: number for number, weight in enumerate(weights)}
 
         def zeroing(weight: Weight) -> ChunkFunction:
             number = numbers[weight.address]
-            dtype = tensors[number].dtype
-
-            def zero(values: Array, start: int) -> Array:
-                mask = ranked.result().mask(values.astype(dtype, copy=False), number, start)
-                return np.where(mask, values.dtype.type(0), values)
-
-            return zero
+            return lambda values, start: ranked.result().zeroed(values, number, start)
 
         return model.map_each(weights, zeroing, using=ranked)
 

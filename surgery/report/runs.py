@@ -11,7 +11,6 @@ from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan
 
 
-
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """A plan as plain data."""
     return {

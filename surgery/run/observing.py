@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from surgery.weights.arithmetic import is_float
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped, Observed
@@ -72,7 +71,8 @@ class Observer:
 
 
 def _effect(before: Array, after: Array) -> Effect:
-    different = before != after
-    if is_float(before.dtype):
-        different &= ~(np.isnan(before) & np.isnan(after))  # NaN that stays NaN is no change
-    return Effect(int(np.count_nonzero(different)), of_chunk(before), of_chunk(after))
+    old, new = of_chunk(before), of_chunk(after)
+    changed = int(np.count_nonzero(before != after))
+    if old.nonfinite and new.nonfinite:  # NaN that stays NaN is no change
+        changed -= int(np.count_nonzero((before != before) & (after != after)))  # noqa: PLR0124
+    return Effect(changed, old, new)

@@ -58,7 +58,7 @@ class Carried:
     """What a file holds besides architecture and weights; written again untouched.
 
     Attributes:
-        keras_version, backend: as the file says.
+        keras_version, backend, date_saved: as the file says.
         compile_config: Keras 3's `compile_config`, or None.
         training_config: the `training_config` of an `.h5` model, or None.
         optimizer: the optimizer's variables in order, each with its name in the file.
@@ -70,6 +70,7 @@ class Carried:
 
     keras_version: str = ""
     backend: str = ""
+    date_saved: str = ""
     compile_config: Mapping[str, Any] | None = None
     training_config: Mapping[str, Any] | None = None
     optimizer: tuple[tuple[str, Tensor], ...] = ()

@@ -89,10 +89,10 @@ def of_tensor(tensor: Tensor) -> Statistics:
 
 def _of_block(values: Array) -> Statistics:
     count = values.size
-    zeros = count - int(np.count_nonzero(values))
+    zeros = count - int(np.count_nonzero(values != 0))
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        mean = float(wide.mean())
+        mean = float(wide.sum()) / count
         if not math.isfinite(mean):
             wide = wide[np.isfinite(wide)]
             if not wide.size:
@@ -100,6 +100,5 @@ def _of_block(values: Array) -> Statistics:
             mean = float(wide.mean())
         low, high = float(wide.min()), float(wide.max())
         wide -= mean
-        np.square(wide, out=wide)
-        deviation = float(wide.sum())
+        deviation = float(np.einsum("i,i->", wide, wide))
     return Statistics(count, zeros, count - wide.size, mean, deviation, low, high)

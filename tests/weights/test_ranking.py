@@ -21,12 +21,13 @@ def expected(arrays, count):
 def check(arrays, count):
     found = lowest([constant(a) for a in arrays], count)
     for number, (array, mask) in enumerate(zip(arrays, expected(arrays, count), strict=True)):
-        marked = np.concatenate(
-            [found.mask(array[s:e], number, s) for s, e in tensor.spans(array.size)]
-            or [np.zeros(0, bool)]
+        zeroed = np.concatenate(
+            [found.zeroed(array[s:e], number, s) for s, e in tensor.spans(array.size)] or [array]
         )
-        # Which zeros are meant makes no difference, so ties at zero may be left unmarked.
-        assert (np.where(marked, 0, array) == np.where(mask, 0, array)).all()
+        assert (zeroed == np.where(mask, 0, array)).all()
+        assert zeroed.dtype == array.dtype
+        kept = ~mask & (array != 0)
+        assert zeroed[kept].tobytes() == array[kept].tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -51,10 +52,60 @@ def test_ties_go_to_the_lower_index_across_chunks(monkeypatch):
 
 def test_nan_and_infinity_are_the_largest():
     values = np.array([np.nan, np.inf, -1, 5, -np.inf, 0.5], np.float32)
-    assert lowest([constant(values)], 3).mask(values, 0, 0).tolist() == [
-        False, False, True, True, False, True,
-    ]  # fmt: skip
+    zeroed = lowest([constant(values)], 3).zeroed(values, 0, 0)
+    assert (zeroed == 0).tolist() == [False, False, True, True, False, True]
 
 
 def test_passes():
-    assert [ranking.passes_to_rank(np.dtype(d)) for d in DTYPES] == [1, 2, 4, 1]
+    assert [ranking.passes_to_rank(np.dtype(d), 1000) for d in DTYPES] == [1, 2, 4, 1]
+    assert [ranking.passes_to_rank(np.dtype(d), 1 << 30) for d in DTYPES] == [1] * 4
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Small tensors are sampled too, and it is counted how often that is enough."""
+    monkeypatch.setattr(ranking, "_SAMPLED_FROM", 1)
+    monkeypatch.setattr(ranking, "_RUN", 16)
+    monkeypatch.setattr(tensor, "CHUNK", 1 << 12)
+    histograms = []
+    whole = ranking._by_histograms
+    monkeypatch.setattr(ranking, "_by_histograms", lambda *a: histograms.append(1) or whole(*a))
+    return histograms
+
+
+def arrays_of(kind):
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal(100_000)
+    return {
+        "normal": normal,
+        "uniform": rng.random(100_000),
+        "sparse": np.where(rng.random(100_000) < 0.8, 0, normal),
+        "constant": np.ones(100_000),
+        "two-values": np.where(rng.random(100_000) < 0.5, 1.0, -2.0),
+        "coarse": np.round(normal, 1),
+        "sorted": np.sort(np.abs(normal)),
+        "outliers": np.concatenate([np.full(90_000, 1e-3), normal[:10_000] * 1e6]),
+    }[kind]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "kind",
+    ["normal", "uniform", "sparse", "constant", "two-values", "coarse", "sorted", "outliers"],
+)
+def test_the_sample_does_not_change_the_result(kind, dtype, sampled):
+    array = arrays_of(kind).astype(dtype)
+    for share in (0.00001, 0.1, 0.5, 0.79, 0.81, 0.99999):
+        check([array[:30_000], array[30_000:]], int(share * array.size))
+
+
+def test_the_sample_is_enough_as_a_rule(sampled):
+    for kind in ("normal", "uniform", "sparse", "coarse"):
+        check([arrays_of(kind).astype(np.float32)], 10_000)
+    assert not sampled
+
+
+def test_too_many_between_is_left_to_histograms(sampled, monkeypatch):
+    monkeypatch.setattr(ranking, "_MOST_BETWEEN", 100)
+    check([arrays_of("normal").astype(np.float32)], 10_000)
+    assert sampled
