@@ -57,14 +57,14 @@ def large(folder, zeros=0.0):
     from surgery.weights.model import Model, Weight
 
     width, float32 = 8192, np.dtype(np.float32)
-    entries = [{"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
-                "config": {"batch_shape": [None, width], "dtype": "float32", "name": "in"}}]  # fmt: skip
+    shape = {"batch_shape": [None, width], "dtype": "float32", "name": "in"}
+    layer = {"module": "keras.layers", "registered_name": None}
+    entries = [{**layer, "class_name": "InputLayer", "config": shape}]
     weights = []
     for number in range(16):
         name = f"d{number}"
         config = {"name": name, "trainable": True, "units": width, "use_bias": True}
-        entries.append({"module": "keras.layers", "class_name": "Dense", "registered_name": None,
-                        "config": config})  # fmt: skip
+        entries.append({**layer, "class_name": "Dense", "config": config})
         for variable, shape in (("kernel", (width, width)), ("bias", (width,))):
             tensor = initialized("HeUniform", {}, shape, float32, 1, name, variable)
             weights.append(Weight(f"{name}/{variable}", tensor))
