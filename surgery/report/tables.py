@@ -48,28 +48,24 @@ def width() -> int | None:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns two spaces apart; `right` names those that are set to the right.
 
-    Where the terminal is too narrow, the first column is cut in its middle.
+    Where the terminal is too narrow, the first column has lines of its own.
     """
     lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     limit = width()
-    over = sum(widths) + 2 * (len(widths) - 1) - limit if limit else 0
-    if over > 0:
-        widths[0] = max(12, widths[0] - over)
-    return "\n".join(_row(line, widths, right) for line in lines)
+    if limit is not None and max(len(line) for line in _columns(lines, right)) > limit:
+        rest = _columns([["", *line[1:]] for line in lines], right)
+        titles = [line[0] for line in lines]
+        return "\n".join(f"{t}\n{row}" if t else row for t, row in zip(titles, rest, strict=True))
+    return "\n".join(_columns(lines, right))
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
-    shown = [_cut(cell, room) for cell, room in zip(cells, widths, strict=True)]
+def _columns(lines: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     padded = [
-        cell.rjust(room) if i in right else cell.ljust(room)
-        for i, (cell, room) in enumerate(zip(shown, widths, strict=True))
+        [
+            cell.rjust(room) if i in right else cell.ljust(room)
+            for i, (cell, room) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
     ]
-    return "  ".join(padded).rstrip()
-
-
-def _cut(text: str, room: int) -> str:
-    if len(text) <= room:
-        return text
-    tail = (room - 1) * 2 // 3
-    return text[: room - 1 - tail] + "…" + text[len(text) - tail :]
+    return ["  ".join(cells).rstrip() for cells in padded]

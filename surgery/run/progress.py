@@ -72,19 +72,20 @@ class Bar(Progress):
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            TextColumn("{task.fields[done]}"),
             console=Console(stderr=True),
             transient=True,
         )
         self._title = title
         self._task: Any = None
+        self._done, self._total = 0, 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -96,10 +97,14 @@ class Bar(Progress):
     def phase(self, name: str, total: int) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(f"{self._title}: {name}", total=total or None)
+        self._done, self._total = 0, total
+        self._task = self._bar.add_task(f"{self._title}: {name}", total=total or None, done="")
 
     def advance(self, count: int) -> None:
-        self._bar.advance(self._task, count)
+        with self._lock:
+            self._done += count
+        done = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
+        self._bar.update(self._task, completed=self._done, done=done)
 
 
 def progress_for(title: str, quiet: bool) -> Progress:
