@@ -138,9 +138,15 @@ class Architecture:
             owner = self.owner(owner.address.rpartition("/")[0])
         return owner
 
-    def is_trained(self, address: str, variable_trains: bool) -> bool:
-        """Whether a weight is in the `trainable_weights` of the model that Keras loads."""
-        return self.root.trainable and variable_trains and self.owner(address).trainable
+    def is_trained(self, address: str, variable_trains: bool) -> bool | None:
+        """Whether a weight is in the `trainable_weights` of the model that Keras loads.
+
+        None where that is for a custom class to say.
+        """
+        owner = self.owner(address)
+        if not (self.root.trainable and variable_trains and owner.trainable):
+            return False
+        return None if owner.slots is None else True
 
     @property
     def is_graph(self) -> bool:

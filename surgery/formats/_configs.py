@@ -77,7 +77,10 @@ def _module(class_name: str) -> Mapping[str, Any]:
 
 def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:
     """A model's config for the `model_config` of an `.h5` file."""
-    return {"class_name": config.get("class_name"), "config": config.get("config")}
+    # A custom class is found by the name it was registered under.
+    own = not str(config.get("module") or "").startswith("keras")
+    name = (config.get("registered_name") if own else None) or config.get("class_name")
+    return {"class_name": name, "config": config.get("config")}
 
 
 def is_keras3(carried: Carried) -> bool:

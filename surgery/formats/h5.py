@@ -158,8 +158,12 @@ _NOT_TRAINED = ("moving_mean", "moving_variance", "running_mean", "running_std")
 
 
 def _own_name(layer: str, name: str) -> str:
+    """The address that a stored name gives; Keras 3 puts the names of some models before it."""
     name = name.removesuffix(":0")
-    return name if name.startswith(f"{layer}/") or not layer else join(layer, name)
+    if not layer or name.startswith(f"{layer}/"):
+        return name
+    _, found, below = name.partition(f"/{layer}/")
+    return join(layer, below if found else name)
 
 
 def _slots(
