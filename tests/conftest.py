@@ -45,14 +45,26 @@ def model_path(golden):
     return MODELS / golden["path"]
 
 
-def dense_model(tmp_path, name="model.keras", layers=("a", "b"), compiled=False):
+def many_layers(count):
+    """A Sequential model of small Dense layers."""
+    return dense_layers([f"layer_{number}" for number in range(count)], [2] * (count + 1))
+
+
+def dense_model(tmp_path, name="model.keras", layers=("a", "b")):
     """A small .keras file of Dense layers, made without Keras."""
+    import surgery
+
+    surgery.save(dense_layers(layers, [4, 3, 2, 5, 4, 3]), keras=tmp_path / name)
+    return tmp_path / name
+
+
+def dense_layers(layers, sizes):
+    """A Sequential model of Dense layers of those names and widths, with seeded weights."""
     from surgery.architecture import Architecture
     from surgery.weights.model import Carried, Model, Weight
     from surgery.weights.tensor import constant
 
     rng = np.random.default_rng(0)
-    sizes = [4, 3, 2, 5, 4, 3][: len(layers) + 1]
     entries = [
         {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
          "config": {"batch_shape": [None, sizes[0]], "dtype": "float32", "name": "in"}}
@@ -75,12 +87,7 @@ def dense_model(tmp_path, name="model.keras", layers=("a", "b"), compiled=False)
         "config": {"name": "small", "trainable": True, "layers": entries},
     }
     carried = Carried(keras_version="3.10.0", backend="tensorflow")
-    model = Model(tuple(weights), Architecture(config), carried)
-    path = tmp_path / name
-    import surgery
-
-    surgery.save(model, keras=path)
-    return path
+    return Model(tuple(weights), Architecture(config), carried)
 
 
 @pytest.fixture

@@ -41,7 +41,10 @@ def as_bytes(values: Array) -> memoryview:
 
 
 def sink_at(
-    descriptor: int, offset: int, itemsize: int, seen: Callable[[int, memoryview], None] | None
+    descriptor: int,
+    offset: int,
+    itemsize: int,
+    seen: Callable[[int, memoryview], None] | None = None,
 ) -> Sink:
     """A sink for a tensor whose first byte belongs at `offset`; `seen` is shown every chunk."""
 

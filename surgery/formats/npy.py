@@ -18,7 +18,7 @@ from surgery.formats._base import Format, Output, Sink, register
 from surgery.weights.model import Carried, Model, Weight
 from surgery.weights.npyfile import open_npy
 from surgery.weights.table import weight_facts
-from surgery.weights.tensor import Computed, Tensor, dtype_named
+from surgery.weights.tensor import Array, Computed, Tensor, dtype_named
 
 INDEX = "index.json"
 
@@ -60,23 +60,15 @@ class Npy(Format):
     def create(self, model: Model, path: Path) -> Output:
         path.mkdir()
         names = {weight.address: _file_name(weight.address) for weight in model.weights}
-        outputs = [_create_file(path / names[w.address], w.tensor) for w in model.weights]
+        sinks = [(w.tensor, _create_file(path / names[w.address], w.tensor)) for w in model.weights]
         index = [{**weight_facts(w), "file": names[w.address]} for w in model.weights]
         (path / INDEX).write_text(json.dumps(index, indent=1) + "\n")
 
         def finish() -> None:
-            for output in outputs:
-                output.finish()
-            for folder in {path, *(file.parent for file in path.rglob("*.npy"))}:
-                _sync(folder)
-            _sync(path / INDEX)
+            for file in (path, *path.rglob("*")):
+                _sync(file)
 
-        def close() -> None:
-            for output in outputs:
-                output.close()
-
-        sinks: list[tuple[Tensor, Sink]] = [pair for o in outputs for pair in o.tensors]
-        return Output(sinks, finish, close)
+        return Output(sinks, finish)
 
 
 def _file_name(address: str) -> str:
@@ -86,16 +78,21 @@ def _file_name(address: str) -> str:
     return "/".join(safe) + ".npy"
 
 
-def _create_file(path: Path, tensor: Tensor) -> Output:
+def _create_file(path: Path, tensor: Tensor) -> Sink:
+    """A .npy file with its header; opened for each chunk, as there may be very many."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = tensor.dtype
     descr = dtype.str if dtype.kind in "biufc" else f"|V{dtype.itemsize}"
     header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
-    descriptor = _files.create(path)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
+    with path.open("xb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         offset = file.tell()
-    return _files.output(descriptor, [(offset, tensor)])
+
+    def write(start: int, values: Array) -> None:
+        with path.open("r+b", buffering=0) as file:
+            _files.sink_at(file.fileno(), offset, tensor.dtype.itemsize)(start, values)
+
+    return write
 
 
 def _sync(path: Path) -> None:

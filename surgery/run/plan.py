@@ -87,7 +87,8 @@ class Plan:
 
 def default_threads() -> int:
     """As many threads as this process may use cores; more than four bring nothing but memory."""
-    return min(4, len(os.sched_getaffinity(0)))
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    return min(4, len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:

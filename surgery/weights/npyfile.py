@@ -20,20 +20,17 @@ def open_npy(path: Path) -> Tensor:
             shape, fortran, dtype = _header(file)
             offset = file.tell()
             size = os.fstat(file.fileno()).st_size
-            descriptor = os.dup(file.fileno())
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror or error}") from None
     except (ValueError, SyntaxError, EOFError) as error:
         raise FormatError(f"{path} is not a .npy file of numbers: {error}") from None
     expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
-        os.close(descriptor)
         raise FormatError(f"{path} is cut short: {size} bytes of {expected}")
     if fortran and len(shape) > 1:
-        os.close(descriptor)
         whole = np.load(path, mmap_mode="r", allow_pickle=False)
         return Computed(shape, _little(dtype), lambda start, stop: _flat(whole, start, stop))
-    stored = Stored(shape, dtype, Extent(path, offset), descriptor)
+    stored = Stored(shape, dtype, Extent(path, offset))
     if dtype.isnative:
         return stored
     return Computed(

@@ -89,10 +89,18 @@ class Tensor(ABC):
 
 
 class Stored(Tensor):
-    """A tensor whose bytes lie in one piece in a file."""
+    """A tensor whose bytes lie in one piece in a file.
+
+    It is read by a descriptor that stays open, or else the file is opened for each chunk: a
+    folder may hold more files than a process may open.
+    """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], extent: Extent, descriptor: int
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        extent: Extent,
+        descriptor: int | None = None,
     ) -> None:
         super().__init__(shape, dtype)
         self.extent = extent
@@ -102,15 +110,21 @@ class Stored(Tensor):
         """Elements `start` to `stop`; raises OSError where the file ends too early."""
         item = self.dtype.itemsize
         buffer = np.empty((stop - start) * item, np.uint8)
-        view = buffer.data
         offset = self.extent.offset + start * item
+        if self._descriptor is not None:
+            self._fill(buffer.data, self._descriptor, offset)
+        else:
+            with self.extent.path.open("rb") as file:
+                self._fill(buffer.data, file.fileno(), offset)
+        return buffer.view(self.dtype)
+
+    def _fill(self, view: memoryview, descriptor: int, offset: int) -> None:
         done = 0
         while done < len(view):
-            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            count = os.preadv(descriptor, [view[done:]], offset + done)
             if count == 0:
                 raise OSError(f"{self.extent.path} ends before its weights do")
             done += count
-        return buffer.view(self.dtype)
 
 
 class Computed(Tensor):

@@ -228,3 +228,21 @@ def test_long_name_lists_are_split_as_keras_does(tmp_path):
         (group,) = [g for g in file.values() if "weight_names0" in g.attrs]
         assert "weight_names" not in group.attrs
     assert len(surgery.open(tmp_path / "many.h5").weights) == 200
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_more_weights_than_open_files(name, tmp_path):
+    """A limit of 60 open files, and 120 weights."""
+    import resource
+
+    from tests.conftest import many_layers
+
+    model = many_layers(60)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
+    try:
+        surgery.save(model, **{name: tmp_path / "out"})
+        assert same_bytes(surgery.open(tmp_path / "out"), model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
