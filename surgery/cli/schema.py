@@ -9,11 +9,17 @@ import click
 
 @click.command("schema")
 @click.option("--write", is_flag=True, help="Write it to schemas/recipe.schema.json.")
-def command(write: bool) -> None:
+@click.option("--reference", is_flag=True, help="Print the reference page instead.")
+def command(write: bool, reference: bool) -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
     from surgery.recipe.schema import recipe_schema
+    from surgery.report.reference import reference_markdown
+
+    if reference:
+        click.echo(reference_markdown(), nl=False)
+        return
 
     text = json.dumps(recipe_schema(), indent=2) + "\n"
     if not write:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from typing import Any
 
@@ -63,6 +64,43 @@ def _flow(value: Any) -> str:
     """YAML in one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and value.replace("/", "").replace("_", "").isalnum():
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./%-]*|\d+%", value):
         return value
     return json.dumps(value)
+
+
+def reference_markdown() -> str:
+    """docs/reference.md: every key of the recipe language."""
+    schema = recipe_schema()["properties"]
+    parts = [
+        "# The recipe language, key by key",
+        "Made from the declarations by `surgery schema --reference`; a test holds it.",
+        "## A recipe",
+        *(_key_line(name, meaning) for name, meaning in schema.items()),
+        "## load",
+        *(_key_line(name, meaning) for name, meaning in schema["load"]["properties"].items()),
+        "## A selector",
+        "A pattern, a list of selectors (any of them), or a mapping (all of it):",
+        *(_key_line(name, meaning) for name, meaning in _selector_facts().items()),
+    ]
+    for name in ops():
+        facts = op_facts(name)
+        parts += [
+            f"## {name}",
+            facts["description"],
+            f"```yaml\n- {name}: {_flow(facts['examples'][0])}\n```",
+            *(_key_line(key, meaning) for key, meaning in facts["properties"].items()),
+        ]
+    text = "\n\n".join(parts)
+    return text.replace("\n\n- `", "\n- `") + "\n"
+
+
+def _selector_facts() -> dict[str, Any]:
+    first = next(iter(ops()))
+    return dict(op_facts(first)["properties"]["select"]["properties"])
+
+
+def _key_line(name: str, meaning: dict[str, Any]) -> str:
+    return f"- `{name}`: {meaning['description']} For example `{_flow(meaning['examples'][0])}`."
