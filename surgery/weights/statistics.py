@@ -98,7 +98,9 @@ def _of_block(values: Array) -> Statistics:
             if not wide.size:
                 return Statistics(count, zeros, count)
             mean = float(wide.mean())
-        low, high = float(wide.min()), float(wide.max())
+        # NumPy finds the ends faster in 4 bytes than in 8, and much faster than in 2.
+        exact = values if wide.size == count and values.itemsize >= 4 else wide
+        low, high = float(exact.min()), float(exact.max())
         wide -= mean
         deviation = float(np.einsum("i,i->", wide, wide))
     return Statistics(count, zeros, count - wide.size, mean, deviation, low, high)
