@@ -71,7 +71,10 @@ class Observer:
 
 
 def _effect(before: Array, after: Array) -> Effect:
-    old, new = of_chunk(before), of_chunk(after)
+    old = of_chunk(before)
+    if after is before:
+        return Effect(0, old, old)
+    new = of_chunk(after)
     changed = int(np.count_nonzero(before != after))
     if old.nonfinite and new.nonfinite:  # NaN that stays NaN is no change
         changed -= int(np.count_nonzero((before != before) & (after != after)))  # noqa: PLR0124

@@ -180,7 +180,8 @@ def _compared(
     for block in _blocks(values.size):
         bits = magnitude_bits(values[block])
         below += int(np.count_nonzero(bits < low))
-        inside = bits[(bits >= low) & (bits <= high)]
+        # What is below wraps around to the largest numbers: one comparison for both ends.
+        inside = bits[bits - bits.dtype.type(low) <= high - low]
         on_low += int(np.count_nonzero(inside == low))
         on_high += int(np.count_nonzero(inside == high)) if high > low else 0
         between.append(inside[(inside > low) & (inside < high)])
