@@ -128,3 +128,24 @@ def test_imagenet_takes_the_file_from_keras_s_cache_folder(keras, monkeypatch, t
 def test_a_wrong_argument_is_keras_s_own_complaint():
     with pytest.raises(SurgeryError, match=r"keras.applications.VGG16: .*classes"):
         application("VGG16", "imagenet", classes=3).open(0)
+
+
+def test_the_second_run_imports_no_tensorflow(tmp_path):
+    import subprocess
+    import sys
+
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: {application: MobileNet, alpha: 0.25, include_top: false,\n"
+        "  input_shape: [32, 32, 3], weights: none}\nexport: [{npy: out}]\n"
+    )
+    code = (
+        "import sys; from surgery.cli.main import cli\n"
+        "cli.main(['run', '-q', 'r.yaml'], standalone_mode=False)\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    for expected in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected
+        assert done.stderr == ""
