@@ -207,6 +207,8 @@ class _Builder:
                 raise TypeError
             return Share.parse(value)
         if hint is Path and isinstance(value, str):
+            if "\0" in value:
+                raise ValueError("a path has no NUL in it")
             return self.folder / Path(value).expanduser()
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             number = float(value)

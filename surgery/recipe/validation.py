@@ -70,7 +70,7 @@ def _wanted(schema: Mapping[str, Any]) -> str:
     kinds = schema.get("type", "object")
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     if schema.get("pattern") == REFERENCE:
-        kinds.remove("string")
+        kinds = [kind for kind in kinds if kind != "string"]
     kinds = [kind for kind in kinds if kind != "null"] or kinds
     return " or ".join(_KINDS[kind] for kind in kinds)
 

@@ -177,8 +177,12 @@ def _target_problems(
                 recipe, place, f"{target.path} is a target already (export[{seen[resolved]}])"
             )
         seen[resolved] = index
-        if problem_of_path := path_problem(target.path, form, inputs):
-            yield _at(recipe, place, problem_of_path)
+        try:
+            wrong = path_problem(target.path, form, inputs)
+        except OSError as error:  # a name that is too long, a folder that cannot be looked into
+            wrong = f"{target.path}: {error.strerror}"
+        if wrong:
+            yield _at(recipe, place, wrong)
 
 
 def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:

@@ -13,6 +13,15 @@ from surgery.weights.model import Model, Weight, prefixes
 
 FACTS = ("path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "not")
 _MOST_ALTERNATIVES = 10_000
+_FACT_KINDS: Mapping[str, tuple[type, ...]] = {
+    "type": (str,),
+    "variable": (str,),
+    "dtype": (str,),
+    "trainable": (bool,),
+    "rank": (int,),
+    "min_size": (int,),
+    "layers": (str,),
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,10 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         if key not in FACTS:
             hint = did_you_mean(str(key), FACTS)
             raise SelectorError(f"unknown fact {key!r}{hint}; allowed: {', '.join(FACTS)}")
+        kinds = _FACT_KINDS.get(key)
+        if kinds and not all(type(item) in kinds for item in _as_list(value)):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise SelectorError(f"{key}: expected {wanted}, not {value!r}")
         if key in ("path", "not"):
             _check(value)
         elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
@@ -160,10 +173,10 @@ _FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {
     "path": _matches,
     "type": _is_type,
     "variable": lambda wanted, w, _: w.variable in _as_list(wanted),
-    "trainable": lambda wanted, w, _: w.trainable is wanted,
+    "trainable": lambda wanted, w, _: w.trainable in _as_list(wanted),
     "dtype": lambda wanted, w, _: w.tensor.dtype.name in _as_list(wanted),
     "rank": lambda wanted, w, _: len(w.tensor.shape) in _as_list(wanted),
-    "min_size": lambda wanted, w, _: w.tensor.size >= wanted,
+    "min_size": lambda wanted, w, _: all(w.tensor.size >= size for size in _as_list(wanted)),
     "layers": _in_range,
     "not": lambda wanted, w, model: not _matches(wanted, w, model),
 }

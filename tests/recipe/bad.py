@@ -62,5 +62,9 @@ SOURCES = {
     "input-is-output": recipe(export="export: [{keras: small.keras}]"),
     "same-target-twice": recipe(export="export: [{keras: out.keras}, {h5: out.keras}]"),
     "reaches-nothing": recipe("freeze: {select: a}", export="export: [{npy: out}]"),
+    "bad-fact": recipe("freeze: {select: [a, {min_size: '1'}]}"),
+    "nul-in-path": recipe(export='export: [{keras: "o\\0.keras"}]'),
+    "long-path": recipe(export=f"export: [{{keras: {'a' * 300}}}]"),
+    "odd-version": recipe(head="surgery: {layers: 3}"),
     "missing-npy": recipe("set: {select: a/bias, npy: x.npy}"),
 }
