@@ -290,14 +290,19 @@ class _Builder:
     ) -> tuple[Layer, ...]:
         """The layers of a list, whose groups Keras numbers by class."""
         used: dict[str, int] = {}
-        layers = []
+        layers: list[Layer] = []
         for index, entry in enumerate(entries):
             if entry is None:
                 continue
             name = snake_case(class_of(entry))
             number = used[name] = used.get(name, -1) + 1
             numbered = f"{name}_{number}" if number else name
-            layers.append(self.layer(entry, (*keys, index), address, join(group, numbered)))
+            layer = self.layer(entry, (*keys, index), address, join(group, numbered))
+            taken = {other.name for other in layers}
+            if layer.name in taken and "shared_object_id" not in entry:
+                name = f"{layer.name}_{len(layers)}"  # Keras lets cells share a name
+                layer = self.layer(entry, (*keys, index), address, join(group, numbered), name)
+            layers.append(layer)
         return tuple(layers)
 
     def wrapped(

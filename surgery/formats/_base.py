@@ -59,6 +59,10 @@ class Format(ABC):
         """What it leaves out of the model, beyond what the format is known not to hold."""
         return []
 
+    def owns(self, folder: Path) -> bool:
+        """Whether a folder holds nothing but what this format wrote, so that it may go."""
+        return False
+
     @abstractmethod
     def create(self, model: Model, path: Path) -> Output:
         """Start writing the model to a path that nothing stands at."""

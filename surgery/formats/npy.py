@@ -34,6 +34,15 @@ class Npy(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         return path.is_dir() and (path / INDEX).is_file()
 
+    def owns(self, folder: Path) -> bool:
+        try:
+            entries = json.loads((folder / INDEX).read_bytes())
+            named = {INDEX, *(entry["file"] for entry in entries)}
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return False
+        found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+        return {p.relative_to(folder).as_posix() for p in found} <= named
+
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         text = (path / INDEX).read_bytes()
         try:

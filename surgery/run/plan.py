@@ -114,7 +114,13 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
             continue
         steps.append(StepPlan(step, matched, step.op.changes(matched), observer))
     targets = [(target, formats()[target.format]) for target in recipe.export]
-    inputs = [*source.inputs, *(path for step in recipe.steps for path in step.op.inputs())]
+    written = Path(recipe.file)
+    recipes = [written] if written.is_file() else []
+    inputs = [
+        *recipes,
+        *source.inputs,
+        *(path for step in recipe.steps for path in step.op.inputs()),
+    ]
     problems += _target_problems(recipe, model, targets, inputs)
     if problems:
         raise RecipeError(recipe.file, problems)
@@ -176,6 +182,11 @@ def _target_problems(
             yield _at(
                 recipe, place, f"{target.path} is a target already (export[{seen[resolved]}])"
             )
+        for other in seen:
+            if other in resolved.parents or resolved in other.parents:
+                yield _at(
+                    recipe, place, f"{target.path} and export[{seen[other]}] are one in the other"
+                )
         seen[resolved] = index
         try:
             wrong = path_problem(target.path, form, inputs)
@@ -198,8 +209,13 @@ def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None
             return f"{path} is the same file as the input {source}; choose another path"
     if form.is_folder and path.exists() and not path.is_dir():
         return f"{path} is a file, and {form.name} writes a folder"
-    if form.is_folder and path.is_dir() and any(path.iterdir()) and not form.sniff(path, b""):
-        return f"{path} is a folder that surgery did not write; remove it or choose another path"
+    if form.is_folder and path.is_dir() and any(path.iterdir()) and not form.owns(path):
+        return (
+            f"{path} is a folder that holds what surgery did not write; remove it or choose "
+            "another path"
+        )
+    if form.is_folder and path.is_symlink():
+        return f"{path} is a link to a folder, which is not replaced; name the folder itself"
     if not form.is_folder and path.is_dir():
         example = path / f"model{form.suffix}"
         return f"{path} is a folder, and {form.name} writes a file; for example {example}"

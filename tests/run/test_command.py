@@ -265,7 +265,7 @@ def test_somebody_s_folder_is_not_replaced(folder):
     (folder / "out" / "weights" / "thesis.tex").write_text("all of it")
     done = command("run", "r.yaml")
     assert done.returncode == 2
-    assert "is a folder that surgery did not write" in done.stderr
+    assert "is a folder that holds what surgery did not write" in done.stderr
     assert (folder / "out" / "weights" / "thesis.tex").read_text() == "all of it"
 
 
