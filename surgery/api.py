@@ -33,15 +33,13 @@ def run(recipe: Recipe, /, **params: object) -> Result:
     Relative paths start at the file's folder, or for a mapping at the working folder.
     Raises RecipeError (what is wrong, and where), or SurgeryError where the run fails.
     """
-    from surgery.recipe.reading import read_recipe, recipe_from
+    from surgery.recipe.reading import as_json, read_recipe, recipe_from
     from surgery.run.execute import execute
     from surgery.run.plan import make_plan
 
     given = {name: str(value) for name, value in params.items()}
     if isinstance(recipe, Mapping):
-        import json
-
-        read = recipe_from(json.dumps(recipe).encode(), "recipe", Path(), given)
+        read = recipe_from(as_json(recipe).encode(), "recipe", Path(), given)
     else:
         read = read_recipe(Path(recipe), given)
     return execute(make_plan(read))

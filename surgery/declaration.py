@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 REQUIRED = dataclasses.MISSING
@@ -45,6 +47,13 @@ def key(description: str, example: object, default: Any = REQUIRED, **schema: ob
     if default is REQUIRED:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def recipe_path(value: str, folder: Path) -> Path:
+    """A path in a recipe: `~` is the user's home, and a relative one starts at `folder`."""
+    if "\0" in value:
+        raise ValueError("a path has no NUL in it")
+    return folder / os.path.expanduser(value)
 
 
 def import_all(package: str) -> None:

@@ -41,6 +41,7 @@ _ATTENTIONS = {
     # This one has no public properties, so Keras stores its private attributes.
     "GroupedQueryAttention": ("_query_dense", "_key_dense", "_value_dense", "_output_dense"),
 }
+_MODULES_OF_KERAS = ("keras", "tf_keras", "keras_core", "tensorflow")
 _OPERATIONS = ("keras.ops", "keras.src.ops")
 
 
@@ -80,6 +81,10 @@ class Layer:
     trainable: bool = True
     forgets_freeze: bool = False
     repeat: bool = False
+
+    def owns(self, address: str) -> bool:
+        """Whether a weight of that address is its own or that of a layer inside it."""
+        return address.startswith(f"{self.address}/") or not self.address
 
     def walk(self) -> Iterator[Layer]:
         """This layer and all below it, owners first, each shared layer once."""
@@ -156,14 +161,19 @@ class Architecture:
 
 def snake_case(class_name: str) -> str:
     """Keras's name for a group of that class: `BatchNormalization` -> `batch_normalization`."""
-    name = re.sub(r"\W+", "", class_name)
+    name = re.sub(r"\W+", "", class_name.rpartition(">")[2])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def class_of(entry: Mapping[str, Any]) -> str:
-    """The class a layer's config names, without a registered package."""
-    name = str(entry.get("class_name", "")).rpartition(">")[2]
+    """The class a layer's config names, with its package where Keras has one of that name."""
+    stored = str(entry.get("class_name", ""))
+    name = stored.rpartition(">")[2]
+    module = str(entry.get("module") or "keras").partition(".")[0]
+    package = str(entry.get("registered_name") or stored).rpartition(">")[0]
+    if is_of_keras(name) and (package or module not in _MODULES_OF_KERAS):
+        return f"{package or module}>{name}"
     if name == "Model" and _layer_entries(entry) is not None:
         return "Functional"
     if name == "GroupQueryAttention":  # what Keras calls the class to the outside
@@ -198,7 +208,8 @@ def _layer_entries(entry: Mapping[str, Any]) -> Sequence[Any] | None:
 class _Builder:
     def __init__(self, shares_layers: bool) -> None:
         self.shares_layers = shares_layers
-        self.shared: dict[object, str] = {}
+        self.shared: dict[object, tuple[str, str]] = {}
+        self.taken: set[str] = set()
 
     def model(self, config: Mapping[str, Any]) -> Layer:
         return self.layer(config, (), "", "", name="")
@@ -216,14 +227,15 @@ class _Builder:
         class_name = class_of(entry)
         if name is None:
             name = str(config.get("name") or entry.get("name") or snake_case(class_name))
-        address = join(parent, name)
         shared_id = entry.get("shared_object_id") if self.shares_layers else None
         repeat = shared_id is not None and shared_id in self.shared
         if repeat:
-            parent, _, name = self.shared[shared_id].rpartition("/")
-            address = self.shared[shared_id]
-        elif shared_id is not None:
-            self.shared[shared_id] = address
+            name, address = self.shared[shared_id]
+        else:
+            name = self.free_name(parent, name)
+            address = join(parent, name)
+        if shared_id is not None:
+            self.shared[shared_id] = name, address
         trainable = bool(config.get("trainable", True)) or class_name == "Sequential"
         children = self.children(class_name, entry, keys, address, group, trainable)
         return Layer(
@@ -239,6 +251,15 @@ class _Builder:
             forgets_freeze=class_name in _ATTENTIONS,
             repeat=repeat,
         )
+
+    def free_name(self, parent: str, name: str) -> str:
+        """The name, numbered where its address is taken: Keras lets cells share a name."""
+        number, free = 0, name
+        while join(parent, free) in self.taken:
+            number += 1
+            free = f"{name}_{number}"
+        self.taken.add(join(parent, free))
+        return free
 
     def children(
         self,
@@ -297,12 +318,7 @@ class _Builder:
             name = snake_case(class_of(entry))
             number = used[name] = used.get(name, -1) + 1
             numbered = f"{name}_{number}" if number else name
-            layer = self.layer(entry, (*keys, index), address, join(group, numbered))
-            taken = {other.name for other in layers}
-            if layer.name in taken and "shared_object_id" not in entry:
-                name = f"{layer.name}_{len(layers)}"  # Keras lets cells share a name
-                layer = self.layer(entry, (*keys, index), address, join(group, numbered), name)
-            layers.append(layer)
+            layers.append(self.layer(entry, (*keys, index), address, join(group, numbered)))
         return tuple(layers)
 
     def wrapped(

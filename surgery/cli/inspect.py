@@ -32,10 +32,12 @@ def command(
     from surgery.report.models import model_facts, model_text, values_text
     from surgery.weights.selectors import Select
 
-    opened = open_model(model)
-    weights = Select(select).weights(opened) if select else opened.weights
     if part is not None and not values:
         raise UsageError("--slice goes with --values")
+    if values and (as_json or stats or hashes):
+        raise UsageError("--values goes with neither --json, --stats nor --hash")
+    opened = open_model(model)
+    weights = opened.weights if select is None else Select(select).weights(opened)
     if as_json:
         _options.echo_json(model_facts(opened, str(model), weights, stats, hashes))
     elif values:
@@ -70,5 +72,7 @@ def _slices(text: str) -> tuple[slice | int, ...]:
 def _slice(item: str) -> slice | int:
     if ":" not in item:
         return int(item)
-    start, stop, step = [int(n) if n.strip() else None for n in (item + "::").split(":")[:3]]
-    return slice(start, stop, step)
+    parts = [int(n) if n.strip() else None for n in item.split(":")]
+    if len(parts) > 3:
+        raise ValueError
+    return slice(*parts)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from surgery.architecture import Architecture
 from surgery.declaration import import_all
-from surgery.errors import FormatError
+from surgery.errors import FormatError, SurgeryError
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Tensor
 
@@ -88,6 +89,8 @@ def format_of(path: Path) -> Format:
     if not os.path.lexists(path):
         raise FormatError(f"{path}: no such file or folder")
     head = b""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FormatError(f"{path} is neither a file nor a folder")
     if not path.is_dir():
         try:
             with path.open("rb") as file:
@@ -105,4 +108,20 @@ def format_of(path: Path) -> Format:
 
 def open_model(path: Path, architecture: Architecture | None = None) -> Model:
     """The model in a file or folder of any format."""
-    return format_of(path).open(path, architecture)
+    with _refusing(path):
+        return format_of(path).open(path, architecture)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Whatever a damaged file makes h5py, json or us stumble over is the file's fault."""
+    try:
+        yield
+    except SurgeryError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else f"{path}: "
+        raise FormatError(f"{where}{error.strerror or error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise FormatError(f"{path} is damaged, or not what it seems ({what})") from error

@@ -98,8 +98,26 @@ def compile_config(carried: Carried) -> Mapping[str, Any] | None:
     optimizer = rest.pop("optimizer_config", None)
     if not isinstance(optimizer, Mapping):
         return None
-    new = {"module": "keras.optimizers", **optimizer, "registered_name": None}
-    return {"optimizer": new, **rest}
+    arguments = {
+        name: _with_module(value, "keras.losses" if name == "loss" else "keras.metrics")
+        for name, value in rest.items()
+    }
+    return {"optimizer": _with_module(optimizer, "keras.optimizers"), **arguments}
+
+
+def _with_module(value: Any, module: str) -> Any:
+    """An argument of `compile` as Keras 3 writes it into `.keras`: objects name their module."""
+    if isinstance(value, list):
+        return [_with_module(item, module) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) != {"class_name", "config"}:
+        return {name: _with_module(item, module) for name, item in value.items()}
+    name = str(value["class_name"])
+    if ">" in name:  # registered; Keras finds it by that name
+        last = name.rpartition(">")[2]
+        return {**value, "module": None, "class_name": last, "registered_name": name}
+    return {"module": module, **value, "registered_name": None}
 
 
 def training_config(carried: Carried) -> Mapping[str, Any] | None:
@@ -110,5 +128,6 @@ def training_config(carried: Carried) -> Mapping[str, Any] | None:
     optimizer = rest.pop("optimizer", None)
     if not isinstance(optimizer, Mapping):
         return None
-    named = {"class_name": optimizer.get("class_name"), "config": optimizer.get("config")}
+    name = optimizer.get("registered_name") or optimizer.get("class_name")
+    named = {"class_name": name, "config": optimizer.get("config")}
     return {**rest, "optimizer_config": named}

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.weights.tensor import Array, Computed, Extent, Stored, Tensor, dtype_named
+from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, dtype_named
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ROWS = 1 << 22
@@ -34,11 +34,15 @@ class Window(io.RawIOBase):
         return max(0, os.fstat(self.descriptor).st_size - self.base)
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position; at most to the window's end."""
-        wanted = max(0, min(len(buffer), self._length() - self.position))
-        count = os.preadv(self.descriptor, [memoryview(buffer)[:wanted]], self.base + self.position)
-        self.position += count
-        return count
+        """Read at the position; zeros from the window's end on, as HDF5's own driver has it."""
+        view = memoryview(buffer)
+        wanted = max(0, min(len(view), self._length() - self.position))
+        count = 0
+        if wanted and self.position >= 0:
+            count = os.preadv(self.descriptor, [view[:wanted]], self.base + self.position)
+        view[count:] = bytes(len(view) - count)
+        self.position += len(view)
+        return len(view)
 
     def write(self, data: Any) -> int:
         """Write at the position."""
@@ -78,14 +82,23 @@ class Window(io.RawIOBase):
 class Reader:
     """An HDF5 file, or a part of a file that is one, opened to be read lazily."""
 
-    def __init__(self, path: Path, part: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, path: Path, part: tuple[Descriptor, int, int] | None = None) -> None:
         """`part` is a descriptor to read by, the first byte and the size."""
         self.path = path
+        self._is_needed = False
         try:
-            self.descriptor, self.base, size = part or (os.open(path, os.O_RDONLY), 0, None)
+            self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
             self.file = h5py.File(Window(self.descriptor, self.base, size), "r")
         except OSError as error:
             raise FormatError(f"{path} is not a readable HDF5 file: {error}") from None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the file, unless h5py must read elements that do not lie in one piece."""
+        if not self._is_needed:
+            self.file.close()
 
     def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
         """Every group below `root`, and `root` itself, by path; links out are refused."""
@@ -137,7 +150,18 @@ class Reader:
         little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
         offset = dataset.id.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
         if offset is None or self.file.userblock_size or self._is_beyond(offset, dataset):
-            return Computed(shape, little, _element_reader(dataset, little))
+            self._is_needed = True
+            elements = _element_reader(dataset, little)
+
+            def read(start: int, stop: int) -> Array:
+                try:
+                    return elements(start, stop)
+                except (OSError, RuntimeError, ValueError) as error:
+                    raise FormatError(
+                        f"{self.path}: {dataset.name} cannot be read: {error}"
+                    ) from error
+
+            return Computed(shape, little, read)
         extent = Extent(self.path, self.base + offset)
         stored = Stored(shape, dtype, extent, self.descriptor)
         if dtype == little:

@@ -148,7 +148,8 @@ class _Namer:
         """A group that no config explains: names as stored, else Keras's numbered path."""
         self.left.pop(group.place, None)
         address = join(parent, *self._names(group.place, below))
-        class_name = self._class_of(group)
+        custom = below == group.place  # whatever its name, it is not Keras's class
+        class_name = None if custom else self._class_of(group)
         count = len(group.tensors)
         quantized = bool(count) and group.tensors[0].dtype.kind == "i"
         variables = variables_by_count(class_name, count, quantized) if class_name else None
@@ -159,6 +160,8 @@ class _Namer:
             full = join(address, variable.name)
             if full in self.found:
                 full = join(parent, group.place, variable.name)
+            while full in self.found:
+                full += "_"
             self._add(full, stored, tensor, variable.trainable, named)
 
     def _names(self, place: str, below: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from surgery.errors import FormatError
 from surgery.formats._crc32 import join
 from surgery.formats._files import write_at
+from surgery.weights.tensor import Descriptor
 
 MAGIC = b"PK\x03\x04"
 _LARGEST_TEXT = 100 << 20
@@ -45,7 +46,7 @@ class Archive:
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
 
-    def place(self, name: str) -> tuple[int, int, int]:
+    def place(self, name: str) -> tuple[Descriptor, int, int]:
         """A descriptor to read a member by, with its first byte and its size.
 
         It lies in the archive itself where it is stored; a compressed one is unpacked into
@@ -54,7 +55,7 @@ class Archive:
         info = self.members[name]
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             return self._unpacked(name), 0, info.file_size
-        descriptor = os.open(self.path, os.O_RDONLY)
+        descriptor = Descriptor.open(self.path)
         header = os.pread(descriptor, 30, info.header_offset)
         if len(header) < 30 or header[:4] != MAGIC:
             raise FormatError(f"{self.path}: the entry of {name} is broken")
@@ -63,7 +64,7 @@ class Archive:
             raise FormatError(f"{self.path} is cut short: {name} does not fit in it")
         return descriptor, start, info.file_size
 
-    def _unpacked(self, name: str) -> int:
+    def _unpacked(self, name: str) -> Descriptor:
         left = self.members[name].file_size
         try:
             with (
@@ -75,7 +76,7 @@ class Archive:
                     file.write(block)
                     left -= len(block)
                 file.flush()
-                return os.dup(file.fileno())
+                return Descriptor(os.dup(file.fileno()))
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be unpacked: {error}") from None
 

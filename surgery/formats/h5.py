@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,45 +34,13 @@ class H5(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
             return False
-        file = _hdf5.Reader(path).file
-        return bool({"model_config", "layer_names", "layer_names0"} & set(file.attrs)) or (
-            isinstance(file.get("model_weights"), h5py.Group)
-        )
+        with _hdf5.Reader(path) as reader:
+            known = {"model_config", "layer_names", "layer_names0"} & set(reader.file.attrs)
+            return bool(known) or isinstance(reader.file.get("model_weights"), h5py.Group)
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        reader = _hdf5.Reader(path)
-        file = reader.file
-        config = _json_attribute(reader, "model_config")
-        if config is not None:
-            architecture = Architecture(config, shares_layers=False)
-        top = "model_weights" if "model_weights" in file else ""
-        group = file[top] if top else file
-        weights: dict[str, Weight] = {}
-        layers = _names(group, "layer_names")
-        names = _layers_by_order(group, layers, architecture) if config is None else {}
-        for layer in [*layers, *([_TOP_LEVEL] if _TOP_LEVEL in group else [])]:
-            parent = "" if layer == _TOP_LEVEL else names.get(layer, layer)
-            for weight in _layer_weights(reader, group, top, layer, parent, architecture):
-                weights[weight.address] = weight
-        optimizer: tuple[tuple[str, Tensor], ...] = ()
-        if "optimizer_weights" in file:
-            slots = file["optimizer_weights"]
-            optimizer = tuple((n, reader.tensor(slots, n)) for n in _names(slots, "weight_names"))
-        carried = Carried(
-            keras_version=_text(file.attrs.get("keras_version", group.attrs.get("keras_version"))),
-            backend=_text(file.attrs.get("backend", group.attrs.get("backend"))),
-            training_config=_json_attribute(reader, "training_config"),
-            optimizer=optimizer,
-            group_names=dict.fromkeys(layers, ""),
-        )
-        return Model(
-            weights=tuple(_in_keras_order(weights, architecture)),
-            architecture=architecture,
-            carried=carried,
-            format="h5",
-            origin=str(path),
-            inputs=(path,),
-        )
+        with _hdf5.Reader(path) as reader:
+            return _open(reader, path, architecture)
 
     def problems(self, model: Model) -> Sequence[str]:
         problems = [
@@ -81,17 +49,72 @@ class H5(Format):
             for w in model.weights
             if w.tensor.dtype.name == "bfloat16"
         ][:1]
+        if model.architecture is not None and model.format != "h5":
+            problems += _beyond(model.architecture.root)
         try:
             _groups(model)
         except FormatError as error:
             problems.append(str(error))
         return problems
 
+    def notes(self, model: Model) -> Sequence[str]:
+        if model.carried.compile_config and not _configs.training_config(model.carried):
+            return [
+                "the compile config is left out: it names no optimizer, which this format needs; "
+                "compile the model after loading"
+            ]
+        return []
+
     def create(self, model: Model, path: Path) -> Output:
         groups = _groups(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model, groups))
         return _files.output(descriptor, places)
+
+
+def _open(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -> Model:
+    file = reader.file
+    config = _json_attribute(reader, "model_config")
+    if config is not None:
+        architecture = Architecture(config, shares_layers=False)
+    top = "model_weights" if "model_weights" in file else ""
+    group = file[top] if top else file
+    weights: dict[str, Weight] = {}
+    layers = _names(group, "layer_names")
+    names = _layers_by_order(group, layers, architecture) if config is None else {}
+    for layer in [*layers, *([_TOP_LEVEL] if _TOP_LEVEL in group else [])]:
+        parent = "" if layer == _TOP_LEVEL else names.get(layer, layer)
+        for weight in _layer_weights(reader, group, top, layer, parent, architecture):
+            weights[weight.address] = weight
+    optimizer: tuple[tuple[str, Tensor], ...] = ()
+    if "optimizer_weights" in file:
+        slots = file["optimizer_weights"]
+        optimizer = tuple((n, reader.tensor(slots, n)) for n in _names(slots, "weight_names"))
+    carried = Carried(
+        keras_version=_text(file.attrs.get("keras_version", group.attrs.get("keras_version"))),
+        backend=_text(file.attrs.get("backend", group.attrs.get("backend"))),
+        training_config=_json_attribute(reader, "training_config"),
+        optimizer=optimizer,
+        group_names=dict.fromkeys(layers, ""),
+        architecture=architecture,
+    )
+    return Model(
+        weights=tuple(_in_keras_order(weights, architecture)),
+        architecture=architecture,
+        carried=carried,
+        format="h5",
+        origin=str(path),
+        inputs=(path,),
+    )
+
+
+def _beyond(root: Layer) -> Iterator[str]:
+    """What Keras cannot load from this layout."""
+    if root.slots is None:
+        yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"
+    for layer in root.walk():
+        if layer.config.get("lora_rank"):
+            yield f"{layer.address} has LoRA enabled, whose weights Keras does not load from .h5"
 
 
 def _text(value: object) -> str:
@@ -204,17 +227,35 @@ def _legacy_order(layer: Layer) -> list[Slot]:
 def _in_keras_order(
     weights: Mapping[str, Weight], architecture: Architecture | None
 ) -> list[Weight]:
-    """The order of Keras's `model.weights`; a layer's unknown weights stay as they stand."""
+    """The order of Keras's `model.weights`.
+
+    Inside a layer at the top that is not known whole it is the file's, which Keras loads by.
+    """
     if architecture is None:
         return list(weights.values())
     order = architecture.weight_order
     tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
+    inside: dict[str, set[str]] = {}
+    for address in weights:
+        inside.setdefault(address.partition("/")[0], set()).add(address)
+    known = {
+        layer.address
+        for layer in architecture.root.children
+        if _is_known(layer, inside.get(layer.address, set()))
+    }
 
-    def place(weight: Weight) -> tuple[int, int]:
+    def place(numbered: tuple[int, Weight]) -> tuple[int, int]:
+        number, weight = numbered
         top = weight.address.partition("/")[0]
-        return tops.get(top, len(tops)), order.get(weight.address, len(order))
+        return tops.get(top, len(tops)), order[weight.address] if top in known else number
 
-    return sorted(weights.values(), key=place)
+    return [weight for _, weight in sorted(enumerate(weights.values()), key=place)]
+
+
+def _is_known(layer: Layer, addresses: Collection[str]) -> bool:
+    """Whether the order of those weights of a layer at the top follows from its config."""
+    expected = {slot.address for _, slot in layer.weights()}
+    return _all_known(layer) and expected == set(addresses)
 
 
 def _groups(model: Model) -> dict[str, list[tuple[str, Weight]]]:
@@ -251,28 +292,44 @@ def _stored_name(model: Model, layer: str, weight: Weight) -> str:
 def _reordered(
     model: Model, layer: str, entries: list[tuple[str, Weight]]
 ) -> list[tuple[str, Weight]]:
+    """Those weights of a layer at the top in the order by which Keras loads them.
+
+    Raises FormatError where it is not known: then a file keeps the order it had.
+    """
     found = model.architecture.by_address.get(layer) if model.architecture else None
-    if found is None or not entries:
-        return entries
-    if not _all_known(found):
-        if found.children or any(weight.layer != layer for _, weight in entries):
-            if model.format == "h5":
-                return entries
-            raise FormatError(
-                f"in which order {layer} ({found.class_name}) keeps its weights is not known: it "
-                "is not a layer of Keras, and it has layers inside"
-            )
+    if found is None:
         return entries
     by_address = {weight.address: (name, weight) for name, weight in entries}
-    order = [slot.address for slot in _legacy_order(found)]
-    if set(order) != set(by_address):
-        if model.format == "h5":
+    if _is_known(found, by_address):
+        return [by_address[slot.address] for slot in _legacy_order(found)]
+    if model.format == "h5" and _flags(found) == _flags(_as_saved(model, layer)):
+        return entries
+    if not _all_known(found):
+        if not found.children and all(weight.layer == layer for _, weight in entries):
             return entries
-        missing = sorted(set(order) - set(by_address)) or sorted(set(by_address) - set(order))
+        custom = next(inner for inner in found.walk() if inner.slots is None)
         raise FormatError(
-            f"{layer} does not hold the weights that its config asks for: {missing[0]}"
+            f"it keeps weights by their order, and that of {layer} is not known: "
+            f"{custom.address} ({custom.class_name}) is not a layer of Keras; write keras instead"
+            + (", or leave its layers as frozen as they are" if model.format == "h5" else "")
         )
-    return [by_address[address] for address in order]
+    order = [slot.address for slot in _legacy_order(found)]
+    if missing := sorted(set(order) - set(by_address)):
+        raise FormatError(
+            f"{layer} has no {missing[0]} of its own, as where two models share a layer; Keras "
+            "loads such a layer from neither .keras nor .h5"
+        )
+    odd = sorted(set(by_address) - set(order))
+    raise FormatError(f"{layer} has a weight that its config does not ask for: {odd[0]}")
+
+
+def _as_saved(model: Model, layer: str) -> Layer | None:
+    saved = model.carried.architecture
+    return saved.by_address.get(layer) if saved else None
+
+
+def _flags(layer: Layer | None) -> list[bool]:
+    return [inner.trainable for inner in layer.walk()] if layer else []
 
 
 def _write(

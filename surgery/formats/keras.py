@@ -42,7 +42,8 @@ class Keras(Format):
                 for file in sorted((path / "assets").rglob("*"))
                 if file.is_file() and not file.is_symlink()
             }
-            return _open(path, files, assets, _hdf5.Reader(path / WEIGHTS))
+            with _hdf5.Reader(path / WEIGHTS) as reader:
+                return _open(path, files, assets, reader)
         archive = _zip.Archive(path)
         if WEIGHTS not in archive.members:
             raise FormatError(f"{path} has no {WEIGHTS}; it was saved without weights or as .npz")
@@ -53,7 +54,8 @@ class Keras(Format):
             for name in archive.members
             if name.startswith("assets/") and not name.endswith("/")
         }
-        return _open(path, files, assets, _hdf5.Reader(path, archive.place(WEIGHTS)))
+        with _hdf5.Reader(path, archive.place(WEIGHTS)) as reader:
+            return _open(path, files, assets, reader)
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:

@@ -118,6 +118,8 @@ def _weight(folder: Path, entry: Any) -> Weight:
         isinstance(entry.get(key), str) for key in ("address", "file", "dtype")
     ):
         raise FormatError(f"{index}: an entry lacks its address, file or dtype")
+    if not entry["address"]:
+        raise FormatError(f"{index}: an entry has an empty address")
     file = folder / entry["file"]
     if not file.resolve().is_relative_to(folder.resolve()):
         raise FormatError(f"{index}: {entry['file']} lies outside the folder")

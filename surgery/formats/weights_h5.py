@@ -23,15 +23,17 @@ class WeightsH5(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
             return False
-        file = _hdf5.Reader(path).file
-        return "layer_names" not in file.attrs and any(
-            isinstance(file.get(name), h5py.Group)
-            for name in ("layers", "vars", "_layer_checkpoint_dependencies", *list(file)[:3])
-            if name in file and name != "model_weights"
-        )
+        with _hdf5.Reader(path) as reader:
+            file = reader.file
+            return "layer_names" not in file.attrs and any(
+                isinstance(file.get(name), h5py.Group)
+                for name in ("layers", "vars", "_layer_checkpoint_dependencies", *list(file)[:3])
+                if name in file and name != "model_weights"
+            )
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        store = _store.read_store(_hdf5.Reader(path), architecture)
+        with _hdf5.Reader(path) as reader:
+            store = _store.read_store(reader, architecture)
         return Model(
             weights=store.weights,
             architecture=architecture,

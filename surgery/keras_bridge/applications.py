@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.architecture import Architecture
-from surgery.declaration import key, keys_of
+from surgery.declaration import key, keys_of, recipe_path
 from surgery.errors import SurgeryError, did_you_mean
 from surgery.keras_bridge.cache import cache_folder, write_cache
 from surgery.keras_bridge.quiet import import_keras
@@ -69,7 +69,7 @@ class WeightsOf:
             raise TypeError
         if value in ("none", "imagenet"):
             return cls(value)
-        return cls(value, folder / Path(value).expanduser())
+        return cls(value, recipe_path(value, folder))
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
@@ -149,11 +149,11 @@ class Application:
     def resolve(self) -> Resolved:
         """What the application stands for: from the cache, else from Keras."""
         try:
-            found = json.loads(self._cache_file.read_text())
-        except (OSError, ValueError):
+            return Resolved(**json.loads(self._cache_file.read_text()))
+        except (OSError, ValueError, TypeError):
             found = _from_keras(self)
             write_cache(self._cache_file, json.dumps(found))
-        return Resolved(**found)
+            return Resolved(**found)
 
 
 @dataclass(frozen=True)

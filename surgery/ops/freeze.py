@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from surgery.architecture import Architecture
+from surgery.architecture import Architecture, Layer
 from surgery.architecture.freezing import with_frozen, with_unfrozen
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
@@ -52,15 +52,21 @@ class Freeze(_Freezing):
     def apply(self, model: Model) -> Model:
         architecture, layers = self.layers(model)
         model = model.with_architecture(with_frozen(architecture, layers))
-        forgetful = [name for name in layers if architecture.by_address[name].forgets_freeze]
+        forgetful = [name for name in layers if _forgets(architecture.by_address[name], model)]
         if forgetful:
             note = (
-                f"{', '.join(forgetful)}: Keras forgets that an attention layer is frozen when it "
-                "loads a file (its inner layers come back trainable); "
+                f"{', '.join(forgetful)}: Keras forgets that an attention or custom layer is "
+                "frozen when it loads a file (its inner layers come back trainable); "
                 "set layer.trainable = False after loading"
             )
             model = replace(model, notes=(*model.notes, note))
         return model
+
+
+def _forgets(layer: Layer, model: Model) -> bool:
+    """Whether Keras makes its inner layers anew, and trainable, when it loads it."""
+    own = {weight.layer for weight in model.weights if layer.owns(weight.address)}
+    return layer.forgets_freeze or (layer.slots is None and own != {layer.address})
 
 
 @op

@@ -48,10 +48,14 @@ class Set(Op):
 
     def _check_held(self, weight: Weight) -> None:
         dtype = weight.tensor.dtype
-        if dtype.kind in "iu" and not (
-            float(self.to or 0).is_integer()
-            and np.iinfo(dtype).min <= (self.to or 0) <= np.iinfo(dtype).max
-        ):
+        number = self.to or 0.0
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            holds = float(number).is_integer() and limits.min <= number <= limits.max
+        else:
+            with np.errstate(over="ignore"):
+                holds = bool(np.isfinite(np.array(number).astype(dtype).astype(np.complex128)))
+        if not holds:
             raise SelectorError(f"{weight.address} is {dtype.name}, which cannot hold {self.to:g}")
 
     def _from_file(self, model: Model, weights: tuple[Weight, ...], path: Path) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 import typing
@@ -9,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from surgery.declaration import Share, keys_of
-from surgery.errors import Problem, RecipeError, SurgeryError
+import numpy as np
+
+from surgery.declaration import Share, keys_of, recipe_path
+from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.ops._base import Op, ops
 from surgery.recipe.document import MOST_BYTES, Document, Place, parse
 from surgery.recipe.language import Recipe, Step, Target
@@ -52,9 +55,26 @@ def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, st
     return recipe
 
 
+def as_json(value: object) -> str:
+    """What Python code gives in place of a recipe's text; NumPy's numbers and paths too.
+
+    Raises UsageError for what a recipe cannot hold.
+    """
+
+    def plain(item: object) -> object:
+        if isinstance(item, np.generic | np.ndarray):
+            return item.tolist()
+        if isinstance(item, Path):
+            return str(item)
+        raise UsageError(f"{item!r} is nothing that a recipe can hold; give numbers and text")
+
+    return json.dumps(value, default=plain)
+
+
 def build_op(name: str, keys: Mapping[str, Any]) -> Op:
     """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
     steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
+    keys = json.loads(as_json(keys))
     document = Document(keys, {}, {})
     problems = schema_problems(steps[name], keys, document)
     builder = _Builder(document, Path())
@@ -207,9 +227,7 @@ class _Builder:
                 raise TypeError
             return Share.parse(value)
         if hint is Path and isinstance(value, str):
-            if "\0" in value:
-                raise ValueError("a path has no NUL in it")
-            return self.folder / Path(value).expanduser()
+            return recipe_path(value, self.folder)
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             number = float(value)
             if not math.isfinite(number):

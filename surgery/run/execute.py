@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ def _write(
     undo: contextlib.ExitStack,
 ) -> None:
     _check_space(targets)
-    temporary = {target.path: _beside(target.path, undo) for target in targets}
+    temporary = {target.path: _unfinished(target.path, undo) for target in targets}
     outputs = []
     for target in targets:
         output = target.format.create(model, temporary[target.path])
@@ -91,8 +91,7 @@ def _write(
         _pump(outputs, pool, threads, progress.advance)
         progress.phase("syncing", 0)
         list(pool.map(lambda output: output.finish(), outputs))
-    for target in targets:
-        _put_in_place(temporary[target.path], target.path)
+    _put_in_place(temporary)
 
 
 @contextlib.contextmanager
@@ -127,14 +126,18 @@ def _existing_parent(path: Path) -> Path:
     return folder
 
 
-def _beside(path: Path, undo: contextlib.ExitStack) -> Path:
+def _beside(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name}.surgery-{os.getpid()}{suffix}")
+
+
+def _unfinished(path: Path, undo: contextlib.ExitStack) -> Path:
     """A name for the unfinished target in its own folder; what is left of it is removed."""
     folder = path.parent
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
         undo.callback(_remove_if_empty, parent)
-    temporary = folder / f".{path.name}.surgery-{os.getpid()}"
+    temporary = _beside(path)
     _remove(temporary)
     undo.callback(_remove, temporary)
     return temporary
@@ -149,7 +152,8 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _prepare(model: Model, pool: ThreadPoolExecutor, progress: Progress) -> None:
@@ -209,16 +213,35 @@ def _pump(
         stop.set()
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename, so that the target is the old one or the new one at every moment."""
-    if path.is_dir():
-        old = path.with_name(f".{path.name}.surgery-{os.getpid()}-old")
+def _put_in_place(temporary: Mapping[Path, Path]) -> None:
+    """Rename all; where one cannot be, those before it become again what they were."""
+    replaced = []
+    with contextlib.ExitStack() as undo:
+        for path, new in temporary.items():
+            old = _beside(path, "-old")
+            if os.path.lexists(path):
+                _keep(path, old)
+                undo.callback(os.replace, old, path)
+                replaced.append(old)
+            os.replace(new, path)
+            undo.callback(os.replace, path, new)
+        for folder in {path.parent for path in temporary}:
+            _sync(folder)
+        undo.pop_all()
+    for old in replaced:
+        _remove(old)
+
+
+def _keep(path: Path, old: Path) -> None:
+    """Give what stands there a second name; a file keeps the first until it is replaced."""
+    try:
+        os.link(path, old, follow_symlinks=False)
+    except OSError:  # a folder, or a file system without links
         os.rename(path, old)
-        os.rename(temporary, path)
-        shutil.rmtree(old)
-    else:
-        os.replace(temporary, path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

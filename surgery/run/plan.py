@@ -182,11 +182,9 @@ def _target_problems(
             yield _at(
                 recipe, place, f"{target.path} is a target already (export[{seen[resolved]}])"
             )
-        for other in seen:
+        for other, number in seen.items():
             if other in resolved.parents or resolved in other.parents:
-                yield _at(
-                    recipe, place, f"{target.path} and export[{seen[other]}] are one in the other"
-                )
+                yield _at(recipe, place, f"{target.path} and export[{number}] are one in the other")
         seen[resolved] = index
         try:
             wrong = path_problem(target.path, form, inputs)
@@ -207,6 +205,8 @@ def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None
             )
         if path.exists() and source.exists() and os.path.samefile(path, source):
             return f"{path} is the same file as the input {source}; choose another path"
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return f"{path} is neither a file nor a folder; choose another path"
     if form.is_folder and path.exists() and not path.is_dir():
         return f"{path} is a file, and {form.name} writes a folder"
     if form.is_folder and path.is_dir() and any(path.iterdir()) and not form.owns(path):

@@ -62,10 +62,10 @@ class Carried:
         compile_config: Keras 3's `compile_config`, or None.
         training_config: the `training_config` of an `.h5` model, or None.
         optimizer: the optimizer's variables in order, each with its name in the file.
-        optimizer_note: why the optimizer state was dropped, where it was.
         state: variables that are not weights (seed generators, metrics), by stored name.
         group_names: the `name` of each group of a Keras 3 weights file.
         assets: files that belong to layers (vocabularies), by name inside the archive.
+        architecture: the one in the file, before any step.
     """
 
     keras_version: str = ""
@@ -77,6 +77,7 @@ class Carried:
     state: Mapping[str, Tensor] = field(default_factory=dict)
     group_names: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
+    architecture: Architecture | None = None
 
 
 @dataclass(frozen=True)

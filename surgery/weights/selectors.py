@@ -63,13 +63,13 @@ class Select:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`b{1..3}_{x,y}` -> b1_x, b1_y, b2_x...; raises SelectorError for braces left open."""
-    if pattern.count("{") != pattern.count("}"):
-        raise SelectorError(f"{pattern!r} has a brace that is not closed")
+    """`b{1..3}_{x,y}` -> b1_x, b1_y, b2_x...; raises SelectorError for braces in disorder."""
+    if not re.fullmatch(r"[^{}]*(\{[^{}]*\}[^{}]*)*", pattern):
+        raise SelectorError(f"{pattern!r} has a brace without its pair, or one inside another")
     result = [""]
-    for literal, inner in re.findall(r"([^{}]*)(?:\{([^{}]*)\})?", pattern):
-        options = _options(inner, pattern) if inner or "{}" in pattern else [""]
-        result = [head + literal + option for head in result for option in options]
+    for part in re.findall(r"[^{}]+|\{[^{}]*\}", pattern):
+        options = _options(part[1:-1], pattern) if part.startswith("{") else [part]
+        result = [head + option for head in result for option in options]
         if len(result) > _MOST_ALTERNATIVES:
             raise SelectorError(f"{pattern!r} stands for more than {_MOST_ALTERNATIVES} names")
     return result
@@ -82,7 +82,8 @@ def _options(inner: str, pattern: str) -> list[str]:
         low, high = int(counted[1]), int(counted[2])
         if high < low or high - low >= _MOST_ALTERNATIVES:
             raise SelectorError(f"{pattern!r} has a range that is empty or too long")
-        return [str(number) for number in range(low, high + 1)]
+        width = len(counted[1]) if counted[1].startswith("0") else 0
+        return [f"{number:0{width}}" for number in range(low, high + 1)]
     return inner.split(",")
 
 
@@ -165,8 +166,9 @@ def _in_range(wanted: Any, weight: Weight, model: Model) -> bool:
             )
     if order[last] < order[first]:
         raise SelectorError(f"layers: {last!r} comes before {first!r} in the model")
+    until = max(place for name, place in order.items() if f"{name}/".startswith(f"{last}/"))
     places = [order[p] for p in prefixes(weight.address) if p in order]
-    return any(order[first] <= place <= order[last] for place in places)
+    return bool(places) and order[first] <= places[0] <= until
 
 
 _FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {

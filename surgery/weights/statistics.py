@@ -90,6 +90,7 @@ def of_tensor(tensor: Tensor) -> Statistics:
 def _of_block(values: Array) -> Statistics:
     count = values.size
     zeros = count - int(np.count_nonzero(values != 0))
+    values = np.abs(values) if values.dtype.kind == "c" else values  # what can be compared
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         mean = float(wide.sum()) / count

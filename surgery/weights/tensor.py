@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -88,6 +89,19 @@ class Tensor(ABC):
         return whole.reshape(self.shape)
 
 
+class Descriptor(int):
+    """An open file's descriptor, closed when the last that reads by it is gone."""
+
+    @classmethod
+    def open(cls, path: Path) -> Descriptor:
+        """Open a file to read; raises OSError."""
+        return cls(os.open(path, os.O_RDONLY))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self)
+
+
 class Stored(Tensor):
     """A tensor whose bytes lie in one piece in a file.
 
@@ -100,7 +114,7 @@ class Stored(Tensor):
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         extent: Extent,
-        descriptor: int | None = None,
+        descriptor: Descriptor | None = None,
     ) -> None:
         super().__init__(shape, dtype)
         self.extent = extent

@@ -82,6 +82,7 @@ def test_what_each_form_cannot_hold():
         "textgenrnn-weights": weights_only,
         "gen-keras1-lstm": weights_only,  # Keras 3 keeps 3 arrays, not 12
         "megnet-formation-energy": weights_only,  # custom layers with layers inside
+        "keras-nested-container": {"h5"},  # a model of its own class
         "gen-mixed-dtypes": {"h5"},  # bfloat16
         "gen-weights-h5": {"keras", "h5"},
     }

@@ -1,5 +1,6 @@
 """The command as its user sees it: output, exit codes, signals."""
 
+import errno
 import json
 import os
 import signal
@@ -155,6 +156,9 @@ def test_inspect_json(folder):
         (["inspect", "m.keras", "--values", "--slice", "x"], 2, "write it as 0:3,0:5"),
         (["inspect", "m.keras", "--values", "--slice", "9", "--select", "a/bias"], 2, "out of"),
         (["inspect", "m.keras", "--values", "--slice", "0,0,0"], 2, "has 3 dimensions"),
+        (["inspect", "m.keras", "--values", "--slice", "1:2:3:4"], 2, "write it as 0:3,0:5"),
+        (["inspect", "m.keras", "--values", "--hash"], 2, "--values goes with neither --json"),
+        (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
     ],
     ids=str,
@@ -267,6 +271,63 @@ def test_somebody_s_folder_is_not_replaced(folder):
     assert done.returncode == 2
     assert "is a folder that holds what surgery did not write" in done.stderr
     assert (folder / "out" / "weights" / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_rename_that_fails_undoes_those_before_it(folder, monkeypatch):
+    surgery.save(surgery.open("m.keras"), weights_h5="old.h5", npy="old")
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    real = os.replace
+
+    def fail(old, new):
+        if str(new) == "last.h5":
+            raise OSError(errno.EIO, "Input/output error")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", fail)
+    model = surgery.scale(surgery.open("m.keras"), "**", by=2)
+    with pytest.raises(surgery.SurgeryError, match="Input/output error; nothing was written"):
+        surgery.save(model, keras="new.keras", weights_h5="old.h5", npy="old", h5="last.h5")
+    assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
+
+
+def test_pipes_are_neither_read_nor_written(folder):
+    os.mkfifo("pipe")
+    Path("r.yaml").write_text("surgery: 1\nload: m.keras\nexport: [{keras: pipe}]\n")
+    done = command("run", "r.yaml")
+    assert (done.returncode, "pipe is neither a file nor a folder" in done.stderr) == (2, True)
+    done = command("inspect", "pipe")
+    assert (done.returncode, done.stderr) == (1, "pipe is neither a file nor a folder\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_printed(folder):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "surgery", "inspect", "m.keras"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "No space left on device\n")
+
+
+def test_the_recipe_and_targets_inside_one_another_are_not_written(folder):
+    for export, message in (
+        ("[{keras: r.yaml}]", "is an input of this recipe"),
+        ("[{npy: w}, {keras: w/m.keras}]", "are one in the other"),
+    ):
+        Path("r.yaml").write_text(f"surgery: 1\nload: m.keras\nexport: {export}\n")
+        done = command("run", "r.yaml")
+        assert (done.returncode, message in done.stderr) == (2, True)
+
+
+def test_from_python_again_and_again(folder):
+    assert surgery.run("r.yaml").outputs
+    assert surgery.run("r.yaml", by=3).outputs
+    model = surgery.open("m.keras")
+    assert surgery.scale(model, "a", by=np.float32(2)).weights
+    with pytest.raises(surgery.SurgeryError, match="is nothing that a recipe can hold"):
+        surgery.scale(model, model.weights[0], by=2)
+    with pytest.raises(surgery.SurgeryError, match="float32, which cannot hold 1e\\+300"):
+        surgery.set(model, "a", to=1e300)
 
 
 def test_a_folder_that_cannot_be_written_to(folder):

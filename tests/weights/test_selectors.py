@@ -68,7 +68,9 @@ def test_selects(selector, expected):
     ("selector", "message"),
     [
         ("fc2/kernel", "fc2/kernel matches no weight of m.keras; the nearest are fc1/kernel"),
-        ("a{b", "'a{b' has a brace that is not closed"),
+        ("a{b", "'a{b' has a brace without its pair, or one inside another"),
+        ("{{a}}", "'{{a}}' has a brace without its pair, or one inside another"),
+        ("b}a{", "'b}a{' has a brace without its pair, or one inside another"),
         ("a{}", "'a{}' has empty braces; write {a,b} or {1..3}"),
         ("a{3..1}", "'a{3..1}' has a range that is empty or too long"),
         ("re:(", "'re:(' is not a regular expression: missing ), unterminated subpattern"),
@@ -91,3 +93,18 @@ def test_an_empty_match_can_be_allowed():
 
 def test_braces_expand_in_order():
     assert expand_braces("{a,b}{1..2}") == ["a1", "a2", "b1", "b2"]
+    assert expand_braces("w{08..10}") == ["w08", "w09", "w10"]
+
+
+def test_a_range_of_layers_may_begin_and_end_inside_a_nested_model():
+    names = ["a/kernel", "in/one/kernel", "in/two/kernel", "in/three/kernel", "z/kernel"]
+    weight = constant(np.zeros(2, np.float32))
+    nested = Model(tuple(Weight(name, weight) for name in names))
+    for layers, expected in (
+        ("a..in/two", names[:3]),
+        ("in/two..z", names[2:]),
+        ("a..in", names[:4]),
+        ("in..z", names[1:]),
+        ("in/two..in/two", names[2:3]),
+    ):
+        assert [w.address for w in Select({"layers": layers}).matches(nested)] == expected
