@@ -57,14 +57,14 @@ def save(model: Model, **targets: str | Path) -> None:
         if name not in formats():
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        target = TargetPlan(formats()[name], Path(given), model.nbytes)
+        target = TargetPlan(formats()[name], Path(given), model)
         problems = [*target.format.problems(model)]
         if problem := path_problem(target.path, target.format, model.inputs):
             problems.append(problem)
         if problems:
             raise FormatError(f"{name}: {problems[0]}")
         plans.append(target)
-    write(model, plans, default_threads(), Silent())
+    write(plans, default_threads(), Silent())
 
 
 def op_function(name: str) -> Callable[..., Model]:

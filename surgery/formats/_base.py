@@ -32,8 +32,9 @@ class Output:
     close: Callable[[], None] = field(default=lambda: None)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Format(ABC):
-    """A file format.
+    """A file format; a target may give its keys, if it declares any.
 
     `name` is the target's name in a recipe, `suffix` what its files usually end with.
     """

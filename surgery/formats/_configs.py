@@ -120,6 +120,12 @@ def _with_module(value: Any, module: str) -> Any:
     return {"module": module, **value, "registered_name": None}
 
 
+def scales_loss(carried: Carried) -> bool:
+    """Whether the optimizer is one inside a LossScaleOptimizer."""
+    optimizer = (compile_config(carried) or {}).get("optimizer")
+    return isinstance(optimizer, Mapping) and optimizer.get("class_name") == "LossScaleOptimizer"
+
+
 def training_config(carried: Carried) -> Mapping[str, Any] | None:
     """The compile config in the form of an `.h5` file, where there is one it can hold."""
     if carried.training_config is not None or not carried.compile_config:

@@ -10,11 +10,15 @@ from surgery.architecture import Architecture, Layer, snake_case
 from surgery.architecture.tree import join
 from surgery.architecture.variables import Variable, known_classes, variables_by_count
 from surgery.errors import FormatError
+from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer
 from surgery.weights.model import Carried, Model, Weight
 from surgery.weights.tensor import Tensor
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
+_INNER = "optimizer/inner_optimizer"
+"""Where Keras keeps the variables that a LossScaleOptimizer has beside its own four."""
+
 _CLASSES = {snake_case(name): name for name in known_classes()}
 
 
@@ -43,6 +47,7 @@ def read_store(reader: Reader, architecture: Architecture | None) -> Store:
     groups = {group.place: group for group in _groups(reader)}
     names = {group.stored: group.name for group in groups.values() if group.name}
     optimizer = groups.pop("optimizer", None)
+    groups.pop(_INNER, None)  # the last of the optimizer's, once more
     state = {
         f"{group.stored}/vars/{i}": tensor
         for group in list(groups.values())
@@ -227,8 +232,10 @@ def write_store(writer: Writer, model: Model) -> None:
     names = dict(carried.group_names) if model.format in ("keras", "weights_h5") else {}
     if not names and model.architecture is not None:
         names = {layer.group: layer.name or model.name for layer in model.architecture.root.walk()}
-    if not carried.optimizer:
+    optimizer = model.optimizer
+    if not optimizer:
         names.pop("optimizer", None)
+        names.pop(_INNER, None)
     for path, name in names.items():
         writer.group(join(path, "vars")).attrs["name"] = name
     for address, places in stored_names(model).items():
@@ -236,8 +243,10 @@ def write_store(writer: Writer, model: Model) -> None:
             _place(writer, place, model[address].tensor)
     for place, tensor in carried.state.items():
         _place(writer, place, tensor)
-    for number, (_, tensor) in enumerate(carried.optimizer):
+    for number, (_, tensor) in enumerate(optimizer):
         _place(writer, f"optimizer/vars/{number}", tensor)
+        if number >= 4 and _configs.scales_loss(carried):
+            _place(writer, f"{_INNER}/vars/{number - 4}", tensor)
 
 
 def _place(writer: Writer, place: str, tensor: Tensor) -> None:

@@ -98,7 +98,7 @@ def _open(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -
         group_names=dict.fromkeys(layers, ""),
         architecture=architecture,
     )
-    return Model(
+    model = Model(
         weights=tuple(_in_keras_order(weights, architecture)),
         architecture=architecture,
         carried=carried,
@@ -106,6 +106,7 @@ def _open(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -
         origin=str(path),
         inputs=(path,),
     )
+    return model.with_slots()
 
 
 def _beyond(root: Layer) -> Iterator[str]:
@@ -355,10 +356,10 @@ def _write(
         _write_weights(writer, join(top, layer), [(n, w.tensor) for n, w in entries])
     if top and _TOP_LEVEL not in groups and version.startswith("3"):
         _write_weights(writer, join(top, _TOP_LEVEL), [])
-    if carried.optimizer:
+    if optimizer := model.optimizer:
         named = [
             (name if not name.isdigit() else f"optimizer/{name}", tensor)
-            for name, tensor in carried.optimizer
+            for name, tensor in optimizer
         ]
         _write_weights(writer, "optimizer_weights", named)
 

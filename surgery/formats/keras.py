@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from surgery.architecture import Architecture
@@ -78,10 +77,11 @@ class Keras(Format):
             raise FormatError(f"{path}: {self.problems(model)[0]}")
         carried = model.carried
         config = _configs.as_keras3(model.architecture.config, carried)
+        config.pop("compile_config", None)
         if compiled := _configs.compile_config(carried):
             config["compile_config"] = compiled
-        elif carried.optimizer:
-            model = replace(model, carried=replace(carried, optimizer=()))
+        else:
+            model = model.without_optimizer()
         metadata = {
             "keras_version": carried.keras_version or "3",
             "date_saved": carried.date_saved or _NO_DATE,
@@ -111,7 +111,7 @@ def _open(
         compile_config=config.get("compile_config") or None,
         assets=assets,
     )
-    return Model(
+    model = Model(
         weights=store.weights,
         architecture=architecture,
         carried=_store.carried_from(store, carried),
@@ -119,3 +119,4 @@ def _open(
         origin=str(path),
         inputs=(path,),
     )
+    return model.with_slots()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from surgery.declaration import key
+from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
 from surgery.recipe.sources import Source
@@ -68,8 +69,13 @@ def step_name() -> tuple[Any, _Meta]:
 class Target:
     """A file or folder that the model is written to."""
 
-    format: str
+    format: Format
     path: Path = key("Where it is written.", "out/model.keras")
+    optimizer: Literal["keep", "drop"] = key(
+        "Whether optimizer state and compile config go along, where the format holds them.",
+        "drop",
+        default="keep",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from surgery.declaration import Share, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
+from surgery.formats._base import formats
 from surgery.ops._base import Op, ops
 from surgery.recipe.document import MOST_BYTES, Document, Place, parse
 from surgery.recipe.language import Recipe, Step, Target
@@ -174,7 +175,12 @@ class _Builder:
         ((name, inner),) = value.items()
         if isinstance(inner, str):
             inner = {"path": inner}
-        target = self.declared(Target, inner, (*place, name), format=name)
+        if name not in formats():
+            return None  # which the schema has said
+        form = self.declared(type(formats()[name]), inner, (*place, name))
+        if form is None:
+            return None
+        target = self.declared(Target, inner, (*place, name), format=form)
         return target if isinstance(target, Target) else None
 
     def declared(self, declared: type, value: Any, place: Place, **extra: Any) -> Any:

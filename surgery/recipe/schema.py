@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.declaration import REQUIRED, Share, first_line, keys_of
+from surgery.formats._base import Format
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.sources import Source, source_keys
 from surgery.weights.selectors import Select
@@ -26,7 +27,7 @@ def recipe_schema() -> dict[str, Any]:
 
     steps = {name: _mapping(op, first_line(op)) for name, op in ops().items()}
     targets = {
-        name: _target(Target, first_line(type(format)), format.suffix)
+        name: _target(type(format), format.suffix)
         for name, format in formats().items()
         if format.can_write
     }
@@ -100,8 +101,9 @@ def _mapping(declared: type, description: str) -> dict[str, Any]:
     }
 
 
-def _target(declared: type[Target], description: str, suffix: str) -> dict[str, Any]:
-    mapping = _mapping(declared, description)
+def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
+    mapping = _mapping(Target, first_line(declared))
+    mapping["properties"] |= _mapping(declared, "")["properties"]
     path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
     return {**mapping, "examples": [path], "type": ["string", "object"], "minLength": 1}
 

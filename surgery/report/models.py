@@ -70,7 +70,7 @@ def _model_lines(
         f"{plural(sum(w.tensor.size for w in weights), 'parameter')}"
         + (f" ({trained:,} trained)" if model.architecture is not None else "")
         + f", {size(sum(w.tensor.nbytes for w in weights))}"
-        + ("; optimizer state" if model.carried.optimizer else "")
+        + ("; optimizer state" if model.optimizer else "")
     )
     if any(not weight.named for weight in weights):
         yield "* the file stores no names; these are Keras's numbered ones"

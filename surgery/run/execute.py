@@ -17,7 +17,6 @@ from surgery.formats._base import Output, Sink
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, TargetPlan
 from surgery.run.progress import Progress, Silent
-from surgery.weights.model import Model
 from surgery.weights.tensor import Mapped, Tensor, spans
 
 
@@ -50,17 +49,15 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     Raises SurgeryError where the disk is full or a file cannot be read or written.
     """
     started = time.monotonic()
-    written = write(plan.model, plan.targets, plan.threads, progress or Silent())
+    written = write(plan.targets, plan.threads, progress or Silent())
     return Result(plan, written, time.monotonic() - started)
 
 
-def write(
-    model: Model, targets: Sequence[TargetPlan], threads: int, progress: Progress
-) -> tuple[Written, ...]:
-    """Write a model to all targets at once, or to none."""
+def write(targets: Sequence[TargetPlan], threads: int, progress: Progress) -> tuple[Written, ...]:
+    """Write all targets at once, or none; what they share is read once."""
     with contextlib.ExitStack() as undo:
         try:
-            _write(model, targets, threads, progress, undo)
+            _write(targets, threads, progress, undo)
         except OSError as error:
             raise SurgeryError(_said(error)) from error
     return tuple(Written(t.format.name, t.path, _size(t.path)) for t in targets)
@@ -72,7 +69,6 @@ def _said(error: OSError) -> str:
 
 
 def _write(
-    model: Model,
     targets: Sequence[TargetPlan],
     threads: int,
     progress: Progress,
@@ -82,11 +78,11 @@ def _write(
     temporary = {target.path: _unfinished(target.path, undo) for target in targets}
     outputs = []
     for target in targets:
-        output = target.format.create(model, temporary[target.path])
+        output = target.format.create(target.model, temporary[target.path])
         undo.callback(output.close)
         outputs.append(output)
     with _threads(threads) as pool:
-        _prepare(model, pool, progress)
+        _prepare([tensor for output in outputs for tensor, _ in output.tensors], pool, progress)
         progress.phase("writing", sum(t.nbytes for t, _ in _by_tensor(outputs)))
         _pump(outputs, pool, threads, progress.advance)
         progress.phase("syncing", 0)
@@ -156,10 +152,10 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _prepare(model: Model, pool: ThreadPoolExecutor, progress: Progress) -> None:
+def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress) -> None:
     """Find out what must be known of whole tensors, in the order the steps need it."""
-    tensors = [w.tensor for w in model.weights if isinstance(w.tensor, Mapped)]
-    reductions = dict.fromkeys(r for tensor in tensors for r in tensor.reductions())
+    mapped = [tensor for tensor in tensors if isinstance(tensor, Mapped)]
+    reductions = dict.fromkeys(r for tensor in mapped for r in tensor.reductions())
     for reduction in reductions:
         progress.phase("ranking", 0)
         reduction.result(pool)

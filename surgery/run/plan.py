@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.errors import FormatError, Problem, RecipeError, SelectorError, SurgeryError
-from surgery.formats._base import Format, formats
+from surgery.formats._base import Format
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
 from surgery.run.observing import Observer
@@ -42,11 +42,16 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """A target and the bytes of weights that go into it."""
+    """A target, and the model that goes into it."""
 
     format: Format
     path: Path
-    bytes: int
+    model: Model
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of weights, optimizer state left out."""
+        return self.model.nbytes
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,6 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
             problems.append(_at(recipe, (*step.place, *_blamed(step, error)), str(error)))
             continue
         steps.append(StepPlan(step, matched, step.op.changes(matched), observer))
-    targets = [(target, formats()[target.format]) for target in recipe.export]
     written = Path(recipe.file)
     recipes = [written] if written.is_file() else []
     inputs = [
@@ -121,7 +125,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         *source.inputs,
         *(path for step in recipe.steps for path in step.op.inputs()),
     ]
-    problems += _target_problems(recipe, model, targets, inputs)
+    problems += _target_problems(recipe, model, inputs)
     if problems:
         raise RecipeError(recipe.file, problems)
     return Plan(
@@ -129,13 +133,12 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         source=source,
         model=model,
         steps=tuple(steps),
-        targets=tuple(TargetPlan(form, target.path, model.nbytes) for target, form in targets),
+        targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow,
         notes=(
             *model.notes,
-            *_notes(recipe, [form for _, form in targets]),
-            *(f"{form.name}: {note}" for _, form in targets for note in form.notes(model)),
+            *_notes(recipe, model),
         ),
     )
 
@@ -148,7 +151,15 @@ def _at(recipe: Recipe, place: Place, message: str) -> Problem:
     return recipe.document.problem(place, message)
 
 
-def _notes(recipe: Recipe, targets: Sequence[Format]) -> Iterator[str]:
+def _target_plan(target: Target, model: Model) -> TargetPlan:
+    given = model.without_optimizer() if target.optimizer == "drop" else model
+    return TargetPlan(target.format, target.path, given)
+
+
+def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
+    targets = [target.format for target in recipe.export]
+    for target in targets:
+        yield from (f"{target.name}: {note}" for note in target.notes(model))
     idle = [step for step in recipe.steps if not step.op.changes_weights]
     if idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
@@ -158,13 +169,9 @@ def _notes(recipe: Recipe, targets: Sequence[Format]) -> Iterator[str]:
         )
 
 
-def _target_problems(
-    recipe: Recipe,
-    model: Model,
-    targets: Sequence[tuple[Target, Format]],
-    inputs: Sequence[Path],
-) -> Iterator[Problem]:
+def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> Iterator[Problem]:
     seen: dict[Path, int] = {}
+    targets = [(target, target.format) for target in recipe.export]
     only_architecture = recipe.steps and not any(s.op.changes_weights for s in recipe.steps)
     if only_architecture and not any(form.holds_architecture for _, form in targets):
         names = " and ".join(form.name for _, form in targets)

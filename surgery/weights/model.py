@@ -10,6 +10,7 @@ from typing import Any
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
+from surgery.weights.optimizer import Layout, Named, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Reduction, Tensor
 
 
@@ -33,6 +34,7 @@ class Weight:
         trainable: whether it is in the `trainable_weights` of the model as Keras loads it;
             None where there is no architecture to say so.
         named: False where the file stores no name and the address is a numbered path.
+        slots: what the optimizer keeps for it (momentum, velocity...), each with its name.
     """
 
     address: str
@@ -41,6 +43,7 @@ class Weight:
     variable_trains: bool = True
     trainable: bool | None = None
     named: bool = True
+    slots: tuple[Named, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -61,7 +64,9 @@ class Carried:
         keras_version, backend, date_saved: as the file says.
         compile_config: Keras 3's `compile_config`, or None.
         training_config: the `training_config` of an `.h5` model, or None.
-        optimizer: the optimizer's variables in order, each with its name in the file.
+        optimizer: the optimizer's variables in order, each with its name in the file, where
+            it is not known which weight they belong to.
+        layout: else, how they are made from the weights' slots.
         state: variables that are not weights (seed generators, metrics), by stored name.
         group_names: the `name` of each group of a Keras 3 weights file.
         assets: files that belong to layers (vocabularies), by name inside the archive.
@@ -73,7 +78,8 @@ class Carried:
     date_saved: str = ""
     compile_config: Mapping[str, Any] | None = None
     training_config: Mapping[str, Any] | None = None
-    optimizer: tuple[tuple[str, Tensor], ...] = ()
+    optimizer: tuple[Named, ...] = ()
+    layout: Layout | None = None
     state: Mapping[str, Tensor] = field(default_factory=dict)
     group_names: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
@@ -153,8 +159,8 @@ class Model:
     def with_architecture(self, architecture: Architecture) -> Model:
         """This model with another config; its weights' trainable flags follow.
 
-        The optimizer's variables belong to the trainable weights by position, so they are
-        dropped where that set changes, as Keras does when it loads such a file.
+        Where it is not known which optimizer state belongs to which weight, it is dropped if
+        the set of trainable weights changes, as Keras does when it loads such a file.
         """
         weights = tuple(
             replace(w, trainable=architecture.is_trained(w.address, w.variable_trains))
@@ -167,12 +173,47 @@ class Model:
             carried = replace(carried, optimizer=())
             notes = (
                 *notes,
-                "the optimizer state is dropped: it belongs to the set of trainable weights, "
-                "which changes (Keras drops it too)",
+                "the optimizer state is dropped: the set of trainable weights changes, and which "
+                "state belongs to which weight does not follow from the compile config",
             )
         return replace(
             self, weights=weights, architecture=architecture, carried=carried, notes=notes
         )
+
+    def with_slots(self) -> Model:
+        """This model with the optimizer's variables tied to the weights they belong to."""
+        carried = self.carried
+        config = (carried.compile_config or {}).get("optimizer")
+        if config is None and carried.keras_version.startswith("3"):
+            config = (carried.training_config or {}).get("optimizer_config")
+        if not carried.optimizer or any(w.trainable is None for w in self.weights):
+            return self
+        if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
+            return self
+        trained = [weight for weight in self.weights if weight.trainable]
+        found = layout_of(config, carried.optimizer, trained)
+        if found is None:
+            return self
+        layout, slots = found
+        tied = (replace(w, slots=s) for w, s in zip(trained, slots, strict=True))
+        carried = replace(carried, optimizer=(), layout=layout)
+        return replace(self.with_weights(tied), carried=carried)
+
+    @property
+    def optimizer(self) -> tuple[Named, ...]:
+        """The optimizer's variables in Keras's order, for the weights that are trained now."""
+        layout = self.carried.layout
+        if layout is None:
+            return self.carried.optimizer
+        return layout.variables([weight for weight in self.weights if weight.trainable])
+
+    def without_optimizer(self) -> Model:
+        """This model as if it had never been compiled."""
+        weights = tuple(replace(weight, slots=()) for weight in self.weights)
+        carried = replace(
+            self.carried, optimizer=(), layout=None, compile_config=None, training_config=None
+        )
+        return replace(self, weights=weights, carried=carried)
 
     def need_architecture(self, why: str) -> Architecture:
         """The architecture; raises SelectorError where the file holds weights only."""
