@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from surgery.cli import inspect, ops, plan, run, schema, validate
+from surgery.cli import inspect, ops, plan, run, schema, validate, verify
 
 _BUG = 70
 
@@ -25,7 +25,7 @@ def cli() -> None:
     """Open, change and save trained TensorFlow and Keras models, by recipe."""
 
 
-for module in (run, validate, plan, inspect, ops, schema):
+for module in (run, validate, plan, verify, inspect, ops, schema):
     cli.add_command(module.command)
 
 

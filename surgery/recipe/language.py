@@ -104,3 +104,5 @@ class Recipe:
     steps: tuple[Step, ...]
     export: tuple[Target, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    """What the file says, with every parameter's value in its place."""

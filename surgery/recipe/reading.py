@@ -131,7 +131,7 @@ class _Builder:
         name = value.get("name") or Path(file).name.removesuffix(".yaml")
         return Recipe(
             file, self.document, str(name), seed if isinstance(seed, int) else 0, load,
-            tuple(whole), tuple(targets), params,
+            tuple(whole), tuple(targets), params, value,
         )  # fmt: skip
 
     def source(self, value: Any) -> Source | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from surgery.report.tables import number, plural, size, table
 from surgery.weights.arithmetic import compute_dtype
+from surgery.weights.digest import sha256
 from surgery.weights.model import Model, Weight
 from surgery.weights.statistics import of_tensor
 from surgery.weights.table import layer_facts, weight_facts
@@ -35,14 +35,6 @@ def model_facts(
             for weight in weights
         ],
     }
-
-
-def sha256(tensor: Tensor) -> str:
-    """The SHA-256 of the little-endian C-order bytes."""
-    digest = hashlib.sha256()
-    for chunk in tensor.chunks():
-        digest.update(np.ascontiguousarray(chunk).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def model_text(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from surgery.recipe.language import Recipe
 from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.execute import Result
+from surgery.run.manifest import path_of
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan
 
@@ -58,8 +60,26 @@ def result_facts(result: Result) -> dict[str, Any]:
         {"format": written.format, "path": str(written.path), "bytes": written.bytes}
         for written in result.outputs
     ]
+    facts["manifest"] = str(result.manifest) if result.manifest else None
     facts["seconds"] = round(result.seconds, 3)
     return facts
+
+
+def current_facts(recipe: Recipe) -> dict[str, Any]:
+    """A run that was not needed, as plain data."""
+    return {
+        "recipe": recipe.file,
+        "name": recipe.name,
+        "up_to_date": True,
+        "manifest": str(path_of(recipe)),
+    }
+
+
+def current_text(recipe: Recipe) -> str:
+    """A run that was not needed, for people."""
+    return (
+        f"{recipe.name}: up to date, as {shown(path_of(recipe))} says; --force runs it all the same"
+    )
 
 
 def plan_text(plan: Plan) -> str:
@@ -128,6 +148,8 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
         yield f"note: {note}"
     for written in result.outputs:
         yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)})"
+    if result.manifest:
+        yield f"wrote {shown(result.manifest)} (manifest)"
     yield f"done in {result.seconds:.1f} s"
 
 

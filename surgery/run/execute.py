@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 import time
@@ -11,13 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from surgery.errors import SurgeryError
 from surgery.formats._base import Output, Sink
+from surgery.run import files, manifest
 from surgery.run.observing import Effect
-from surgery.run.plan import Plan, StepPlan, TargetPlan
+from surgery.run.plan import Plan, StepPlan, TargetPlan, file_state
 from surgery.run.progress import Progress, Silent
+from surgery.weights.digest import Digest, Watched
 from surgery.weights.tensor import Mapped, Tensor, spans
+
+Sums = dict[int, str]
+"""The SHA-256 of tensors, by their id."""
+
+Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Result:
     plan: Plan
     outputs: tuple[Written, ...]
     seconds: float
+    manifest: Path | None = None
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
         """Each step with what it did to the elements it matched."""
@@ -43,21 +51,99 @@ class Result:
             yield step, step.observer.total()
 
 
-def execute(plan: Plan, progress: Progress | None = None) -> Result:
+def execute(
+    plan: Plan, progress: Progress | None = None, with_manifest: bool = True, hashes: bool = False
+) -> Result:
     """Do what the plan says; all targets are there afterwards, or none.
 
-    Raises SurgeryError where the disk is full or a file cannot be read or written.
+    `hashes` adds the SHA-256 of whole files to the manifest. Raises SurgeryError where the disk
+    is full or a file cannot be read or written, or is changed while it is read.
     """
     started = time.monotonic()
-    written = write(plan.targets, plan.threads, progress or Silent())
-    return Result(plan, written, time.monotonic() - started)
+    path = manifest.path_of(plan.recipe)
+
+    def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
+        _check_inputs(plan)
+        if not with_manifest:
+            return {}
+        facts = _manifest(plan, temporary, sums, path.parent, hashes)
+        facts["seconds"] = round(time.monotonic() - started, 3)
+        temporary[path].write_text(manifest.as_text(facts), encoding="utf-8")
+        return {path: temporary[path]}
+
+    written = write(
+        plan.targets,
+        plan.threads,
+        progress or Silent(),
+        conclude,
+        extra=(path,) if with_manifest else (),
+        summing=with_manifest,
+    )
+    return Result(plan, written, time.monotonic() - started, path if with_manifest else None)
 
 
-def write(targets: Sequence[TargetPlan], threads: int, progress: Progress) -> tuple[Written, ...]:
-    """Write all targets at once, or none; what they share is read once."""
+def _check_inputs(plan: Plan) -> None:
+    for path, state in plan.inputs.items():
+        if not path.exists() or file_state(path) != state:
+            raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+
+
+def _manifest(
+    plan: Plan, temporary: Mapping[Path, Path], sums: Sums, folder: Path, hashes: bool
+) -> dict[str, Any]:
+    given = [path for step in plan.recipe.steps for path in step.op.inputs()]
+    outputs = []
+    for target in plan.targets:
+        new = temporary[target.path]
+        facts = manifest.output_facts(target.format, new, target.path, target.model, sums, folder)
+        if hashes:
+            manifest.add_file_hashes(facts, new)
+        outputs.append(facts)
+    steps = []
+    for step in plan.steps:
+        effect = step.observer.total()
+        steps.append(
+            {
+                "op": step.step.op.name,
+                "name": step.step.name,
+                "matched": [weight.address for weight in step.matched],
+                "changed": effect.changed,
+                "before": effect.before.as_dict(),
+                "after": effect.after.as_dict(),
+            }
+        )
+    return {
+        **manifest.head(plan.recipe),
+        "threads": plan.threads,
+        "inputs": [manifest.input_facts(plan.source, folder)],
+        "files": manifest.file_facts(given, folder),
+        "steps": steps,
+        "notes": list(plan.notes),
+        "outputs": outputs,
+    }
+
+
+def write(
+    targets: Sequence[TargetPlan],
+    threads: int,
+    progress: Progress,
+    conclude: Conclude = lambda _temporary, _sums: {},
+    extra: Sequence[Path] = (),
+    summing: bool = False,
+) -> tuple[Written, ...]:
+    """Write all targets at once, or none; what they share is read once.
+
+    `conclude` gets the unfinished name of every target and of every `extra` path before they
+    are put in place, and the sums of all tensors by id; it returns what else is put in place.
+    """
     with contextlib.ExitStack() as undo:
         try:
-            _write(targets, threads, progress, undo)
+            _check_space(targets)
+            paths = [*(target.path for target in targets), *extra]
+            temporary = {path: files.unfinished(path, undo) for path in paths}
+            sums = _stream(targets, temporary, threads, progress, undo, summing)
+            more = conclude(temporary, sums)
+            files.put_in_place({**{t.path: temporary[t.path] for t in targets}, **more})
         except OSError as error:
             raise SurgeryError(_said(error)) from error
     return tuple(Written(t.format.name, t.path, _size(t.path)) for t in targets)
@@ -68,26 +154,34 @@ def _said(error: OSError) -> str:
     return f"{where}{error.strerror or error}; nothing was written"
 
 
-def _write(
+def _stream(
     targets: Sequence[TargetPlan],
+    temporary: Mapping[Path, Path],
     threads: int,
     progress: Progress,
     undo: contextlib.ExitStack,
-) -> None:
-    _check_space(targets)
-    temporary = {target.path: _unfinished(target.path, undo) for target in targets}
+    summing: bool,
+) -> Sums:
+    """Pull all tensors through to the targets; returns their sums where they are wanted."""
     outputs = []
     for target in targets:
         output = target.format.create(target.model, temporary[target.path])
         undo.callback(output.close)
         outputs.append(output)
+    streams = _streams(outputs)
     with _threads(threads) as pool:
-        _prepare([tensor for output in outputs for tensor, _ in output.tensors], pool, progress)
-        progress.phase("writing", sum(t.nbytes for t, _ in _by_tensor(outputs)))
-        _pump(outputs, pool, threads, progress.advance)
+        _prepare([stream.tensor for stream in streams], pool, progress)
+        progress.phase("writing", sum(stream.tensor.nbytes for stream in streams))
+        _pump(streams, pool, threads, progress.advance, summing)
         progress.phase("syncing", 0)
-        list(pool.map(lambda output: output.finish(), outputs))
-    _put_in_place(temporary)
+        finishing = [pool.submit(output.finish) for output in outputs]
+        sums: Sums = {}
+        if summing:
+            found = pool.map(lambda stream: stream.digest.finish(stream.tensor), streams)
+            sums = {id(s.tensor): hexdigest for s, hexdigest in zip(streams, found, strict=True)}
+        for done in finishing:
+            done.result()
+    return sums
 
 
 @contextlib.contextmanager
@@ -122,36 +216,6 @@ def _existing_parent(path: Path) -> Path:
     return folder
 
 
-def _beside(path: Path, suffix: str = "") -> Path:
-    return path.with_name(f".{path.name}.surgery-{os.getpid()}{suffix}")
-
-
-def _unfinished(path: Path, undo: contextlib.ExitStack) -> Path:
-    """A name for the unfinished target in its own folder; what is left of it is removed."""
-    folder = path.parent
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    for parent in reversed(missing):
-        parent.mkdir(exist_ok=True)
-        undo.callback(_remove_if_empty, parent)
-    temporary = _beside(path)
-    _remove(temporary)
-    undo.callback(_remove, temporary)
-    return temporary
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
 def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress) -> None:
     """Find out what must be known of whole tensors, in the order the steps need it."""
     mapped = [tensor for tensor in tensors if isinstance(tensor, Mapped)]
@@ -161,27 +225,33 @@ def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Prog
         reduction.result(pool)
 
 
-def _by_tensor(outputs: list[Output]) -> list[tuple[Tensor, list[Sink]]]:
-    """Each tensor once, with all the places it goes to."""
-    sinks: dict[int, tuple[Tensor, list[Sink]]] = {}
+class _Stream:
+    """A tensor, and all the places it goes to."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.sinks: list[Sink] = []
+        self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
+
+
+def _streams(outputs: Sequence[Output]) -> list[_Stream]:
+    """Each tensor once."""
+    streams: dict[int, _Stream] = {}
     for output in outputs:
         for tensor, sink in output.tensors:
-            sinks.setdefault(id(tensor), (tensor, []))[1].append(sink)
-    return list(sinks.values())
+            streams.setdefault(id(tensor), _Stream(tensor)).sinks.append(sink)
+    return list(streams.values())
 
 
 def _pump(
-    outputs: list[Output],
+    streams: Sequence[_Stream],
     pool: ThreadPoolExecutor,
     threads: int,
     advance: Callable[[int], None],
+    summing: bool,
 ) -> None:
     """Pull every chunk through, in as many threads; the first error stops them all."""
-    jobs = (
-        (tensor, sinks, span)
-        for tensor, sinks in _by_tensor(outputs)
-        for span in spans(tensor.size)
-    )
+    jobs = ((stream, span) for stream in streams for span in spans(stream.tensor.size))
     lock = threading.Lock()
     stop = threading.Event()
 
@@ -191,11 +261,13 @@ def _pump(
                 job = next(jobs, None)
             if job is None:
                 return
-            tensor, sinks, (start, end) = job
+            stream, (start, end) = job
             try:
-                values = tensor.read(start, end)
-                for sink in sinks:
+                values = stream.tensor.read(start, end)
+                for sink in stream.sinks:
                     sink(start, values)
+                if summing:
+                    stream.digest.update(start, values)
             except BaseException:
                 stop.set()
                 raise
@@ -207,41 +279,6 @@ def _pump(
             worker.result()
     finally:
         stop.set()
-
-
-def _put_in_place(temporary: Mapping[Path, Path]) -> None:
-    """Rename all; where one cannot be, those before it become again what they were."""
-    replaced = []
-    with contextlib.ExitStack() as undo:
-        for path, new in temporary.items():
-            old = _beside(path, "-old")
-            if os.path.lexists(path):
-                _keep(path, old)
-                undo.callback(os.replace, old, path)
-                replaced.append(old)
-            os.replace(new, path)
-            undo.callback(os.replace, path, new)
-        for folder in {path.parent for path in temporary}:
-            _sync(folder)
-        undo.pop_all()
-    for old in replaced:
-        _remove(old)
-
-
-def _keep(path: Path, old: Path) -> None:
-    """Give what stands there a second name; a file keeps the first until it is replaced."""
-    try:
-        os.link(path, old, follow_symlinks=False)
-    except OSError:  # a folder, or a file system without links
-        os.rename(path, old)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from surgery.errors import FormatError, Problem, RecipeError, SelectorError, Sur
 from surgery.formats._base import Format
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
+from surgery.run.files import files_in
+from surgery.run.manifest import path_of
 from surgery.run.observing import Observer
 from surgery.weights.model import Model, Weight
 from surgery.weights.tensor import CHUNK
@@ -54,6 +56,16 @@ class TargetPlan:
         return self.model.nbytes
 
 
+FileState = tuple[int, int, int]
+"""A file's inode, size and time of change: another one means other contents."""
+
+
+def file_state(path: Path) -> FileState:
+    """The state of a file now; raises OSError where it is gone."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class Plan:
     """All that a run does, before it does it."""
@@ -62,6 +74,7 @@ class Plan:
     source: Model
     model: Model
     steps: tuple[StepPlan, ...]
+    inputs: Mapping[Path, FileState]
     targets: tuple[TargetPlan, ...]
     threads: int
     needs_tensorflow: bool
@@ -106,6 +119,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         source = recipe.load.open(recipe.seed)
     except FormatError as error:
         raise FormatError(_at(recipe, ("load",), str(error)).text(recipe.file)) from None
+    source = source.watched()
     model = source
     problems: list[Problem] = []
     steps = []
@@ -133,6 +147,9 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         source=source,
         model=model,
         steps=tuple(steps),
+        inputs=_seen(
+            [*source.inputs, *(path for step in recipe.steps for path in step.op.inputs())]
+        ),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow,
@@ -141,6 +158,10 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
             *_notes(recipe, model),
         ),
     )
+
+
+def _seen(paths: Iterable[Path]) -> Mapping[Path, FileState]:
+    return {file: file_state(file) for path in paths for file in files_in(path)}
 
 
 def _blamed(step: Step, error: SurgeryError) -> Place:
@@ -180,6 +201,8 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
             ("export",),
             f"no step reaches a target: {names} hold weights only; add keras or h5",
         )
+    if path_of(recipe).is_dir():
+        yield _at(recipe, ("export",), f"{path_of(recipe)}, for the manifest, is a folder")
     for index, (target, form) in enumerate(targets):
         place: Place = ("export", index, form.name)
         for problem in form.problems(model):

@@ -10,6 +10,7 @@ from typing import Any
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
+from surgery.weights.digest import Watched
 from surgery.weights.optimizer import Layout, Named, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Reduction, Tensor
 
@@ -141,6 +142,12 @@ class Model:
         new = {weight.address: weight for weight in changed}
         return replace(self, weights=tuple(new.get(w.address, w) for w in self.weights))
 
+    def watched(self) -> Model:
+        """This model with every weight summed (SHA-256) while it is read."""
+        return replace(
+            self, weights=tuple(replace(w, tensor=Watched(w.tensor)) for w in self.weights)
+        )
+
     def map_each(
         self,
         weights: Iterable[Weight],
@@ -199,7 +206,7 @@ class Model:
         carried = replace(carried, optimizer=(), layout=layout)
         return replace(self.with_weights(tied), carried=carried)
 
-    @property
+    @cached_property
     def optimizer(self) -> tuple[Named, ...]:
         """The optimizer's variables in Keras's order, for the weights that are trained now."""
         layout = self.carried.layout

@@ -4,7 +4,7 @@ import pytest
 
 import surgery
 from surgery.formats._base import formats
-from surgery.report.models import sha256
+from surgery.weights.digest import sha256
 from tests.conftest import model_path, published_models, same_bytes
 
 EVERY = pytest.mark.parametrize(("entry", "golden"), published_models())

@@ -86,7 +86,7 @@ def test_plan_and_dry_run_write_nothing(folder):
 
 def test_quiet_and_verbose(folder):
     assert command("run", "-q", "r.yaml").stdout == ""
-    assert "b/kernel: 3 of 6 changed" in command("run", "-v", "r.yaml").stdout
+    assert "b/kernel: 3 of 6 changed" in command("run", "-v", "--force", "r.yaml").stdout
 
 
 def test_several_recipes_are_checked_before_the_first_runs(folder):
@@ -342,7 +342,7 @@ def test_a_folder_that_cannot_be_written_to(folder):
 def test_threads_do_not_change_a_byte(folder, monkeypatch):
     outputs = []
     for threads in (1, 2, 4):
-        assert command("run", "-q", "r.yaml", "--threads", threads).returncode == 0
+        assert command("run", "-q", "--force", "r.yaml", "--threads", threads).returncode == 0
         outputs.append(Path("out/new.keras").read_bytes())
     assert outputs[0] == outputs[1] == outputs[2]
 

@@ -1,0 +1,292 @@
+"""The manifest of a run: what it read, did and wrote, so that it can be proved later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.errors import FormatError, SurgeryError
+from surgery.formats._base import Format, format_of
+from surgery.recipe.language import Recipe
+from surgery.run.files import beside, files_in, tidy
+from surgery.weights.digest import Watched, sha256
+from surgery.weights.model import Model
+from surgery.weights.tensor import Stored, Tensor
+
+VERSION = 1
+_BLOCK = 1 << 20
+
+Facts = dict[str, Any]
+
+
+def path_of(recipe: Recipe) -> Path:
+    """Where a recipe's manifest is kept: beside its first output."""
+    return recipe.export[0].path.parent / f"{recipe.name}.run.json"
+
+
+def key_of(recipe: Recipe) -> str:
+    """What a run's outputs depend on, besides the inputs' contents, as one hash."""
+    start = _relative(Path(recipe.file).parent, path_of(recipe).parent)
+    facts = [VERSION, metadata.version("surgery"), start, recipe.seed, recipe.resolved]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def head(recipe: Recipe) -> Facts:
+    """What a manifest says of the recipe and of what ran it."""
+    return {
+        "manifest": VERSION,
+        "key": key_of(recipe),
+        "name": recipe.name,
+        "recipe": recipe.resolved,
+        "file": recipe.file,
+        "params": dict(recipe.params),
+        "seed": recipe.seed,
+        "versions": {
+            "surgery": metadata.version("surgery"),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "h5py": metadata.version("h5py"),
+        },
+    }
+
+
+def input_facts(model: Model, folder: Path) -> Facts:
+    """A model that was read: its files, and the sums of those weights that were read whole."""
+    return {
+        "origin": model.origin,
+        "path": _relative(model.inputs[0], folder) if model.inputs else None,
+        "files": file_facts(model.inputs, folder),
+        "weights": [
+            {"address": weight.address, "sha256": _seen(weight.tensor)} for weight in model.weights
+        ],
+    }
+
+
+def _seen(tensor: Tensor) -> str | None:
+    if isinstance(tensor, Watched) and tensor.digest.is_complete:
+        return tensor.digest.hexdigest()
+    return None
+
+
+def output_facts(
+    form: Format, written: Path, path: Path, model: Model, sums: Mapping[int, str], folder: Path
+) -> Facts:
+    """A target as it was written (perhaps still under another name) and as it is to be found."""
+    return {
+        "format": form.name,
+        "path": _relative(path, folder),
+        "files": [
+            {**facts, "path": _relative(path / facts["path"], folder)}
+            for facts in _stat_facts(written)
+        ],
+        "rest_sha256": rest_sha256(form.open(written), written),
+        "weights": [
+            {
+                "address": weight.address,
+                "shape": list(weight.tensor.shape),
+                "dtype": weight.tensor.dtype.name,
+                "sha256": sums[id(weight.tensor)],
+            }
+            for weight in model.weights
+        ],
+    }
+
+
+def add_file_hashes(facts: Facts, written: Path) -> None:
+    """Add the SHA-256 of every whole file of an output."""
+    for entry, file in zip(facts["files"], files_in(written), strict=True):
+        entry["sha256"] = _file_sha256(file)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+
+
+def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
+    """The size and time of every file; folders are what is in them."""
+    files = dict.fromkeys(file for path in paths for file in files_in(path))
+    return [{"path": _relative(file, folder), **_stat(file)} for file in files]
+
+
+def _stat_facts(written: Path) -> Iterator[Facts]:
+    for file in files_in(written):
+        yield {"path": file.relative_to(written).as_posix(), **_stat(file)}
+
+
+def _stat(file: Path) -> Facts:
+    found = file.stat()
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def rest_sha256(model: Model, path: Path) -> str:
+    """The SHA-256 of all bytes of a model's files that are not elements of its weights."""
+    held: dict[Path, list[tuple[int, int]]] = {}
+    for weight in model.weights:
+        if isinstance(weight.tensor, Stored):
+            extent = weight.tensor.extent
+            held.setdefault(extent.path, []).append((extent.offset, weight.tensor.nbytes))
+    digest = hashlib.sha256()
+    for name in files_in(path):
+        digest.update(name.relative_to(path).as_posix().encode() + b"\0")
+        with name.open("rb") as file:
+            done = 0
+            for offset, size in [*sorted(held.get(name, ())), (name.stat().st_size, 0)]:
+                while done < offset and (block := os.pread(file.fileno(), _BLOCK, done)):
+                    block = block[: offset - done]
+                    digest.update(block)
+                    done += len(block)
+                done = max(done, offset + size)
+    return digest.hexdigest()
+
+
+def read(path: Path) -> Facts:
+    """A manifest; raises FormatError where the file is none."""
+    try:
+        facts = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
+        raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
+    if facts["manifest"] != VERSION:
+        raise FormatError(
+            f"{path} is of version {facts['manifest']} of the manifest, and this surgery reads "
+            f"version {VERSION}"
+        )
+    return facts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that verify looked at; `problem` is empty where it is what the run saw."""
+
+    path: Path
+    weights: int
+    problem: str = ""
+
+
+def verify(path: Path, threads: int) -> Iterator[Finding]:
+    """Compare what stands on disk with what a run saw; raises FormatError for no manifest."""
+    facts, folder = read(path), path.parent
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for output in facts["outputs"]:
+                yield from _verified(folder / output["path"], output, folder, pool)
+            for given in facts["inputs"]:
+                if given["path"] is not None and (folder / given["path"]).exists():
+                    yield from _verified(folder / given["path"], given, folder, pool)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}") from error
+
+
+def _verified(
+    path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor
+) -> Iterator[Finding]:
+    summed = [weight for weight in facts["weights"] if weight["sha256"]]
+    problems = list(_problems(path, facts, summed, folder, pool))
+    if not problems:
+        yield Finding(path, len(summed))
+    for problem in problems:
+        yield Finding(path, len(summed), problem)
+
+
+def _problems(
+    path: Path, facts: Facts, summed: Sequence[Facts], folder: Path, pool: ThreadPoolExecutor
+) -> Iterator[str]:
+    """Everything by which a model differs from what a manifest says of it."""
+    for file in facts["files"]:
+        if not (folder / file["path"]).is_file():
+            yield f"{file['path']} is missing"
+            return
+        size = (folder / file["path"]).stat().st_size
+        if size != file["bytes"]:
+            yield f"{file['path']} has {size} bytes, not {file['bytes']}"
+    try:
+        model = format_of(path).open(path)
+    except SurgeryError as error:
+        yield f"it cannot be read: {error}"
+        return
+    there = model.by_address
+    known = [weight for weight in summed if weight["address"] in there]
+    found = pool.map(lambda weight: sha256(there[weight["address"]].tensor), known)
+    differing = [w["address"] for w, sum_ in zip(known, found, strict=True) if sum_ != w["sha256"]]
+    for address in differing:
+        yield f"{address} differs"
+    for weight in summed:
+        if weight["address"] not in there:
+            yield f"{weight['address']} is missing"
+    if "rest_sha256" in facts and rest_sha256(model, path) != facts["rest_sha256"]:
+        yield "what is not a weight differs (config, names, optimizer state)"
+    for file in facts["files"]:
+        if (
+            "sha256" in file
+            and not differing
+            and _file_sha256(folder / file["path"]) != file["sha256"]
+        ):
+            yield f"{file['path']} differs"
+
+
+def is_current(recipe: Recipe, threads: int) -> bool:
+    """Whether a recipe's manifest still holds: the same recipe, inputs and outputs.
+
+    Sizes and times are looked at first; a file with another time is summed again.
+    """
+    path = path_of(recipe)
+    try:
+        for written in (path, *(target.path for target in recipe.export)):
+            tidy(written)
+        facts = read(path)
+        if facts["key"] != key_of(recipe):
+            return False
+        models = [*facts["inputs"], *facts["outputs"]]
+        moved = [model for model in models if not _untouched(model["files"], path.parent)]
+        if not _untouched(facts["files"], path.parent):
+            return False
+        if any(not weight["sha256"] for model in moved for weight in model["weights"]):
+            return False
+        if moved and any(finding.problem for finding in verify(path, threads)):
+            return False
+        if moved:
+            _note_times(path, facts)
+        return True
+    except (SurgeryError, OSError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _note_times(path: Path, facts: Facts) -> None:
+    """Keep the times of files that have been found to be the same, for the next look."""
+    for file in (
+        file for model in (*facts["inputs"], *facts["outputs"]) for file in model["files"]
+    ):
+        file.update(_stat(path.parent / file["path"]))
+    new = beside(path)
+    new.write_text(as_text(facts), encoding="utf-8")
+    os.replace(new, path)
+
+
+def as_text(facts: Facts) -> str:
+    """A manifest as it is written."""
+    return json.dumps(facts, indent=1) + "\n"
+
+
+def _untouched(files: Sequence[Facts], folder: Path) -> bool:
+    return all(
+        _stat(folder / file["path"]) == {"bytes": file["bytes"], "mtime_ns": file["mtime_ns"]}
+        for file in files
+    )

@@ -1,0 +1,95 @@
+"""SHA-256 of tensors, summed while their chunks stream by in whatever order."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import numpy as np
+
+from surgery.weights.tensor import CHUNK, Array, Tensor, spans
+
+_MOST_WAITING = 4
+"""Chunks kept until their turn; beyond that they are read once more in the end."""
+
+
+class Digest:
+    """The SHA-256 of a tensor's little-endian C-order bytes, given chunk by chunk.
+
+    A chunk may come early, late or twice. Those that wait for an earlier one are kept, a few
+    at most.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._next = 0
+        self._sha256 = hashlib.sha256()
+        self._waiting: dict[int, Array] = {}
+        self._busy = False
+        self._lock = threading.Lock()
+
+    def update(self, start: int, values: Array) -> None:
+        """A part of the tensor; one that is not a whole chunk is passed over."""
+        if start % CHUNK or values.size != min(CHUNK, self._size - start):
+            return
+        with self._lock:
+            if start < self._next or (start > self._next and len(self._waiting) >= _MOST_WAITING):
+                return
+            self._waiting[start] = values
+            if self._busy:
+                return
+            self._busy = True
+        self._drain()
+
+    def _drain(self) -> None:
+        """Sum what can be summed; one thread at a time does it, outside the lock."""
+        while True:
+            with self._lock:
+                values = self._waiting.pop(self._next, None)
+                if values is None:
+                    self._busy = False
+                    return
+                self._next += values.size
+            self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chunk has been summed."""
+        return self._next >= self._size and not self._busy
+
+    def finish(self, tensor: Tensor) -> str:
+        """The sum, for which whatever is still missing is read now."""
+        for start, stop in spans(self._size):
+            if start >= self._next:
+                self.update(start, tensor.read(start, stop))
+        return self.hexdigest()
+
+    def hexdigest(self) -> str:
+        """The sum of a complete digest."""
+        assert self.is_complete
+        return self._sha256.hexdigest()
+
+
+class Watched(Tensor):
+    """A tensor that is summed while it is read."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__(tensor.shape, tensor.dtype)
+        self.tensor = tensor
+        self.digest = Digest(tensor.size)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`."""
+        values = self.tensor.read(start, stop)
+        self.digest.update(start, values)
+        return values
+
+    @property
+    def passes(self) -> int:
+        """As of the tensor itself."""
+        return self.tensor.passes
+
+
+def sha256(tensor: Tensor) -> str:
+    """The SHA-256 of a tensor's little-endian C-order bytes."""
+    return Digest(tensor.size).finish(tensor)
