@@ -76,10 +76,11 @@ def op_function(name: str) -> Callable[..., Model]:
             f"module 'surgery' has no attribute {name!r}{did_you_mean(name, ops())}"
         )
 
-    def apply(model: Model, select: object, **keys: object) -> Model:
+    def apply(model: Model, select: object, *, seed: int = 0, **keys: object) -> Model:
         from surgery.recipe.reading import build_op
 
-        return build_op(name, {"select": select, **keys}).apply(model)
+        given = {key.rstrip("_"): value for key, value in keys.items()}  # from_ is from
+        return build_op(name, {"select": select, **given}, seed).apply(model)
 
     apply.__name__ = name
     apply.__doc__ = ops()[name].__doc__

@@ -69,5 +69,6 @@ def first_line(declared: type) -> str:
 
 
 def keys_of(declared: type) -> Mapping[str, dataclasses.Field[Any]]:
-    """The keys that a declared class takes, in order."""
-    return {f.name: f for f in dataclasses.fields(declared) if "description" in f.metadata}
+    """The keys that a declared class takes, in order; `from_` is the key `from`."""
+    fields = dataclasses.fields(declared)
+    return {f.name.rstrip("_"): f for f in fields if "description" in f.metadata}

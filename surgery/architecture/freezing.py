@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from surgery.architecture.tree import Architecture, Keys, Layer
+from surgery.architecture.tree import Architecture, Layer, at
 
 
 def with_frozen(architecture: Architecture, layers: Iterable[str]) -> Architecture:
@@ -54,12 +53,6 @@ def _with_flags(architecture: Architecture, flags: Mapping[str, bool]) -> Archit
     config = copy.deepcopy(dict(architecture.config))
     for address, flag in flags.items():
         keys = architecture.by_address[address].keys
-        if keys is not None and isinstance(own := _at(config, keys), dict):
+        if keys is not None and isinstance(own := at(config, keys), dict):
             own["trainable"] = flag
     return Architecture(config, architecture.shares_layers)
-
-
-def _at(config: Any, keys: Keys) -> Any:
-    for key in keys:
-        config = config[key]
-    return config

@@ -193,6 +193,13 @@ def join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
+def at(config: Any, keys: Keys) -> Any:
+    """The part of a config that those keys lead to."""
+    for key in keys:
+        config = config[key]
+    return config
+
+
 def _layer_entries(entry: Mapping[str, Any]) -> Sequence[Any] | None:
     config = entry.get("config")
     layers = config if isinstance(config, list) else None  # Keras 1's Sequential

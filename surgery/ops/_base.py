@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from surgery.architecture import snake_case
 from surgery.declaration import import_all, key
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Donor, Model, Weight
+from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
 
 _OPS: dict[str, type[Op]] = {}
@@ -33,6 +34,9 @@ class Op(ABC):
         "Let the step do nothing where the selector matches nothing.", True, default=False
     )
 
+    draws: Randomness = field(default=Randomness(), kw_only=True, compare=False)
+    """Where its random numbers come from, if it draws any; not a key."""
+
     @abstractmethod
     def apply(self, model: Model) -> Model:
         """The model with this done to it; nothing is computed yet."""
@@ -46,7 +50,11 @@ class Op(ABC):
         return sum(weight.tensor.size for weight in weights)
 
     def inputs(self) -> tuple[Path, ...]:
-        """The files that the step reads."""
+        """The files that the step reads, those of its donors left out."""
+        return ()
+
+    def donors(self) -> tuple[Donor, ...]:
+        """The models that the step takes weights from."""
         return ()
 
 

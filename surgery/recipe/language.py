@@ -11,7 +11,7 @@ from surgery.declaration import key
 from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
-from surgery.recipe.sources import Source
+from surgery.weights.model import Source
 
 VERSION = 1
 

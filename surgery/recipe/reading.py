@@ -6,7 +6,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +22,10 @@ from surgery.recipe.document import MOST_BYTES, Document, Place, parse
 from surgery.recipe.language import Recipe, Step, Target
 from surgery.recipe.params import resolve, substitute
 from surgery.recipe.schema import recipe_schema
-from surgery.recipe.sources import SOURCES, Source
+from surgery.recipe.sources import SOURCES
 from surgery.recipe.validation import schema_problems
+from surgery.weights.model import Donor, Source
+from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
 
 
@@ -72,7 +76,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, default=plain)
 
 
-def build_op(name: str, keys: Mapping[str, Any]) -> Op:
+def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
     """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
     steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
     keys = json.loads(as_json(keys))
@@ -83,7 +87,7 @@ def build_op(name: str, keys: Mapping[str, Any]) -> Op:
     problems += _without_repeats(builder.problems, problems)
     if problems or not isinstance(built, Op):
         raise RecipeError(name, problems)
-    return built
+    return replace(built, draws=Randomness(seed, name))
 
 
 def _without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
@@ -109,6 +113,7 @@ class _Builder:
         self.document = document
         self.folder = folder
         self.problems: list[Problem] = []
+        self.seed = 0
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
         self.problems.append(self.document.problem(place, message, at_key))
@@ -116,6 +121,8 @@ class _Builder:
     def recipe(
         self, value: Mapping[str, Any], file: str, params: Mapping[str, Any]
     ) -> Recipe | None:
+        seed = value.get("seed", 0)
+        self.seed = seed if isinstance(seed, int) else 0
         load = self.source(value.get("load"))
         steps = [
             self.step(item, ("steps", i)) for i, item in enumerate(_list(value.get("steps", [])))
@@ -127,11 +134,10 @@ class _Builder:
         targets = [target for target in export if target is not None]
         if load is None or len(whole) < len(steps) or len(targets) < len(export):
             return None
-        seed = value.get("seed", 0)
         name = value.get("name") or Path(file).name.removesuffix(".yaml")
         return Recipe(
-            file, self.document, str(name), seed if isinstance(seed, int) else 0, load,
-            tuple(whole), tuple(targets), params, value,
+            file, self.document, str(name), self.seed, load,
+            tuple(_seeded(whole, self.seed)), tuple(targets), params, value,
         )  # fmt: skip
 
     def source(self, value: Any) -> Source | None:
@@ -151,6 +157,16 @@ class _Builder:
                 ("load", name), f"{name!r} does not go with {kinds[0]}; allowed: {allowed}", True
             )
         return None if foreign else self.declared(declared, value, ("load",))
+
+    def donor(self, value: Any) -> Donor:
+        """A second source; raises ValueError with what is wrong with it."""
+        inner = _Builder(self.document, self.folder)
+        inner.seed = self.seed
+        source = inner.source(value)
+        if source is None:
+            first = [problem.message for problem in inner.problems[:1]]
+            raise ValueError(first[0] if first else "give a path, or a mapping as in load")
+        return Donor(source, self.seed)
 
     def step(self, value: Any, place: Place) -> Step | None:
         if not isinstance(value, Mapping):
@@ -190,11 +206,11 @@ class _Builder:
         hints = typing.get_type_hints(declared)
         arguments: dict[str, Any] = dict(extra)
         before = len(self.problems)
-        for name in keys_of(declared):
+        for name, field in keys_of(declared).items():
             if name not in value:
                 continue
             try:
-                arguments[name] = self.convert(hints[name], value[name])
+                arguments[field.name] = self.convert(hints[field.name], value[name])
             except (ValueError, SurgeryError) as error:
                 self.problem((*place, name), str(error))
             except TypeError:
@@ -223,11 +239,17 @@ class _Builder:
         if typing.get_origin(hint) is tuple:
             if not isinstance(value, list):
                 raise TypeError
-            return tuple(value)
+            return tuple(self.convert(typing.get_args(hint)[0], item) for item in value)
+        if typing.get_origin(hint) is Mapping:
+            if not isinstance(value, Mapping):
+                raise TypeError
+            return value
         if hasattr(hint, "from_recipe"):
             return hint.from_recipe(value, self.folder)
         if hint is Select:
             return Select(value)
+        if hint is Donor:
+            return self.donor(value)
         if hint is Share:
             if isinstance(value, bool) or not isinstance(value, int | float | str):
                 raise TypeError
@@ -242,6 +264,18 @@ class _Builder:
         if hint in (int, bool, str) and type(value) is hint:
             return value
         raise TypeError
+
+
+def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
+    """The steps with their own random numbers, which other steps do not change.
+
+    They are told apart by their names, else by the op and its count among those of that op.
+    """
+    counts: Counter[str] = Counter()
+    for step in steps:
+        counts[step.op.name] += 1
+        own = step.name or f"{step.op.name} {counts[step.op.name]}"
+        yield replace(step, op=replace(step.op, draws=Randomness(seed, own)))
 
 
 def _list(value: Any) -> list[Any]:

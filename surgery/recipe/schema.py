@@ -12,7 +12,8 @@ from typing import Any, Literal
 from surgery.declaration import REQUIRED, Share, first_line, keys_of
 from surgery.formats._base import Format
 from surgery.recipe.language import TOP, Target, step_name
-from surgery.recipe.sources import Source, source_keys
+from surgery.recipe.sources import source_keys
+from surgery.weights.model import Donor, Source
 from surgery.weights.selectors import Select
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -95,7 +96,7 @@ def _mapping(declared: type, description: str) -> dict[str, Any]:
         "description": description,
         "examples": [example or {name: f.metadata["example"] for name, f in keys.items()}],
         "type": "object",
-        "properties": {name: _value(hints[name], f.metadata) for name, f in keys.items()},
+        "properties": {name: _value(hints[f.name], f.metadata) for name, f in keys.items()},
         **({"required": required} if required else {}),
         "additionalProperties": False,
     }
@@ -145,8 +146,11 @@ def _type(hint: Any) -> dict[str, Any]:
         return _select()
     if hint is Share:
         return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
+    if hint is Donor:
+        return {"type": ["string", "object"], "minLength": 1}
     if typing.get_origin(hint) is tuple:
-        return {"type": ["array", "string"], "items": {"type": "integer"}, "pattern": REFERENCE}
+        items = _type(typing.get_args(hint)[0])
+        return {"type": ["array", "string"], "items": items, "pattern": REFERENCE}
     if hint in (float, int):
         number = "number" if hint is float else "integer"
         return {"type": [number, "string"], "pattern": REFERENCE}

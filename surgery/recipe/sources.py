@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,21 +11,8 @@ from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, imagenet_file
 from surgery.weights.initializers import initialized
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model, Source, Weight
 from surgery.weights.tensor import dtype_named
-
-
-class Source(ABC):
-    """Where the model comes from: a file, or a model of keras.applications."""
-
-    @abstractmethod
-    def open(self, seed: int) -> Model:
-        """The model, opened lazily."""
-
-    @property
-    @abstractmethod
-    def needs_tensorflow(self) -> bool:
-        """Whether opening it imports TensorFlow."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def _manifest(
     return {
         **manifest.head(plan.recipe),
         "threads": plan.threads,
-        "inputs": [manifest.input_facts(plan.source, folder)],
+        "inputs": [manifest.input_facts(m, folder) for m in (plan.source, *plan.donors)],
         "files": manifest.file_facts(given, folder),
         "steps": steps,
         "notes": list(plan.notes),

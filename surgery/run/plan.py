@@ -72,6 +72,7 @@ class Plan:
 
     recipe: Recipe
     source: Model
+    donors: tuple[Model, ...]
     model: Model
     steps: tuple[StepPlan, ...]
     inputs: Mapping[Path, FileState]
@@ -114,7 +115,9 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
 
     Raises RecipeError with all that does not fit the model, FormatError for a broken source.
     """
-    needs_tensorflow = recipe.load.needs_tensorflow
+    donors = [donor for step in recipe.steps for donor in step.op.donors()]
+    sources = [recipe.load, *(donor.source for donor in donors)]
+    needs_tensorflow = any(source.needs_tensorflow for source in sources)
     try:
         source = recipe.load.open(recipe.seed)
     except FormatError as error:
@@ -134,12 +137,10 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         steps.append(StepPlan(step, matched, step.op.changes(matched), observer))
     written = Path(recipe.file)
     recipes = [written] if written.is_file() else []
-    inputs = [
-        *recipes,
-        *source.inputs,
-        *(path for step in recipe.steps for path in step.op.inputs()),
-    ]
-    problems += _target_problems(recipe, model, inputs)
+    donated = [donor.model for done in steps for donor in done.step.op.donors()]
+    given = [path for step in recipe.steps for path in step.op.inputs()]
+    inputs = [*source.inputs, *(path for donor in donated for path in donor.inputs), *given]
+    problems += _target_problems(recipe, model, [*recipes, *inputs])
     if problems:
         raise RecipeError(recipe.file, problems)
     return Plan(
@@ -147,9 +148,8 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         source=source,
         model=model,
         steps=tuple(steps),
-        inputs=_seen(
-            [*source.inputs, *(path for step in recipe.steps for path in step.op.inputs())]
-        ),
+        donors=tuple(donated),
+        inputs=_seen(inputs),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from surgery.errors import SurgeryError
-from surgery.weights.random import generator
-from surgery.weights.tensor import CHUNK, Array, Computed, Tensor
+from surgery.weights.random import Draw, Randomness
+from surgery.weights.tensor import Array, Tensor
 
 Shape = tuple[int, ...]
-Draw = Callable[[np.random.Generator, int], Array]
 
 _VARIANCE_SCALING = {
     "GlorotUniform": (1.0, "fan_avg", "uniform"),
@@ -39,21 +38,8 @@ def initialized(
 
     Raises SurgeryError for a class that is not known here.
     """
-    draw = _draw(class_name, config, shape)
-
-    def read(start: int, stop: int) -> Array:
-        first = start // CHUNK * CHUNK
-        if start == first and stop - start <= CHUNK:
-            return draw(generator(seed, *purpose, start), stop - start).astype(dtype, copy=False)
-        parts = [
-            draw(generator(seed, *purpose, chunk), min(CHUNK, stop - chunk))[
-                max(0, start - chunk) :
-            ]
-            for chunk in range(first, stop, CHUNK)
-        ]
-        return np.concatenate(parts).astype(dtype, copy=False)
-
-    return Computed(shape, dtype, read)
+    step, *rest = purpose
+    return Randomness(seed, step).tensor(shape, dtype, _draw(class_name, config, shape), *rest)
 
 
 def fans(shape: Shape) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,6 +46,15 @@ class Weight:
     trainable: bool | None = None
     named: bool = True
     slots: tuple[Named, ...] = ()
+
+    def with_tensor(self, tensor: Tensor) -> Weight:
+        """This weight with other elements; what the optimizer keeps for it stays."""
+        return replace(self, tensor=tensor)
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Weight:
+        """This weight changed, and what the optimizer keeps for it in the same way."""
+        slots = tuple((name, change(slot)) for name, slot in self.slots)
+        return replace(self, tensor=change(self.tensor), slots=slots)
 
     @property
     def layer(self) -> str:
@@ -222,6 +232,10 @@ class Model:
         )
         return replace(self, weights=weights, carried=carried)
 
+    def with_note(self, note: str) -> Model:
+        """This model with one more line for the plan."""
+        return replace(self, notes=(*self.notes, note))
+
     def need_architecture(self, why: str) -> Architecture:
         """The architecture; raises SelectorError where the file holds weights only."""
         if self.architecture is None:
@@ -230,3 +244,29 @@ class Model:
                 "load the whole model (.keras, .h5) or an application with these weights"
             )
         return self.architecture
+
+
+class Source(ABC):
+    """Where the model comes from: a file, or a model of keras.applications."""
+
+    @abstractmethod
+    def open(self, seed: int) -> Model:
+        """The model, opened lazily."""
+
+    @property
+    @abstractmethod
+    def needs_tensorflow(self) -> bool:
+        """Whether opening it imports TensorFlow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Donor:
+    """A second model, which a step takes weights from; opened when it is first needed."""
+
+    source: Source
+    seed: int
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, whose weights are summed while they are read."""
+        return self.source.open(self.seed).watched()

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from surgery.weights.tensor import CHUNK, Array, Computed, Tensor
+
+Draw = Callable[[np.random.Generator, int], Array]
+"""Draws so many numbers."""
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -15,3 +24,30 @@ def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     text = "\0".join([str(seed), *map(str, purpose)])
     key = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """Where a step's random numbers come from: the recipe's seed, and the step."""
+
+    seed: int = 0
+    step: str = ""
+
+    def tensor(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], draw: Draw, *purpose: str
+    ) -> Tensor:
+        """A tensor of drawn numbers, the same ones however it is read."""
+        size = math.prod(shape)
+
+        def chunk(first: int) -> Array:  # always the whole one: part of it may be other numbers
+            random = generator(self.seed, self.step, *purpose, first)
+            return draw(random, min(CHUNK, size - first)).astype(dtype, copy=False)
+
+        def read(start: int, stop: int) -> Array:
+            parts = [
+                chunk(first)[max(0, start - first) : stop - first]
+                for first in range(start // CHUNK * CHUNK, stop, CHUNK)
+            ]
+            return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
+
+        return Computed(shape, dtype, read)

@@ -189,9 +189,13 @@ class Mapped(Tensor):
     """
 
     def __init__(
-        self, before: Tensor, function: ChunkFunction, using: Reduction[Any] | None = None
+        self,
+        before: Tensor,
+        function: ChunkFunction,
+        using: Reduction[Any] | None = None,
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
-        super().__init__(before.shape, before.dtype)
+        super().__init__(before.shape, dtype or before.dtype)
         self.before = before
         self.using = using
         self._function = function
@@ -209,22 +213,62 @@ class Mapped(Tensor):
         """Elements `start` to `stop` of the result."""
         return self.apply(self.before.read(start, stop), start)
 
+    def after(self, before: Array, start: int) -> Array:
+        """The elements at `start`, where those of the tensor before at the same place are known."""
+        return self.apply(before, start)
+
     def reductions(self) -> list[Reduction[Any]]:
         """All that must be known before this can be read, in the order it is found out."""
         earlier = self.before.reductions() if isinstance(self.before, Mapped) else []
         return [*earlier, self.using] if self.using else earlier
 
 
+class Rearranged(Mapped):
+    """A tensor made from other places of the one before; `gather` reads a flat range of it."""
+
+    def __init__(
+        self,
+        before: Tensor,
+        gather: Callable[[Tensor, int, int], Array],
+        shape: tuple[int, ...] | None = None,
+        using: Reduction[Any] | None = None,
+    ) -> None:
+        super().__init__(before, lambda values, _: values, using)
+        self.shape = before.shape if shape is None else shape
+        self._gather = gather
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop` of the result."""
+        return self._gather(self.before, start, stop)
+
+    def after(self, before: Array, start: int) -> Array:
+        """The elements at `start`."""
+        return self.read(start, start + before.size)
+
+
+def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int], Array]:
+    """A `gather` whose function is given whole blocks of so many elements."""
+
+    def gather(before: Tensor, start: int, stop: int) -> Array:
+        first = start // size * size
+        last = min(-(-stop // size) * size, before.size)
+        return function(before.read(first, last), first)[start - first : stop - first]
+
+    return gather
+
+
 class Observed(Mapped):
     """A mapped tensor that shows each chunk, before and after, to an observer."""
 
     def __init__(self, mapped: Mapped, observe: Callable[[int, Array, Array], None]) -> None:
-        super().__init__(mapped.before, mapped.apply, mapped.using)
+        super().__init__(mapped.before, mapped.apply, mapped.using, mapped.dtype)
+        self.shape = mapped.shape
+        self._mapped = mapped
         self._observe = observe
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`, shown to the observer on their way."""
         before = self.before.read(start, stop)
-        after = self.apply(before, start)
+        after = self._mapped.after(before, start)
         self._observe(start, before, after)
         return after

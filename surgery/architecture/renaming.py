@@ -1,0 +1,66 @@
+"""Renaming layers in a model's config: their own names, and all that refers to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from surgery.architecture.tree import Architecture, at, join
+
+_REFERENCES = ("inbound_nodes", "input_layers", "output_layers")
+
+
+def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architecture:
+    """The architecture with new names for those layers (addresses)."""
+    config = copy.deepcopy(dict(architecture.config))
+    for address, new in names.items():
+        layer = architecture.by_address[address]
+        if layer.keys is None:
+            raise ValueError(f"{address} has no name of its own in the config; Keras makes it")
+        entry = at(config, layer.keys[:-1])
+        entry["config"]["name"] = new
+        if "name" in entry:
+            entry["name"] = new
+    for parent in {address.rpartition("/")[0] for address in names}:
+        owner = architecture.by_address.get(parent, architecture.root)
+        inner = {
+            a.rpartition("/")[2]: n for a, n in names.items() if a.rpartition("/")[0] == parent
+        }
+        if owner.keys is not None:
+            _rename_references(at(config, owner.keys), inner)
+    return Architecture(config, architecture.shares_layers)
+
+
+def new_address(names: Mapping[str, str], address: str) -> str:
+    """What an address is called once those layers are renamed."""
+    parts = address.split("/")
+    done: list[str] = []
+    for depth, part in enumerate(parts):
+        done.append(names.get("/".join(parts[: depth + 1]), part))
+    return join(*done)
+
+
+def _rename_references(config: Any, names: Mapping[str, str]) -> None:
+    """In a functional model's own config; models inside it have names of their own."""
+    if not isinstance(config, dict):
+        return
+    for key in _REFERENCES:
+        if key in config:
+            _replace(config[key], names)
+    for layer in config.get("layers") or ():
+        if isinstance(layer, dict):
+            _replace(layer.get("inbound_nodes"), names)
+
+
+def _replace(value: Any, names: Mapping[str, str]) -> None:
+    """Change every `[name, node, tensor]` in place."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            _replace(inner, names)
+    elif isinstance(value, list):
+        is_reference = len(value) >= 3 and isinstance(value[0], str)
+        if is_reference and all(type(number) is int for number in value[1:3]):
+            value[0] = names.get(value[0], value[0])
+        for inner in value:
+            _replace(inner, names)

@@ -1,0 +1,94 @@
+"""`average`: the mean of several models' weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surgery.declaration import key
+from surgery.errors import SelectorError
+from surgery.ops._base import Op, op
+from surgery.weights.arithmetic import need_floats
+from surgery.weights.model import Donor, Model, Weight
+from surgery.weights.selectors import Select
+from surgery.weights.tensor import Array, Mapped
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Average(Op):
+    """Average the selected weights with those of other models (checkpoints of one training)."""
+
+    select: Select = key("The weights to average.", "**", default=Select("**"))
+    from_: tuple[Donor, ...] = key(
+        "The other models, each a file or a mapping as in load.", ["epoch2.keras", "epoch3.keras"]
+    )
+    weights: tuple[float, ...] | None = key(
+        "How much each model counts, the loaded one first; without it, all the same.",
+        [1, 1, 2],
+        default=None,
+    )
+    decay: float | None = key(
+        "Or an exponential moving average in the order given: old x decay + new x (1 - decay).",
+        0.99,
+        default=None,
+        minimum=0,
+        maximum=1,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.from_:
+            raise ValueError("from names no model")
+        if self.weights is not None and self.decay is not None:
+            raise ValueError("give either weights or decay")
+        if self.weights is not None and len(self.weights) != len(self.from_) + 1:
+            raise ValueError(
+                f"weights has {len(self.weights)} numbers for {len(self.from_) + 1} models: the "
+                "loaded one comes first"
+            )
+        if self.weights is not None and (min(self.weights) < 0 or sum(self.weights) <= 0):
+            raise ValueError("weights must not be negative, nor all zero")
+
+    def donors(self) -> tuple[Donor, ...]:
+        return self.from_
+
+    def apply(self, model: Model) -> Model:
+        weights = self.matched(model)
+        need_floats(weights, self.name)
+        return model.with_weights(weight.with_tensor(self._averaged(weight)) for weight in weights)
+
+    def shares(self) -> list[float]:
+        """How much of each model is in the result, the loaded one first."""
+        count = len(self.from_) + 1
+        if self.decay is not None:
+            new = [(1 - self.decay) * self.decay ** (count - 1 - i) for i in range(1, count)]
+            return [self.decay ** (count - 1), *new]
+        given = self.weights or (1.0,) * count
+        return [weight / sum(given) for weight in given]
+
+    def _averaged(self, weight: Weight) -> Mapped:
+        others = [_same(weight, donor.model) for donor in self.from_]
+        own, *theirs = self.shares()
+
+        def mean(values: Array, start: int) -> Array:
+            total = values.astype(np.float64) * own
+            for other, share in zip(others, theirs, strict=True):
+                total += other.tensor.read(start, start + values.size).astype(np.float64) * share
+            with np.errstate(over="ignore"):
+                result: Array = total.astype(values.dtype)
+                return result
+
+        return Mapped(weight.tensor, mean)
+
+
+def _same(weight: Weight, donor: Model) -> Weight:
+    found = donor.by_address.get(weight.address)
+    if found is None:
+        raise SelectorError(f"{donor.origin} has no {weight.address}; narrow select")
+    if found.tensor.shape != weight.tensor.shape:
+        raise SelectorError(
+            f"{weight.address} is {list(found.tensor.shape)} in {donor.origin}, not "
+            f"{list(weight.tensor.shape)}; narrow select"
+        )
+    return found

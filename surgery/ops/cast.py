@@ -1,0 +1,71 @@
+"""`cast`: to another floating dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from surgery.architecture import Architecture
+from surgery.architecture.dtypes import with_dtype
+from surgery.declaration import key
+from surgery.errors import SelectorError
+from surgery.ops._base import Op, op
+from surgery.weights.arithmetic import is_float
+from surgery.weights.model import Model, Weight
+from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Cast(Op):
+    """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
+
+    to: Literal["float16", "bfloat16", "float32", "float64"] = key(
+        "The dtype; rounded to nearest even.", "float16"
+    )
+
+    def apply(self, model: Model) -> Model:
+        weights = self.matched(model)
+        changed = [w.with_tensors(partial(_cast, dtype=dtype_named(self.to))) for w in weights]
+        if model.architecture is not None:
+            layers = self._layers(model, model.architecture, weights)
+            architecture = with_dtype(model.architecture, layers, self.to)
+            model = replace(model, architecture=architecture)
+        return model.with_weights(changed)
+
+    def _layers(
+        self, model: Model, architecture: Architecture, weights: Sequence[Weight]
+    ) -> list[str]:
+        """The layers whose policy changes: those selected, or all where all weights are."""
+        selected = {weight.address for weight in weights}
+        owners: dict[str, list[Weight]] = {}
+        for weight in model.weights:
+            owner = architecture.configured_owner(weight.address).address
+            owners.setdefault(owner, []).append(weight)
+        chosen = []
+        for layer, own in owners.items():
+            left = [w for w in own if w.address not in selected and is_float(w.tensor.dtype)]
+            if len(left) < len(own) and any(w.tensor.dtype.name != self.to for w in left):
+                raise SelectorError(
+                    f"{self.select} names a part of {layer or 'the model'}, and not "
+                    f"{left[0].address}; a layer of Keras has one dtype: select {layer or '**'}"
+                )
+            if any(weight.address in selected for weight in own):
+                chosen.append(layer)
+        if len(chosen) == len(owners):
+            return [
+                layer.address for layer in architecture.layers if layer.class_name != "InputLayer"
+            ]
+        return chosen
+
+
+def _cast(tensor: Tensor, dtype: np.dtype[np.generic]) -> Tensor:
+    def change(values: Array, _start: int) -> Array:
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+
+    return Mapped(tensor, change, dtype=dtype)

@@ -1,0 +1,79 @@
+"""`reinitialize`: draw anew, from a Keras initialiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.declaration import key
+from surgery.errors import SelectorError
+from surgery.ops._base import Op, op
+from surgery.weights.arithmetic import need_floats
+from surgery.weights.initializers import initialized
+from surgery.weights.model import Model, Weight
+from surgery.weights.tensor import Array, Mapped
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Reinitialize(Op):
+    """Draw the selected weights anew, from a Keras initialiser."""
+
+    initializer: str | None = key(
+        "A class of keras.initializers; without it, the one that the layer's config names.",
+        "HeNormal",
+        default=None,
+    )
+    arguments: Mapping[str, Any] | None = key(
+        "What the initialiser takes, as in Keras (its own seed is left out).",
+        {"stddev": 0.02},
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if self.arguments is not None and self.initializer is None:
+            raise ValueError("arguments go with an initializer; name it")
+
+    def apply(self, model: Model) -> Model:
+        weights = self.matched(model)
+        need_floats(weights, self.name)
+        return model.with_weights(
+            weight.with_tensor(self._drawn(model, weight)) for weight in weights
+        )
+
+    def _drawn(self, model: Model, weight: Weight) -> Mapped:
+        class_name, config = self.initializer or "", self.arguments or {}
+        if not class_name:
+            class_name, config = _own(model, weight)
+        tensor = weight.tensor
+        random = self.draws
+        new = initialized(
+            class_name, config, tensor.shape, tensor.dtype, random.seed, random.step, weight.address
+        )
+
+        def take(values: Array, start: int) -> Array:
+            return new.read(start, start + values.size)
+
+        return Mapped(tensor, take)
+
+
+_FIXED = {"beta": "Zeros", "gamma": "Ones", "moving_mean": "Zeros", "moving_variance": "Ones"}
+
+
+def _own(model: Model, weight: Weight) -> tuple[str, Mapping[str, Any]]:
+    """The initialiser that the weight's layer has in its config."""
+    architecture = model.need_architecture("its initialisers are in the config; name one")
+    layer = architecture.configured_owner(weight.address)
+    found = layer.config.get(f"{weight.variable}_initializer")
+    if found is None and weight.variable in _FIXED:
+        return _FIXED[weight.variable], {}
+    if isinstance(found, str):
+        found = {"class_name": "".join(part.title() for part in found.split("_")), "config": {}}
+    if not isinstance(found, Mapping) or not isinstance(found.get("class_name"), str):
+        raise SelectorError(
+            f"the config of {layer.address} ({layer.class_name}) names no initializer for "
+            f"{weight.variable}; give one"
+        )
+    config = found.get("config")
+    return found["class_name"], config if isinstance(config, Mapping) else {}

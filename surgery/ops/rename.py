@@ -1,0 +1,136 @@
+"""`rename`: layers, with all that refers to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from surgery.architecture.renaming import new_address, with_names
+from surgery.declaration import key
+from surgery.errors import SelectorError, nearest
+from surgery.ops._base import Op, op
+from surgery.weights.model import Model, Weight
+from surgery.weights.naming import renamed
+from surgery.weights.selectors import Select
+
+_ACCEPTED = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\>-]*")
+"""What TensorFlow takes as the name of a scope, without the slash that Keras refuses."""
+
+_BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Rename(Op):
+    """Rename layers: in the config, in what refers to them, and in their weights' addresses."""
+
+    changes_weights = False
+
+    select: Select = key(
+        "The layer's address; with * it stands for several (no list, no mapping).", "block1_*"
+    )
+    to: str = key("The new name; each * stands for what it matched.", "b1_*", minLength=1)
+
+    def changes(self, weights: Sequence[Weight]) -> int | None:
+        return 0
+
+    def matched(self, model: Model) -> tuple[Weight, ...]:
+        names = self._names(model)
+        return tuple(w for w in model.weights if new_address(names, w.address) != w.address)
+
+    def apply(self, model: Model) -> Model:
+        architecture = model.need_architecture("rename acts on layers")
+        names = self._names(model)
+        try:
+            architecture = with_names(architecture, names)
+            saved = model.carried.architecture
+            saved = with_names(saved, names) if saved is not None else None
+        except ValueError as error:
+            raise SelectorError(str(error)) from None
+        except (LookupError, TypeError):
+            raise SelectorError(
+                f"{', '.join(names)}: the config does not hold these layers by name"
+            ) from None
+        weights = tuple(_moved(weight, names) for weight in model.weights)
+        if len({weight.address for weight in weights}) < len(weights):
+            raise SelectorError("two weights would have one address")
+        carried = model.carried
+        groups = {
+            new_address(names, group) if model.format == "h5" else group: _last(names, model, group)
+            or name
+            for group, name in carried.group_names.items()
+        }
+        top = {old: new for old, new in names.items() if "/" not in old}
+        carried = replace(
+            carried,
+            architecture=saved,
+            group_names=groups,
+            compile_config=_renamed_outputs(carried.compile_config, top),
+            training_config=_renamed_outputs(carried.training_config, top),
+        )
+        return replace(model, architecture=architecture, weights=weights, carried=carried)
+
+    def _names(self, model: Model) -> dict[str, str]:
+        """The selected layers' addresses, each with its new name."""
+        architecture = model.need_architecture("rename acts on layers")
+        pattern = self.select.value
+        if not isinstance(pattern, str) or pattern.startswith("re:") or "{" in pattern:
+            raise SelectorError("rename takes one address, in which * may stand; no braces or re:")
+        names: dict[str, str] = {}
+        layers = [layer.address for layer in architecture.layers]
+        for address in layers:
+            try:
+                new = renamed(pattern, self.to, address)
+            except ValueError as error:
+                raise SelectorError(str(error)) from None
+            if new is not None:
+                _check(new)
+                names[address] = new
+        if not names and not self.allow_empty:
+            close = ", ".join(nearest(pattern, layers, 3)) or ", ".join(layers[:3])
+            raise SelectorError(f"{pattern} is no layer of the model; the nearest are {close}")
+        after = [new_address(names, address) for address in layers]
+        for address in after:
+            if after.count(address) > 1:
+                raise SelectorError(f"two layers would be called {address}")
+        return names
+
+
+def _check(name: str) -> None:
+    if not _ACCEPTED.fullmatch(name):
+        raise SelectorError(
+            f"{name!r} is no name that Keras and TensorFlow take; use letters, digits, . _ and -, "
+            "with a letter, a digit or . first"
+        )
+
+
+def _moved(weight: Weight, names: Mapping[str, str]) -> Weight:
+    address = new_address(names, weight.address)
+    if address == weight.address:
+        return weight
+    own = {a.rpartition("/")[2]: n for a, n in names.items() if weight.address.startswith(f"{a}/")}
+    stored = tuple("/".join(own.get(part, part) for part in s.split("/")) for s in weight.stored)
+    return replace(weight, address=address, stored=stored)
+
+
+def _last(names: Mapping[str, str], model: Model, group: str) -> str | None:
+    """The new name that a group of a Keras 3 weights file holds."""
+    assert model.architecture is not None
+    if model.format == "h5":
+        return None
+    layer = next((x for x in model.architecture.layers if x.group == group), None)
+    return names.get(layer.address) if layer else None
+
+
+def _renamed_outputs(config: Any, names: Mapping[str, str]) -> Any:
+    """Losses and metrics that are given by the output's name."""
+    if not isinstance(config, Mapping):
+        return config
+    return {
+        key: {names.get(k, k): v for k, v in value.items()}
+        if key in _BY_OUTPUT and isinstance(value, Mapping) and "class_name" not in value
+        else value
+        for key, value in config.items()
+    }
