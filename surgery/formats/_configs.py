@@ -9,7 +9,7 @@ from typing import Any
 
 from surgery.architecture.tree import class_of, is_of_keras
 from surgery.errors import FormatError
-from surgery.weights.model import Carried
+from surgery.weights.model import Carried, Model
 
 _MODULES: Mapping[str, Mapping[str, Any]] = {
     "GroupedQueryAttention": {
@@ -81,6 +81,16 @@ def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:
     own = not str(config.get("module") or "").startswith("keras")
     name = (config.get("registered_name") if own else None) or config.get("class_name")
     return {"class_name": name, "config": config.get("config")}
+
+
+def misfits(model: Model) -> list[str]:
+    """The first weight whose shape its layer does not ask for, where there is one."""
+    return [
+        f"{weight.address} is {list(weight.tensor.shape)}, and its layer asks for another shape; "
+        "npy and other formats of weights alone hold it"
+        for weight in model.weights
+        if weight.reshaped
+    ][:1]
 
 
 def is_keras3(carried: Carried) -> bool:

@@ -49,6 +49,7 @@ class H5(Format):
             for w in model.weights
             if w.tensor.dtype.name == "bfloat16"
         ][:1]
+        problems += _configs.misfits(model) if model.architecture is not None else []
         if model.architecture is not None and model.format != "h5":
             problems += _beyond(model.architecture.root)
         try:

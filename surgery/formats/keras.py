@@ -62,7 +62,7 @@ class Keras(Format):
                 "it needs the architecture, and the source holds weights only; load the whole "
                 "model, or an application with these weights"
             ]
-        return _store.store_problems(model)
+        return [*_configs.misfits(model), *_store.store_problems(model)]
 
     def notes(self, model: Model) -> Sequence[str]:
         if model.carried.training_config and not _configs.compile_config(model.carried):

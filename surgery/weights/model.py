@@ -37,6 +37,7 @@ class Weight:
             None where there is no architecture to say so.
         named: False where the file stores no name and the address is a numbered path.
         slots: what the optimizer keeps for it (momentum, velocity...), each with its name.
+        reshaped: whether its shape is no longer the one that its layer's config gives.
     """
 
     address: str
@@ -46,6 +47,7 @@ class Weight:
     trainable: bool | None = None
     named: bool = True
     slots: tuple[Named, ...] = ()
+    reshaped: bool = False
 
     def with_tensor(self, tensor: Tensor) -> Weight:
         """This weight with other elements; what the optimizer keeps for it stays."""
@@ -54,7 +56,9 @@ class Weight:
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Weight:
         """This weight changed, and what the optimizer keeps for it in the same way."""
         slots = tuple((name, change(slot)) for name, slot in self.slots)
-        return replace(self, tensor=change(self.tensor), slots=slots)
+        tensor = change(self.tensor)
+        reshaped = self.reshaped or tensor.shape != self.tensor.shape
+        return replace(self, tensor=tensor, slots=slots, reshaped=reshaped)
 
     @property
     def layer(self) -> str:
