@@ -58,6 +58,12 @@ class RecipeError(SurgeryError):
         super().__init__("\n".join(problem.text(file) for problem in self.problems))
 
 
+class ExpectationError(RecipeError):
+    """Expectations of a recipe that do not hold; nothing was written."""
+
+    exit_code = 3
+
+
 def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
     """The allowed words that `word` may have been meant as, the closest first."""
     return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.declaration import key
+from surgery.expectations._base import Expectation
 from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
@@ -93,6 +94,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """One expectation of the recipe, and where it stands in the document."""
+
+    expectation: Expectation
+    place: Place
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe that is valid: it has been checked against the schema and built."""
 
@@ -102,6 +111,7 @@ class Recipe:
     seed: int
     load: Source
     steps: tuple[Step, ...]
+    expect: tuple[Expected, ...]
     export: tuple[Target, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)

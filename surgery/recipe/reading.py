@@ -16,10 +16,11 @@ import numpy as np
 
 from surgery.declaration import Share, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
+from surgery.expectations._base import expectations
 from surgery.formats._base import formats
 from surgery.ops._base import Op, ops
 from surgery.recipe.document import MOST_BYTES, Document, Place, parse
-from surgery.recipe.language import Recipe, Step, Target
+from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.params import resolve, substitute
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
@@ -127,17 +128,24 @@ class _Builder:
         steps = [
             self.step(item, ("steps", i)) for i, item in enumerate(_list(value.get("steps", [])))
         ]
+        expect = [
+            self.expected(item, ("expect", i))
+            for i, item in enumerate(_list(value.get("expect", [])))
+        ]
         export = [
             self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
         ]
         whole = [step for step in steps if step is not None]
         targets = [target for target in export if target is not None]
+        expected = [each for each in expect if each is not None]
         if load is None or len(whole) < len(steps) or len(targets) < len(export):
+            return None
+        if len(expected) < len(expect):
             return None
         name = value.get("name") or Path(file).name.removesuffix(".yaml")
         return Recipe(
             file, self.document, str(name), self.seed, load,
-            tuple(_seeded(whole, self.seed)), tuple(targets), params, value,
+            tuple(_seeded(whole, self.seed)), tuple(expected), tuple(targets), params, value,
         )  # fmt: skip
 
     def source(self, value: Any) -> Source | None:
@@ -180,6 +188,19 @@ class _Builder:
         op = self.declared(ops()[names[0]], value[names[0]], (*place, names[0]))
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
+
+    def expected(self, value: Any, place: Place) -> Expected | None:
+        if not isinstance(value, Mapping):
+            return None
+        if len(value) != 1:
+            said = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"an expectation is one key, and this one {said}")
+            return None
+        ((name, inner),) = value.items()
+        if name not in expectations():
+            return None  # which the schema has said
+        made = self.declared(expectations()[name], inner, (*place, name))
+        return None if made is None else Expected(made, (*place, name))
 
     def target(self, value: Any, place: Place) -> Target | None:
         if not isinstance(value, Mapping):

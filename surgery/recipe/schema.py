@@ -23,6 +23,7 @@ REFERENCE = r"^\$\{[^}]+\}$"
 
 def recipe_schema() -> dict[str, Any]:
     """The whole schema; a fresh dict."""
+    from surgery.expectations._base import expectations
     from surgery.formats._base import formats
     from surgery.ops._base import ops
 
@@ -43,6 +44,22 @@ def recipe_schema() -> dict[str, Any]:
             "examples": [{"scale": {"select": "block1_conv1", "by": 2}}],
             "type": "object",
             "properties": {**_step_name(), **steps},
+            "additionalProperties": False,
+        },
+    }
+    properties["expect"] = {
+        "description": "What must hold of the result; if it does not, nothing is written and the "
+        "exit code is 3.",
+        "examples": [[{"finite": {"select": "**"}}]],
+        "type": "array",
+        "items": {
+            "description": "One expectation.",
+            "examples": [{"finite": {"select": "**"}}],
+            "type": "object",
+            "properties": {
+                name: _mapping(declared, first_line(declared))
+                for name, declared in expectations().items()
+            },
             "additionalProperties": False,
         },
     }

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import SurgeryError
+from surgery.errors import ExpectationError, SurgeryError
+from surgery.expectations._base import Found
 from surgery.formats._base import Output, Sink
 from surgery.run import files, manifest
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, TargetPlan, file_state
 from surgery.run.progress import Progress, Silent
 from surgery.weights.digest import Digest, Watched
-from surgery.weights.tensor import Mapped, Tensor, spans
+from surgery.weights.model import Weight
+from surgery.weights.statistics import Statistics, of_chunk
+from surgery.weights.tensor import Array, Mapped, Tensor, spans
 
 Sums = dict[int, str]
 """The SHA-256 of tensors, by their id."""
+
+Watch = Callable[[int, Array], None]
 
 Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
@@ -62,8 +67,11 @@ def execute(
     started = time.monotonic()
     path = manifest.path_of(plan.recipe)
 
+    watchers = _watchers(plan)
+
     def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
         _check_inputs(plan)
+        _check_expectations(plan, watchers, sums)
         if not with_manifest:
             return {}
         facts = _manifest(plan, temporary, sums, path.parent, hashes)
@@ -77,7 +85,8 @@ def execute(
         progress or Silent(),
         conclude,
         extra=(path,) if with_manifest else (),
-        summing=with_manifest,
+        summing=with_manifest or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
+        watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
     )
     return Result(plan, written, time.monotonic() - started, path if with_manifest else None)
 
@@ -86,6 +95,53 @@ def _check_inputs(plan: Plan) -> None:
     for path, state in plan.inputs.items():
         if not path.exists() or file_state(path) != state:
             raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+
+
+class _Watcher:
+    """Statistics of a tensor whose chunks come in any order."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, Statistics] = {}
+
+    def __call__(self, start: int, values: Array) -> None:
+        self._parts[start] = of_chunk(values)
+
+    def total(self) -> Statistics:
+        """Of all chunks, added in order."""
+        return sum((part for _, part in sorted(self._parts.items())), Statistics())
+
+
+def _watchers(plan: Plan) -> dict[str, _Watcher]:
+    """One for every weight whose values something is expected of."""
+    needing = (e.expectation for e in plan.recipe.expect if e.expectation.needs == "statistics")
+    return {w.address: _Watcher() for each in needing for w in each.selected(plan.model)}
+
+
+def _check_expectations(plan: Plan, watchers: Mapping[str, _Watcher], sums: Sums) -> None:
+    """Raise ExpectationError with all that does not hold."""
+    changed = {}
+    for each in plan.recipe.expect:
+        if each.expectation.needs == "changed":
+            for weight in each.expectation.selected(plan.model):
+                changed[weight.address] = _has_changed(plan, weight, sums)
+    found = Found({address: watcher.total() for address, watcher in watchers.items()}, changed)
+    failures = [
+        plan.recipe.document.problem(each.place, message)
+        for each in plan.recipe.expect
+        for message in each.expectation.failures(plan.model, found)
+    ]
+    if failures:
+        raise ExpectationError(plan.recipe.file, failures)
+
+
+def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
+    old = plan.source.by_address.get(weight.address)
+    if old is None or not isinstance(old.tensor, Watched):
+        return True
+    if old.tensor is weight.tensor:
+        return False
+    same_form = old.tensor.shape == weight.tensor.shape and old.tensor.dtype == weight.tensor.dtype
+    return not same_form or old.tensor.digest.finish(old.tensor) != sums[id(weight.tensor)]
 
 
 def _manifest(
@@ -130,6 +186,7 @@ def write(
     conclude: Conclude = lambda _temporary, _sums: {},
     extra: Sequence[Path] = (),
     summing: bool = False,
+    watchers: Mapping[int, Watch] | None = None,
 ) -> tuple[Written, ...]:
     """Write all targets at once, or none; what they share is read once.
 
@@ -141,7 +198,7 @@ def write(
             _check_space(targets)
             paths = [*(target.path for target in targets), *extra]
             temporary = {path: files.unfinished(path, undo) for path in paths}
-            sums = _stream(targets, temporary, threads, progress, undo, summing)
+            sums = _stream(targets, temporary, threads, progress, undo, summing, watchers or {})
             more = conclude(temporary, sums)
             files.put_in_place({**{t.path: temporary[t.path] for t in targets}, **more})
         except OSError as error:
@@ -161,6 +218,7 @@ def _stream(
     progress: Progress,
     undo: contextlib.ExitStack,
     summing: bool,
+    watchers: Mapping[int, Watch],
 ) -> Sums:
     """Pull all tensors through to the targets; returns their sums where they are wanted."""
     outputs = []
@@ -168,7 +226,7 @@ def _stream(
         output = target.format.create(target.model, temporary[target.path])
         undo.callback(output.close)
         outputs.append(output)
-    streams = _streams(outputs)
+    streams = _streams(outputs, watchers)
     with _threads(threads) as pool:
         _prepare([stream.tensor for stream in streams], pool, progress)
         progress.phase("writing", sum(stream.tensor.nbytes for stream in streams))
@@ -228,18 +286,20 @@ def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Prog
 class _Stream:
     """A tensor, and all the places it goes to."""
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, watch: Watch | None) -> None:
         self.tensor = tensor
         self.sinks: list[Sink] = []
+        self.watch = watch
         self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
 
 
-def _streams(outputs: Sequence[Output]) -> list[_Stream]:
+def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_Stream]:
     """Each tensor once."""
     streams: dict[int, _Stream] = {}
     for output in outputs:
         for tensor, sink in output.tensors:
-            streams.setdefault(id(tensor), _Stream(tensor)).sinks.append(sink)
+            new = _Stream(tensor, watchers.get(id(tensor)))
+            streams.setdefault(id(tensor), new).sinks.append(sink)
     return list(streams.values())
 
 
@@ -266,6 +326,8 @@ def _pump(
                 values = stream.tensor.read(start, end)
                 for sink in stream.sinks:
                     sink(start, values)
+                if stream.watch is not None:
+                    stream.watch(start, values)
                 if summing:
                     stream.digest.update(start, values)
             except BaseException:

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.errors import FormatError, Problem, RecipeError, SelectorError, SurgeryError
+from surgery.errors import (
+    ExpectationError,
+    FormatError,
+    Problem,
+    RecipeError,
+    SelectorError,
+    SurgeryError,
+)
+from surgery.expectations._base import Found
 from surgery.formats._base import Format
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
@@ -141,8 +149,19 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
     given = [path for step in recipe.steps for path in step.op.inputs()]
     inputs = [*source.inputs, *(path for donor in donated for path in donor.inputs), *given]
     problems += _target_problems(recipe, model, [*recipes, *inputs])
+    failures: list[Problem] = []
+    for each in recipe.expect:
+        try:
+            each.expectation.selected(model)
+            if not each.expectation.needs:
+                said = each.expectation.failures(model, Found())
+                failures += [_at(recipe, each.place, message) for message in said]
+        except SelectorError as error:
+            problems.append(_at(recipe, (*each.place, "select"), str(error)))
     if problems:
         raise RecipeError(recipe.file, problems)
+    if failures:
+        raise ExpectationError(recipe.file, failures)
     return Plan(
         recipe=recipe,
         source=source,

@@ -13,7 +13,7 @@ ORDER = [
     {"errors", "declaration"},
     {"architecture"},
     {"weights"},
-    {"ops", "formats", "keras_bridge"},
+    {"ops", "expectations", "formats", "keras_bridge"},
     {"recipe"},
     {"run"},
     {"report"},

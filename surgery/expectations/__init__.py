@@ -1,0 +1,1 @@
+"""What a recipe expects of its result; a file dropped in here registers itself."""

@@ -1,0 +1,72 @@
+"""What every expectation is: a frozen dataclass of its keys that says what does not hold."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from surgery.architecture import snake_case
+from surgery.declaration import import_all, key
+from surgery.weights.model import Model, Weight
+from surgery.weights.selectors import Select
+from surgery.weights.statistics import Statistics
+
+_EXPECTATIONS: dict[str, type[Expectation]] = {}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known once everything has streamed by, by address."""
+
+    statistics: Mapping[str, Statistics] = field(default_factory=dict)
+    changed: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation(ABC):
+    """One expectation; its name in a recipe is its class's name in snake case.
+
+    `needs` says what must be found while the weights stream by: nothing, their statistics, or
+    whether they changed.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[str] = ""
+
+    select: Select = key("The weights it is about.", "fc1/kernel")
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        """The weights it is about; raises SelectorError for none."""
+        return self.select.weights(model)
+
+    def failures(self, model: Model, found: Found) -> Iterator[str]:
+        """What does not hold of the result."""
+        yield from ()
+
+
+def expectation(declared: type[Expectation]) -> type[Expectation]:
+    """Class decorator: make the expectation known to recipes."""
+    declared.name = snake_case(declared.__name__)
+    _EXPECTATIONS[declared.name] = declared
+    return declared
+
+
+def expectations() -> Mapping[str, type[Expectation]]:
+    """All expectations by name, in alphabetical order."""
+    import_all("surgery.expectations")
+    return dict(sorted(_EXPECTATIONS.items()))
+
+
+def outside(
+    value: float, low: float | None, high: float | None, exactly: float | None = None
+) -> str:
+    """Which limit a number breaks, as ` at least 3`; nothing where it keeps them all."""
+    if exactly is not None and value != exactly:
+        return f"exactly {exactly:,g}"
+    if low is not None and not value >= low:
+        return f"at least {low:,g}"
+    if high is not None and not value <= high:
+        return f"at most {high:,g}"
+    return ""

@@ -1,0 +1,72 @@
+"""How many weights and parameters there are, and of which shape: known from headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from surgery.declaration import key
+from surgery.expectations._base import Expectation, Found, expectation, outside
+from surgery.weights.model import Model, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted(Expectation):
+    exactly: int | None = key("Just so many.", 26, default=None, minimum=0)
+    at_least: int | None = key("So many or more.", 1, default=None, minimum=0)
+    at_most: int | None = key("So many or fewer.", 100, default=None, minimum=0)
+
+    def __post_init__(self) -> None:
+        if self.exactly is None and self.at_least is None and self.at_most is None:
+            raise ValueError("give exactly, at_least or at_most")
+
+    def count(self, weights: tuple[Weight, ...]) -> int:
+        """What is counted."""
+        return len(weights)
+
+    def failures(self, model: Model, found: Found) -> Iterator[str]:
+        number = self.count(self.selected(model))
+        if wanted := outside(number, self.at_least, self.at_most, self.exactly):
+            yield f"{self.select} has {number:,} {self.what()}, expected {wanted}"
+
+    def what(self) -> str:
+        """What is counted, in a word."""
+        return "weights"
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Matches(_Counted):
+    """The selector names so many weights."""
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        return self.select.matches(model)
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Parameters(_Counted):
+    """The selected weights have so many elements together."""
+
+    def count(self, weights: tuple[Weight, ...]) -> int:
+        return sum(weight.tensor.size for weight in weights)
+
+    def what(self) -> str:
+        return "parameters"
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Shape(Expectation):
+    """Every selected weight has this shape."""
+
+    is_: tuple[int, ...] = key("The shape; -1 stands for any size.", [25088, -1])
+
+    def failures(self, model: Model, found: Found) -> Iterator[str]:
+        for weight in self.selected(model):
+            shape = weight.tensor.shape
+            fits = len(shape) == len(self.is_) and all(
+                wanted in (-1, size) for size, wanted in zip(shape, self.is_, strict=True)
+            )
+            if not fits:
+                yield f"{weight.address} is {list(shape)}, expected {list(self.is_)}"
