@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from surgery.cli import _options
+
+if TYPE_CHECKING:
+    from surgery.weights.model import Model
 
 
 @click.command("inspect")
@@ -39,7 +43,9 @@ def command(
     opened = open_model(model)
     weights = opened.weights if select is None else Select(select).weights(opened)
     if as_json:
-        _options.echo_json(model_facts(opened, str(model), weights, stats, hashes))
+        facts = model_facts(opened, str(model), weights, stats, hashes)
+        _check(opened, stats or hashes)
+        _options.echo_json(facts)
     elif values:
         index = _slices(part) if part else ()
         for weight in weights:
@@ -56,7 +62,15 @@ def command(
                 raise UsageError(message) from None
             click.echo(text)
     else:
-        click.echo(model_text(opened, weights, stats, hashes))
+        text = model_text(opened, weights, stats, hashes)
+        _check(opened, stats or hashes)
+        click.echo(text)
+
+
+def _check(model: Model, was_read: bool) -> None:
+    """Compare what was read with the file's own checksums."""
+    for check in model.checks if was_read else ():
+        check()
 
 
 def _slices(text: str) -> tuple[slice | int, ...]:

@@ -27,8 +27,14 @@ _MODULES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_LARGEST = 16 << 20
+"""Bytes of JSON; a model of 2,000 layers has two million."""
+
+
 def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
     """A JSON object; raises FormatError for anything else, absurd depth included."""
+    if len(text) > _LARGEST:
+        raise FormatError(f"{path}: its {what} is absurdly large ({len(text):,} bytes)")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -59,6 +59,30 @@ def sink_at(
     return write
 
 
+def sync(path: Path) -> None:
+    """Have a file or folder on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def together(outputs: Sequence[Output], folder: Path) -> Output:
+    """Several outputs in one folder as one."""
+
+    def finish() -> None:
+        for output in outputs:
+            output.finish()
+        sync(folder)
+
+    def close() -> None:
+        for output in outputs:
+            output.close()
+
+    return Output([entry for output in outputs for entry in output.tensors], finish, close)
+
+
 def output(
     descriptor: int,
     places: Sequence[tuple[int, Tensor]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,26 @@ import h5py
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, dtype_named
+from surgery.weights.model import Model
+from surgery.weights.tensor import (
+    Array,
+    Computed,
+    Descriptor,
+    Extent,
+    Stored,
+    Tensor,
+    dtype_named,
+    is_numpy_s,
+)
+
+ATTRIBUTE_LIMIT = 64512
+"""Bytes; HDF5 keeps an attribute in the object's header, so longer ones are split or left out."""
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_UNSTORED, _MOST_UNPACKED = 64 << 20, 1100
+"""Bytes that a dataset may have beyond its stored ones, and how far those may unpack."""
+_LARGEST_CHUNK = 1 << 26
+"""Elements of a chunk, which HDF5 unpacks whole."""
 _MOST_ROWS = 1 << 22
 """Elements that are read at once from a dataset whose bytes do not lie in one piece."""
 
@@ -82,9 +100,15 @@ class Window(io.RawIOBase):
 class Reader:
     """An HDF5 file, or a part of a file that is one, opened to be read lazily."""
 
-    def __init__(self, path: Path, part: tuple[Descriptor, int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        part: tuple[Descriptor, int, int] | None = None,
+        seen: Callable[[int, memoryview], None] | None = None,
+    ) -> None:
         """`part` is a descriptor to read by, the first byte and the size."""
         self.path = path
+        self._seen = seen
         self._is_needed = False
         try:
             self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
@@ -103,8 +127,13 @@ class Reader:
     def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
         """Every group below `root`, and `root` itself, by path; links out are refused."""
         stack = [("", root)]
+        known = set()
         while stack:
             path, group = stack.pop()
+            address = h5py.h5o.get_info(group.id).addr
+            if address in known:
+                raise FormatError(f"{self.path}: {group.name} is a group that stands there twice")
+            known.add(address)
             yield path, group
             inner = []
             for name in group:
@@ -144,9 +173,24 @@ class Reader:
             raise FormatError(
                 f"{self.path}: {dataset.name} keeps its values in other files, which are not read"
             )
+        for number in range(plist.get_nfilters()):
+            if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
+                raise FormatError(
+                    f"{self.path}: {dataset.name} is packed by a filter that is not installed "
+                    f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
+                )
         dtype, shape = _dtype(dataset), dataset.shape
         if shape is None or dtype.hasobject:
             raise FormatError(f"{self.path}: {dataset.name} is not an array of numbers")
+        size = math.prod(shape) * dtype.itemsize
+        if layout != h5py.h5d.CONTIGUOUS or dataset.id.get_offset() is None:
+            if size > _MOST_UNSTORED + _MOST_UNPACKED * dataset.id.get_storage_size():
+                raise FormatError(
+                    f"{self.path}: {dataset.name} claims {size:,} bytes, and "
+                    f"{dataset.id.get_storage_size():,} are stored"
+                )
+            if layout == h5py.h5d.CHUNKED and math.prod(plist.get_chunk()) > _LARGEST_CHUNK:
+                raise FormatError(f"{self.path}: {dataset.name} is stored in chunks of absurd size")
         little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
         offset = dataset.id.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
         if offset is None or self.file.userblock_size or self._is_beyond(offset, dataset):
@@ -163,7 +207,7 @@ class Reader:
 
             return Computed(shape, little, read)
         extent = Extent(self.path, self.base + offset)
-        stored = Stored(shape, dtype, extent, self.descriptor)
+        stored = Stored(shape, dtype, extent, self.descriptor, self._seen)
         if dtype == little:
             return stored
         return Computed(shape, little, lambda start, stop: stored.read(start, stop).astype(little))
@@ -247,6 +291,15 @@ class Writer:
         """Where each tensor's bytes belong, from the file's start; empty ones left out."""
         placed = [(identifier.get_offset(), tensor) for identifier, tensor in self._placed]
         return [(offset, tensor) for offset, tensor in placed if offset is not None]
+
+
+def unheld(model: Model) -> list[str]:
+    """The first weight of a dtype that HDF5 has no form for, where there is one."""
+    return [
+        f"{weight.address} is {weight.tensor.dtype.name}, which HDF5 files do not hold"
+        for weight in model.weights
+        if not is_numpy_s(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
+    ][:1]
 
 
 def lay_out(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer, snake_case
@@ -11,11 +11,14 @@ from surgery.architecture.tree import join
 from surgery.architecture.variables import Variable, known_classes, variables_by_count
 from surgery.errors import FormatError
 from surgery.formats import _configs
-from surgery.formats._hdf5 import Reader, Writer
+from surgery.formats._hdf5 import Reader, Writer, unheld
 from surgery.weights.model import Carried, Model, Weight
 from surgery.weights.tensor import Tensor
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
+_KERAS_3 = ("keras", "weights_h5", "weights_json")
+"""The formats that keep variables as Keras 3 does."""
+
 _INNER = "optimizer/inner_optimizer"
 """Where Keras keeps the variables that a LossScaleOptimizer has beside its own four."""
 
@@ -42,9 +45,12 @@ class Store:
     group_names: Mapping[str, str]
 
 
-def read_store(reader: Reader, architecture: Architecture | None) -> Store:
-    """Sort a file's variables into weights, optimizer and state, and give weights addresses."""
-    groups = {group.place: group for group in _groups(reader)}
+def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> Store:
+    """Sort variables into weights, optimizer and state, and give weights addresses.
+
+    They may lie in several files, and those of one group too.
+    """
+    groups = {group.place: group for group in _groups(readers)}
     names = {group.stored: group.name for group in groups.values() if group.name}
     optimizer = groups.pop("optimizer", None)
     groups.pop(_INNER, None)  # the last of the optimizer's, once more
@@ -61,18 +67,24 @@ def read_store(reader: Reader, architecture: Architecture | None) -> Store:
     return Store(tuple(weights), slots, state, names)
 
 
-def _groups(reader: Reader) -> Iterator[_Group]:
-    for path, group in reader.groups(reader.file):
-        if path.rpartition("/")[2] != "vars":
-            continue
-        stored = path.rpartition("/")[0]
-        count = len(group)
-        if set(group) != {str(i) for i in range(count)}:
-            raise FormatError(f"{reader.path}: the variables of {stored} are not numbered 0 to n")
-        tensors = tuple(reader.tensor(group, str(i)) for i in range(count))
-        name = group.attrs.get("name", "")
+def _groups(readers: Sequence[Reader]) -> Iterator[_Group]:
+    found: dict[str, dict[str, Tensor]] = {}
+    names: dict[str, str] = {}
+    for reader in readers:
+        for path, group in reader.groups(reader.file):
+            stored, _, last = path.rpartition("/")
+            if last == "vars":
+                own = {number: reader.tensor(group, number) for number in group}
+                found.setdefault(stored, {}).update(own)
+                name = group.attrs.get("name", "")
+                names.setdefault(stored, name if isinstance(name, str) else "")
+    for stored, variables in found.items():
+        numbers = [str(i) for i in range(len(variables))]
+        if set(variables) != set(numbers):
+            where = readers[0].path
+            raise FormatError(f"{where}: the variables of {stored} are not numbered 0 to n")
         place = stored.replace(_OLD_LAYERS, "layers")
-        yield _Group(place, stored, name if isinstance(name, str) else "", tensors)
+        yield _Group(place, stored, names[stored], tuple(variables[i] for i in numbers))
 
 
 def _is_state(group: _Group) -> bool:
@@ -200,7 +212,7 @@ def _natural(path: str) -> list[tuple[int, str]]:
 
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
     """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
-    if model.format in ("keras", "weights_h5"):
+    if model.format in _KERAS_3:
         return {weight.address: weight.stored for weight in model.weights}
     if model.architecture is None:
         raise FormatError(
@@ -229,7 +241,7 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
 def write_store(writer: Writer, model: Model) -> None:
     """Lay out a Keras 3 weights file."""
     carried = model.carried
-    names = dict(carried.group_names) if model.format in ("keras", "weights_h5") else {}
+    names = dict(carried.group_names) if model.format in _KERAS_3 else {}
     if not names and model.architecture is not None:
         names = {layer.group: layer.name or model.name for layer in model.architecture.root.walk()}
     optimizer = model.optimizer
@@ -262,7 +274,7 @@ def store_problems(model: Model) -> list[str]:
         stored_names(model)
     except FormatError as error:
         return [str(error)]
-    return []
+    return unheld(model)
 
 
 def carried_from(store: Store, carried: Carried) -> Carried:

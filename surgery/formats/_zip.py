@@ -8,7 +8,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
@@ -17,7 +17,10 @@ from surgery.formats._files import write_at
 from surgery.weights.tensor import Descriptor
 
 MAGIC = b"PK\x03\x04"
-_LARGEST_TEXT = 100 << 20
+EMPTY = b"PK\x05\x06"
+_LARGEST_TEXT = 16 << 20
+_LARGEST_UNPACKED, _MOST_UNPACKED = 64 << 20, 100
+"""Bytes that a compressed entry may always have, and how many times its size beyond that."""
 _DATE = 0x21  # 1980-01-01: the earliest a zip can say, so that the bytes do not depend on the day
 _LIMIT32 = 0xFFFFFFFF
 # zipfile raises the last two for encrypted entries and unknown compressions.
@@ -29,17 +32,35 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._descriptor = Descriptor.open(path)
         try:
             with zipfile.ZipFile(path) as archive:
-                self.members = {info.filename: info for info in archive.infolist()}
-        except (*_UNREADABLE, ValueError) as error:
+                entries = archive.infolist()
+        except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is not a readable zip archive: {error}") from None
+        self.members = {info.filename: info for info in entries}
+        self._check(entries)
+
+    def _check(self, entries: Sequence[zipfile.ZipInfo]) -> None:
+        """Refuse what no program writes: it would be read in one way here, in another there."""
+        if len(self.members) < len(entries):
+            raise FormatError(f"{self.path} holds two entries of one name")
+        end, last = 0, ""
+        for info in sorted(entries, key=lambda info: info.header_offset):
+            parts = info.filename.replace("\\", "/").split("/")
+            if ".." in parts or parts[0] == "" or ":" in parts[0]:
+                raise FormatError(f"{self.path}: the entry {info.filename!r} lies outside of it")
+            if info.header_offset < end:
+                raise FormatError(f"{self.path}: the entries {last} and {info.filename} overlap")
+            if info.flag_bits & 1:
+                raise FormatError(f"{self.path}: the entry {info.filename} is encrypted")
+            end, last = info.header_offset + 30 + info.compress_size, info.filename
 
     def read(self, name: str) -> bytes:
         """A small member, whole."""
         info = self.members[name]
         if info.file_size > _LARGEST_TEXT:
-            raise FormatError(f"{self.path}: {name} is absurdly large ({info.file_size} bytes)")
+            raise FormatError(f"{self.path}: {name} is absurdly large ({info.file_size:,} bytes)")
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(name)
@@ -53,9 +74,9 @@ class Archive:
         a temporary file without a name first.
         """
         info = self.members[name]
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        if info.compress_type != zipfile.ZIP_STORED:
             return self._unpacked(name), 0, info.file_size
-        descriptor = Descriptor.open(self.path)
+        descriptor = self._descriptor
         header = os.pread(descriptor, 30, info.header_offset)
         if len(header) < 30 or header[:4] != MAGIC:
             raise FormatError(f"{self.path}: the entry of {name} is broken")
@@ -64,8 +85,20 @@ class Archive:
             raise FormatError(f"{self.path} is cut short: {name} does not fit in it")
         return descriptor, start, info.file_size
 
+    def check(self, name: str, place: tuple[Descriptor, int, int]) -> ReadCheck | None:
+        """What sums the CRC of a large member while it is read; an unpacked one has been."""
+        info = self.members[name]
+        return (
+            ReadCheck(self.path, info, place) if info.compress_type == zipfile.ZIP_STORED else None
+        )
+
     def _unpacked(self, name: str) -> Descriptor:
-        left = self.members[name].file_size
+        info = self.members[name]
+        left = info.file_size
+        if left > _LARGEST_UNPACKED + _MOST_UNPACKED * info.compress_size:
+            raise FormatError(
+                f"{self.path}: {name} would unpack to {left:,} bytes from {info.compress_size:,}"
+            )
         try:
             with (
                 zipfile.ZipFile(self.path) as archive,
@@ -81,55 +114,127 @@ class Archive:
             raise FormatError(f"{self.path}: {name} cannot be unpacked: {error}") from None
 
 
-class ArchiveWriter:
-    """A zip archive being written: small members first, then one large one, in place."""
+class Pieces:
+    """The CRC of what is written in any order, chunk by chunk."""
 
-    def __init__(self, descriptor: int, members: Mapping[str, bytes], large: str) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._entries: list[tuple[str, int, int, int]] = []
         self._lock = threading.Lock()
         self._pieces: list[tuple[int, int, int]] = []
-        offset = 0
-        for name, data in members.items():
-            write_at(descriptor, _header(name, zlib.crc32(data), len(data)) + data, offset)
-            self._entries.append((name, zlib.crc32(data), len(data), offset))
-            offset += len(_header(name, 0, 0)) + len(data)
-        self._large = large
-        self._large_header = offset
-        self.start = offset + len(_header(large, 0, 0))
-        """Where the large member's first byte belongs."""
 
     def seen(self, offset: int, data: memoryview) -> None:
-        """Note a chunk of the large member that has been written at that offset."""
+        """Note a chunk that has been written at that offset."""
         piece = (offset, len(data), zlib.crc32(data))
         with self._lock:
             self._pieces.append(piece)
 
+    def crcs(self, ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
+        """The CRC of each range of bytes; the ranges are in order, and no chunk is in two."""
+        pieces = sorted(self._pieces)
+        number = 0
+        for start, end in ranges:
+            crc, done = 0, start
+            while number < len(pieces) and pieces[number][0] < end:
+                offset, length, piece = pieces[number]
+                crc = join(self._between(done, offset, crc), piece, length)
+                done = offset + length
+                number += 1
+            yield self._between(done, end, crc)
+
+    def _between(self, start: int, end: int, crc: int) -> int:
+        """The CRC gone on with over what was not noted, which is read back."""
+        while start < end:
+            block = os.pread(self._descriptor, min(end - start, 1 << 20), start)
+            if not block:
+                raise OSError("the file being written became shorter")
+            crc = zlib.crc32(block, crc)
+            start += len(block)
+        return crc
+
+
+_SMALL = 1 << 24
+"""Bytes that may be read for their CRC alone."""
+
+
+class ReadCheck:
+    """The CRC of a stored entry, summed while it is read."""
+
+    def __init__(
+        self, path: Path, info: zipfile.ZipInfo, place: tuple[Descriptor, int, int]
+    ) -> None:
+        self._path, self._info = path, info
+        descriptor, self._start, self._size = place
+        self._pieces = Pieces(descriptor)
+        self._known: set[int] = set()
+        self._lock = threading.Lock()
+        self._done = 0
+
+    def seen(self, offset: int, data: memoryview) -> None:
+        """Note a chunk that has been read; twice is once."""
+        with self._lock:
+            if offset in self._known:
+                return
+            self._known.add(offset)
+            self._done += len(data)
+        self._pieces.seen(offset, data)
+
+    def __call__(self) -> None:
+        """Raise FormatError for a wrong CRC; what was not read is, unless that is most of it."""
+        if self._done * 2 < self._size and self._size > _SMALL:
+            return
+        (crc,) = self._pieces.crcs([(self._start, self._start + self._size)])
+        if crc != self._info.CRC:
+            raise FormatError(
+                f"{self._path} is damaged: the CRC of {self._info.filename} is not what the "
+                "archive says"
+            )
+
+
+class ArchiveWriter:
+    """A zip archive being written in place: small members, and large ones chunk by chunk.
+
+    The sizes of the large ones are known, but for that of a last one whose size is None.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        members: Mapping[str, bytes],
+        large: Mapping[str, int | None],
+    ) -> None:
+        self._descriptor = descriptor
+        self._entries: list[tuple[str, int, int, int]] = []
+        self._pieces = Pieces(descriptor)
+        self.seen = self._pieces.seen
+        offset = 0
+        for name, data in members.items():
+            header = _header(name, zlib.crc32(data), len(data))
+            write_at(descriptor, header + data, offset)
+            self._entries.append((name, zlib.crc32(data), len(data), offset))
+            offset += len(header) + len(data)
+        self._large: list[tuple[str, int, int | None]] = []
+        self.starts: dict[str, int] = {}
+        """Where the first byte of each large member belongs."""
+        for name, size in large.items():
+            self._large.append((name, offset, size))
+            self.starts[name] = offset + len(_header(name, 0, 0))
+            offset = self.starts[name] + (size or 0)
+
     def finish(self) -> None:
-        """Write the large member's header and the archive's directory."""
-        size = os.fstat(self._descriptor).st_size - self.start
-        crc = self._crc(size)
-        write_at(self._descriptor, _header(self._large, crc, size), self._large_header)
-        self._entries.append((self._large, crc, size, self._large_header))
+        """Write the large members' headers and the archive's directory."""
+        length = os.fstat(self._descriptor).st_size
+        ranges = [
+            (self.starts[name], length if size is None else self.starts[name] + size)
+            for name, _, size in self._large
+        ]
+        crcs = self._pieces.crcs(ranges)
+        for (name, place, _), (start, end), crc in zip(self._large, ranges, crcs, strict=True):
+            write_at(self._descriptor, _header(name, crc, end - start), place)
+            self._entries.append((name, crc, end - start, place))
+        end = max([length, *(end for _, end in ranges)])
         directory = b"".join(_directory_entry(*entry) for entry in self._entries)
-        end = self.start + size
         tail = directory + _directory_end(len(self._entries), len(directory), end)
         write_at(self._descriptor, tail, end)
-
-    def _crc(self, size: int) -> int:
-        """The large member's: noted chunks, and what lies between them read back."""
-        crc, done = 0, self.start
-        end = self.start + size
-        for offset, length, piece in [*sorted(self._pieces), (end, 0, 0)]:
-            while done < offset:
-                between = os.pread(self._descriptor, min(offset - done, 1 << 20), done)
-                if not between:
-                    raise OSError("the file being written became shorter")
-                crc = zlib.crc32(between, crc)
-                done += len(between)
-            crc = join(crc, piece, length)
-            done += length
-        return crc
 
 
 def _header(name: str, crc: int, size: int) -> bytes:

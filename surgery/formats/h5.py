@@ -17,9 +17,6 @@ from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model, Weight
 from surgery.weights.tensor import Tensor
 
-_ATTRIBUTE_LIMIT = 64512
-"""Bytes; HDF5 keeps an attribute in the object's header, so Keras splits longer lists."""
-
 _TOP_LEVEL = "top_level_model_weights"
 
 
@@ -49,6 +46,7 @@ class H5(Format):
             for w in model.weights
             if w.tensor.dtype.name == "bfloat16"
         ][:1]
+        problems += _hdf5.unheld(model)
         problems += _configs.misfits(model) if model.architecture is not None else []
         if model.architecture is not None and model.format != "h5":
             problems += _beyond(model.architecture.root)
@@ -375,7 +373,7 @@ def _write_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> Non
     """A list of names, split as Keras does where it is too long for one attribute."""
     data = np.asarray([name.encode() for name in names])
     parts = 1
-    while any(part.nbytes > _ATTRIBUTE_LIMIT for part in np.array_split(data, parts)):
+    while any(part.nbytes > _hdf5.ATTRIBUTE_LIMIT for part in np.array_split(data, parts)):
         parts += 1
     for number, part in enumerate(np.array_split(data, parts)):
         group.attrs[attribute if parts == 1 else f"{attribute}{number}"] = part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from surgery.architecture import Architecture
@@ -33,6 +34,9 @@ class Keras(Format):
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         if path.is_dir():
+            for name in (CONFIG, METADATA, WEIGHTS):
+                if (path / name).is_symlink():
+                    raise FormatError(f"{path / name} is a link, which is not followed")
             files = {CONFIG: (path / CONFIG).read_bytes()}
             if (path / METADATA).is_file():
                 files[METADATA] = (path / METADATA).read_bytes()
@@ -53,8 +57,11 @@ class Keras(Format):
             for name in archive.members
             if name.startswith("assets/") and not name.endswith("/")
         }
-        with _hdf5.Reader(path, archive.place(WEIGHTS)) as reader:
-            return _open(path, files, assets, reader)
+        place = archive.place(WEIGHTS)
+        check = archive.check(WEIGHTS, place)
+        with _hdf5.Reader(path, place, check.seen if check else None) as reader:
+            model = _open(path, files, assets, reader)
+        return replace(model, checks=(check,)) if check else model
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:
@@ -92,8 +99,9 @@ class Keras(Format):
             **carried.assets,
         }
         descriptor = _files.create(path)
-        writer = _zip.ArchiveWriter(descriptor, members, WEIGHTS)
-        places = _hdf5.lay_out(descriptor, writer.start, lambda h5: _store.write_store(h5, model))
+        writer = _zip.ArchiveWriter(descriptor, members, {WEIGHTS: None})
+        start = writer.starts[WEIGHTS]
+        places = _hdf5.lay_out(descriptor, start, lambda h5: _store.write_store(h5, model))
         return _files.output(descriptor, places, writer.seen, writer.finish)
 
 
@@ -103,7 +111,7 @@ def _open(
     config = _configs.parse(files[CONFIG], path, CONFIG)
     metadata = _configs.parse(files.get(METADATA, b"{}"), path, METADATA)
     architecture = Architecture(config)
-    store = _store.read_store(reader, architecture)
+    store = _store.read_store([reader], architecture)
     carried = Carried(
         keras_version=str(metadata.get("keras_version") or ""),
         backend="tensorflow",

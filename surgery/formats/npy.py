@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.parse
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from surgery.architecture import Architecture
+from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, Sink, register
 from surgery.weights.model import Carried, Model, Weight
-from surgery.weights.npyfile import open_npy
+from surgery.weights.npyfile import npy_header, open_npy, viewed
 from surgery.weights.table import weight_facts
-from surgery.weights.tensor import Array, Computed, Tensor, dtype_named
+from surgery.weights.tensor import Array, Tensor, dtype_named
 
 INDEX = "index.json"
 
 
 @register
+@dataclass(frozen=True, kw_only=True)
 class Npy(Format):
     """A folder with one .npy file a weight, and an index of them."""
 
     name = "npy"
     suffix = "a folder of .npy"
     is_folder = True
+
+    layout: Literal["weight", "layer"] = key(
+        "Whether files are named by address (dense/kernel.npy), or by their place in the list "
+        "that get_weights() of the layer at the top gives (dense/0.npy).",
+        "layer",
+        default="weight",
+    )
 
     def sniff(self, path: Path, head: bytes) -> bool:
         return path.is_dir() and (path / INDEX).is_file()
@@ -69,13 +77,15 @@ class Npy(Format):
     def create(self, model: Model, path: Path) -> Output:
         path.mkdir()
         names = {weight.address: _file_name(weight.address) for weight in model.weights}
+        if self.layout == "layer":
+            names = _by_layer(model)
         sinks = [(w.tensor, _create_file(path / names[w.address], w.tensor)) for w in model.weights]
         index = [{**weight_facts(w), "file": names[w.address]} for w in model.weights]
         (path / INDEX).write_text(json.dumps(index, indent=1) + "\n")
 
         def finish() -> None:
             for file in (path, *path.rglob("*")):
-                _sync(file)
+                _files.sync(file)
 
         return Output(sinks, finish)
 
@@ -87,29 +97,33 @@ def _file_name(address: str) -> str:
     return "/".join(safe) + ".npy"
 
 
+def _by_layer(model: Model) -> dict[str, str]:
+    """The weights' files, numbered inside each layer of the model."""
+    tops: list[str] = []
+    if model.architecture is not None and model.architecture.is_graph:
+        tops = [layer.address for layer in model.architecture.root.children]
+    counts: Counter[str] = Counter()
+    names = {}
+    for weight in model.weights:
+        inside = (top for top in tops if weight.address.startswith(f"{top}/"))
+        layer = next(inside, weight.address.partition("/")[0])
+        names[weight.address] = _file_name(f"{layer}/{counts[layer]}")
+        counts[layer] += 1
+    return names
+
+
 def _create_file(path: Path, tensor: Tensor) -> Sink:
     """A .npy file with its header; opened for each chunk, as there may be very many."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    dtype = tensor.dtype
-    descr = dtype.str if dtype.kind in "biufc" else f"|V{dtype.itemsize}"
-    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
+    header = npy_header(tensor)
     with path.open("xb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        offset = file.tell()
+        file.write(header)
 
     def write(start: int, values: Array) -> None:
         with path.open("r+b", buffering=0) as file:
-            _files.sink_at(file.fileno(), offset, tensor.dtype.itemsize)(start, values)
+            _files.sink_at(file.fileno(), len(header), tensor.dtype.itemsize)(start, values)
 
     return write
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _weight(folder: Path, entry: Any) -> Weight:
@@ -133,8 +147,7 @@ def _weight(folder: Path, entry: Any) -> Weight:
     if dtype != tensor.dtype:
         if tensor.dtype.kind != "V" or dtype.itemsize != tensor.dtype.itemsize:
             raise FormatError(f"{file} holds {tensor.dtype.name}, not {dtype.name}")
-        raw = tensor
-        tensor = Computed(raw.shape, dtype, lambda start, stop: raw.read(start, stop).view(dtype))
+        tensor = viewed(tensor, dtype)
     trainable = entry.get("trainable")
     return Weight(
         address=entry["address"],

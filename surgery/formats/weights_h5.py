@@ -33,7 +33,7 @@ class WeightsH5(Format):
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         with _hdf5.Reader(path) as reader:
-            store = _store.read_store(reader, architecture)
+            store = _store.read_store([reader], architecture)
         return Model(
             weights=store.weights,
             architecture=architecture,

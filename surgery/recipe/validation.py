@@ -98,7 +98,8 @@ def _enum(error: ValidationError, schema: Mapping[str, Any]) -> str:
 def _pattern(error: ValidationError, schema: Mapping[str, Any]) -> str:
     if schema.get("pattern") == REFERENCE:
         return _type(error, schema)
-    return f"{shown(error.instance)} is not of the form that is needed: {schema['description']}"
+    example = shown(schema["examples"][0])
+    return f"{shown(error.instance)} is not of the form that is needed; for example {example}"
 
 
 def _other(error: ValidationError, schema: Mapping[str, Any]) -> str:

@@ -85,16 +85,26 @@ def reference_markdown() -> str:
         "A pattern, a list of selectors (any of them), or a mapping (all of it):",
         *(_key_line(name, meaning) for name, meaning in _selector_facts().items()),
     ]
+    parts += ["# Steps"]
     for name in ops():
-        facts = op_facts(name)
-        parts += [
-            f"## {name}",
-            facts["description"],
-            f"```yaml\n- {name}: {_flow(facts['examples'][0])}\n```",
-            *(_key_line(key, meaning) for key, meaning in facts["properties"].items()),
-        ]
+        parts += _section(name, op_facts(name))
+    parts += ["# Expectations", schema["expect"]["description"]]
+    for name, facts in schema["expect"]["items"]["properties"].items():
+        parts += _section(name, facts)
+    parts += ["# Targets", "A path, or a mapping of these keys."]
+    for name, facts in schema["export"]["items"]["properties"].items():
+        parts += _section(name, facts)
     text = "\n\n".join(parts)
     return text.replace("\n\n- `", "\n- `") + "\n"
+
+
+def _section(name: str, facts: dict[str, Any]) -> list[str]:
+    return [
+        f"## {name}",
+        facts["description"],
+        f"```yaml\n- {name}: {_flow(facts['examples'][0])}\n```",
+        *(_key_line(key, meaning) for key, meaning in facts["properties"].items()),
+    ]
 
 
 def _selector_facts() -> dict[str, Any]:

@@ -95,6 +95,9 @@ def _check_inputs(plan: Plan) -> None:
     for path, state in plan.inputs.items():
         if not path.exists() or file_state(path) != state:
             raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+    for model in (plan.source, *plan.donors):
+        for check in model.checks:
+            check()
 
 
 class _Watcher:

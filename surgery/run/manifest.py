@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError, SurgeryError
-from surgery.formats._base import Format, format_of
+from surgery.formats._base import Format, open_model
 from surgery.recipe.language import Recipe
 from surgery.run.files import beside, files_in, tidy
 from surgery.weights.digest import Watched, sha256
@@ -218,7 +218,7 @@ def _problems(
         if size != file["bytes"]:
             yield f"{file['path']} has {size} bytes, not {file['bytes']}"
     try:
-        model = format_of(path).open(path)
+        model = open_model(path)
     except SurgeryError as error:
         yield f"it cannot be read: {error}"
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, did_you_mean
 from surgery.weights.random import Draw, Randomness
 from surgery.weights.tensor import Array, Tensor
 
@@ -22,6 +22,7 @@ _VARIANCE_SCALING = {
     "LecunUniform": (1.0, "fan_in", "uniform"),
     "LecunNormal": (1.0, "fan_in", "truncated_normal"),
 }
+_SIMPLE = ("Zeros", "Ones", "Constant", "RandomUniform", "RandomNormal", "TruncatedNormal")
 _STD_OF_TRUNCATED = 0.87962566103423978
 """The standard deviation of a standard normal cut off at two (Keras divides by it)."""
 
@@ -67,7 +68,11 @@ def _draw(class_name: str, config: Mapping[str, Any], shape: Shape) -> Draw:
     if class_name == "VarianceScaling":
         scale, mode = config.get("scale", 1.0), config.get("mode", "fan_in")
         return _variance_scaling(scale, mode, config.get("distribution", "truncated_normal"), shape)
-    raise SurgeryError(f"the initialiser {class_name} is not known; give weights from a file")
+    known = [*_VARIANCE_SCALING, "VarianceScaling", *_SIMPLE]
+    hint = did_you_mean(class_name, known)
+    raise SurgeryError(
+        f"the initialiser {class_name} is not known{hint}; there are {', '.join(sorted(known))}"
+    )
 
 
 def _variance_scaling(scale: float, mode: str, distribution: str, shape: Shape) -> Draw:

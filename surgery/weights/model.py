@@ -106,7 +106,8 @@ class Model:
     """An immutable model; every change gives a new one that shares the rest.
 
     `origin` names what it was read from, `format` how that is laid out, and `inputs` are the
-    files that must not be written to.
+    files that must not be written to. `checks` raise FormatError where what was read in the
+    meantime is not what the file's own checksums say.
     """
 
     weights: tuple[Weight, ...]
@@ -116,6 +117,7 @@ class Model:
     origin: str = ""
     inputs: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    checks: tuple[Callable[[], None], ...] = ()
 
     @cached_property
     def by_address(self) -> Mapping[str, Weight]:

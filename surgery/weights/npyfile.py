@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from pathlib import Path
@@ -10,32 +11,65 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.weights.tensor import Array, Computed, Extent, Stored, Tensor
+from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, is_numpy_s
+
+_LONGEST_HEADER = 1 << 16
 
 
 def open_npy(path: Path) -> Tensor:
     """The array as a lazy tensor; raises FormatError where it is not a plain array of numbers."""
     try:
         with path.open("rb") as file:
-            shape, fortran, dtype = _header(file)
-            offset = file.tell()
-            size = os.fstat(file.fileno()).st_size
+            return npy_at(path, str(path), file.fileno(), 0, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise FormatError(f"{path} is not a .npy file of numbers: {error}") from None
+
+
+def npy_at(
+    path: Path,
+    name: str,
+    descriptor: int,
+    base: int,
+    size: int,
+    keep: Descriptor | None = None,
+) -> Tensor:
+    """A .npy file that lies in another one; it is read by `keep`, or opened for each chunk."""
+    head = io.BytesIO(os.pread(descriptor, min(size, _LONGEST_HEADER), base))
+    try:
+        shape, fortran, dtype = _header(head)
+    except (ValueError, SyntaxError, EOFError, TypeError, RecursionError, MemoryError) as error:
+        what = (str(error) or type(error).__name__).splitlines()[0]
+        raise FormatError(f"{name} is not a .npy file of numbers: {what}") from None
+    offset = head.tell()
     expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
-        raise FormatError(f"{path} is cut short: {size} bytes of {expected}")
+        raise FormatError(f"{name} is cut short: {size} bytes of {expected}")
     if fortran and len(shape) > 1:
-        whole = np.load(path, mmap_mode="r", allow_pickle=False)
+        whole = np.memmap(path, dtype, "r", base + offset, shape, "F")
         return Computed(shape, _little(dtype), lambda start, stop: _flat(whole, start, stop))
-    stored = Stored(shape, dtype, Extent(path, offset))
+    stored = Stored(shape, dtype, Extent(path, base + offset), keep)
     if dtype.isnative:
         return stored
     return Computed(
         shape, _little(dtype), lambda start, stop: stored.read(start, stop).astype(_little(dtype))
     )
+
+
+def npy_header(tensor: Tensor) -> bytes:
+    """What stands before the elements in a .npy file; a dtype NumPy lacks becomes raw bytes."""
+    dtype = tensor.dtype
+    descr = dtype.str if is_numpy_s(dtype) else f"|V{dtype.itemsize}"
+    file = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Raw bytes as elements of another dtype of the same size."""
+    if isinstance(tensor, Stored):
+        return tensor.viewed(dtype)
+    return Computed(tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype))
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -47,6 +81,8 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if reader is None:
         raise ValueError(f"version {version} of the format is not read")
     shape, fortran, dtype = reader(file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its shape {shape} is negative")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read: they can run code")
     if dtype.names or (dtype.kind not in "biufc" and dtype.str not in ("|V1", "|V2")):

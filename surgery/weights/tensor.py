@@ -36,6 +36,11 @@ def dtype_named(name: str) -> np.dtype[Any]:
         return found
 
 
+def is_numpy_s(dtype: np.dtype[Any]) -> bool:
+    """True for NumPy's own numbers and truth values, not for those of ml_dtypes."""
+    return dtype.kind in "biufc" and type(dtype).__module__ == "numpy.dtypes"
+
+
 def spans(size: int) -> Iterator[Span]:
     """The flat element ranges of a tensor's chunks."""
     for start in range(0, size, CHUNK):
@@ -115,10 +120,17 @@ class Stored(Tensor):
         dtype: np.dtype[Any],
         extent: Extent,
         descriptor: Descriptor | None = None,
+        seen: Callable[[int, memoryview], None] | None = None,
     ) -> None:
+        """`seen` is shown every whole chunk that is read, with its place in the file."""
         super().__init__(shape, dtype)
         self.extent = extent
         self._descriptor = descriptor
+        self._seen = seen
+
+    def viewed(self, dtype: np.dtype[Any]) -> Stored:
+        """The same bytes as elements of another dtype of the same size."""
+        return Stored(self.shape, dtype, self.extent, self._descriptor, self._seen)
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`; raises OSError where the file ends too early."""
@@ -130,6 +142,8 @@ class Stored(Tensor):
         else:
             with self.extent.path.open("rb") as file:
                 self._fill(buffer.data, file.fileno(), offset)
+        if self._seen is not None and start % CHUNK == 0 and stop == min(start + CHUNK, self.size):
+            self._seen(offset, buffer.data)
         return buffer.view(self.dtype)
 
     def _fill(self, view: memoryview, descriptor: int, offset: int) -> None:

@@ -81,7 +81,8 @@ def test_a_failing_tensor_leaves_nothing_behind(name, source, tmp_path):
 def test_a_file_cut_short_is_a_clear_error(name, source, tmp_path):
     path = path_for(name, tmp_path)
     surgery.save(surgery.open(source), **{name: path})
-    file = path if path.is_file() else path / "a" / "kernel.npy"
+    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+    file = max(files, key=lambda f: (f.suffix != ".json", f.stat().st_size))
     whole = file.read_bytes()
     for keep in (0, 1, 7, 20, len(whole) // 4, len(whole) // 2, len(whole) - 30, len(whole) - 1):
         file.write_bytes(whole[:keep])

@@ -75,7 +75,7 @@ def test_what_each_form_cannot_hold():
         names = {name for name, form in formats().items() if form.problems(model)}
         if names:
             refused[entry["slug"]] = names
-    weights_only = {"keras", "weights_h5"}
+    weights_only = {"keras", "weights_h5", "weights_json"}
     assert refused == {
         "chars2vec-eng50": weights_only,
         "deepcut-weights": weights_only,

@@ -191,7 +191,8 @@ def test_schema_write(folder):
 
 
 def test_ops(folder):
-    assert "scale     Multiply the selected weights by a number." in command("ops").stdout
+    assert "\nscale " in command("ops").stdout
+    assert " Multiply the selected weights by a number." in command("ops").stdout
     shown = command("ops", "zero").stdout
     assert "One of tensor, global." in shown
     assert all(len(line) <= 80 for line in shown.splitlines())

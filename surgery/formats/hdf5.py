@@ -1,0 +1,92 @@
+"""`hdf5`: one dataset per address, in plain HDF5 that people and other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError
+from surgery.formats import _files, _hdf5
+from surgery.formats._base import Format, Output, register
+from surgery.weights.model import Carried, Model, Weight
+
+_MARK = "surgery-hdf5"
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Hdf5(Format):
+    """Plain HDF5 with one dataset a weight, at its address."""
+
+    name = "hdf5"
+    suffix = ".hdf5"
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if not head.startswith(_hdf5.MAGIC):
+            return False
+        with _hdf5.Reader(path) as reader:
+            return bool(reader.file.attrs.get("format") == _MARK)
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        with _hdf5.Reader(path) as reader:
+            names = [str(name) for name in reader.file.attrs.get("addresses", ())]
+            found = names or sorted(_datasets(reader))
+            weights = tuple(_weight(reader, name) for name in found)
+        if len({weight.address for weight in weights}) < len(weights):
+            raise FormatError(f"{path} names a weight twice")
+        return Model(
+            weights=weights,
+            architecture=architecture,
+            carried=Carried(),
+            format="hdf5",
+            origin=str(path),
+            inputs=(path,),
+        )
+
+    def problems(self, model: Model) -> Sequence[str]:
+        addresses = set(model.by_address)
+        inside = (a for a in addresses for depth in _owners(a) if depth in addresses)
+        return (
+            _hdf5.unheld(model)
+            or [f"{a} lies inside another weight's address" for a in sorted(inside)][:1]
+        )
+
+    def create(self, model: Model, path: Path) -> Output:
+        descriptor = _files.create(path)
+        places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model))
+        return _files.output(descriptor, places)
+
+
+def _owners(address: str) -> Iterator[str]:
+    while "/" in address:
+        address = address.rpartition("/")[0]
+        yield address
+
+
+def _datasets(reader: _hdf5.Reader) -> Iterator[str]:
+    for path, group in reader.groups(reader.file):
+        for name in group:
+            if group.get(name, getclass=True) is h5py.Dataset:
+                yield f"{path}/{name}" if path else name
+
+
+def _weight(reader: _hdf5.Reader, name: str) -> Weight:
+    tensor = reader.tensor(reader.file, name)
+    trainable = reader.file[name].attrs.get("trainable")
+    return Weight(name, tensor, (name,), trainable=None if trainable is None else bool(trainable))
+
+
+def _write(writer: _hdf5.Writer, model: Model) -> None:
+    writer.file.attrs["format"] = _MARK
+    names = "".join(weight.address for weight in model.weights).encode()
+    if len(names) + 8 * len(model.weights) < _hdf5.ATTRIBUTE_LIMIT:
+        writer.file.attrs["addresses"] = [weight.address for weight in model.weights]
+    for weight in model.weights:
+        bfloat16 = weight.tensor.dtype.name == "bfloat16"
+        writer.dataset(weight.address, weight.tensor, **({"dtype": "bfloat16"} if bfloat16 else {}))
+        if weight.trainable is not None:
+            writer.file[weight.address].attrs["trainable"] = weight.trainable

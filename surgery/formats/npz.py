@@ -1,0 +1,72 @@
+"""`npz`: NumPy's archive of arrays, uncompressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError
+from surgery.formats import _files, _zip
+from surgery.formats._base import Format, Output, register
+from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.npyfile import npy_at, npy_header, viewed
+from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Npz(Format):
+    """NumPy's archive, with one array a weight, named by its address."""
+
+    name = "npz"
+    suffix = ".npz"
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if not head.startswith((_zip.MAGIC, _zip.EMPTY)):
+            return False
+        return all(name.endswith(".npy") for name in _zip.Archive(path).members)
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        archive = _zip.Archive(path)
+        return Model(
+            weights=tuple(_weight(path, archive, name) for name in archive.members),
+            architecture=architecture,
+            carried=Carried(),
+            format="npz",
+            origin=str(path),
+            inputs=(path,),
+        )
+
+    def problems(self, model: Model) -> Sequence[str]:
+        return [
+            f"{weight.address} is {weight.tensor.dtype.name}, which NumPy cannot tell from others"
+            for weight in model.weights
+            if not is_numpy_s(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
+        ][:1]
+
+    def create(self, model: Model, path: Path) -> Output:
+        descriptor = _files.create(path)
+        tensors = {f"{weight.address}.npy": weight.tensor for weight in model.weights}
+        headers = {name: npy_header(tensor) for name, tensor in tensors.items()}
+        sizes = {name: len(headers[name]) + tensor.nbytes for name, tensor in tensors.items()}
+        writer = _zip.ArchiveWriter(descriptor, {}, sizes)
+        places: list[tuple[int, Tensor]] = []
+        for name, start in writer.starts.items():
+            _files.write_at(descriptor, headers[name], start)
+            places.append((start + len(headers[name]), tensors[name]))
+        return _files.output(descriptor, places, writer.seen, writer.finish)
+
+
+def _weight(path: Path, archive: _zip.Archive, name: str) -> Weight:
+    address = name.removesuffix(".npy")
+    if not address:
+        raise FormatError(f"{path}: an array has no name")
+    descriptor, start, size = archive.place(name)
+    tensor = npy_at(path, f"{path}: {name}", descriptor, start, size, descriptor)
+    if tensor.dtype.kind == "V":
+        if tensor.dtype.itemsize != 2:
+            raise FormatError(f"{path}: {name} holds raw bytes, not numbers")
+        tensor = viewed(tensor, dtype_named("bfloat16"))  # the only one that is written so
+    return Weight(address, tensor, (name,))

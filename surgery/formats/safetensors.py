@@ -1,0 +1,214 @@
+"""`safetensors`: one file, or several with their index, as the PyTorch world shares weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.architecture import Architecture
+from surgery.declaration import key
+from surgery.errors import FormatError
+from surgery.formats import _files
+from surgery.formats._base import Format, Output, register
+from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named
+
+INDEX = "model.safetensors.index.json"
+_MOST_HEADER = 100_000_000
+"""Bytes; the format's own limit."""
+
+_DTYPES: Mapping[str, str] = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
+    "U32": "uint32", "I32": "int32", "U64": "uint64", "I64": "int64",
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
+}  # fmt: skip
+_NAMES = {name: code for code, name in _DTYPES.items()}
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Safetensors(Format):
+    """A safetensors file; with `shard` a folder of several and their index."""
+
+    name = "safetensors"
+    suffix = ".safetensors"
+
+    shard: str | None = key(
+        "At most so many bytes a file, which makes the target a folder with an index.",
+        "5GB",
+        default=None,
+        pattern=r"^\d+(KB|MB|GB)$|^\$\{[^}]+\}$",
+    )
+
+    @property
+    def is_folder(self) -> bool:  # type: ignore[override]
+        """Several files need one."""
+        return self.shard is not None
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if path.is_dir():
+            return (path / INDEX).is_file()
+        if path.name.endswith(".index.json"):
+            return head.lstrip().startswith(b"{") and b"safetensors" in path.read_bytes()[:4096]
+        size = int.from_bytes(head[:8], "little")
+        return head[8:9] == b"{" and 2 <= size <= min(_MOST_HEADER, path.stat().st_size - 8)
+
+    def owns(self, folder: Path) -> bool:
+        names = {file.name for file in folder.iterdir()}
+        return INDEX in names and all(
+            name == INDEX or re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name)
+            for name in names
+        )
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        files = [path]
+        if path.is_dir() or path.name.endswith(".index.json"):
+            files = list(_indexed(path / INDEX if path.is_dir() else path))
+        weights: dict[str, Weight] = {}
+        for file in files:
+            for weight in _weights(file):
+                if weight.address in weights:
+                    raise FormatError(f"{file} names {weight.address}, as another file does")
+                weights[weight.address] = weight
+        return Model(
+            weights=tuple(weights.values()),
+            architecture=architecture,
+            carried=Carried(),
+            format="safetensors",
+            origin=str(path),
+            inputs=tuple(dict.fromkeys([path, *files])),
+        )
+
+    def problems(self, model: Model) -> Sequence[str]:
+        return [
+            f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
+            for weight in model.weights
+            if weight.tensor.dtype.name not in _NAMES
+        ][:1]
+
+    def create(self, model: Model, path: Path) -> Output:
+        if self.shard is None:
+            return _create(path, model.weights)
+        count, unit = re.fullmatch(r"(\d+)(KB|MB|GB)", self.shard).groups()  # type: ignore[union-attr]
+        shards = list(_shards(model.weights, int(count) * _UNITS[unit]))
+        path.mkdir()
+        names = [
+            f"model-{number:05}-of-{len(shards):05}.safetensors"
+            for number in range(1, len(shards) + 1)
+        ]
+        places = {w.address: n for n, shard in zip(names, shards, strict=True) for w in shard}
+        index = {"metadata": {"total_size": model.nbytes}, "weight_map": places}
+        (path / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        return _files.together(
+            [_create(path / name, shard) for name, shard in zip(names, shards, strict=True)], path
+        )
+
+
+def _shards(weights: Sequence[Weight], most: int) -> Iterator[list[Weight]]:
+    shard: list[Weight] = []
+    for weight in weights:
+        if shard and sum(w.tensor.nbytes for w in shard) + weight.tensor.nbytes > most:
+            yield shard
+            shard = []
+        shard.append(weight)
+    yield shard
+
+
+def _create(path: Path, weights: Sequence[Weight]) -> Output:
+    header: dict[str, Any] = {"__metadata__": {"format": "tf"}}
+    offset = 0
+    for weight in weights:
+        end = offset + weight.tensor.nbytes
+        header[weight.address] = {
+            "dtype": _NAMES[weight.tensor.dtype.name],
+            "shape": list(weight.tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    descriptor = _files.create(path)
+    _files.write_at(descriptor, struct.pack("<Q", len(text)) + text, 0)
+    start = 8 + len(text)
+    os.ftruncate(descriptor, start + offset)
+    places: list[tuple[int, Tensor]] = [
+        (start + header[weight.address]["data_offsets"][0], weight.tensor) for weight in weights
+    ]
+    return _files.output(descriptor, places)
+
+
+def _indexed(index: Path) -> Iterator[Path]:
+    """The files of an index, each once."""
+    try:
+        places = json.loads(index.read_bytes())["weight_map"]
+        names = dict.fromkeys(places.values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{index} is not an index of safetensors: {error!r}") from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise FormatError(f"{index}: {name!r} lies outside the folder")
+        yield index.parent / name
+
+
+def _weights(path: Path) -> Iterator[Weight]:
+    descriptor = Descriptor.open(path)
+    size = os.fstat(descriptor).st_size
+    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    if not 2 <= length <= min(_MOST_HEADER, size - 8):
+        raise FormatError(f"{path}: its header of {length} bytes does not fit in it")
+    try:
+        header = json.loads(os.pread(descriptor, length, 8), object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: its header is not readable JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise FormatError(f"{path}: its header is not a JSON object")
+    header.pop("__metadata__", None)
+    start, done = 8 + length, 0
+    for name, facts in sorted(header.items(), key=lambda item: _begin(item[1])):
+        shape, dtype, first, end = _checked(path, name, facts)
+        if first != done or end - first != math.prod(shape) * dtype.itemsize:
+            raise FormatError(f"{path}: the bytes of {name} are not where its header says")
+        if start + end > size:
+            raise FormatError(f"{path} is cut short: {name} would end at byte {start + end}")
+        done = end
+        yield Weight(name, Stored(shape, dtype, Extent(path, start + first), descriptor), (name,))
+    if start + done != size:
+        raise FormatError(f"{path} has {size - start - done} bytes that its header does not name")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _begin(facts: Any) -> int:
+    try:
+        return int(facts["data_offsets"][0])
+    except (LookupError, TypeError, ValueError):
+        return -1
+
+
+def _checked(path: Path, name: str, facts: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
+    """An entry's shape, dtype, first byte and end."""
+    try:
+        shape, (first, end) = tuple(facts["shape"]), facts["data_offsets"]
+        dtype = dtype_named(_DTYPES[facts["dtype"]])
+        numbers = [*shape, first, end]
+    except (LookupError, TypeError, ValueError):
+        raise FormatError(f"{path}: the entry of {name} is broken") from None
+    if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
+        raise FormatError(f"{path}: the entry of {name} is broken")
+    return shape, dtype, first, end

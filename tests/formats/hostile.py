@@ -1,0 +1,606 @@
+"""Hostile and broken model files, made by code: a function for each, and what is said of it."""
+
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+import surgery
+from tests.conftest import dense_layers
+
+CASES = {}
+PETA = 1 << 50
+
+
+def case(message):
+    """Register a function that makes a file; `{path}` in the message is where it stands."""
+
+    def note(make):
+        CASES[make.__name__] = (make, message)
+        return make
+
+    return note
+
+
+def model(path, name="keras"):
+    surgery.save(dense_layers(["a", "b"], [4, 3, 2]), **{name: path})
+    return path
+
+
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rezip(path, entries, kind=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return path
+
+
+def with_member(folder, name, data):
+    path = model(folder / "m.keras")
+    return rezip(path, list({**members(path), name: data}.items()))
+
+
+def edited(path, edit):
+    data = bytearray(path.read_bytes())
+    edit(data)
+    path.write_bytes(data)
+    return path
+
+
+def hdf5(folder, build, name="m.h5"):
+    path = model(folder / name, "h5")
+    with h5py.File(path, "r+") as file:
+        build(file)
+    return path
+
+
+KERNEL = "model_weights/a/a/kernel"
+
+
+def replaced(file, make):
+    del file[KERNEL]
+    group, _, name = KERNEL.rpartition("/")
+    make(file[group], name)
+
+
+def linked(folder, link):
+    def make(group, name):
+        group[name] = link
+
+    return hdf5(folder, lambda file: replaced(file, make))
+
+
+def npz(folder, data, name="w.npy"):
+    return rezip(folder / "m.npz", [(name, data)])
+
+
+def npy_bytes(header, data=b"\0" * 64):
+    text = header.encode() if isinstance(header, str) else header
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+def npy(folder, data, entry=None):
+    (folder / "w").mkdir()
+    (folder / "w" / "x.npy").write_bytes(data)
+    facts = {"address": "x", "file": "x.npy", "dtype": "float32", "shape": [4], **(entry or {})}
+    (folder / "w" / "index.json").write_text(json.dumps([facts]))
+    return folder / "w"
+
+
+GOOD = npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (4,)}\n", b"\0" * 16)
+
+
+def safetensors(folder, header, data=b"\0" * 16, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path = folder / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+    return path
+
+
+def entry(**changes):
+    return {"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **changes}}
+
+
+# Zip archives
+
+
+@case("{path} is not a readable zip archive: ")
+def zip_cut_in_half(folder):
+    return edited(
+        model(folder / "m.keras"), lambda data: data.__delitem__(slice(len(data) // 2, None))
+    )
+
+
+@case("{path} is not a readable zip archive: ")
+def zip_without_its_directory(folder):
+    return edited(model(folder / "m.keras"), lambda data: data.__delitem__(slice(-60, None)))
+
+
+@case("{path} is no model that surgery reads")
+def zip_of_something_else(folder):
+    return rezip(folder / "m.keras", [("readme.txt", b"hello")])
+
+
+@case("{path} has no model.weights.h5; it was saved without weights or as .npz")
+def zip_without_weights(folder):
+    return rezip(folder / "m.keras", [("config.json", b"{}")])
+
+
+@case("{path} holds two entries of one name")
+def zip_with_a_name_twice(folder):
+    path = model(folder / "m.keras")
+    return rezip(path, [*members(path).items(), ("config.json", b"{}")])
+
+
+@case("{path}: the entry '../../evil' lies outside of it")
+def zip_entry_that_climbs_out(folder):
+    return with_member(folder, "../../evil", b"x")
+
+
+@case("{path}: the entry '/etc/evil' lies outside of it")
+def zip_entry_from_the_root(folder):
+    return with_member(folder, "/etc/evil", b"x")
+
+
+@case("{path}: the entry '..\\\\evil' lies outside of it")
+def zip_entry_with_backslashes(folder):
+    path = with_member(folder, "..+evil", b"x")
+    return edited(
+        path, lambda data: data.__setitem__(slice(None), data.replace(b"..+evil", b"..\\evil"))
+    )
+
+
+@case("{path}: the entries ")
+def zip_with_overlapping_entries(folder):
+    path = with_member(folder, "zz", b"x" * 100)
+
+    def overlap(data):
+        place = data.rindex(b"PK\x01\x02")
+        data[place + 42 : place + 46] = struct.pack("<I", 4)
+
+    return edited(path, overlap)
+
+
+@case("is encrypted")
+def zip_with_an_encrypted_entry(folder):
+    path = rezip(folder / "m.keras", members(model(folder / "x.keras")).items())
+
+    def encrypt(data):
+        place = data.index(b"PK\x01\x02")
+        while place >= 0:
+            data[place + 8] |= 1
+            place = data.find(b"PK\x01\x02", place + 4)
+
+    return edited(path, encrypt)
+
+
+@case("{path} is damaged: the CRC of model.weights.h5 is not what the archive says")
+def zip_with_a_wrong_crc_of_the_weights(folder):
+    path = model(folder / "m.keras")
+    kernel = dense_layers(["a", "b"], [4, 3, 2]).weights[0].tensor.numpy().tobytes()
+    return edited(path, lambda data: data.__setitem__(data.index(kernel) + 3, 7))
+
+
+@case("{path}: config.json cannot be read: Bad CRC-32 for file 'config.json'")
+def zip_with_a_wrong_crc_of_the_config(folder):
+    path = model(folder / "m.keras")
+    return edited(path, lambda data: data.__setitem__(data.index(b"Sequential"), 115))
+
+
+@case("{path}: model.weights.h5 would unpack to ")
+def zip_bomb_of_weights(folder):
+    path = model(folder / "m.keras")
+    entries = {**members(path), "model.weights.h5": b"\0" * (150 << 20)}
+    return rezip(path, entries.items(), zipfile.ZIP_DEFLATED)
+
+
+@case("{path}: config.json is absurdly large (")
+def zip_bomb_of_config(folder):
+    path = model(folder / "m.keras")
+    entries = {**members(path), "config.json": b" " * (100 << 20)}
+    return rezip(path, entries.items(), zipfile.ZIP_DEFLATED)
+
+
+@case("{path}: model.weights.h5 cannot be unpacked: ")
+def zip_with_broken_compression(folder):
+    path = model(folder / "m.keras")
+    rezip(path, members(path).items(), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("model.weights.h5").header_offset
+    return edited(path, lambda data: data.__setitem__(slice(place + 60, place + 90), b"\xff" * 30))
+
+
+@case("{path}: metadata.json cannot be read: That compression method is not supported")
+def zip_with_an_unknown_compression(folder):
+    path = model(folder / "m.keras")
+    return edited(path, lambda data: data.__setitem__(data.index(b"PK\x01\x02") + 10, 77))
+
+
+@case("{path} is not a readable HDF5 file: ")
+def zip_whose_weights_are_text(folder):
+    return with_member(folder, "model.weights.h5", b"no weights")
+
+
+# Configs
+
+
+@case("{path}: its config.json is not readable JSON: ")
+def config_of_garbage(folder):
+    return with_member(folder, "config.json", b"{'a': 1}")
+
+
+@case("{path}: its config.json is not a JSON object")
+def config_that_is_a_list(folder):
+    return with_member(folder, "config.json", b"[]")
+
+
+@case("{path}: its config.json is not readable JSON: ")
+def config_of_absurd_depth(folder):
+    return with_member(folder, "config.json", b'{"a":' * 100_000)
+
+
+@case("{path}: its config.json is not readable JSON: ")
+def config_with_a_number_of_a_million_digits(folder):
+    return with_member(folder, "config.json", b'{"a": ' + b"9" * 1_000_000 + b"}")
+
+
+@case("{path}: its config.json is not readable JSON: ")
+def config_that_is_not_text(folder):
+    return with_member(folder, "config.json", b'{"a": "\xff\xfe"}')
+
+
+@case("{path} is damaged, or not what it seems (")
+def config_with_a_list_for_an_identity(folder):
+    layer = {"class_name": "Dense", "config": {"name": "a"}, "shared_object_id": [1]}
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [layer]}}
+    return with_member(folder, "config.json", json.dumps(config).encode())
+
+
+@case("{path} is damaged, or not what it seems (RecursionError: ")
+def config_nested_300_models_deep(folder):
+    depth = 300
+    text = '{"class_name": "Sequential", "config": {"name": "m", "layers": [' * depth
+    text += '{"class_name": "Dense", "config": {"name": "a"}}' + "]}}" * depth
+    return with_member(folder, "config.json", text.encode())
+
+
+@case("{path}/config.json is a link, which is not followed")
+def folder_whose_config_is_a_link(folder):
+    path = model(folder / "m.keras")
+    (folder / "dir").mkdir()
+    for name, data in members(path).items():
+        (folder / "dir" / name).write_bytes(data)
+    (folder / "secret").write_text("{}")
+    (folder / "dir" / "config.json").unlink()
+    os.symlink(folder / "secret", folder / "dir" / "config.json")
+    return folder / "dir"
+
+
+# HDF5
+
+
+@case("{path} is not a readable HDF5 file: ")
+def hdf5_cut_short(folder):
+    return edited(model(folder / "m.h5", "h5"), lambda data: data.__delitem__(slice(600, None)))
+
+
+@case("{path} is not a readable HDF5 file: ")
+def hdf5_magic_and_nothing_else(folder):
+    (folder / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    return folder / "m.h5"
+
+
+@case("{path}: /model_weights/a/a/kernel is a SoftLink; links out of a model file are not followed")
+def hdf5_soft_link(folder):
+    return linked(folder, h5py.SoftLink("/model_weights/b"))
+
+
+@case("{path}: /model_weights/a/a/kernel is a SoftLink")
+def hdf5_soft_link_to_itself(folder):
+    return linked(folder, h5py.SoftLink(f"/{KERNEL}"))
+
+
+@case("{path}: /model_weights/a/a/kernel is a ExternalLink")
+def hdf5_external_link(folder):
+    return linked(folder, h5py.ExternalLink("/etc/passwd", "/"))
+
+
+@case("{path}: /model_weights/a/a/kernel keeps its values in other files, which are not read")
+def hdf5_external_storage(folder):
+    (folder / "secret").write_bytes(b"\0" * 64)
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_dataset(
+        name, (4, 3), "f4", external=[(str(folder / "secret"), 0, 48)])))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel keeps its values in other files, which are not read")
+def hdf5_virtual_dataset_of_itself(folder):
+    def make(group, name):
+        layout = h5py.VirtualLayout((4, 3), "f4")
+        layout[:] = h5py.VirtualSource(".", f"/{KERNEL}", (4, 3))
+        group.create_virtual_dataset(name, layout)
+
+    return hdf5(folder, lambda file: replaced(file, make))
+
+
+@case("{path}: /model_weights/a/a/kernel is not an array of numbers")
+def hdf5_object_dtype(folder):
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_dataset(
+        name, (4, 3), h5py.special_dtype(vlen=str))))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel is not a dataset")
+def hdf5_group_where_a_weight_belongs(folder):
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_group(name)))
+
+
+@case("{path} has no /model_weights/a/a/kernel, though it says so")
+def hdf5_weight_that_is_missing(folder):
+    return hdf5(folder, lambda file: file.__delitem__(KERNEL))
+
+
+@case("{path} names the layer a but does not hold it")
+def hdf5_layer_that_is_missing(folder):
+    return hdf5(folder, lambda file: file.__delitem__("model_weights/a"))
+
+
+@case("{path}: /model_weights/a/a/kernel claims 1,125,899,906,842,624 bytes, and 0 are stored")
+def hdf5_a_petabyte_never_written(folder):
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_dataset(
+        name, (PETA // 4096, 1024), "f4")))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel claims ")
+def hdf5_a_petabyte_in_chunks(folder):
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_dataset(
+        name, (PETA // 4096, 1024), "f4", chunks=(64, 1024), compression="gzip")))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel ")
+def hdf5_one_chunk_of_two_gigabytes(folder):
+    return hdf5(folder, lambda file: replaced(file, lambda group, name: group.create_dataset(
+        name, (1 << 19, 1 << 10), "f4", chunks=(1 << 19, 1 << 9), compression="gzip")))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel is packed by a filter that is not installed")
+def hdf5_unknown_filter(folder):
+    def make(group, name):
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((4, 3))
+        plist.set_filter(h5py.h5z.FILTER_DEFLATE, 0, (4,))
+        space = h5py.h5s.create_simple((4, 3))
+        h5py.h5d.create(group.id, name.encode(), h5py.h5t.NATIVE_FLOAT, space, plist)
+
+    path = hdf5(folder, lambda file: replaced(file, make))
+    number = struct.pack("<H", 32015)  # where deflate's own number stands, before its name
+    return edited(path, lambda data: data.__setitem__(
+        slice(data.index(b"deflate") - 8, data.index(b"deflate") - 6), number))  # fmt: skip
+
+
+@case("{path}: /model_weights/a/a/kernel cannot be read: ")
+def hdf5_broken_chunk(folder):
+    def make(group, name):
+        values = np.random.default_rng(0).random((4, 3)).astype("f4")
+        group.create_dataset(name, data=values, chunks=(4, 3), compression="gzip")
+        chunk = group[name].id.get_chunk_info(0)
+        places.append((chunk.byte_offset, chunk.size))
+
+    places = []
+    path = hdf5(folder, lambda file: replaced(file, make))
+    offset, size = places[0]
+    return edited(path, lambda data: data.__setitem__(slice(offset, offset + size), b"\xff" * size))
+
+
+@case("{path}: its model_config is not readable JSON: ")
+def hdf5_config_of_garbage(folder):
+    return hdf5(folder, lambda file: file.attrs.__setitem__("model_config", "{"))
+
+
+@case("{path}: its model_config is not readable JSON: ")
+def hdf5_config_of_absurd_depth(folder):
+    return hdf5(folder, lambda file: file.attrs.__setitem__("model_config", "[" * 60_000))
+
+
+@case("{path} is damaged, or not what it seems (")
+def hdf5_layer_names_of_numbers(folder):
+    return hdf5(folder, lambda file: file["model_weights"].attrs.__setitem__("layer_names", 3))
+
+
+@case("{path}: /layers/dense/loop is a group that stands there twice")
+def weights_with_groups_in_a_circle(folder):
+    path = model(folder / "m.weights.h5", "weights_h5")
+    with h5py.File(path, "r+") as file:
+        file["layers/dense/loop"] = file["layers"]
+    return path
+
+
+@case("{path}: the variables of layers/dense are not numbered 0 to n")
+def weights_with_a_gap_in_their_numbers(folder):
+    path = model(folder / "m.weights.h5", "weights_h5")
+    with h5py.File(path, "r+") as file:
+        file.move("layers/dense/vars/1", "layers/dense/vars/7")
+    return path
+
+
+@case("{path}: 'somewhere/else.h5' lies outside the folder")
+def weights_map_that_climbs_out(folder):
+    path = model(folder / "w", "weights_json")
+    text = (path / "model.weights.json").read_text()
+    (path / "model.weights.json").write_text(
+        text.replace("model_00000.weights.h5", "somewhere/else.h5"))  # fmt: skip
+    return path / "model.weights.json"
+
+
+@case("is not a map of weights: ")
+def weights_map_of_numbers(folder):
+    path = model(folder / "w", "weights_json")
+    (path / "model.weights.json").write_text('{"weight_map": {"/a": 3}}')
+    return path
+
+
+# npy and npz
+
+
+@case("{path}/x.npy is not a .npy file of numbers: it holds Python objects")
+def npy_with_a_pickle(folder):
+    return npy(folder, npy_bytes("{'descr': '|O', 'fortran_order': False, 'shape': (4,)}\n"))
+
+
+@case("{path}/x.npy is cut short: ")
+def npy_that_claims_a_petabyte(folder):
+    shape = f"({PETA},)"
+    return npy(folder, npy_bytes(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n"))
+
+
+@case("{path}/x.npy is not a .npy file of numbers: its shape (-4,) is negative")
+def npy_of_negative_shape(folder):
+    return npy(folder, npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (-4,)}\n"))
+
+
+@case("{path}/x.npy is not a .npy file of numbers: ")
+def npy_whose_header_is_code(folder):
+    return npy(folder, npy_bytes("__import__('os').system('touch hacked')\n"))
+
+
+@case("{path}/x.npy is not a .npy file of numbers: ")
+def npy_header_of_absurd_depth(folder):
+    return npy(folder, npy_bytes("(" * 30_000 + "\n"))
+
+
+@case("{path}/x.npy has the shape [4], not [5]")
+def npy_that_its_index_lies_about(folder):
+    return npy(folder, GOOD, {"shape": [5]})
+
+
+@case("{path}/index.json: ../secret.npy lies outside the folder")
+def npy_index_that_climbs_out(folder):
+    (folder / "secret.npy").write_bytes(GOOD)
+    return npy(folder, GOOD, {"file": "../secret.npy"})
+
+
+@case("{path}/index.json: link.npy lies outside the folder")
+def npy_index_that_names_a_link_out(folder):
+    (folder / "secret.npy").write_bytes(GOOD)
+    path = npy(folder, GOOD, {"file": "link.npy"})
+    os.symlink(folder / "secret.npy", path / "link.npy")
+    return path
+
+
+@case("{path}/index.json: 'no_such' is not a dtype")
+def npy_index_of_an_unknown_dtype(folder):
+    return npy(folder, GOOD, {"dtype": "no_such"})
+
+
+@case("{path}: w.npy is not a .npy file of numbers: it holds Python objects")
+def npz_with_a_pickle(folder):
+    return npz(folder, npy_bytes("{'descr': '|O', 'fortran_order': False, 'shape': (4,)}\n"))
+
+
+@case("{path}: w.npy is cut short: ")
+def npz_that_claims_a_petabyte(folder):
+    shape = f"({PETA},)"
+    return npz(folder, npy_bytes(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n"))
+
+
+@case("{path}: the entry '../w.npy' lies outside of it")
+def npz_entry_that_climbs_out(folder):
+    return npz(folder, GOOD, "../w.npy")
+
+
+# safetensors and csv
+
+
+@case("{path} is no model that surgery reads")
+def safetensors_header_longer_than_the_file(folder):
+    return safetensors(folder, entry(), length=1 << 40)
+
+
+@case("{path}: its header is not readable JSON: ")
+def safetensors_header_of_garbage(folder):
+    return safetensors(folder, b"{'x': 1}")
+
+
+@case("{path}: its header is not readable JSON: a name stands twice")
+def safetensors_name_twice(folder):
+    one = json.dumps(entry())[1:-1]
+    return safetensors(folder, f"{{{one},{one}}}".encode())
+
+
+@case("{path}: the bytes of x are not where its header says")
+def safetensors_shape_that_lies(folder):
+    return safetensors(folder, entry(shape=[PETA]))
+
+
+@case("{path}: the bytes of y are not where its header says")
+def safetensors_that_overlap(folder):
+    return safetensors(folder, {**entry(), "y": entry()["x"]})
+
+
+@case("{path}: the entry of x is broken")
+def safetensors_negative_shape(folder):
+    return safetensors(folder, entry(shape=[-2, -2]))
+
+
+@case("{path}: the entry of x is broken")
+def safetensors_unknown_dtype(folder):
+    return safetensors(folder, entry(dtype="F13"))
+
+
+@case("{path} is cut short: x would end at byte ")
+def safetensors_cut_short(folder):
+    return safetensors(folder, entry(), b"\0" * 9)
+
+
+@case("{path} has 5 bytes that its header does not name")
+def safetensors_with_more_than_it_says(folder):
+    return safetensors(folder, entry(), b"\0" * 21)
+
+
+@case("{path}/model.safetensors.index.json: '../x.safetensors' lies outside the folder")
+def safetensors_index_that_climbs_out(folder):
+    text = json.dumps({"weight_map": {"x": "../x.safetensors"}})
+    (folder / "w").mkdir()
+    (folder / "w" / "model.safetensors.index.json").write_text(text)
+    return folder / "w"
+
+
+@case("{path}:2: the rows of a weight are not whole, or not in order")
+def csv_that_claims_a_petabyte(folder):
+    rows = f"address,dtype,shape,index,value\nx,float32,{PETA},0,1\n,elements,1,,\n"
+    (folder / "m.csv").write_text(rows)
+    return folder / "m.csv"
+
+
+@case("{path}:2: the rows of a weight are not whole, or not in order")
+def csv_of_words(folder):
+    rows = "address,dtype,shape,index,value\nx,float32,1,0,one\n,elements,1,,\n"
+    (folder / "m.csv").write_text(rows)
+    return folder / "m.csv"
+
+
+# What is not even a file
+
+
+@case("{path} is empty")
+def empty_file(folder):
+    Path(folder / "m.keras").write_bytes(b"")
+    return folder / "m.keras"
+
+
+@case("{path} is no model that surgery reads")
+def random_bytes(folder):
+    (folder / "m.keras").write_bytes(np.random.default_rng(0).bytes(5000))
+    return folder / "m.keras"
+
+
+@case("{path}: ")
+def link_to_itself(folder):
+    os.symlink(folder / "m.keras", folder / "m.keras")
+    return folder / "m.keras"
