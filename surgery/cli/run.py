@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from surgery.cli import _options
+
+if TYPE_CHECKING:
+    from surgery.recipe.language import Recipe
+    from surgery.run.progress import Progress
 
 
 @click.command("run")
@@ -17,6 +24,11 @@ from surgery.cli import _options
 @click.option("--force", is_flag=True, help="Run even where the outputs are up to date.")
 @click.option("--hash", "hashes", is_flag=True, help="Sum whole files, too, for the manifest.")
 @click.option("--no-manifest", is_flag=True, help="Write no NAME.run.json beside the outputs.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Print a line on stderr for every event.",
+)
 @_options.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print what became of every weight.")
@@ -28,6 +40,7 @@ def command(
     force: bool,
     hashes: bool,
     no_manifest: bool,
+    log_format: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -47,26 +60,43 @@ def command(
     from surgery.run.plan import default_threads, make_plan
     from surgery.run.progress import progress_for
 
+    def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
+        if not (dry_run or force) and manifest.is_current(recipe, threads or default_threads()):
+            progress.say("up to date", manifest=str(manifest.path_of(recipe)))
+            return current_facts(recipe), current_text(recipe)
+        plan = make_plan(recipe, threads)
+        if dry_run:
+            return plan_facts(plan), plan_text(plan)
+        result = execute(plan, progress, not no_manifest, hashes)
+        return result_facts(result), result_text(result, verbose)
+
     # All are checked before the first one runs.
     given = _options.overrides(params)
     read = [read_recipe(path, given) for path in recipes]
+    silent = quiet or as_json
     facts = []
     for recipe in read:
-        if not (dry_run or force) and manifest.is_current(recipe, threads or default_threads()):
-            facts.append(current_facts(recipe))
-            if not (quiet or as_json):
-                click.echo(current_text(recipe))
-            continue
-        plan = make_plan(recipe, threads)
-        if dry_run:
-            facts.append(plan_facts(plan))
-            text = plan_text(plan)
-        else:
-            with progress_for(recipe.name, quiet or as_json) as progress:
-                result = execute(plan, progress, not no_manifest, hashes)
-            facts.append(result_facts(result))
-            text = result_text(result, verbose)
-        if not (quiet or as_json):
+        with (
+            progress_for(recipe.name, silent, log_format) as progress,
+            _logged(progress, log_format),
+        ):
+            found, text = run(recipe, progress)
+        facts.append(found)
+        if not (silent or log_format):
             click.echo(text)
     if as_json:
         _options.echo_json(facts[0] if len(facts) == 1 else facts)
+
+
+@contextlib.contextmanager
+def _logged(progress: Progress, log_format: str | None) -> Iterator[None]:
+    """Tell an error in the log's own form."""
+    from surgery.errors import SurgeryError
+
+    try:
+        yield
+    except SurgeryError as error:
+        if log_format is None:
+            raise
+        progress.say("failed", exit_code=error.exit_code, message=str(error))
+        raise click.exceptions.Exit(error.exit_code) from None

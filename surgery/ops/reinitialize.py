@@ -58,6 +58,14 @@ class Reinitialize(Op):
         return Mapped(tensor, take)
 
 
+_KEYS = {
+    "recurrent_kernel": "recurrent_initializer",
+    "depthwise_kernel": "depthwise_initializer",
+    "pointwise_kernel": "pointwise_initializer",
+    "kernel": "depthwise_initializer",  # of the depthwise convolutions, after kernel_initializer
+}
+"""Where Keras does not call the initialiser as it calls the variable."""
+
 _FIXED = {"beta": "Zeros", "gamma": "Ones", "moving_mean": "Zeros", "moving_variance": "Ones"}
 
 
@@ -65,7 +73,10 @@ def _own(model: Model, weight: Weight) -> tuple[str, Mapping[str, Any]]:
     """The initialiser that the weight's layer has in its config."""
     architecture = model.need_architecture("its initialisers are in the config; name one")
     layer = architecture.configured_owner(weight.address)
-    found = layer.config.get(f"{weight.variable}_initializer")
+    keys = (f"{weight.variable}_initializer", _KEYS.get(weight.variable, ""))
+    found = next((layer.config[key] for key in keys if key in layer.config), None)
+    if weight.variable == "bias" and layer.config.get("unit_forget_bias"):
+        return "UnitForgetBias", {}
     if found is None and weight.variable in _FIXED:
         return _FIXED[weight.variable], {}
     if isinstance(found, str):

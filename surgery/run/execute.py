@@ -65,6 +65,10 @@ def execute(
     is full or a file cannot be read or written, or is changed while it is read.
     """
     started = time.monotonic()
+    progress = progress or Silent()
+    progress.say("started", source=plan.source.origin, weights=len(plan.source.weights))
+    for note in plan.notes:
+        progress.say("note", message=note)
     path = manifest.path_of(plan.recipe)
 
     watchers = _watchers(plan)
@@ -82,13 +86,19 @@ def execute(
     written = write(
         plan.targets,
         plan.threads,
-        progress or Silent(),
+        progress,
         conclude,
         extra=(path,) if with_manifest else (),
         summing=with_manifest or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
     )
-    return Result(plan, written, time.monotonic() - started, path if with_manifest else None)
+    result = Result(plan, written, time.monotonic() - started, path if with_manifest else None)
+    for number, (step, effect) in enumerate(result.effects(), 1):
+        progress.say("step", number=number, step=step.step.title, changed=effect.changed)
+    for each in written:
+        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes)
+    progress.say("done", seconds=round(result.seconds, 3))
+    return result
 
 
 def _check_inputs(plan: Plan) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +28,10 @@ class Progress(ABC):
     ) -> None:
         return None
 
+    def say(self, event: str, **facts: object) -> None:
+        """Something happened: the run begins, a target stands, the run is over."""
+        return
+
     @abstractmethod
     def phase(self, name: str, total: int) -> None:
         """A new phase begins, of so many bytes (0: not known)."""
@@ -45,17 +51,32 @@ class Silent(Progress):
         return None
 
 
-class Lines(Progress):
-    """One line for each phase that takes long, for a log."""
+class Log(Progress):
+    """A line on stderr for every event: `text` for people, `json` for machines.
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    `brief` leaves out all but the progress of phases that take long.
+    """
+
+    def __init__(self, title: str, form: str = "text", brief: bool = False) -> None:
+        self._title, self._form, self._brief = title, form, brief
         self._lock = threading.Lock()
         self._name, self._total, self._done = "", 0, 0
         self._told = time.monotonic()
 
+    def say(self, event: str, **facts: object) -> None:
+        """Tell of one event."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._form == "json":
+            line = json.dumps({"time": now, "recipe": self._title, "event": event, **facts})
+        else:
+            said = " ".join(f"{key}={value}" for key, value in facts.items())
+            line = f"{now} {self._title}: {event} {said}".rstrip()
+        print(line, file=sys.stderr, flush=True)
+
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
+        if not self._brief:
+            self.say(name, **({"bytes": total} if total else {}))
 
     def advance(self, count: int) -> None:
         with self._lock:
@@ -63,8 +84,7 @@ class Lines(Progress):
             now = time.monotonic()
             if now - self._told > _SECONDS_BETWEEN_LINES and self._total:
                 self._told = now
-                share = 100 * self._done // self._total
-                print(f"{self._title}: {self._name} {share} %", file=sys.stderr, flush=True)
+                self.say(self._name, percent=100 * self._done // self._total)
 
 
 class Bar(Progress):
@@ -107,8 +127,10 @@ class Bar(Progress):
         self._bar.update(self._task, completed=self._done, done=done)
 
 
-def progress_for(title: str, quiet: bool) -> Progress:
-    """A bar where a person watches, else lines."""
+def progress_for(title: str, quiet: bool, log_format: str | None = None) -> Progress:
+    """A log where one is asked for, a bar where a person watches, else a few lines."""
+    if log_format is not None:
+        return Log(title, log_format)
     if quiet:
         return Silent()
-    return Bar(title) if sys.stderr.isatty() else Lines(title)
+    return Bar(title) if sys.stderr.isatty() else Log(title, brief=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from surgery.errors import SurgeryError, did_you_mean
-from surgery.weights.random import Draw, Randomness
-from surgery.weights.tensor import Array, Tensor
+from surgery.weights.random import Draw, Randomness, generator
+from surgery.weights.tensor import Array, Tensor, deferred
 
 Shape = tuple[int, ...]
 
@@ -40,6 +40,9 @@ def initialized(
     Raises SurgeryError for a class that is not known here.
     """
     step, *rest = purpose
+    if class_name in _WHOLE:
+        make = _WHOLE[class_name]
+        return deferred(shape, dtype, lambda: make(generator(seed, *purpose), config, shape))
     return Randomness(seed, step).tensor(shape, dtype, _draw(class_name, config, shape), *rest)
 
 
@@ -68,11 +71,49 @@ def _draw(class_name: str, config: Mapping[str, Any], shape: Shape) -> Draw:
     if class_name == "VarianceScaling":
         scale, mode = config.get("scale", 1.0), config.get("mode", "fan_in")
         return _variance_scaling(scale, mode, config.get("distribution", "truncated_normal"), shape)
-    known = [*_VARIANCE_SCALING, "VarianceScaling", *_SIMPLE]
+    known = [*_VARIANCE_SCALING, "VarianceScaling", *_SIMPLE, "Orthogonal", "Identity"]
     hint = did_you_mean(class_name, known)
     raise SurgeryError(
         f"the initialiser {class_name} is not known{hint}; there are {', '.join(sorted(known))}"
     )
+
+
+def _orthogonal(random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
+    """Orthogonal rows or columns (Saxe et al. 2013), by QR of a normal matrix."""
+    if len(shape) < 2:
+        raise SurgeryError(f"Orthogonal needs two dimensions or more, not {list(shape)}")
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    normal = random.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normal)
+    q *= np.sign(np.diag(r))
+    matrix: Array = (q if rows >= columns else q.T) * config.get("gain", 1.0)
+    return matrix.reshape(shape)
+
+
+def _identity(_random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
+    if len(shape) != 2:
+        raise SurgeryError(f"Identity needs two dimensions, not {list(shape)}")
+    matrix: Array = np.eye(*shape) * config.get("gain", 1.0)
+    return matrix
+
+
+def _unit_forget_bias(
+    _random: np.random.Generator, _config: Mapping[str, Any], shape: Shape
+) -> Array:
+    """An LSTM's bias with its `unit_forget_bias`: one for the forget gate, else zero."""
+    bias = np.zeros((4, shape[0] // 4))
+    bias[1] = 1
+    return bias.reshape(shape)
+
+
+_WHOLE: Mapping[str, Callable[[np.random.Generator, Mapping[str, Any], Shape], Array]] = {
+    "Orthogonal": _orthogonal,
+    "OrthogonalInitializer": _orthogonal,
+    "Identity": _identity,
+    "IdentityInitializer": _identity,
+    "UnitForgetBias": _unit_forget_bias,
+}
+"""Those that must be drawn whole, in memory."""
 
 
 def _variance_scaling(scale: float, mode: str, distribution: str, shape: Shape) -> Draw:

@@ -175,6 +175,12 @@ def constant(value: Array) -> Tensor:
     return Computed(value.shape, value.dtype, lambda start, stop: flat[start:stop])
 
 
+def deferred(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[[], Array]) -> Tensor:
+    """A tensor whose elements are made all at once, when the first of them is read."""
+    whole = Reduction(lambda _: np.ascontiguousarray(make(), dtype).reshape(-1), 0)
+    return Computed(shape, dtype, lambda start, stop: whole.result()[start:stop])
+
+
 class Reduction(Generic[Result]):
     """Something that must be known of whole tensors before they can be changed.
 

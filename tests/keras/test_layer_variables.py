@@ -1,5 +1,6 @@
 """Names, order and trainable flags, for every layer class with weights, against real Keras."""
 
+import contextlib
 import inspect
 import warnings
 
@@ -8,6 +9,7 @@ import pytest
 
 import surgery
 from surgery.architecture.variables import known_classes
+from surgery.errors import SelectorError
 from tests.keras.layers import NAMES, QUANTIZED, single, varieties
 
 
@@ -106,3 +108,32 @@ def test_no_layer_class_is_missing(keras):
             if any("add_weight" in inspect.getsource(c) for c in own):
                 adds.add(cls.__name__)
     assert adds <= known_classes()
+
+
+def test_each_layer_s_own_initialisers_are_found(keras, tmp_path):
+    """Drawn anew, every weight has the deviation that a new layer of Keras's has."""
+    for name in NAMES:
+        make, shape, calls = varieties(keras)[name]
+        if name == "Dense-lora":
+            continue
+        model = single(keras, make(), shape, calls)
+        model.save(tmp_path / "m.keras")
+        ours = surgery.open(tmp_path / "m.keras")
+        for weight, theirs in zip(ours.weights, model.weights, strict=True):
+            new = redrawn(ours, weight.address)
+            known = weight.variable in ("kernel", "bias", "recurrent_kernel", "embeddings")
+            if new is None:
+                assert not known, (name, weight.address)
+            elif theirs.numpy().std() == 0 or weight.variable == "bias":
+                assert np.array_equal(new, theirs.numpy()), (name, weight.address)
+            else:
+                # The largest magnitudes of two small samples of one distribution.
+                ratio = np.abs(new).max() / np.abs(theirs.numpy()).max()
+                assert 0.2 < ratio < 5, (name, weight.address)
+
+
+def redrawn(model, address):
+    """A weight's new values; None where its layer's config says nothing of them."""
+    with contextlib.suppress(SelectorError):
+        return surgery.reinitialize(model, address)[address].tensor.numpy()
+    return None

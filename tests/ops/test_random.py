@@ -109,3 +109,14 @@ def test_random_zeros_are_exactly_as_many(dtype):
     assert np.count_nonzero(found == 0) == CHUNK // 2
     parts = found.reshape(5, -1)
     assert all(abs(np.count_nonzero(part == 0) - CHUNK / 10) < 5 * 310 for part in parts)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (3, 3, 5, 20)])
+def test_orthogonal_and_identity(shape):
+    found = drawn(surgery.reinitialize(zeros(*shape), "**", initializer="Orthogonal", seed=2))
+    matrix = found.reshape(-1, shape[-1])
+    product = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-5)
+    if len(shape) == 2:
+        found = drawn(surgery.reinitialize(zeros(*shape), "**", initializer="Identity"))
+        assert np.array_equal(found, np.eye(*shape))

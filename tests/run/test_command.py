@@ -71,6 +71,27 @@ def test_run_json(folder):
     assert facts["outputs"][0]["bytes"] == os.path.getsize("out/new.keras")
 
 
+def test_a_log_has_a_line_for_every_event(folder):
+    done = command("run", "r.yaml", "--log-format", "json")
+    assert (done.returncode, done.stdout) == (0, "")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all(event["recipe"] == "r" and event["time"].endswith("+00:00") for event in events)
+    assert [event["event"] for event in events] == [
+        "started", "ranking", "ranking", "writing", "syncing", "step", "step", "step", "wrote",
+        "wrote", "done",
+    ]  # fmt: skip
+    assert events[-3]["path"] == "out/new.keras"
+    done = command("run", "r.yaml", "--log-format", "json")
+    assert json.loads(done.stderr)["event"] == "up to date"
+    done = command("run", "r.yaml", "--force", "--log-format", "text")
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith(" r: started source=m.keras weights=4")
+    Path("m.keras").unlink()
+    done = command("run", "r.yaml", "--log-format", "json")
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["exit_code"] == 1
+
+
 def test_plan_and_dry_run_write_nothing(folder):
     for arguments in (["plan", "r.yaml"], ["run", "--dry-run", "r.yaml"]):
         done = command(*arguments)
