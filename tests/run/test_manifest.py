@@ -251,3 +251,39 @@ def test_sigkill_at_any_moment(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr
         assert files("out") == expected
         assert sorted(os.listdir("out")) == ["m.keras", "r.run.json", "w"]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of one megabyte; skips where this process may not make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("this process may not mount a small tmpfs to fill")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("name", [n for n in formats() if n != "csv"])
+def test_a_disk_that_fills_up(name, checked, tiny_disk, tmp_path):
+    """Refused at once where the free space says so; cleaned up where it is used up meanwhile."""
+    surgery.save(dense_layers(["a", "b"], [400, 700, 500]), keras=tmp_path / "m.keras")
+    (tmp_path / "r.yaml").write_text(
+        f"surgery: 1\nload: m.keras\nexport: [{{{name}: {tiny_disk}/o{ending(name)}}}]\n"
+    )
+    script = "import surgery.run.execute as e\n"
+    script += "" if checked else "e._check_space = lambda targets: None\n"
+    script += "import sys; from surgery.cli.main import main\n"
+    script += f"sys.argv = ['surgery', 'run', {str(tmp_path / 'r.yaml')!r}]\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert ("the disk has 0.0 GB free" if checked else "No space left on device") in done.stderr
+    assert done.stderr.rstrip().endswith("nothing was written")
+    assert "Traceback" not in done.stderr
+    assert list(tiny_disk.iterdir()) == []
