@@ -5,6 +5,8 @@
     python benchmarks/run.py --model sparse      the same, its pruned kernel 80 % zeros already
     python benchmarks/run.py --only ours,cp      without the slow peers
 
+`bare` is ours without the manifest and its sums.
+
 Each job is a process of its own; its wall time and peak memory are the operating system's.
 Nothing here is a test: the figures depend on the machine, only the ratios carry over.
 """
@@ -116,7 +118,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=["vgg16", "4gb", "sparse"], default="vgg16")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="ours,cp,keras,editor")
+    parser.add_argument("--only", default="ours,bare,cp,keras,editor")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
@@ -133,14 +135,17 @@ def compare(arguments, folder):
     copy = f"cp -r {copied} {out} && sync"
     edits = [source, out, layers["scaled"], layers["pruned"]]
     jobs = {
-        "ours": [sys.executable, "-m", "surgery", "run", "-q", recipe],
+        "ours": [sys.executable, "-m", "surgery", "run", "-q", "--force", recipe],
+        "bare": [sys.executable, "-m", "surgery", "run", "-q", "--force", "--no-manifest", recipe],
         "cp": ["sh", "-c", copy],
         "keras": [sys.executable, HERE / "keras_script.py", *edits, *frozen],
         "editor": [sys.executable, HERE / "keras_file_editor.py", source, out, *groups],
     }
     jobs = {name: job for name, job in jobs.items() if name in arguments.only.split(",")}
     found = {name: [] for name in jobs}
-    measured([sys.executable, "-m", "surgery", "run", "-q", recipe])  # warms the caches
+    measured(
+        [sys.executable, "-m", "surgery", "run", "-q", "--no-manifest", recipe]
+    )  # warms caches
     out.rename(copied)
     for _ in range(arguments.runs):
         for name, job in jobs.items():
