@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from surgery.errors import SurgeryError
+from surgery.formats._files import sync
 
 
 def files_in(path: Path) -> list[Path]:
@@ -104,7 +105,7 @@ def put_in_place(temporary: Mapping[Path, Path]) -> None:
             os.replace(new, path)
             undo.callback(os.replace, path, new)
         for folder in {path.parent for path in temporary}:
-            _sync(folder)
+            sync(folder)
         undo.pop_all()
     for old in replaced:
         remove(old)
@@ -116,11 +117,3 @@ def _keep(path: Path, old: Path) -> None:
         os.link(path, old, follow_symlinks=False)
     except OSError:  # a folder, or a file system without links
         os.rename(path, old)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
