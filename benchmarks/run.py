@@ -56,7 +56,8 @@ def large(folder, zeros=0.0):
     import surgery
     from surgery.architecture import Architecture
     from surgery.weights.initializers import initialized
-    from surgery.weights.model import Model, Weight
+    from surgery.weights.model import Model
+    from surgery.weights.weight import Weight
 
     width, float32 = 8192, np.dtype(np.float32)
     shape = {"batch_shape": [None, width], "dtype": "float32", "name": "in"}

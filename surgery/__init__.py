@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from surgery.api import open, run, save
     from surgery.errors import RecipeError, SurgeryError
-    from surgery.weights.model import Model, Weight
+    from surgery.weights.model import Model
+    from surgery.weights.weight import Weight
 
 __all__ = ["Model", "RecipeError", "SurgeryError", "Weight", "open", "run", "save"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import FormatError, UsageError, did_you_mean
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
 
 if TYPE_CHECKING:
     from surgery.run.execute import Result

@@ -61,8 +61,9 @@ def dense_model(tmp_path, name="model.keras", layers=("a", "b")):
 def dense_layers(layers, sizes):
     """A Sequential model of Dense layers of those names and widths, with seeded weights."""
     from surgery.architecture import Architecture
-    from surgery.weights.model import Carried, Model, Weight
+    from surgery.weights.model import Carried, Model
     from surgery.weights.tensor import constant
+    from surgery.weights.weight import Weight
 
     rng = np.random.default_rng(0)
     entries = [

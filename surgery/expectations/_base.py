@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from surgery.architecture import snake_case
 from surgery.declaration import import_all, key
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 from surgery.weights.statistics import Statistics
+from surgery.weights.weight import Weight
 
 _EXPECTATIONS: dict[str, type[Expectation]] = {}
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from surgery.declaration import key
 from surgery.expectations._base import Expectation, Found, expectation, outside
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from surgery.architecture.variables import Variable, known_classes, variables_by
 from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
+from surgery.weights.weight import Weight
 
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
 _KERAS_3 = ("keras", "weights_h5", "weights_json")

@@ -17,8 +17,9 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, Sink, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Array, constant, dtype_named
+from surgery.weights.weight import Weight
 
 _HEADER = ("address", "dtype", "shape", "index", "value")
 _MOST_ELEMENTS = 1_000_000

@@ -14,8 +14,9 @@ from surgery.architecture.tree import Slot, join
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5
 from surgery.formats._base import Format, Output, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
+from surgery.weights.weight import Weight
 
 _TOP_LEVEL = "top_level_model_weights"
 

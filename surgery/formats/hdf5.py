@@ -12,7 +12,8 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files, _hdf5
 from surgery.formats._base import Format, Output, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
+from surgery.weights.weight import Weight
 
 _MARK = "surgery-hdf5"
 

@@ -15,10 +15,11 @@ from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, Sink, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_header, open_npy, viewed
 from surgery.weights.table import weight_facts
 from surgery.weights.tensor import Array, Tensor, dtype_named
+from surgery.weights.weight import Weight
 
 INDEX = "index.json"
 

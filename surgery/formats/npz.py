@@ -10,9 +10,10 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files, _zip
 from surgery.formats._base import Format, Output, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_at, npy_header, viewed
 from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
+from surgery.weights.weight import Weight
 
 
 @register

@@ -19,8 +19,9 @@ from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, register
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named
+from surgery.weights.weight import Weight
 
 INDEX = "model.safetensors.index.json"
 _MOST_HEADER = 100_000_000

@@ -10,9 +10,11 @@ from typing import ClassVar
 
 from surgery.architecture import snake_case
 from surgery.declaration import import_all, key
-from surgery.weights.model import Donor, Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor
+from surgery.weights.weight import Weight
 
 _OPS: dict[str, type[Op]] = {}
 

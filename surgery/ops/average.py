@@ -10,9 +10,11 @@ from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import need_floats
-from surgery.weights.model import Donor, Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor
 from surgery.weights.tensor import Array, Mapped
+from surgery.weights.weight import Weight
 
 
 @op

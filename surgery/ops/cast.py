@@ -15,8 +15,9 @@ from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import is_float
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named
+from surgery.weights.weight import Weight
 
 
 @op

@@ -11,10 +11,12 @@ import numpy as np
 from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
-from surgery.weights.model import Donor, Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.naming import renamed
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor
 from surgery.weights.tensor import Array, Mapped
+from surgery.weights.weight import Weight
 
 _MOST_NAMED = 5
 

@@ -9,7 +9,8 @@ from surgery.architecture import Architecture, Layer
 from surgery.architecture.freezing import with_frozen, with_unfrozen
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)

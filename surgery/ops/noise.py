@@ -12,9 +12,10 @@ import numpy as np
 from surgery.declaration import key
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import arithmetic, compute_dtype, need_floats
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.tensor import Array, Mapped, Reduction
+from surgery.weights.weight import Weight
 
 
 @op

@@ -11,8 +11,9 @@ from surgery.declaration import key
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.channels import Norm, norms, output_channels, whole
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction
+from surgery.weights.weight import Weight
 
 
 @op

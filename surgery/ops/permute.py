@@ -11,8 +11,9 @@ import numpy as np
 from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK, Array, Rearranged, Tensor, in_blocks
+from surgery.weights.weight import Weight
 
 
 @op

@@ -12,9 +12,10 @@ from surgery.declaration import key
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.channels import norms, output_channels, whole
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.tensor import Array, Mapped, Reduction, Tensor
+from surgery.weights.weight import Weight
 
 _BINS = 1 << 16
 _ROUNDS = 100

@@ -11,8 +11,9 @@ from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import need_floats
 from surgery.weights.initializers import initialized
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped
+from surgery.weights.weight import Weight
 
 
 @op

@@ -11,9 +11,10 @@ from surgery.architecture.renaming import new_address, with_names
 from surgery.declaration import key
 from surgery.errors import SelectorError, nearest
 from surgery.ops._base import Op, op
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.naming import renamed
 from surgery.weights.selectors import Select
+from surgery.weights.weight import Weight
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\>-]*")
 """What TensorFlow takes as the name of a scope, without the slash that Keras refuses."""

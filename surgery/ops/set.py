@@ -10,9 +10,10 @@ import numpy as np
 from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
 from surgery.weights.tensor import Array
+from surgery.weights.weight import Weight
 
 
 @op

@@ -16,7 +16,7 @@ from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
 from surgery.weights.arithmetic import is_float, need_floats
 from surgery.weights.channels import norms, output_channels
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.ranking import Lowest, lowest, passes_to_rank
 from surgery.weights.tensor import (
     Array,
@@ -28,6 +28,7 @@ from surgery.weights.tensor import (
     Tensor,
     in_blocks,
 )
+from surgery.weights.weight import Weight
 
 _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 

@@ -12,7 +12,7 @@ from surgery.expectations._base import Expectation
 from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
-from surgery.weights.model import Source
+from surgery.weights.sources import Source
 
 VERSION = 1
 

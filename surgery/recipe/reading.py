@@ -25,9 +25,9 @@ from surgery.recipe.params import resolve, substitute
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
 from surgery.recipe.validation import schema_problems
-from surgery.weights.model import Donor, Source
 from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor, Source
 
 
 def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:

@@ -13,8 +13,8 @@ from surgery.declaration import REQUIRED, Share, first_line, keys_of
 from surgery.formats._base import Format
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.sources import source_keys
-from surgery.weights.model import Donor, Source
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor, Source
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = r"^\$\{[^}]+\}$"

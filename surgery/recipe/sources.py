@@ -11,8 +11,10 @@ from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, imagenet_file
 from surgery.weights.initializers import initialized
-from surgery.weights.model import Carried, Model, Source, Weight
+from surgery.weights.model import Carried, Model
+from surgery.weights.sources import Source
 from surgery.weights.tensor import dtype_named
+from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ import numpy as np
 from surgery.report.tables import number, plural, size, table
 from surgery.weights.arithmetic import compute_dtype
 from surgery.weights.digest import sha256
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.table import layer_facts, weight_facts
 from surgery.weights.tensor import Array, Tensor
+from surgery.weights.weight import Weight
 
 _MOST_VALUES = 1 << 24
 

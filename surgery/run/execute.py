@@ -1,33 +1,22 @@
-"""Carrying out a plan: every chunk is read once, changed, and given to all targets."""
+"""Carrying out a plan: all targets are written, checked and put in place, or none."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import ExpectationError, SurgeryError
-from surgery.expectations._base import Found
-from surgery.formats._base import Output, Sink
-from surgery.run import files, manifest
+from surgery.errors import SurgeryError
+from surgery.formats._base import Output
+from surgery.run import checking, files, manifest
 from surgery.run.observing import Effect
-from surgery.run.plan import Plan, StepPlan, TargetPlan, file_state
+from surgery.run.plan import Plan, StepPlan, TargetPlan
 from surgery.run.progress import Progress, Silent
-from surgery.weights.digest import Digest, Watched
-from surgery.weights.model import Weight
-from surgery.weights.statistics import Statistics, of_chunk
-from surgery.weights.tensor import Array, Mapped, Tensor, spans
-
-Sums = dict[int, str]
-"""The SHA-256 of tensors, by their id."""
-
-Watch = Callable[[int, Array], None]
+from surgery.run.streaming import Sums, Watch, stream
 
 Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
@@ -71,11 +60,11 @@ def execute(
         progress.say("note", message=note)
     path = manifest.path_of(plan.recipe)
 
-    watchers = _watchers(plan)
+    watchers = checking.watchers(plan)
 
     def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
-        _check_inputs(plan)
-        _check_expectations(plan, watchers, sums)
+        checking.check_inputs(plan)
+        checking.check_expectations(plan, watchers, sums)
         if not with_manifest:
             return {}
         facts = _manifest(plan, temporary, sums, path.parent, hashes)
@@ -99,62 +88,6 @@ def execute(
         progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes)
     progress.say("done", seconds=round(result.seconds, 3))
     return result
-
-
-def _check_inputs(plan: Plan) -> None:
-    for path, state in plan.inputs.items():
-        if not path.exists() or file_state(path) != state:
-            raise SurgeryError(f"{path} was changed while it was read; nothing was written")
-    for model in (plan.source, *plan.donors):
-        for check in model.checks:
-            check()
-
-
-class _Watcher:
-    """Statistics of a tensor whose chunks come in any order."""
-
-    def __init__(self) -> None:
-        self._parts: dict[int, Statistics] = {}
-
-    def __call__(self, start: int, values: Array) -> None:
-        self._parts[start] = of_chunk(values)
-
-    def total(self) -> Statistics:
-        """Of all chunks, added in order."""
-        return sum((part for _, part in sorted(self._parts.items())), Statistics())
-
-
-def _watchers(plan: Plan) -> dict[str, _Watcher]:
-    """One for every weight whose values something is expected of."""
-    needing = (e.expectation for e in plan.recipe.expect if e.expectation.needs == "statistics")
-    return {w.address: _Watcher() for each in needing for w in each.selected(plan.model)}
-
-
-def _check_expectations(plan: Plan, watchers: Mapping[str, _Watcher], sums: Sums) -> None:
-    """Raise ExpectationError with all that does not hold."""
-    changed = {}
-    for each in plan.recipe.expect:
-        if each.expectation.needs == "changed":
-            for weight in each.expectation.selected(plan.model):
-                changed[weight.address] = _has_changed(plan, weight, sums)
-    found = Found({address: watcher.total() for address, watcher in watchers.items()}, changed)
-    failures = [
-        plan.recipe.document.problem(each.place, message)
-        for each in plan.recipe.expect
-        for message in each.expectation.failures(plan.model, found)
-    ]
-    if failures:
-        raise ExpectationError(plan.recipe.file, failures)
-
-
-def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
-    old = plan.source.by_address.get(weight.address)
-    if old is None or not isinstance(old.tensor, Watched):
-        return True
-    if old.tensor is weight.tensor:
-        return False
-    same_form = old.tensor.shape == weight.tensor.shape and old.tensor.dtype == weight.tensor.dtype
-    return not same_form or old.tensor.digest.finish(old.tensor) != sums[id(weight.tensor)]
 
 
 def _manifest(
@@ -211,7 +144,8 @@ def write(
             _check_space(targets)
             paths = [*(target.path for target in targets), *extra]
             temporary = {path: files.unfinished(path, undo) for path in paths}
-            sums = _stream(targets, temporary, threads, progress, undo, summing, watchers or {})
+            outputs = [_begun(target, temporary[target.path], undo) for target in targets]
+            sums = stream(outputs, threads, progress, watchers or {}, summing)
             more = conclude(temporary, sums)
             files.put_in_place({**{t.path: temporary[t.path] for t in targets}, **more})
         except OSError as error:
@@ -219,50 +153,15 @@ def write(
     return tuple(Written(t.format.name, t.path, _size(t.path)) for t in targets)
 
 
+def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output:
+    output = target.format.create(target.model, path)
+    undo.callback(output.close)
+    return output
+
+
 def _said(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; nothing was written"
-
-
-def _stream(
-    targets: Sequence[TargetPlan],
-    temporary: Mapping[Path, Path],
-    threads: int,
-    progress: Progress,
-    undo: contextlib.ExitStack,
-    summing: bool,
-    watchers: Mapping[int, Watch],
-) -> Sums:
-    """Pull all tensors through to the targets; returns their sums where they are wanted."""
-    outputs = []
-    for target in targets:
-        output = target.format.create(target.model, temporary[target.path])
-        undo.callback(output.close)
-        outputs.append(output)
-    streams = _streams(outputs, watchers)
-    with _threads(threads) as pool:
-        _prepare([stream.tensor for stream in streams], pool, progress)
-        progress.phase("writing", sum(stream.tensor.nbytes for stream in streams))
-        _pump(streams, pool, threads, progress.advance, summing)
-        progress.phase("syncing", 0)
-        finishing = [pool.submit(output.finish) for output in outputs]
-        sums: Sums = {}
-        if summing:
-            found = pool.map(lambda stream: stream.digest.finish(stream.tensor), streams)
-            sums = {id(s.tensor): hexdigest for s, hexdigest in zip(streams, found, strict=True)}
-        for done in finishing:
-            done.result()
-    return sums
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool that, on an error or a signal, does not begin what has not begun."""
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _check_space(targets: Sequence[TargetPlan]) -> None:
@@ -287,75 +186,5 @@ def _existing_parent(path: Path) -> Path:
     return folder
 
 
-def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress) -> None:
-    """Find out what must be known of whole tensors, in the order the steps need it."""
-    mapped = [tensor for tensor in tensors if isinstance(tensor, Mapped)]
-    reductions = dict.fromkeys(r for tensor in mapped for r in tensor.reductions())
-    for reduction in reductions:
-        progress.phase("ranking", 0)
-        reduction.result(pool)
-
-
-class _Stream:
-    """A tensor, and all the places it goes to."""
-
-    def __init__(self, tensor: Tensor, watch: Watch | None) -> None:
-        self.tensor = tensor
-        self.sinks: list[Sink] = []
-        self.watch = watch
-        self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
-
-
-def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_Stream]:
-    """Each tensor once."""
-    streams: dict[int, _Stream] = {}
-    for output in outputs:
-        for tensor, sink in output.tensors:
-            new = _Stream(tensor, watchers.get(id(tensor)))
-            streams.setdefault(id(tensor), new).sinks.append(sink)
-    return list(streams.values())
-
-
-def _pump(
-    streams: Sequence[_Stream],
-    pool: ThreadPoolExecutor,
-    threads: int,
-    advance: Callable[[int], None],
-    summing: bool,
-) -> None:
-    """Pull every chunk through, in as many threads; the first error stops them all."""
-    jobs = ((stream, span) for stream in streams for span in spans(stream.tensor.size))
-    lock = threading.Lock()
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            with lock:
-                job = next(jobs, None)
-            if job is None:
-                return
-            stream, (start, end) = job
-            try:
-                values = stream.tensor.read(start, end)
-                for sink in stream.sinks:
-                    sink(start, values)
-                if stream.watch is not None:
-                    stream.watch(start, values)
-                if summing:
-                    stream.digest.update(start, values)
-            except BaseException:
-                stop.set()
-                raise
-            advance(values.nbytes)
-
-    workers = [pool.submit(work) for _ in range(threads)]
-    try:
-        for worker in workers:
-            worker.result()
-    finally:
-        stop.set()
-
-
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in files.files_in(path))

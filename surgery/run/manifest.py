@@ -95,7 +95,7 @@ def output_facts(
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
                 "dtype": weight.tensor.dtype.name,
-                "sha256": sums[id(weight.tensor)],
+                "sha256": sums.get(id(weight.tensor)) or sha256(weight.tensor),
             }
             for weight in model.weights
         ],

@@ -22,8 +22,9 @@ from surgery.recipe.language import Recipe, Step, Target
 from surgery.run.files import files_in
 from surgery.run.manifest import path_of
 from surgery.run.observing import Observer
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK
+from surgery.weights.weight import Weight
 
 BASE_MEMORY = 80 << 20
 """Bytes that Python, NumPy and h5py take before the first weight is read; measured."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -65,6 +66,10 @@ class Log(Progress):
 
     def say(self, event: str, **facts: object) -> None:
         """Tell of one event."""
+        if not self._brief:
+            self._print(event, facts)
+
+    def _print(self, event: str, facts: Mapping[str, object]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if self._form == "json":
             line = json.dumps({"time": now, "recipe": self._title, "event": event, **facts})
@@ -75,8 +80,7 @@ class Log(Progress):
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
-        if not self._brief:
-            self.say(name, **({"bytes": total} if total else {}))
+        self.say(name, **({"bytes": total} if total else {}))
 
     def advance(self, count: int) -> None:
         with self._lock:
@@ -84,7 +88,7 @@ class Log(Progress):
             now = time.monotonic()
             if now - self._told > _SECONDS_BETWEEN_LINES and self._total:
                 self._told = now
-                self.say(self._name, percent=100 * self._done // self._total)
+                self._print(self._name, {"percent": 100 * self._done // self._total})
 
 
 class Bar(Progress):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import SelectorError
-from surgery.weights.model import Weight
 from surgery.weights.tensor import Array, ChunkFunction
+from surgery.weights.weight import Weight
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 

@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Tensor, spans
+from surgery.weights.weight import Weight
 
 Norm = Literal["l1", "l2", "max"]
 

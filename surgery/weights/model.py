@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,63 +11,9 @@ from typing import Any
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
 from surgery.weights.digest import Watched
-from surgery.weights.optimizer import Layout, Named, layout_of
-from surgery.weights.tensor import ChunkFunction, Mapped, Reduction, Tensor
-
-
-def prefixes(address: str) -> Iterator[str]:
-    """The address itself, then those of the layers it is in, innermost first."""
-    yield address
-    while "/" in address:
-        address = address.rpartition("/")[0]
-        yield address
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One tensor of a model.
-
-    Attributes:
-        address: the layers' names from the root down, then the variable's; unique.
-        tensor: its lazy elements.
-        stored: its names inside the file; a file may hold a tensor more than once.
-        variable_trains: whether an unfrozen layer trains it (a kernel, not a moving mean).
-        trainable: whether it is in the `trainable_weights` of the model as Keras loads it;
-            None where there is no architecture to say so.
-        named: False where the file stores no name and the address is a numbered path.
-        slots: what the optimizer keeps for it (momentum, velocity...), each with its name.
-        reshaped: whether its shape is no longer the one that its layer's config gives.
-    """
-
-    address: str
-    tensor: Tensor
-    stored: tuple[str, ...] = ()
-    variable_trains: bool = True
-    trainable: bool | None = None
-    named: bool = True
-    slots: tuple[Named, ...] = ()
-    reshaped: bool = False
-
-    def with_tensor(self, tensor: Tensor) -> Weight:
-        """This weight with other elements; what the optimizer keeps for it stays."""
-        return replace(self, tensor=tensor)
-
-    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> Weight:
-        """This weight changed, and what the optimizer keeps for it in the same way."""
-        slots = tuple((name, change(slot)) for name, slot in self.slots)
-        tensor = change(self.tensor)
-        reshaped = self.reshaped or tensor.shape != self.tensor.shape
-        return replace(self, tensor=tensor, slots=slots, reshaped=reshaped)
-
-    @property
-    def layer(self) -> str:
-        """The address of the layer that owns it."""
-        return self.address.rpartition("/")[0]
-
-    @property
-    def variable(self) -> str:
-        """Its own name in Keras: kernel, bias, gamma..."""
-        return self.address.rpartition("/")[2]
+from surgery.weights.optimizer import Layout, layout_of
+from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
+from surgery.weights.weight import Weight, prefixes
 
 
 @dataclass(frozen=True)
@@ -250,29 +195,3 @@ class Model:
                 "load the whole model (.keras, .h5) or an application with these weights"
             )
         return self.architecture
-
-
-class Source(ABC):
-    """Where the model comes from: a file, or a model of keras.applications."""
-
-    @abstractmethod
-    def open(self, seed: int) -> Model:
-        """The model, opened lazily."""
-
-    @property
-    @abstractmethod
-    def needs_tensorflow(self) -> bool:
-        """Whether opening it imports TensorFlow."""
-
-
-@dataclass(frozen=True, eq=False)
-class Donor:
-    """A second model, which a step takes weights from; opened when it is first needed."""
-
-    source: Source
-    seed: int
-
-    @cached_property
-    def model(self) -> Model:
-        """The model, whose weights are summed while they are read."""
-        return self.source.open(self.seed).watched()

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from surgery.weights.tensor import Array, Computed, Tensor
+from surgery.weights.tensor import Array, Computed, Named, Tensor
+from surgery.weights.weight import Weight
 
-if TYPE_CHECKING:
-    from surgery.weights.model import Weight
-
-Named = tuple[str, Tensor]
 Groups = tuple[tuple[str, ...], ...]
 
 _SLOTS: Mapping[str, Groups] = {

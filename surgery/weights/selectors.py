@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from surgery.errors import SelectorError, did_you_mean, nearest
-from surgery.weights.model import Model, Weight, prefixes
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight, prefixes
 
 FACTS = ("path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "not")
 _MOST_ALTERNATIVES = 10_000

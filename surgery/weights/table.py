@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
 
 
 def weight_facts(weight: Weight) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class Tensor(ABC):
         return whole.reshape(self.shape)
 
 
+Named = tuple[str, Tensor]
+"""A tensor with its name in a file."""
+
+
 class Descriptor(int):
     """An open file's descriptor, closed when the last that reads by it is gone."""
 

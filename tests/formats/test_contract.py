@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import surgery
 from surgery.errors import FormatError
 from surgery.formats._base import format_of, formats
-from surgery.weights.model import Carried, Model, Weight
+from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 from tests.conftest import dense_model, same_bytes, values
 
 ALL = list(formats())

@@ -9,8 +9,9 @@ import pytest
 import surgery
 from surgery.architecture import Architecture
 from surgery.formats._base import formats
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 from tests.conftest import many_layers, same_bytes
 
 ODD = {

@@ -11,8 +11,9 @@ import pytest
 
 import surgery
 from surgery.errors import FormatError
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 from tests.conftest import many_layers, same_bytes, values
 
 ARRAYS = {

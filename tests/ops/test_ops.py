@@ -7,8 +7,9 @@ import pytest
 import surgery
 from surgery.errors import RecipeError, SelectorError
 from surgery.ops._base import ops
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 
 NAN, INF = np.nan, np.inf
 

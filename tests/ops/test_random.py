@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK, constant
+from surgery.weights.weight import Weight
 from tests.conftest import dense_model
 
 SIZE = 1 << 18

@@ -8,8 +8,9 @@ import surgery
 from surgery.errors import RecipeError, SelectorError
 from surgery.ops import permute
 from surgery.weights import channels
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 from tests.conftest import dense_model, values
 
 

@@ -3,9 +3,10 @@ import pytest
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
-from surgery.weights.model import Model, Weight
+from surgery.weights.model import Model
 from surgery.weights.selectors import Select, expand_braces
 from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 
 LAYERS = [
     ("block1_conv1", "Conv2D"),
