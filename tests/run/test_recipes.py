@@ -75,6 +75,19 @@ def test_convert(tmp_path):
     assert same_bytes(surgery.open(tmp_path / "new.keras"), surgery.open(path))
 
 
+def test_compress(tmp_path):
+    run("compress.yaml", tmp_path)
+    model = surgery.open(tmp_path / "compressed.keras")
+    assert {w.tensor.dtype.name for w in model.weights} == {"float16"}
+    kernel = model["conv_pw_13/kernel"].tensor.numpy()
+    gone = ~kernel.any((0, 1, 2))
+    assert gone.sum() == kernel.shape[-1] // 4
+    assert all(len(np.unique(np.abs(column))) <= 128 for column in kernel.reshape(-1, 256).T[:9])
+    from tests.conftest import same_bytes
+
+    assert same_bytes(model, surgery.open(tmp_path / "compressed.safetensors"))
+
+
 @pytest.mark.xdist_group("keras")
 def test_the_mission_on_vgg16(tmp_path):
     """553 MB: everything that the recipe says, and nothing else, seen with Keras."""
