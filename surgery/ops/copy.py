@@ -73,7 +73,7 @@ class Copy(Op):
                 f"no selected weight is in {self.from_.model.origin}; it has "
                 f"{_names([weight.address for weight in self.from_.model.weights])}"
             )
-        if self.mismatch == "report":
+        if self.mismatch != "skip":
             problems += [f"left over: {_names(found.left_over)}"] if found.left_over else []
             said = f"{len(found.pairs)} weights from {self.from_.model.origin}"
             model = model.with_note("; ".join([f"copy: {said}", *problems]))
