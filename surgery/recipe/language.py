@@ -116,3 +116,8 @@ class Recipe:
     params: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
     """What the file says, with every parameter's value in its place."""
+
+    def sources(self) -> list[Source]:
+        """Where all its models come from: the one that is loaded, then the donors."""
+        donors = (donor for step in self.steps for donor in step.op.donors())
+        return [self.load, *(donor.source for donor in donors)]

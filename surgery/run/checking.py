@@ -10,7 +10,7 @@ from surgery.run.plan import Plan, file_state
 from surgery.run.streaming import Sums
 from surgery.weights.digest import Watched
 from surgery.weights.statistics import Statistics, of_chunk
-from surgery.weights.tensor import Array
+from surgery.weights.tensor import Array, Mapped
 from surgery.weights.weight import Weight
 
 
@@ -62,10 +62,10 @@ def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], sums: Sums) 
 
 
 def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
-    old = plan.source.by_address.get(weight.address)
-    if old is None or not isinstance(old.tensor, Watched):
+    """Whether it differs from the weight that it was when the model was loaded."""
+    new = old = weight.tensor
+    while isinstance(old, Mapped):
+        old = old.before
+    if not isinstance(old, Watched) or (old.shape, old.dtype) != (new.shape, new.dtype):
         return True
-    if old.tensor is weight.tensor:
-        return False
-    same_form = old.tensor.shape == weight.tensor.shape and old.tensor.dtype == weight.tensor.dtype
-    return not same_form or old.tensor.digest.finish(old.tensor) != sums[id(weight.tensor)]
+    return new is not old and old.digest.finish(old) != sums.get(id(new))

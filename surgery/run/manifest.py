@@ -18,6 +18,7 @@ import numpy as np
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import Format, open_model
 from surgery.recipe.language import Recipe
+from surgery.recipe.sources import FromApplication
 from surgery.run.files import beside, files_in, tidy
 from surgery.weights.digest import Watched, sha256
 from surgery.weights.model import Model
@@ -38,6 +39,8 @@ def key_of(recipe: Recipe) -> str:
     """What a run's outputs depend on, besides the inputs' contents, as one hash."""
     start = _relative(Path(recipe.file).parent, path_of(recipe).parent)
     facts = [VERSION, metadata.version("surgery"), start, recipe.seed, recipe.resolved]
+    if any(isinstance(source, FromApplication) for source in recipe.sources()):
+        facts.append(metadata.version("keras"))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

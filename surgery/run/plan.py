@@ -124,9 +124,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
 
     Raises RecipeError with all that does not fit the model, FormatError for a broken source.
     """
-    donors = [donor for step in recipe.steps for donor in step.op.donors()]
-    sources = [recipe.load, *(donor.source for donor in donors)]
-    needs_tensorflow = any(source.needs_tensorflow for source in sources)
+    needs_tensorflow = any(source.needs_tensorflow for source in recipe.sources())
     try:
         source = recipe.load.open(recipe.seed)
     except FormatError as error:

@@ -78,6 +78,16 @@ def test_what_does_not_hold(expected, message, run):
     assert not Path("out").exists()
 
 
+def test_a_renamed_weight_is_unchanged_and_a_cast_one_is_not(run):
+    steps = "  - rename: {select: b, to: c}\n  - cast: {select: a, to: float16}\n"
+    held = ["unchanged: {select: c/bias}", "changed: {select: a}", "changed: {select: c/kernel}"]
+    Path("r.yaml").write_text(
+        RECIPE.replace("EXPECTATION", "\n  - ".join(held)).replace("expect:", steps + "expect:")
+    )
+    done = command("run", "r.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_all_that_fails_is_said(run):
     done = run("\n  - ".join(expected for expected, _ in FAIL[-3:]))
     assert done.returncode == 3
