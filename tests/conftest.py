@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("SURGERY_MODELS", ROOT.parent / "shared" / "models"))
 FORMS = {"keras_zip", "keras_dir", "h5_full", "h5_full_custom", "h5_weights_legacy"}
-FORMS |= {"keras3_weights_h5"}
+FORMS |= {"keras3_weights_h5", "keras3_weights_sharded"}
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

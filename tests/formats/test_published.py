@@ -85,4 +85,5 @@ def test_what_each_form_cannot_hold():
         "keras-nested-container": {"h5"},  # a model of its own class
         "gen-mixed-dtypes": {"h5"},  # bfloat16
         "gen-weights-h5": {"keras", "h5"},
+        "gen-weights-sharded": {"keras", "h5"},
     }
