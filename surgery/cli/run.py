@@ -61,7 +61,8 @@ def command(
     from surgery.run.progress import progress_for
 
     def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
-        if not (dry_run or force) and manifest.is_current(recipe, threads or default_threads()):
+        count = threads or default_threads()
+        if not (dry_run or force) and manifest.is_current(recipe, count, hashes):
             progress.say("up to date", manifest=str(manifest.path_of(recipe)))
             return current_facts(recipe), current_text(recipe)
         plan = make_plan(recipe, threads)

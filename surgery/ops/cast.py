@@ -36,7 +36,7 @@ class Cast(Op):
             layers = self._layers(model, model.architecture, weights)
             architecture = with_dtype(model.architecture, layers, self.to)
             model = replace(model, architecture=architecture)
-        return model.with_weights(changed)
+        return model.with_moved(changed)
 
     def _layers(
         self, model: Model, architecture: Architecture, weights: Sequence[Weight]

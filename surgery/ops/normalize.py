@@ -9,7 +9,7 @@ import numpy as np
 
 from surgery.declaration import key
 from surgery.ops._base import Op, op
-from surgery.weights.arithmetic import arithmetic, need_floats
+from surgery.weights.arithmetic import need_floats
 from surgery.weights.channels import Norm, norms, output_channels, whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction
@@ -45,6 +45,8 @@ class Normalize(Op):
             every = found.result()
             factors = np.divide(self.to, every, out=np.ones_like(every), where=every != 0)
             own = factors[channels.of(start, values.size)] if every.size > 1 else factors[0]
-            return arithmetic(lambda wide: wide * own.astype(wide.dtype))(values, start)
+            with np.errstate(over="ignore", under="ignore"):
+                result: Array = (values.astype(np.float64) * own).astype(values.dtype)
+            return result
 
         return Mapped(tensor, divide, found)

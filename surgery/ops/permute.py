@@ -12,7 +12,7 @@ from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import Op, op
 from surgery.weights.model import Model
-from surgery.weights.tensor import CHUNK, Array, Rearranged, Tensor, in_blocks
+from surgery.weights.tensor import CHUNK, Array, Rearranged, Tensor, in_blocks, in_pieces
 from surgery.weights.weight import Weight
 
 
@@ -41,7 +41,7 @@ class Permute(Op):
                     f"and order has {order.size}"
                 )
             changed.append(weight.with_tensors(partial(_permuted, axis=axis, order=order)))
-        return model.with_weights(changed)
+        return model.with_moved(changed)
 
 
 @op
@@ -64,7 +64,7 @@ class Transpose(Op):
                     f"0 to {rank - 1} once"
                 )
             changed.append(weight.with_tensors(partial(_transposed, axes=axes)))
-        return model.with_weights(changed)
+        return model.with_moved(changed)
 
 
 def _axis(weight: Weight, axis: int) -> int:
@@ -77,6 +77,8 @@ def _axis(weight: Weight, axis: int) -> int:
 def _permuted(tensor: Tensor, axis: int, order: Array) -> Tensor:
     inner = math.prod(tensor.shape[axis + 1 :])
     block = order.size * inner
+    if block > 4 * CHUNK:
+        tensor = in_pieces(tensor)
 
     def whole(values: Array, _start: int) -> Array:
         return values.reshape(-1, order.size, inner)[:, order].reshape(-1)
@@ -97,6 +99,7 @@ def _permuted(tensor: Tensor, axis: int, order: Array) -> Tensor:
 
 
 def _transposed(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    tensor = in_pieces(tensor)
     old = tensor.shape
     new = tuple(old[axis] for axis in axes)
     if not axes or tensor.size == 0:

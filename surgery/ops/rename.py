@@ -54,7 +54,8 @@ class Rename(Op):
             raise SelectorError(
                 f"{', '.join(names)}: the config does not hold these layers by name"
             ) from None
-        weights = tuple(_moved(weight, names) for weight in model.weights)
+        by_name = model.format == "h5"  # where layers' names are a part of the stored ones
+        weights = tuple(_moved(weight, names, by_name) for weight in model.weights)
         if len({weight.address for weight in weights}) < len(weights):
             raise SelectorError("two weights would have one address")
         carried = model.carried
@@ -107,10 +108,10 @@ def _check(name: str) -> None:
         )
 
 
-def _moved(weight: Weight, names: Mapping[str, str]) -> Weight:
+def _moved(weight: Weight, names: Mapping[str, str], by_name: bool) -> Weight:
     address = new_address(names, weight.address)
-    if address == weight.address:
-        return weight
+    if address == weight.address or not by_name:
+        return replace(weight, address=address)
     own = {a.rpartition("/")[2]: n for a, n in names.items() if weight.address.startswith(f"{a}/")}
     stored = tuple("/".join(own.get(part, part) for part in s.split("/")) for s in weight.stored)
     return replace(weight, address=address, stored=stored)

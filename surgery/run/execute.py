@@ -160,7 +160,7 @@ def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output
 
 
 def _said(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{files.target_of(str(error.filename))}: " if error.filename else ""
     return f"{where}{error.strerror or error}; nothing was written"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,11 @@ def files_in(path: Path) -> list[Path]:
 def beside(path: Path, suffix: str = "") -> Path:
     """The name of an unfinished target, in the target's own folder."""
     return path.with_name(f".{path.name}.surgery-{os.getpid()}{suffix}")
+
+
+def target_of(name: str) -> str:
+    """The target's own name in place of that of its unfinished form."""
+    return re.sub(r"\.([^/]+)\.surgery-\d+", r"\1", name)
 
 
 def unfinished(path: Path, undo: contextlib.ExitStack) -> Path:

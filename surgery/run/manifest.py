@@ -64,11 +64,23 @@ def head(recipe: Recipe) -> Facts:
 
 
 def input_facts(model: Model, folder: Path) -> Facts:
-    """A model that was read: its files, and the sums of those weights that were read whole."""
+    """A model that was read: its files, and the sums of those weights that were read whole.
+
+    A file whose weights were joined to an application has other names for them; it is summed
+    as a whole.
+    """
+    if model.inputs and not model.format:
+        files = file_facts(model.inputs, folder)
+        for file in files:
+            file["sha256"] = _file_sha256(folder / file["path"])
+        path = _relative(model.inputs[0], folder)
+        return {"origin": model.origin, "path": path, "files": files, "rest_sha256": None,
+                "weights": []}  # fmt: skip
     return {
         "origin": model.origin,
         "path": _relative(model.inputs[0], folder) if model.inputs else None,
         "files": file_facts(model.inputs, folder),
+        "rest_sha256": rest_sha256(model, model.inputs[0]) if model.inputs else None,
         "weights": [
             {"address": weight.address, "sha256": _seen(weight.tensor)} for weight in model.weights
         ],
@@ -140,9 +152,9 @@ def rest_sha256(model: Model, path: Path) -> str:
     """The SHA-256 of all bytes of a model's files that are not elements of its weights."""
     held: dict[Path, list[tuple[int, int]]] = {}
     for weight in model.weights:
-        if isinstance(weight.tensor, Stored):
-            extent = weight.tensor.extent
-            held.setdefault(extent.path, []).append((extent.offset, weight.tensor.nbytes))
+        tensor = weight.tensor.tensor if isinstance(weight.tensor, Watched) else weight.tensor
+        if isinstance(tensor, Stored):
+            held.setdefault(tensor.extent.path, []).append((tensor.extent.offset, tensor.nbytes))
     digest = hashlib.sha256()
     for name in files_in(path):
         digest.update(name.relative_to(path).as_posix().encode() + b"\0")
@@ -169,7 +181,7 @@ def read(path: Path) -> Facts:
         raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
     if facts["manifest"] != VERSION:
         raise FormatError(
-            f"{path} is of version {facts['manifest']} of the manifest, and this surgery reads "
+            f"{path} is of version {facts['manifest']!r} of the manifest, and this surgery reads "
             f"version {VERSION}"
         )
     return facts
@@ -194,7 +206,7 @@ def verify(path: Path, threads: int) -> Iterator[Finding]:
             for given in facts["inputs"]:
                 if given["path"] is not None and (folder / given["path"]).exists():
                     yield from _verified(folder / given["path"], given, folder, pool)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"{path} is damaged: {error!r}") from error
 
 
@@ -220,6 +232,9 @@ def _problems(
         size = (folder / file["path"]).stat().st_size
         if size != file["bytes"]:
             yield f"{file['path']} has {size} bytes, not {file['bytes']}"
+    if foreign := _foreign(facts, folder):
+        yield f"{foreign[0]} was not there"
+        return
     try:
         model = open_model(path)
     except SurgeryError as error:
@@ -234,7 +249,7 @@ def _problems(
     for weight in summed:
         if weight["address"] not in there:
             yield f"{weight['address']} is missing"
-    if "rest_sha256" in facts and rest_sha256(model, path) != facts["rest_sha256"]:
+    if facts["rest_sha256"] and rest_sha256(model, path) != facts["rest_sha256"]:
         yield "what is not a weight differs (config, names, optimizer state)"
     for file in facts["files"]:
         if (
@@ -245,8 +260,10 @@ def _problems(
             yield f"{file['path']} differs"
 
 
-def is_current(recipe: Recipe, threads: int) -> bool:
+def is_current(recipe: Recipe, threads: int, hashes: bool = False) -> bool:
     """Whether a recipe's manifest still holds: the same recipe, inputs and outputs.
+
+    With `hashes` it must have those of whole files, too.
 
     Sizes and times are looked at first; a file with another time is summed again.
     """
@@ -260,6 +277,10 @@ def is_current(recipe: Recipe, threads: int) -> bool:
         models = [*facts["inputs"], *facts["outputs"]]
         moved = [model for model in models if not _untouched(model["files"], path.parent)]
         if not _untouched(facts["files"], path.parent):
+            return False
+        if any(_foreign(output, path.parent) for output in facts["outputs"]):
+            return False
+        if hashes and not all("sha256" in f for o in facts["outputs"] for f in o["files"]):
             return False
         if any(not weight["sha256"] for model in moved for weight in model["weights"]):
             return False
@@ -286,6 +307,13 @@ def _note_times(path: Path, facts: Facts) -> None:
 def as_text(facts: Facts) -> str:
     """A manifest as it is written."""
     return json.dumps(facts, indent=1) + "\n"
+
+
+def _foreign(facts: Facts, folder: Path) -> list[str]:
+    """The files in a model's folder that were not there when the manifest was written."""
+    known = {(folder / file["path"]).resolve() for file in facts["files"]}
+    found = (file for file in files_in(folder / facts["path"]) if file.resolve() not in known)
+    return [_relative(file, folder) for file in found]
 
 
 def _untouched(files: Sequence[Facts], folder: Path) -> bool:

@@ -226,6 +226,8 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
         for problem in form.problems(model):
             yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
         resolved = target.path.resolve()
+        if resolved == path_of(recipe).resolve():
+            yield _at(recipe, place, f"{target.path} is where the run's manifest goes")
         if resolved in seen:
             yield _at(
                 recipe, place, f"{target.path} is a target already (export[{seen[resolved]}])"

@@ -60,7 +60,7 @@ def output_channels(model: Model, weight: Weight) -> Channels:
 
 
 def norms(tensor: Tensor, channels: Channels, norm: Norm, pool: Executor | None = None) -> Array:
-    """The norm of each channel, in float64; the same however many threads there are."""
+    """The norm of each channel's finite elements, in float64, whatever the threads."""
     look = partial(_partial, tensor, channels, norm)
     total = np.zeros(channels.count)
     combine: Callable[[Array, Array], Array] = np.maximum if norm == "max" else np.add
@@ -71,8 +71,10 @@ def norms(tensor: Tensor, channels: Channels, norm: Norm, pool: Executor | None 
 
 def _partial(tensor: Tensor, channels: Channels, norm: Norm, span: tuple[int, int]) -> Array:
     values = np.abs(tensor.read(*span).astype(np.float64))
+    values[~np.isfinite(values)] = 0
     if norm == "l2":
-        values *= values
+        with np.errstate(over="ignore", under="ignore"):
+            values *= values
     if channels.count == 1:
         return np.array([values.max() if norm == "max" else values.sum()])
     row = channels.count * channels.inner

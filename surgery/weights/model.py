@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +182,21 @@ class Model:
             self.carried, optimizer=(), layout=None, compile_config=None, training_config=None
         )
         return replace(self, weights=weights, carried=carried)
+
+    def with_moved(self, changed: Sequence[Weight]) -> Model:
+        """This model with weights whose elements stand elsewhere or have another dtype.
+
+        What the optimizer keeps for them has been changed alike; where it is not known what
+        that is, all of its state is dropped.
+        """
+        model = self.with_weights(changed)
+        if not self.carried.optimizer or not any(w.trainable is not False for w in changed):
+            return model
+        note = (
+            "the optimizer state is dropped: which of it belongs to the changed weights does not "
+            "follow from the compile config"
+        )
+        return replace(model, carried=replace(self.carried, optimizer=())).with_note(note)
 
     def with_note(self, note: str) -> Model:
         """This model with one more line for the plan."""

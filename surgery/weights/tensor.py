@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -268,6 +269,40 @@ class Rearranged(Mapped):
     def after(self, before: Array, start: int) -> Array:
         """The elements at `start`."""
         return self.read(start, start + before.size)
+
+
+class Spilled(Mapped):
+    """The same tensor, kept in a temporary file without a name, to be read in any order.
+
+    For what would be made anew again and again where it is read in many small pieces.
+    """
+
+    def __init__(self, before: Tensor) -> None:
+        super().__init__(before, lambda values, _: values)
+        self._file = Reduction(lambda _: self._written(), 0)
+
+    def _written(self) -> Any:
+        file = tempfile.TemporaryFile(prefix="surgery-")  # noqa: SIM115 - it lives with the tensor
+        for chunk in self.before.chunks():
+            file.write(np.ascontiguousarray(chunk).view(np.uint8).data)
+        file.flush()
+        return file
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`; the first call writes the file."""
+        item = self.dtype.itemsize
+        data = os.pread(self._file.result().fileno(), (stop - start) * item, start * item)
+        return np.frombuffer(data, np.uint8).view(self.dtype)
+
+
+def in_pieces(tensor: Tensor) -> Tensor:
+    """The tensor in a form that is quick to read in small pieces."""
+    inner = tensor
+    while isinstance(inner, Mapped):
+        if isinstance(inner, Rearranged):
+            return Spilled(tensor)
+        inner = inner.before
+    return tensor
 
 
 def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int], Array]:

@@ -161,3 +161,42 @@ def test_a_pruned_model_is_what_the_numbers_say(model, keras, tmp_path):
             weight.assign(value)
     for one, two in zip(new(x), by_hand(x), strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_rename_of_what_is_called_as_keras_stores_it(keras, tmp_path):
+    """`dense` and `dense_1` are parts of the paths in the file, too."""
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense")], name="sequential")
+    theirs = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense"), inner,
+                               layers.Dense(4, name="dense_1")])  # fmt: skip
+    x = np.ones((1, 4), "float32")
+    for source in ("keras", "h5"):
+        ours = saved(theirs, tmp_path / f"m.{source}")
+        for names in (
+            [("dense", "vars"), ("dense_1", "dense")],
+            [("dense", "tmp"), ("dense_1", "dense"), ("tmp", "dense_1")],
+            [("sequential/dense", "dense_1"), ("sequential", "layers")],
+            [("*", "p_*"), ("p_sequential/dense", "sequential")],
+        ):
+            changed = ours
+            for old, new in names:
+                changed = surgery.rename(changed, old, to=new)
+            for target in ("keras", "h5"):
+                surgery.save(changed, **{target: tmp_path / f"out.{target}"})
+                new = loaded(keras, tmp_path / f"out.{target}")
+                np.testing.assert_array_equal(new(x).numpy(), theirs(x).numpy())
+                assert same_bytes(surgery.open(tmp_path / f"out.{target}"), changed)
+
+
+@pytest.mark.parametrize("op", ["permute", "transpose", "cast"])
+def test_state_that_is_not_tied_is_dropped_where_weights_move(op, keras, tmp_path):
+    theirs = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="a")])
+    theirs.compile("adafactor", "mse")
+    theirs.fit(np.ones((2, 4)), np.ones((2, 4)), verbose=0)
+    keys = {"permute": {"order": [3, 1, 0, 2]}, "transpose": {}, "cast": {"to": "float16"}}[op]
+    select = "a" if op == "cast" else "a/kernel"
+    ours = saved(theirs, tmp_path / "m.keras")
+    assert ours.optimizer
+    changed = getattr(surgery, op)(ours, select, **keys)
+    assert changed.optimizer == ()
+    assert "the optimizer state is dropped" in changed.notes[0]

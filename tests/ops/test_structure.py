@@ -1,5 +1,7 @@
 """Ops over channels, places, names and other models."""
 
+import time
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -287,3 +289,34 @@ def test_rename(small):
     ):
         with pytest.raises(SelectorError, match=message):
             surgery.rename(ours, pattern, to=to)
+
+
+def test_what_is_not_finite_or_very_small_or_large_is_left_in_peace():
+    odd = np.linspace(-0.4, 0.4, 20, dtype=np.float32).reshape(4, 5)
+    odd[0, 0], odd[1, 1] = np.nan, np.inf
+    plain = np.where(np.isfinite(odd), odd, 0)
+    ordinary = np.isfinite(odd)
+    for op, keys in (
+        ("quantize_values", {"bits": 4}),
+        ("normalize", {}),
+        ("normalize", {"per": "output_channel", "norm": "max"}),
+    ):
+        found = only(getattr(surgery, op)(model(odd), "**", **keys))
+        expected = only(getattr(surgery, op)(model(plain), "**", **keys))
+        np.testing.assert_array_equal(found[ordinary], expected[ordinary])
+        np.testing.assert_array_equal(found[~ordinary], odd[~ordinary])
+    tiny = np.array([[4e-42, -8e-42]], np.float32)
+    np.testing.assert_allclose(
+        only(surgery.normalize(model(tiny), "**", norm="max")), [[0.5, -1]], rtol=0.01
+    )
+
+
+def test_two_transposes_are_not_quadratic():
+    large = RNG.standard_normal((1025, 1030)).astype(np.float32)
+    changed = surgery.zero(surgery.permute(model(large), "**", order=list(range(1030))[::-1]),
+                           "**", lowest="40%")  # fmt: skip
+    expected = only(changed)
+    twice = surgery.transpose(surgery.transpose(changed, "**"), "**")
+    started = time.monotonic()
+    assert np.array_equal(only(twice), expected)
+    assert time.monotonic() - started < 5

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import surgery
 from surgery.formats._base import formats
 from tests.conftest import command, dense_layers, dense_model, values
+from tests.formats.hostile import members
 
 RECIPE = """surgery: 1
 seed: 7
@@ -177,6 +179,71 @@ def test_a_run_that_is_up_to_date_is_skipped(folder):
     Path("out/r.run.json").write_text("{")
     assert ran("-p", "by=4")
     assert ran("--no-manifest", "--force")
+
+
+def test_what_is_no_weight_counts_too(folder):
+    """Another epsilon in the config, of the same length: run again; and verify says so."""
+    assert ran()
+    whole = Path("m.keras").read_bytes()
+    old, new = b'"activation": "linear"', b'"activation": "relu6!"'
+    entries = members(Path("m.keras"))
+    entries["config.json"] = entries["config.json"].replace(old, new)
+    assert entries["config.json"].count(new) == 2
+    rewritten = bytearray(whole)
+    place = whole.index(old)
+    while place >= 0:
+        rewritten[place : place + len(old)] = new
+        place = whole.find(old, place + 1)
+    import struct
+    import zlib
+
+    crc = struct.pack("<I", zlib.crc32(entries["config.json"]))
+    with zipfile.ZipFile("m.keras") as archive:
+        was = struct.pack("<I", archive.getinfo("config.json").CRC)
+    Path("m.keras").write_bytes(bytes(rewritten).replace(was, crc))
+    assert "m.keras: what is not a weight differs" in command("verify", "out/r.run.json").stdout
+    assert ran()
+    assert not ran()
+
+
+def test_hashes_are_added_where_they_are_asked_for(folder):
+    assert ran()
+    assert ran("--hash")
+    assert not ran("--hash")
+
+
+def test_a_foreign_file_in_an_output(folder):
+    assert ran()
+    Path("out/npy/mine.txt").write_text("x")
+    assert "out/npy: npy/mine.txt was not there" in command("verify", "out/r.run.json").stdout
+    done = command("run", "r.yaml")
+    assert (done.returncode, "did not write" in done.stderr) == (2, True)
+
+
+def test_a_target_in_the_manifest_s_place_is_refused(folder):
+    Path("r.yaml").write_text("surgery: 1\nload: m.keras\nexport: [{keras: out/r.run.json}]\n")
+    done = command("run", "r.yaml")
+    assert (done.returncode, "is where the run's manifest goes" in done.stderr) == (2, True)
+
+
+def test_an_application_with_a_weights_file(tmp_path):
+    """Its names may be others than the file's own; the file is summed whole."""
+    first = {"surgery": 1, "load": {"application": "MobileNet", "alpha": 0.25},
+             "export": [{"weights_h5": str(tmp_path / "w.weights.h5")}]}  # fmt: skip
+    first["load"]["weights"] = "none"
+    surgery.run(first)
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: {application: MobileNet, alpha: 0.25, weights: w.weights.h5}\n"
+        "export: [{keras: out.keras}]\n"
+    )
+    assert command("run", "r.yaml", cwd=tmp_path).returncode == 0
+    assert command("verify", "r.run.json", cwd=tmp_path).returncode == 0
+    assert "up to date" in command("run", "r.yaml", cwd=tmp_path).stdout
+    data = bytearray((tmp_path / "w.weights.h5").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "w.weights.h5").write_bytes(data)
+    assert "w.weights.h5 differs" in command("verify", "r.run.json", cwd=tmp_path).stdout
+    assert "up to date" not in command("run", "r.yaml", cwd=tmp_path).stdout
 
 
 def test_a_folder_in_the_manifest_s_place_is_refused(folder):
