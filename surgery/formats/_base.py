@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,16 @@ class Format(ABC):
     @abstractmethod
     def create(self, model: Model, path: Path) -> Output:
         """Start writing the model to a path that nothing stands at."""
+
+
+def odd_names(model: Model) -> list[str]:
+    """The first address that does not do as a path in a file, where there is one."""
+    for weight in model.weights:
+        parts = weight.address.split("/")
+        controls = any(ord(character) < 32 for character in weight.address)
+        if controls or not {"", ".", ".."}.isdisjoint(parts) or re.match("[A-Za-z]:", parts[0]):
+            return [f"it has no place for the name {weight.address!r}; rename it, or write npy"]
+    return []
 
 
 _FORMATS: dict[str, Format] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tempfile
 import threading
@@ -48,7 +49,7 @@ class Archive:
         end, last = 0, ""
         for info in sorted(entries, key=lambda info: info.header_offset):
             parts = info.filename.replace("\\", "/").split("/")
-            if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            if ".." in parts or parts[0] == "" or re.match("[A-Za-z]:", parts[0]):
                 raise FormatError(f"{self.path}: the entry {info.filename!r} lies outside of it")
             if info.header_offset < end:
                 raise FormatError(f"{self.path}: the entries {last} and {info.filename} overlap")

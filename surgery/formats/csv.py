@@ -16,7 +16,7 @@ import numpy as np
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files
-from surgery.formats._base import Format, Output, Sink, register
+from surgery.formats._base import Format, Output, Sink, odd_names, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Array, constant, dtype_named
 from surgery.weights.weight import Weight
@@ -63,11 +63,11 @@ class Csv(Format):
                 f"it is for small weights, at most {_MOST_ELEMENTS:,} elements, and these are "
                 f"{model.parameters:,}; write npy or hdf5"
             ]
-        return [
+        complex_ones = [w for w in model.weights if w.tensor.dtype.kind == "c"]
+        return odd_names(model) + [
             f"{weight.address} is {weight.tensor.dtype.name}, which a table does not hold exactly"
-            for weight in model.weights
-            if weight.tensor.dtype.kind == "c"
-        ][:1]
+            for weight in complex_ones[:1]
+        ]
 
     def create(self, model: Model, path: Path) -> Output:
         descriptor = _files.create(path)

@@ -11,7 +11,7 @@ import h5py
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files, _hdf5
-from surgery.formats._base import Format, Output, register
+from surgery.formats._base import Format, Output, odd_names, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.weight import Weight
 
@@ -50,11 +50,12 @@ class Hdf5(Format):
 
     def problems(self, model: Model) -> Sequence[str]:
         addresses = set(model.by_address)
-        inside = (a for a in addresses for depth in _owners(a) if depth in addresses)
-        return (
-            _hdf5.unheld(model)
-            or [f"{a} lies inside another weight's address" for a in sorted(inside)][:1]
-        )
+        inside = sorted(a for a in addresses if not addresses.isdisjoint(_owners(a)))
+        return [
+            *odd_names(model),
+            *_hdf5.unheld(model),
+            *(f"{address} lies inside another weight's address" for address in inside[:1]),
+        ]
 
     def create(self, model: Model, path: Path) -> Output:
         descriptor = _files.create(path)

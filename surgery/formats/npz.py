@@ -9,7 +9,7 @@ from pathlib import Path
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files, _zip
-from surgery.formats._base import Format, Output, register
+from surgery.formats._base import Format, Output, odd_names, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_at, npy_header, viewed
 from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
@@ -41,11 +41,15 @@ class Npz(Format):
         )
 
     def problems(self, model: Model) -> Sequence[str]:
-        return [
-            f"{weight.address} is {weight.tensor.dtype.name}, which NumPy cannot tell from others"
+        unknown = [
+            weight
             for weight in model.weights
             if not is_numpy_s(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
-        ][:1]
+        ]
+        return odd_names(model) + [
+            f"{weight.address} is {weight.tensor.dtype.name}, which NumPy cannot tell from others"
+            for weight in unknown[:1]
+        ]
 
     def create(self, model: Model, path: Path) -> Output:
         descriptor = _files.create(path)

@@ -248,3 +248,30 @@ def test_more_weights_than_open_files(name, tmp_path):
         assert same_bytes(surgery.open(tmp_path / "out"), model)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+PARTS = st.one_of(
+    st.text(min_size=1, max_size=8),
+    st.sampled_from(["kernel", ".", "..", "a b", "ü", "x.npy", "C:"]),
+)
+
+
+@pytest.mark.parametrize("name", ["csv", "hdf5", "npy", "npz", "safetensors"])
+@given(names=st.lists(st.lists(PARTS, min_size=1, max_size=3), min_size=1, max_size=4))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_names_round_trip_or_are_refused(name, names, tmp_path_factory):
+    """What a format cannot hold it says; it never writes what it cannot read."""
+    addresses = dict.fromkeys("/".join(parts) for parts in names)
+    weights = (Weight(a, constant(np.full(2, i, np.float32))) for i, a in enumerate(addresses))
+    model = Model(tuple(weights))
+    path = tmp_path_factory.mktemp("names") / "out"
+    if formats()[name].problems(model):
+        with pytest.raises(FormatError):
+            surgery.save(model, **{name: path})
+        return
+    surgery.save(model, **{name: path})
+    back = surgery.open(path)
+    assert same_bytes(back, model)
+    assert sorted(w.address for w in back.weights) == sorted(addresses)
