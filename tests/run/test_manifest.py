@@ -352,3 +352,38 @@ def test_a_disk_that_fills_up(name, checked, tiny_disk, tmp_path):
     assert done.stderr.rstrip().endswith("nothing was written")
     assert "Traceback" not in done.stderr
     assert list(tiny_disk.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written_to(tmp_path):
+    """As a user without the right to; a superuser becomes nobody for it."""
+
+    def nobody():
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setuid(65534)
+
+    def as_nobody(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False,
+            cwd=tmp_path, preexec_fn=nobody,
+        )  # fmt: skip
+
+    dense_model(tmp_path, "m.keras")
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: m.keras\nexport: [{keras: closed/m.keras}, {npy: closed/deep/w}]\n"
+    )
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    (tmp_path / "closed").chmod(0o555)
+    try:
+        done = as_nobody("surgery", "--version")
+    except PermissionError:
+        done = None
+    if done is None or done.returncode:
+        pytest.skip("another user may not run this Python")
+    done = as_nobody("surgery", "run", "r.yaml")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.endswith("Permission denied; nothing was written\n")
+    assert list((tmp_path / "closed").iterdir()) == []
