@@ -6,14 +6,13 @@ import os
 import re
 import struct
 import tempfile
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.formats._crc32 import join
+from surgery.formats._crc import CRC32, Pieces
 from surgery.formats._files import write_at
 from surgery.weights.tensor import Descriptor
 
@@ -115,44 +114,6 @@ class Archive:
             raise FormatError(f"{self.path}: {name} cannot be unpacked: {error}") from None
 
 
-class Pieces:
-    """The CRC of what is written in any order, chunk by chunk."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lock = threading.Lock()
-        self._pieces: list[tuple[int, int, int]] = []
-
-    def seen(self, offset: int, data: memoryview) -> None:
-        """Note a chunk that has been written at that offset."""
-        piece = (offset, len(data), zlib.crc32(data))
-        with self._lock:
-            self._pieces.append(piece)
-
-    def crcs(self, ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
-        """The CRC of each range of bytes; the ranges are in order, and no chunk is in two."""
-        pieces = sorted(self._pieces)
-        number = 0
-        for start, end in ranges:
-            crc, done = 0, start
-            while number < len(pieces) and pieces[number][0] < end:
-                offset, length, piece = pieces[number]
-                crc = join(self._between(done, offset, crc), piece, length)
-                done = offset + length
-                number += 1
-            yield self._between(done, end, crc)
-
-    def _between(self, start: int, end: int, crc: int) -> int:
-        """The CRC gone on with over what was not noted, which is read back."""
-        while start < end:
-            block = os.pread(self._descriptor, min(end - start, 1 << 20), start)
-            if not block:
-                raise OSError("the file being written became shorter")
-            crc = zlib.crc32(block, crc)
-            start += len(block)
-        return crc
-
-
 _SMALL = 1 << 24
 """Bytes that may be read for their CRC alone."""
 
@@ -165,23 +126,12 @@ class ReadCheck:
     ) -> None:
         self._path, self._info = path, info
         descriptor, self._start, self._size = place
-        self._pieces = Pieces(descriptor)
-        self._known: set[int] = set()
-        self._lock = threading.Lock()
-        self._done = 0
-
-    def seen(self, offset: int, data: memoryview) -> None:
-        """Note a chunk that has been read; twice is once."""
-        with self._lock:
-            if offset in self._known:
-                return
-            self._known.add(offset)
-            self._done += len(data)
-        self._pieces.seen(offset, data)
+        self._pieces = Pieces(descriptor, CRC32)
+        self.seen = self._pieces.seen
 
     def __call__(self) -> None:
         """Raise FormatError for a wrong CRC; what was not read is, unless that is most of it."""
-        if self._done * 2 < self._size and self._size > _SMALL:
+        if self._pieces.done * 2 < self._size and self._size > _SMALL:
             return
         (crc,) = self._pieces.crcs([(self._start, self._start + self._size)])
         if crc != self._info.CRC:
@@ -205,7 +155,7 @@ class ArchiveWriter:
     ) -> None:
         self._descriptor = descriptor
         self._entries: list[tuple[str, int, int, int]] = []
-        self._pieces = Pieces(descriptor)
+        self._pieces = Pieces(descriptor, CRC32)
         self.seen = self._pieces.seen
         offset = 0
         for name, data in members.items():
