@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 
 import numpy as np
 
 from surgery.weights.tensor import CHUNK, Array, Tensor, spans
 
 _MOST_WAITING = 4
-"""Chunks kept until their turn; beyond that they are read once more in the end."""
+"""Chunks of all tensors kept until their turn; others are read once more in the end."""
+
+_WAITING: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+"""The arrays that are kept, by their id; the digests of an input and an output share them."""
 
 
 class Digest:
@@ -33,9 +37,10 @@ class Digest:
         if start % CHUNK or values.size != min(CHUNK, self._size - start):
             return
         with self._lock:
-            if start < self._next or (start > self._next and len(self._waiting) >= _MOST_WAITING):
+            if start < self._next or (start > self._next and len(_WAITING) >= _MOST_WAITING):
                 return
             self._waiting[start] = values
+            _WAITING[id(values)] = values
             if self._busy:
                 return
             self._busy = True
@@ -50,6 +55,7 @@ class Digest:
                     self._busy = False
                     return
                 self._next += values.size
+                _WAITING.pop(id(values), None)
             self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     @property
