@@ -12,6 +12,11 @@ ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("SURGERY_MODELS", ROOT.parent / "shared" / "models"))
 FORMS = {"keras_zip", "keras_dir", "h5_full", "h5_full_custom", "h5_weights_legacy"}
 FORMS |= {"keras3_weights_h5", "keras3_weights_sharded"}
+TENSORFLOW_FORMS = {
+    "saved_model_keras2", "saved_model_keras3_export", "saved_model_tf2", "saved_model_tf_module",
+    "saved_model_tf1", "saved_model_hub_tf1", "saved_model_hub_tf2", "tf2_object_checkpoint",
+    "tf1_checkpoint_meta", "tf1_checkpoint_sharded", "tf1_v1_checkpoint", "frozen_graphdef",
+}  # fmt: skip
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -30,19 +35,27 @@ def _cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-def published_models():
-    """The published models that surgery reads, with their golden facts; skips loudly."""
+def streamed_formats():
+    """Those that any model can be written to without Keras and TensorFlow having a say."""
+    from surgery.formats._base import formats
+
+    return [n for n in formats() if n not in ("graphdef", "onnx", "savedmodel", "tflite")]
+
+
+def published_models(forms=FORMS):
+    """The published models of those forms, with their golden facts; skips loudly."""
     index = MODELS / "models.json"
     if not index.is_file():
         reason = f"the published models are not at {MODELS}; set SURGERY_MODELS"
         return [pytest.param(None, None, id="missing", marks=pytest.mark.skip(reason=reason))]
-    entries = [m for m in json.loads(index.read_text())["models"] if m["form"] in FORMS]
+    entries = [m for m in json.loads(index.read_text())["models"] if m["form"] in forms]
     goldens = [json.loads((MODELS / f"{m['slug']}.golden.json").read_text()) for m in entries]
     return [pytest.param(m, g, id=m["slug"]) for m, g in zip(entries, goldens, strict=True)]
 
 
 def model_path(golden):
-    return MODELS / golden["path"]
+    """Where the model is; sharded files of TensorFlow's first format are named by a prefix."""
+    return MODELS / golden["path"].partition("-?????")[0]
 
 
 def many_layers(count):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from surgery.weights.selectors import Select
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,6 +27,19 @@ def overrides(params: tuple[str, ...]) -> dict[str, str]:
     from surgery.recipe.params import given
 
     return dict(given(text) for text in params)
+
+
+def selector(text: str) -> Select:
+    """A selector from the command line: a pattern, or a mapping of facts as a recipe has it."""
+    import re
+
+    from surgery.weights.selectors import Select
+
+    if re.match(r"\{\s*\w+\s*:", text):
+        from surgery.recipe.document import parse
+
+        return Select(parse(text.encode(), "--select").value)
+    return Select(text)
 
 
 def echo_json(value: object) -> None:

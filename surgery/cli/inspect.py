@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--select", metavar="S", help='Only these weights, for example "*/kernel".')
+@click.option(
+    "--select", metavar="S", help='Only these weights: "*/kernel", or "{state: optimizer}".'
+)
 @click.option("--stats", is_flag=True, help="Show min, max, mean, std, zeros, non-finite.")
 @click.option("--values", is_flag=True, help="Print the values.")
 @click.option("--slice", "part", metavar="0:3,0:5", help="Only this part of the values.")
@@ -34,14 +36,13 @@ def command(
     from surgery.errors import UsageError
     from surgery.formats._base import open_model
     from surgery.report.models import model_facts, model_text, values_text
-    from surgery.weights.selectors import Select
 
     if part is not None and not values:
         raise UsageError("--slice goes with --values")
     if values and (as_json or stats or hashes):
         raise UsageError("--values goes with neither --json, --stats nor --hash")
     opened = open_model(model)
-    weights = opened.weights if select is None else Select(select).weights(opened)
+    weights = opened.weights if select is None else _options.selector(select).weights(opened)
     if as_json:
         facts = model_facts(opened, str(model), weights, stats, hashes)
         _check(opened, stats or hashes)

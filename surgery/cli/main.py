@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from surgery.cli import inspect, ops, plan, run, schema, validate, verify
+from surgery.cli import convert, inspect, ops, plan, run, schema, validate, verify
 
 _BUG = 70
 
@@ -21,11 +21,18 @@ class Terminated(BaseException):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="surgery")
-def cli() -> None:
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Let Keras run code that a model file holds (or SURGERY_ALLOW_CODE=1).",
+)
+def cli(allow_code: bool) -> None:
     """Open, change and save trained TensorFlow and Keras models, by recipe."""
+    if allow_code:
+        os.environ["SURGERY_ALLOW_CODE"] = "1"
 
 
-for module in (run, validate, plan, verify, inspect, ops, schema):
+for module in (run, validate, plan, verify, inspect, convert, ops, schema):
     cli.add_command(module.command)
 
 

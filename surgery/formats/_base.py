@@ -37,14 +37,19 @@ class Output:
 class Format(ABC):
     """A file format; a target may give its keys, if it declares any.
 
-    `name` is the target's name in a recipe, `suffix` what its files usually end with.
+    `name` is the target's name in a recipe, `suffix` what its files usually end with. A format
+    `by_prefix` may be named by what its files' names begin with; one that `holds_states` has
+    room for variables that are no weights.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     is_folder: ClassVar[bool] = False
     holds_architecture: ClassVar[bool] = False
+    holds_states: ClassVar[bool] = False
+    by_prefix: ClassVar[bool] = False
     can_write: ClassVar[bool] = True
+    can_read: ClassVar[bool] = True
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> bool:
@@ -61,6 +66,18 @@ class Format(ABC):
     def notes(self, model: Model) -> Sequence[str]:
         """What it leaves out of the model, beyond what the format is known not to hold."""
         return []
+
+    def needs_tensorflow(self, model: Model) -> bool:
+        """Whether writing that model imports TensorFlow."""
+        return False
+
+    def memory(self, model: Model) -> int:
+        """The bytes that writing takes, beyond what a stream of chunks does."""
+        return 0
+
+    def is_foreign(self, model: Model) -> bool:
+        """Whether another program writes that model, of whose bytes nothing is promised."""
+        return not self.can_read
 
     def owns(self, folder: Path) -> bool:
         """Whether a folder holds nothing but what this format wrote, so that it may go."""
@@ -99,6 +116,9 @@ def formats() -> Mapping[str, Format]:
 def format_of(path: Path) -> Format:
     """The format of a file or folder, by its content; raises FormatError for an unknown one."""
     if not os.path.lexists(path):
+        for known in formats().values():
+            if known.by_prefix and known.sniff(path, b""):
+                return known
         raise FormatError(f"{path}: no such file or folder")
     head = b""
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -116,6 +136,13 @@ def format_of(path: Path) -> Format:
             return known
     names = ", ".join(known.suffix for known in formats().values())
     raise FormatError(f"{path} is no model that surgery reads ({names})")
+
+
+def format_for(path: Path) -> str | None:
+    """The name of the format that writes files of such a name; None where it does not tell."""
+    ends = [known for known in formats().values() if path.name.endswith(known.suffix)]
+    best = max(ends, key=lambda known: len(known.suffix), default=None)
+    return best.name if best else None
 
 
 def open_model(path: Path, architecture: Architecture | None = None) -> Model:

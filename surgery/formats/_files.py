@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,17 @@ import numpy as np
 
 from surgery.formats._base import Output, Sink
 from surgery.weights.tensor import Array, Tensor
+
+_MOST_READ = 1 << 26
+"""Bytes that are read at once."""
+
+
+def contents(path: Path) -> bytes | memoryview:
+    """A file's bytes; a large one is mapped, and takes memory only where it is looked at."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < _MOST_READ:
+            return file.read()
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def create(path: Path) -> int:

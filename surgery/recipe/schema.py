@@ -198,6 +198,12 @@ def _select() -> dict[str, Any]:
             "block1_conv1..block3_pool",
             {"type": "string"},
         ),
+        "state": (
+            "Other variables of a checkpoint than weights: optimizer (slots, counters of steps) or "
+            "other (metrics, seeds). Only a selector with this names them.",
+            "optimizer",
+            strings,
+        ),
         "not": ("A selector of what is left out.", "*/bias", nested),
     }
     properties = {

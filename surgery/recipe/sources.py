@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
-from surgery.keras_bridge.applications import Application, Resolved, imagenet_file
+from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
+from surgery.recipe.hub import module_folder
 from surgery.weights.initializers import initialized
+from surgery.weights.matching import mapped, matching, names
 from surgery.weights.model import Carried, Model
-from surgery.weights.sources import Source
-from surgery.weights.tensor import dtype_named
-from surgery.weights.weight import Weight
+from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor, Source
+from surgery.weights.tensor import Mapped, Tensor, dtype_named
+from surgery.weights.weight import Weight, prefixes
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromPath(Source):
     """A model file or folder, of a format that is found by its content."""
 
-    path: Path = key("A model file or folder.", "model.keras")
+    path: Path = key(
+        "A model file or folder, or what a checkpoint's files begin with.", "model.keras"
+    )
+    architecture: Donor | None = key(
+        "The model whose weights the path holds: a model file, or a mapping as in load.",
+        {"application": "VGG16", "weights": "none"},
+        default=None,
+    )
+    select: Select | None = key(
+        "Only these of its weights, for targets that hold weights only.", "block1_*", default=None
+    )
+    map: Mapping[str, str] | None = key(
+        "Where names differ: the path's addresses by pattern, and what they are called here.",
+        {"net/layer_*/**": "block_*/**"},
+        default=None,
+    )
+    mismatch: Literal["error", "skip", "report"] = key(
+        "With an architecture: what to do where one of its weights is not in the path, or has "
+        "another shape there.",
+        "report",
+        default="error",
+    )
+
+    def __post_init__(self) -> None:
+        if self.architecture is None and self.mismatch != "error":
+            raise ValueError("mismatch goes with architecture")
 
     def open(self, seed: int) -> Model:
-        return open_model(self.path)
+        model = self._whole(seed)
+        return model if self.select is None else _part(model, self.select.weights(model))
+
+    def _whole(self, seed: int) -> Model:
+        if self.architecture is None:
+            model = open_model(self.path)
+            return _renamed(model, self.map) if self.map else model
+        source = self.architecture.source
+        if isinstance(source, FromApplication) and self.mismatch == "error":
+            source = replace(source, weights=WeightsOf("none"))  # none of its own is used
+        base = source.open(seed)
+        donor = open_model(self.path, base.architecture)
+        advice = "give map where names differ, or say mismatch: skip"
+        return _joined(base, donor, self.map or {}, self.mismatch, advice)
 
     @property
     def needs_tensorflow(self) -> bool:
-        return False
+        return self.architecture is not None and self.architecture.source.needs_tensorflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +81,10 @@ class FromApplication(Application, Source):
         resolved = self.resolve()
         model = _drawn(self.application, resolved, seed)
         if self.weights.path is not None:
-            return _joined(model, self.weights.path)
+            return _joined(model, open_model(self.weights.path, model.architecture))
         if resolved.download is not None:
-            return _joined(model, imagenet_file(self, resolved.download))
+            file = imagenet_file(self, resolved.download)
+            return _joined(model, open_model(file, model.architecture))
         return model
 
     @property
@@ -49,7 +92,25 @@ class FromApplication(Application, Source):
         return not self.is_cached
 
 
-SOURCES: Mapping[str, type[Source]] = {"path": FromPath, "application": FromApplication}
+@dataclass(frozen=True, kw_only=True)
+class FromHub(Source):
+    """A TF Hub module, from Hub's cache (TFHUB_CACHE_DIR) or downloaded into it."""
+
+    hub: str = key("The module's handle.", "https://tfhub.dev/google/nnlm-en-dim50/2")
+
+    def open(self, seed: int) -> Model:
+        return open_model(module_folder(self.hub))
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        return False
+
+
+SOURCES: Mapping[str, type[Source]] = {
+    "path": FromPath,
+    "application": FromApplication,
+    "hub": FromHub,
+}
 """By the key that tells them apart."""
 
 
@@ -83,24 +144,95 @@ def _drawn(name: str, resolved: Resolved, seed: int) -> Model:
     return Model(tuple(weights), architecture, carried, origin=f"keras.applications.{name}")
 
 
-def _joined(model: Model, path: Path) -> Model:
+_CHECK_ARGUMENTS = "check the application's arguments (include_top, input_shape, classes, alpha...)"
+
+
+def _joined(
+    model: Model,
+    donor: Model,
+    patterns: Mapping[str, str] | None = None,
+    mismatch: str = "error",
+    advice: str = _CHECK_ARGUMENTS,
+) -> Model:
     """The model with the weights of a file that was saved from the same architecture."""
-    donor = open_model(path, model.architecture)
-    weights = []
-    for weight in model.weights:
-        found = donor.by_address.get(weight.address)
-        if found is None:
-            raise FormatError(
-                f"{path} does not fit {model.origin}: it has no {weight.address}; check the "
-                "application's arguments (include_top, classes, alpha...)"
-            )
-        if found.tensor.shape != weight.tensor.shape:
-            raise FormatError(
-                f"{path} does not fit {model.origin}: {weight.address} is "
-                f"{list(found.tensor.shape)} there, not {list(weight.tensor.shape)}; check the "
-                "application's arguments (input_shape, classes, alpha...)"
-            )
-        weights.append(replace(weight, tensor=found.tensor))
-    if extra := [w.address for w in donor.weights if w.address not in model.by_address]:
-        raise FormatError(f"{path} does not fit {model.origin}, which has no {extra[0]}")
-    return replace(model, weights=tuple(weights), origin=str(path), inputs=donor.inputs)
+    try:
+        found = matching(model.weights, donor.weights, patterns or {})
+    except ValueError as error:
+        raise FormatError(f"map: {error}") from None
+    problems = list(found.problems())
+    if found.left_over:
+        problems.append(f"left over: {names(found.left_over)}")
+    if problems and (mismatch == "error" or not found.pairs):
+        raise FormatError(
+            f"{donor.origin} does not fit {model.origin}: {'; '.join(problems)}; {advice}"
+        )
+    changed = [replace(weight, tensor=_as(given.tensor, weight)) for weight, given in found.pairs]
+    carried = replace(model.without_optimizer().carried, container=None)
+    joined = replace(
+        model.without_optimizer().with_weights(changed),
+        carried=carried,
+        origin=donor.origin,
+        inputs=(*donor.inputs, *model.inputs),
+        checks=(*donor.checks, *model.checks),
+        format="",
+    )
+    if model.carried.compile_config or model.carried.training_config:
+        joined = joined.with_note(
+            f"the compile config of {model.origin} is left out: its optimizer state belongs to "
+            "other weights"
+        )
+    if problems and mismatch == "report":
+        said = f"{len(found.pairs)} weights from {donor.origin}"
+        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
+    return joined
+
+
+def _part(model: Model, weights: Sequence[Weight]) -> Model:
+    """The model with some of its weights, which is no whole model any more."""
+    if len(weights) == len(model.weights) + len(model.states):
+        return model
+    rest = replace(model.without_optimizer(), architecture=None, states=())
+    carried = replace(rest.carried, container=None, state={}, assets={})
+    return replace(rest, weights=tuple(weights), carried=carried)
+
+
+def _as(tensor: Tensor, weight: Weight) -> Tensor:
+    """The tensor in the weight's own dtype."""
+    dtype = weight.tensor.dtype
+    return (
+        tensor if tensor.dtype == dtype else Mapped(tensor, lambda values, _: values, None, dtype)
+    )
+
+
+def _renamed(model: Model, patterns: Mapping[str, str]) -> Model:
+    """The model with other addresses."""
+    try:
+        found = mapped(model.weights, patterns)
+        slots = dict(_following(found, model.states))
+        if taken := sorted(slots.keys() & found.keys()):
+            raise ValueError(f"{taken[0]} is the name of another variable already")
+    except ValueError as error:
+        raise FormatError(f"map: {error}") from None
+    if all(name == weight.address for name, weight in found.items()):
+        raise FormatError(f"map: {', '.join(patterns)} matches no weight of {model.origin}")
+    if model.architecture is not None:
+        raise FormatError(
+            f"map: {model.origin} is a whole model, whose layers have names; use the step rename"
+        )
+    weights, states = (
+        tuple(replace(weight, address=name) for name, weight in each.items())
+        for each in (found, slots)
+    )
+    carried = replace(model.carried, container=None)
+    return replace(model, weights=weights, states=states, carried=carried)
+
+
+def _following(
+    found: Mapping[str, Weight], states: Sequence[Weight]
+) -> Iterator[tuple[str, Weight]]:
+    """The states by new names: a slot `w/Adam` goes where `w` goes."""
+    new = {weight.address: name for name, weight in found.items()}
+    for state in states:
+        owner = next((p for p in prefixes(state.address) if p in new), None)
+        name = state.address if owner is None else new[owner] + state.address[len(owner) :]
+        yield name, state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ def model_facts(
         "path": path,
         "format": model.format,
         "layers": layer_facts(model),
+        **({"signatures": list(signatures)} if (signatures := model.carried.signatures) else {}),
         "weights": [
             {
                 **weight_facts(weight),
@@ -65,8 +66,24 @@ def _model_lines(
         + f", {size(sum(w.tensor.nbytes for w in weights))}"
         + ("; optimizer state" if model.optimizer else "")
     )
+    for state, what in (("optimizer", "of the optimizer"), ("other", "besides weights")):
+        if count := sum(weight.state == state for weight in model.states):
+            yield f"and {plural(count, 'variable')} {what}: --select '{{state: {state}}}'"
+    for signature in model.carried.signatures:
+        yield from _signature_lines(signature)
     if any(not weight.named for weight in weights):
         yield "* the file stores no names; these are Keras's numbered ones"
+
+
+def _signature_lines(signature: Mapping[str, Any]) -> Iterator[str]:
+    """A signature of a SavedModel, with the names, shapes and dtypes of what goes in and out."""
+    tags = ", ".join(signature["tags"]) or "no tags"
+    yield f"signature {signature['name']} ({tags})"
+    for kind in ("inputs", "outputs"):
+        for name, facts in signature[kind].items():
+            dims = facts["shape"]
+            shape = "any shape" if dims is None else "x".join(str(n or "?") for n in dims)
+            yield f"  {kind[:-1]} {name}: {shape or 'scalar'} {facts['dtype']}"
 
 
 def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:

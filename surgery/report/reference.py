@@ -52,7 +52,8 @@ def formats_markdown() -> str:
     """The README's table of formats."""
     rows = [
         f"| `{name}` | {first_line(type(form))} | {form.suffix} | "
-        f"{'whole models' if form.holds_architecture else 'weights'} |"
+        f"{'whole models' if form.holds_architecture else 'weights'}"
+        f"{'' if form.can_read else ', written only'} |"
         for name, form in formats().items()
     ]
     return "\n".join(

@@ -96,16 +96,22 @@ def _seen(tensor: Tensor) -> str | None:
 def output_facts(
     form: Format, written: Path, path: Path, model: Model, sums: Mapping[int, str], folder: Path
 ) -> Facts:
-    """A target as it was written (perhaps still under another name) and as it is to be found."""
-    return {
+    """A target as it was written (perhaps still under another name) and as it is to be found.
+
+    One that another program wrote has other names for the weights; its files are summed.
+    """
+    foreign = form.is_foreign(model)
+    facts: Facts = {
         "format": form.name,
         "path": _relative(path, folder),
         "files": [
             {**facts, "path": _relative(path / facts["path"], folder)}
             for facts in _stat_facts(written)
         ],
-        "rest_sha256": rest_sha256(form.open(written), written),
-        "weights": [
+        "rest_sha256": None if foreign else rest_sha256(form.open(written), written),
+        "weights": []
+        if foreign
+        else [
             {
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
@@ -115,6 +121,9 @@ def output_facts(
             for weight in model.weights
         ],
     }
+    if foreign:
+        add_file_hashes(facts, written)
+    return facts
 
 
 def add_file_hashes(facts: Facts, written: Path) -> None:
@@ -235,6 +244,9 @@ def _problems(
     if foreign := _foreign(facts, folder):
         yield f"{foreign[0]} was not there"
         return
+    if not facts["weights"] and facts["rest_sha256"] is None:
+        yield from _differing(facts, folder)
+        return
     try:
         model = open_model(path)
     except SurgeryError as error:
@@ -251,12 +263,14 @@ def _problems(
             yield f"{weight['address']} is missing"
     if facts["rest_sha256"] and rest_sha256(model, path) != facts["rest_sha256"]:
         yield "what is not a weight differs (config, names, optimizer state)"
+    if not differing:
+        yield from _differing(facts, folder)
+
+
+def _differing(facts: Facts, folder: Path) -> Iterator[str]:
+    """The files that are not what their own sums say, where they have some."""
     for file in facts["files"]:
-        if (
-            "sha256" in file
-            and not differing
-            and _file_sha256(folder / file["path"]) != file["sha256"]
-        ):
+        if "sha256" in file and _file_sha256(folder / file["path"]) != file["sha256"]:
             yield f"{file['path']} differs"
 
 

@@ -107,10 +107,11 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """The most memory the run takes, in bytes; it does not grow with the model."""
+        """The most memory the run takes, in bytes; only that of exports grows with the model."""
         itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
         chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
-        return BASE_MEMORY + chunks + (TENSORFLOW_MEMORY if self.needs_tensorflow else 0)
+        writing = max((t.format.memory(t.model) for t in self.targets), default=0)
+        return BASE_MEMORY + chunks + writing + (TENSORFLOW_MEMORY if self.needs_tensorflow else 0)
 
 
 def default_threads() -> int:
@@ -148,6 +149,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
     given = [path for step in recipe.steps for path in step.op.inputs()]
     inputs = [*source.inputs, *(path for donor in donated for path in donor.inputs), *given]
     problems += _target_problems(recipe, model, [*recipes, *inputs])
+    problems += _idle_steps(recipe, model, steps)
     failures: list[Problem] = []
     for each in recipe.expect:
         try:
@@ -157,6 +159,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
                 failures += [_at(recipe, each.place, message) for message in said]
         except SelectorError as error:
             problems.append(_at(recipe, (*each.place, "select"), str(error)))
+    writes_by_tensorflow = any(t.format.needs_tensorflow(model) for t in recipe.export)
     if problems:
         raise RecipeError(recipe.file, problems)
     if failures:
@@ -170,12 +173,27 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         inputs=_seen(inputs),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
-        needs_tensorflow=needs_tensorflow,
+        needs_tensorflow=needs_tensorflow or writes_by_tensorflow,
         notes=(
             *model.notes,
             *_notes(recipe, model),
         ),
     )
+
+
+def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iterator[Problem]:
+    """Steps that only change variables which no target holds."""
+    if any(target.format.holds_states for target in recipe.export):
+        return
+    states = {weight.address for weight in model.states}
+    for done in steps:
+        if done.matched and all(weight.address in states for weight in done.matched):
+            yield _at(
+                recipe,
+                (*done.step.place, done.step.op.name),
+                "it changes variables that are no weights, which no target holds; add checkpoint "
+                "or savedmodel",
+            )
 
 
 def _seen(paths: Iterable[Path]) -> Mapping[Path, FileState]:

@@ -31,6 +31,8 @@ class Carried:
         group_names: the `name` of each group of a Keras 3 weights file.
         assets: files that belong to layers (vocabularies), by name inside the archive.
         architecture: the one in the file, before any step.
+        signatures: a SavedModel's, each with its tags, inputs and outputs.
+        container: what the format that the model was read from needs to write it in place.
     """
 
     keras_version: str = ""
@@ -44,6 +46,8 @@ class Carried:
     group_names: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
     architecture: Architecture | None = None
+    signatures: tuple[Mapping[str, Any], ...] = ()
+    container: object | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Model:
 
     `origin` names what it was read from, `format` how that is laid out, and `inputs` are the
     files that must not be written to. `checks` raise FormatError where what was read in the
-    meantime is not what the file's own checksums say.
+    meantime is not what the file's own checksums say. `states` are a checkpoint's variables
+    that are no weights.
     """
 
     weights: tuple[Weight, ...]
@@ -63,11 +68,12 @@ class Model:
     inputs: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     checks: tuple[Callable[[], None], ...] = ()
+    states: tuple[Weight, ...] = ()
 
     @cached_property
     def by_address(self) -> Mapping[str, Weight]:
-        """The weights by their addresses."""
-        return {weight.address: weight for weight in self.weights}
+        """The weights by their addresses, and the variables that are none."""
+        return {weight.address: weight for weight in (*self.states, *self.weights)}
 
     @cached_property
     def layer_order(self) -> Mapping[str, int]:
@@ -101,13 +107,16 @@ class Model:
     def with_weights(self, changed: Iterable[Weight]) -> Model:
         """This model with the weights of those addresses in place of its own."""
         new = {weight.address: weight for weight in changed}
-        return replace(self, weights=tuple(new.get(w.address, w) for w in self.weights))
+        return self._with_each(lambda weight: new.get(weight.address, weight))
+
+    def _with_each(self, change: Callable[[Weight], Weight]) -> Model:
+        """This model with every variable changed, those that are no weights included."""
+        weights, states = (tuple(map(change, each)) for each in (self.weights, self.states))
+        return replace(self, weights=weights, states=states)
 
     def watched(self) -> Model:
         """This model with every weight summed (SHA-256) while it is read."""
-        return replace(
-            self, weights=tuple(replace(w, tensor=Watched(w.tensor)) for w in self.weights)
-        )
+        return self._with_each(lambda weight: replace(weight, tensor=Watched(weight.tensor)))
 
     def map_each(
         self,

@@ -10,9 +10,11 @@ from typing import Any
 
 from surgery.errors import SelectorError, did_you_mean, nearest
 from surgery.weights.model import Model
-from surgery.weights.weight import Weight, prefixes
+from surgery.weights.weight import STATES, Weight, prefixes
 
-FACTS = ("path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "not")
+FACTS = (
+    "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
+)  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
 _FACT_KINDS: Mapping[str, tuple[type, ...]] = {
     "type": (str,),
@@ -22,6 +24,7 @@ _FACT_KINDS: Mapping[str, tuple[type, ...]] = {
     "rank": (int,),
     "min_size": (int,),
     "layers": (str,),
+    "state": (str,),
 }
 
 
@@ -36,7 +39,8 @@ class Select:
 
     def matches(self, model: Model) -> tuple[Weight, ...]:
         """The weights it names, in the model's order; perhaps none."""
-        return tuple(w for w in model.weights if _matches(self.value, w, model))
+        weights = [w for w in model.weights if _matches(self.value, w, model)]
+        return (*weights, *(w for w in model.states if _names_state(self.value, w, model)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
         """The weights it names; raises SelectorError, with the nearest addresses, for none."""
@@ -134,6 +138,8 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
             raise SelectorError(f"{key}: expected {wanted}, not {value!r}")
         if key in ("path", "not"):
             _check(value)
+        elif key == "state" and not set(_as_list(value)) <= set(STATES):
+            raise SelectorError(f"state: {value!r} is not among {', '.join(STATES)}")
         elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
             raise SelectorError(
                 f"layers: {value!r} is not a range such as block1_conv1..block3_pool"
@@ -147,6 +153,13 @@ def _matches(value: Any, weight: Weight, model: Model) -> bool:
     if isinstance(value, list):
         return any(_matches(item, weight, model) for item in value)
     return all(_FACT_TESTS[key](wanted, weight, model) for key, wanted in value.items())
+
+
+def _names_state(value: Any, weight: Weight, model: Model) -> bool:
+    """Whether a variable that is no weight is meant: only where the selector says `state`."""
+    if isinstance(value, list):
+        return any(_names_state(item, weight, model) for item in value)
+    return isinstance(value, Mapping) and "state" in value and _matches(value, weight, model)
 
 
 def _is_type(wanted: Any, weight: Weight, model: Model) -> bool:
@@ -181,6 +194,7 @@ _FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {
     "rank": lambda wanted, w, _: len(w.tensor.shape) in _as_list(wanted),
     "min_size": lambda wanted, w, _: all(w.tensor.size >= size for size in _as_list(wanted)),
     "layers": _in_range,
+    "state": lambda wanted, w, _: w.state in _as_list(wanted),
     "not": lambda wanted, w, model: not _matches(wanted, w, model),
 }
 

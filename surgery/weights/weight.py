@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from surgery.weights.tensor import Named, Tensor
+
+State = Literal["weight", "optimizer", "other"]
+STATES: tuple[str, ...] = get_args(State)
 
 
 def prefixes(address: str) -> Iterator[str]:
@@ -30,6 +34,8 @@ class Weight:
         named: False where the file stores no name and the address is a numbered path.
         slots: what the optimizer keeps for it (momentum, velocity...), each with its name.
         reshaped: whether its shape is no longer the one that its layer's config gives.
+        state: what it is; the variables of optimizers and counters are no weights, and only a
+            selector that says `state` names them.
     """
 
     address: str
@@ -40,6 +46,7 @@ class Weight:
     named: bool = True
     slots: tuple[Named, ...] = ()
     reshaped: bool = False
+    state: State = "weight"
 
     def with_tensor(self, tensor: Tensor) -> Weight:
         """This weight with other elements; what the optimizer keeps for it stays."""

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 
 import surgery
+from surgery.weights.model import Model
 from tests.conftest import dense_layers
 
 CASES = {}
@@ -604,3 +606,365 @@ def random_bytes(folder):
 def link_to_itself(folder):
     os.symlink(folder / "m.keras", folder / "m.keras")
     return folder / "m.keras"
+
+
+# Checkpoints: an index (a table) and files with data
+
+
+def checkpoint(folder, edit=lambda bundle, items: None, data=lambda raw: None):
+    """A checkpoint whose index entries have been edited, its checksums true."""
+    from surgery.formats._tensorflow.sstable import Table, table_of
+
+    path = folder / "c"
+    weights = dense_layers(["a"], [4, 3]).weights
+    surgery.save(Model(weights), checkpoint=path)
+    index = path / "ckpt.index"
+    items = dict(Table(index).items())
+    edit(path, items)
+    index.write_bytes(table_of(sorted(items.items())))
+    edited(path / "ckpt.data-00000-of-00001", data)
+    return path
+
+
+def bundle_entry(code=1, shape=(4, 3), shard=0, offset=0, size=48, crc=0):
+    from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer
+
+    dims = b"".join(put_bytes(2, put_integer(1, n)) for n in shape)
+    return (
+        put_integer(1, code) + put_bytes(2, dims) + put_integer(3, shard)
+        + put_integer(4, offset) + put_integer(5, size) + put_fixed32(6, crc)
+    )  # fmt: skip
+
+
+@case("{path}/ckpt.data-00000-of-00001 is damaged: a/kernel has another checksum than the index")
+def checkpoint_with_a_flipped_bit(folder):
+    def flip(data):
+        data[0] ^= 1
+
+    return checkpoint(folder, data=flip)
+
+
+@case("{path}/ckpt.index is damaged: the block at byte 0 has another checksum than it says")
+def checkpoint_index_with_a_flipped_bit(folder):
+    def flip(data):
+        data[3] ^= 1
+
+    path = checkpoint(folder)
+    edited(path / "ckpt.index", flip)
+    return path
+
+
+@case("{path}/ckpt.index does not end as a table of TensorFlow does")
+def checkpoint_index_cut_short(folder):
+    path = checkpoint(folder)
+    data = (path / "ckpt.index").read_bytes()
+    (path / "ckpt.index").write_bytes(data[:-9])
+    return path
+
+
+@case("{path}/ckpt.data-00000-of-00001: No such file or directory")
+def checkpoint_without_its_data(folder):
+    path = checkpoint(folder)
+    (path / "ckpt.data-00000-of-00001").unlink()
+    return path
+
+
+@case("{path}/ckpt.data-00000-of-00001 is cut short: a/kernel would end at byte 1000048")
+def checkpoint_offset_that_lies(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(offset=1_000_000)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index: a/kernel has 48 bytes, which is not its shape")
+def checkpoint_that_claims_a_petabyte(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(shape=(PETA,))
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.data-00000-of-00001 is cut short: a/kernel would end at byte")
+def checkpoint_that_claims_a_petabyte_of_data(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(shape=(PETA,), size=4 * PETA)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index is damaged: a shape is [-4]")
+def checkpoint_of_negative_shape(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(shape=(-4,))
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index is damaged: dtype 99 is not known")
+def checkpoint_of_an_unknown_dtype(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(code=99)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index: a/kernel lies in shard 7 of 1")
+def checkpoint_in_a_shard_that_is_not_there(folder):
+    def lie(_, items):
+        items[b"a/kernel"] = bundle_entry(shard=7)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.data-00000-of-2000000000: No such file or directory")
+def checkpoint_of_two_billion_shards(folder):
+    from surgery.formats._tensorflow.proto import put_integer
+
+    def lie(_, items):
+        items[b""] = put_integer(1, 2_000_000_000)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index is big-endian, which is not read")
+def checkpoint_big_endian(folder):
+    from surgery.formats._tensorflow.proto import put_integer
+
+    def lie(_, items):
+        items[b""] = put_integer(1, 1) + put_integer(2, 1)
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index is of a version of TensorFlow's bundles to come")
+def checkpoint_of_the_future(folder):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    def lie(_, items):
+        items[b""] = put_integer(1, 1) + put_bytes(3, put_integer(1, 9) + put_integer(2, 9))
+
+    return checkpoint(folder, lie)
+
+
+@case("{path}/ckpt.index: the parts of a/kernel leave a gap, or overlap")
+def checkpoint_whose_parts_overlap(folder):
+    from surgery.formats._tensorflow.bundle import _slice_key
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    def lie(_, items):
+        sliced = b""
+        for start in (0, 1):
+            one = put_bytes(1, put_integer(1, start) + put_integer(2, 2)) + put_bytes(1, b"")
+            sliced += put_bytes(7, one)
+            items[_slice_key("a/kernel", ((start, 2), (0, -1)))] = bundle_entry(
+                shape=(2, 3), size=24
+            )
+        items[b"a/kernel"] = bundle_entry(size=0) + sliced
+
+    return checkpoint(folder, lie)
+
+
+def graph(folder, nodes):
+    """A checkpoint by objects with that graph."""
+    from surgery.formats._tensorflow.bundle_writer import new_bundle
+    from surgery.weights.tensor import constant
+
+    (folder / "c").mkdir()
+    array = constant(np.ones((4, 3), np.float32))
+    writer = new_bundle(
+        str(folder / "c/ckpt"), {"a": array}, {"_CHECKPOINTABLE_OBJECT_GRAPH": nodes}
+    )
+    output = writer.output()
+    for tensor, sink in output.tensors:
+        sink(0, tensor.numpy().reshape(-1))
+    output.finish()
+    output.close()
+    return folder / "c"
+
+
+@case("{path}/ckpt.index is damaged: its object graph refers to an object that it does not have")
+def checkpoint_whose_objects_are_missing(folder):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    return graph(folder, put_bytes(1, put_bytes(1, put_integer(1, 99) + put_bytes(2, b"x"))))
+
+
+@case("{path}/ckpt.index is damaged: its object graph is absurdly deep")
+def checkpoint_whose_objects_are_a_long_chain(folder):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    links = (put_bytes(1, put_integer(1, n + 1) + put_bytes(2, b"x")) for n in range(100_000))
+    return graph(folder, b"".join(put_bytes(1, link) for link in links) + put_bytes(1, b""))
+
+
+@case("{path}/ckpt.index is damaged: a field is longer than its message")
+def checkpoint_whose_objects_are_garbage(folder):
+    return graph(folder, b"\x0a\x7f\x01")
+
+
+@case("{path} does not say which of its checkpoints is meant")
+def checkpoint_file_that_names_none(folder):
+    path = checkpoint(folder)
+    (path / "checkpoint").write_text("all_model_checkpoint_paths: 'x'\n")
+    (path / "other.index").write_bytes((path / "ckpt.index").read_bytes())
+    return path
+
+
+@case("{path}/passwd: no such checkpoint")
+def checkpoint_file_that_climbs_out(folder):
+    path = checkpoint(folder)
+    (path / "checkpoint").write_text('model_checkpoint_path: "../../../../etc/passwd"\n')
+    return path
+
+
+# SavedModels
+
+
+def saved_model(folder, pb=None):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    path = checkpoint(folder)
+    (path / "variables").mkdir()
+    for name in ("index", "data-00000-of-00001"):
+        (path / f"ckpt.{name}").rename(path / f"variables/variables.{name}")
+    (path / "checkpoint").unlink()
+    tags = put_bytes(2, put_bytes(1, put_bytes(4, b"serve")))
+    (path / "saved_model.pb").write_bytes(put_integer(1, 1) + tags if pb is None else pb)
+    return path
+
+
+@case("{path} is damaged, or not what it seems: a field is longer than its message")
+def savedmodel_cut_short(folder):
+    path = saved_model(folder)
+    data = (path / "saved_model.pb").read_bytes()
+    (path / "saved_model.pb").write_bytes(data[:-1])
+    return path
+
+
+@case("{path} is damaged, or not what it seems: saved_model.pb holds no graph")
+def savedmodel_without_a_graph(folder):
+    return saved_model(folder, b"")
+
+
+@case("{path}/assets/secret is a link, which is not followed")
+def savedmodel_with_a_link_out(folder):
+    path = saved_model(folder)
+    (path / "assets").mkdir()
+    os.symlink("/etc/hostname", path / "assets/secret")
+    return path
+
+
+@case("{path}: the text form (saved_model.pbtxt) is not read")
+def savedmodel_as_text(folder):
+    path = saved_model(folder)
+    (path / "saved_model.pb").unlink()
+    (path / "saved_model.pbtxt").write_text("saved_model_schema_version: 1\n")
+    return path
+
+
+@case("{path} has no variables")
+def savedmodel_without_variables(folder):
+    path = saved_model(folder)
+    (path / "variables/variables.index").unlink()
+    return path
+
+
+@case("{path}: its Keras metadata is not readable JSON")
+def savedmodel_with_keras_metadata_of_absurd_depth(folder):
+    from surgery.formats._tensorflow.proto import put_bytes
+
+    path = saved_model(folder)
+    node = put_bytes(3, b"root") + put_bytes(5, b"[" * 100_000)
+    (path / "keras_metadata.pb").write_bytes(put_bytes(1, node))
+    return path
+
+
+def tar(folder, members):
+    path = folder / "m.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=9) as archive:
+        for info, size in members:
+            archive.addfile(info, Zeros(size))
+    return path
+
+
+class Zeros:
+    """A file of so many zeros."""
+
+    def __init__(self, size):
+        self.left = size
+
+    def read(self, count):
+        count = min(count, self.left)
+        self.left -= count
+        return bytes(count)
+
+
+def tar_info(name, size=0, kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = size, kind, link
+    return info, size
+
+
+@case("{path} would unpack to absurdly many bytes")
+def tar_bomb(folder):
+    size = 190 << 20
+    bomb = [tar_info(f"x{number}", size) for number in range(2)]
+    return tar(folder, [tar_info("saved_model.pb"), *bomb])
+
+
+@case("{path} cannot be unpacked")
+def tar_that_climbs_out(folder):
+    return tar(folder, [tar_info("saved_model.pb"), tar_info("../../evil", 3)])
+
+
+@case("{path}: x is neither a file nor a folder")
+def tar_with_a_link(folder):
+    link = tar_info("x", kind=tarfile.SYMTYPE, link="/etc/passwd")
+    return tar(folder, [tar_info("saved_model.pb"), link])
+
+
+# Frozen graphs
+
+
+def frozen(folder, *nodes):
+    from surgery.formats._tensorflow.proto import put_bytes
+
+    path = folder / "m.pb"
+    path.write_bytes(b"".join(put_bytes(1, node) for node in nodes))
+    return path
+
+
+def const(name, shape, content=b"", claimed=None):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer, put_length
+
+    dims = b"".join(put_bytes(2, put_integer(1, n)) for n in shape)
+    head = put_length(4, len(content) if claimed is None else claimed)
+    proto = put_integer(1, 1) + put_bytes(2, dims) + head + content
+    attribute = put_bytes(1, b"value") + put_bytes(2, put_bytes(8, proto))
+    return put_bytes(1, name) + put_bytes(2, b"Const") + put_bytes(5, attribute)
+
+
+@case("{path} is damaged, or no graph: a tensor of")
+def graph_that_claims_a_petabyte(folder):
+    return frozen(folder, const(b"w", [PETA]))
+
+
+@case("{path} is damaged, or no graph: a tensor has 3 bytes, not its shape's")
+def graph_whose_tensor_is_too_short(folder):
+    return frozen(folder, const(b"w", [2], b"abc"))
+
+
+@case("{path} is damaged, or no graph: a field is longer than its message")
+def graph_whose_tensor_lies(folder):
+    return frozen(folder, const(b"w", [2], b"abcdefgh", 1 << 40))
+
+
+@case("{path} is damaged, or no graph: two constants are called 'w'")
+def graph_with_one_name_twice(folder):
+    return frozen(folder, const(b"w", [2], b"abcdefgh"), const(b"w", [2], b"abcdefgh"))
+
+
+@case("{path} is damaged, or no graph: a tensor has the shape [-2]")
+def graph_of_negative_shape(folder):
+    return frozen(folder, const(b"w", [-2], b"abcdefgh"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from surgery.errors import FormatError
-from surgery.formats._bundle import GRAPH, Bundle, _signed
-from surgery.formats._sstable import Table, unsnappied
+from surgery.formats._tensorflow.bundle import GRAPH, Bundle, _signed
+from surgery.formats._tensorflow.sstable import Table, unsnappied
 from surgery.weights.digest import sha256
 from tests.conftest import MODELS
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
+Buffer = bytes | memoryview
 Field = tuple[int, int, "int | bytes"]
 """A field's number, its wire type, and its value."""
 
 
-def varint(data: bytes, place: int) -> tuple[int, int]:
+def varint(data: Buffer, place: int) -> tuple[int, int]:
     """The number at a place, and the place behind it; raises ValueError where it has no end."""
     value = shift = 0
     while True:
@@ -24,33 +26,85 @@ def varint(data: bytes, place: int) -> tuple[int, int]:
         shift += 7
 
 
-def fields(data: bytes) -> Iterator[Field]:
-    """The fields of a message in order; raises ValueError for broken ones."""
-    place = 0
-    while place < len(data):
+class Located(NamedTuple):
+    """A field's number and wire type, and where it is: its tag, its value, and what follows."""
+
+    number: int
+    kind: int
+    tag: int
+    start: int
+    stop: int
+
+
+def located(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[Located]:
+    """The places of a message's fields in order; raises ValueError for broken ones."""
+    stop = len(data) if stop is None else stop
+    place = start
+    while place < stop:
+        begin = place
         tag, place = varint(data, place)
         number, kind = tag >> 3, tag & 7
+        first = place
         if kind == _VARINT:
-            value, place = varint(data, place)
-            yield number, kind, value
-            continue
-        if kind == _BYTES:
-            size, place = varint(data, place)
+            _, place = varint(data, place)
+        elif kind == _BYTES:
+            size, first = varint(data, place)
+            place = first + size
         elif kind in (_FIXED32, _FIXED64):
-            size = 4 if kind == _FIXED32 else 8
+            place += 4 if kind == _FIXED32 else 8
         else:
             raise ValueError(f"wire type {kind} is not known")
-        if place + size > len(data):
+        if place > stop:
             raise ValueError("a field is longer than its message")
-        part = data[place : place + size]
-        yield number, kind, part if kind == _BYTES else int.from_bytes(part, "little")
-        place += size
+        yield Located(number, kind, begin, first, place)
+
+
+def fields(data: Buffer) -> Iterator[Field]:
+    """The fields of a message in order; raises ValueError for broken ones."""
+    for field in located(data):
+        if field.kind == _BYTES:
+            yield field.number, field.kind, bytes(data[field.start : field.stop])
+        elif field.kind == _VARINT:
+            yield field.number, field.kind, varint(data, field.start)[0]
+        else:
+            value = int.from_bytes(data[field.start : field.stop], "little")
+            yield field.number, field.kind, value
+
+
+def put_varint(value: int) -> bytes:
+    """A number in as many bytes as it needs; a negative one as the 64 bits it has."""
+    value &= (1 << 64) - 1
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
+
+
+def put_integer(number: int, value: int) -> bytes:
+    """A field with a number; nothing for zero, as protocol buffers 3 have it."""
+    return put_varint(number << 3 | _VARINT) + put_varint(value) if value else b""
+
+
+def put_fixed32(number: int, value: int) -> bytes:
+    """A field with 32 bits; nothing for zero."""
+    return put_varint(number << 3 | _FIXED32) + value.to_bytes(4, "little") if value else b""
+
+
+def put_length(number: int, size: int) -> bytes:
+    """What stands before a string or a message of so many bytes."""
+    return put_varint(number << 3 | _BYTES) + put_varint(size)
+
+
+def put_bytes(number: int, value: bytes) -> bytes:
+    """A field with a string or a message."""
+    return put_length(number, len(value)) + value
 
 
 class Message:
     """A message's fields, by number."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Buffer) -> None:
         self._fields: dict[int, list[int | bytes]] = {}
         for number, _, value in fields(data):
             self._fields.setdefault(number, []).append(value)
@@ -96,6 +150,10 @@ class Message:
         if not isinstance(value, bytes):
             raise ValueError(f"field {number} is not a string of bytes")
         return value
+
+    def strings(self, number: int) -> list[bytes]:
+        """A repeated string."""
+        return [value for value in self._fields.get(number, []) if isinstance(value, bytes)]
 
     def messages(self, number: int) -> list[Message]:
         """A repeated message."""

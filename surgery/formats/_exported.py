@@ -1,0 +1,50 @@
+"""Targets that Keras itself writes, from a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from surgery.errors import SurgeryError
+from surgery.formats import _configs
+from surgery.formats._base import Output
+from surgery.formats.keras import Keras
+from surgery.keras_bridge.export import export
+from surgery.keras_bridge.objects import object_graph
+from surgery.weights.model import Model
+
+_TIMES = {"savedmodel": 5, "tflite": 10, "onnx": 10}
+"""How many times the weights' bytes Keras and the converters take; measured on VGG16."""
+
+
+def export_memory(kind: str, model: Model) -> int:
+    """The bytes that Keras's export takes."""
+    return _TIMES[kind] * model.nbytes
+
+
+def export_problems(model: Model) -> Iterator[str]:
+    """Why Keras cannot export the model, as far as that shows without running it."""
+    whole = list(Keras().problems(model))
+    yield from whole
+    if not whole and model.architecture is not None:
+        try:
+            object_graph(_configs.as_keras3(model.architecture.config, model.carried))
+        except SurgeryError as error:
+            yield str(error)
+
+
+def exported(kind: str, model: Model, path: Path) -> Output:
+    """Write a `.keras` file beside the target, have Keras export it, and remove it."""
+    whole = path.with_name(f"{path.name}-model.keras")
+    output = Keras().create(model.without_optimizer(), whole)
+
+    def finish() -> None:
+        output.finish()
+        export(kind, whole, path)
+        whole.unlink()
+
+    def close() -> None:
+        output.close()
+        whole.unlink(missing_ok=True)
+
+    return Output(output.tensors, finish, close)

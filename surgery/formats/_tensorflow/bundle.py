@@ -1,0 +1,313 @@
+"""TensorFlow's tensor bundle: an index (a table) and the files with the tensors' bytes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.errors import FormatError
+from surgery.formats._crc import CRC32C, Pieces
+from surgery.formats._tensorflow.objects import Node, read_graph
+from surgery.formats._tensorflow.proto import Message, fields, put_bytes, varint
+from surgery.formats._tensorflow.sstable import Table, masked
+from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, dtype_named
+
+GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+DTYPES: Mapping[int, str] = {
+    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 8: "complex64",
+    9: "int64", 10: "bool", 11: "int8", 12: "uint8", 13: "int32", 14: "bfloat16", 15: "int16",
+    16: "uint16", 17: "uint16", 18: "complex128", 19: "float16", 22: "uint32", 23: "uint64",
+    24: "float8_e5m2", 25: "float8_e4m3fn", 29: "int4", 30: "uint4",
+}  # fmt: skip
+CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
+"""TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
+
+STRING = 7
+_OPAQUE = (STRING, 20, 21)
+"""Strings, resources and variants, which are carried as they are."""
+
+_PRODUCED_FOR = 1
+"""The version of bundles that this reads; TensorFlow has written no other since 2016."""
+
+Shape = tuple[int, ...]
+Slice = tuple[tuple[int, int], ...]
+"""For each dimension the first index and how many; -1 where it is all of them."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies; `dtype` is None where it is no number; one in parts has `slices`.
+
+    `code` is TensorFlow's number of the dtype, `sliced` the fields of the slices as they stand.
+    """
+
+    code: int
+    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc: int
+    slices: tuple[Slice, ...] = ()
+    sliced: bytes = b""
+
+
+class Bundle:
+    """A bundle to read lazily, by the path that its files' names begin with."""
+
+    def __init__(self, prefix: str) -> None:
+        """Raises FormatError for a broken index, or one of a kind that is not read."""
+        self.prefix = prefix
+        self.index = Path(f"{prefix}.index")
+        self._places: dict[str, Entry] = {}
+        self._pieces: dict[int, Pieces] = {}
+        self._raw = dict(Table(self.index).items())
+        self.header = self._raw.pop(b"", b"")
+        header = self._message(self.header)
+        self.shards = header.integer(1)
+        if header.integer(2):
+            raise FormatError(f"{self.index} is big-endian, which is not read")
+        if header.message(3).integer(2) > _PRODUCED_FOR:
+            raise FormatError(f"{self.index} is of a version of TensorFlow's bundles to come")
+        self.entries = {
+            key.decode(errors="replace"): self._entry(value)
+            for key, value in self._raw.items()
+            if key[:1] != b"\0"  # those are parts
+        }
+
+    def _message(self, data: bytes) -> Message:
+        try:
+            return Message(data)
+        except ValueError as error:
+            raise FormatError(f"{self.index} is damaged: {error}") from None
+
+    def entry(self, key: bytes) -> Entry:
+        """What the index says of a key, that of a part included."""
+        return self._entry(self._raw[key])
+
+    def _entry(self, data: bytes) -> Entry:
+        try:
+            return _parsed(data)
+        except ValueError as error:
+            raise FormatError(f"{self.index} is damaged: {error}") from None
+
+    def place(self, name: str) -> tuple[int, int]:
+        """The shard and the offset at which a tensor begins."""
+        parts = self.parts(name)
+        entry = self.entries[name] if parts is None else self.entry(parts.keys[0])
+        return entry.shard, entry.offset
+
+    def data_file(self, shard: int) -> Path:
+        """The file of a shard."""
+        return Path(f"{self.prefix}.data-{shard:05}-of-{self.shards:05}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index and all files with data."""
+        return self.index, *(self.data_file(shard) for shard in range(self.shards))
+
+    @cached_property
+    def _descriptors(self) -> Mapping[int, Descriptor]:
+        try:
+            return {n: Descriptor.open(self.data_file(n)) for n in range(self.shards)}
+        except OSError as error:
+            raise FormatError(f"{error.filename}: {error.strerror}") from None
+
+    def parts(self, name: str) -> Parts | None:
+        """How a tensor that was saved in parts is put together; None for one in one piece."""
+        entry = self.entries[name]
+        if not entry.slices:
+            return None
+        for one in entry.slices:
+            if _slice_key(name, one) not in self._raw:
+                raise FormatError(f"{self.index} does not hold the part {list(one)} of {name}")
+        try:
+            return Parts(entry.shape, [(_slice_key(name, one), one) for one in entry.slices])
+        except ValueError as error:
+            raise FormatError(f"{self.index}: the parts of {name} {error}") from None
+
+    def descriptor(self, shard: int) -> Descriptor:
+        """The open file of a shard."""
+        return self._descriptors[shard]
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor of numbers, lazily; one that was saved in parts is one tensor."""
+        entry = self.entries[name]
+        parts = self.parts(name)
+        if parts is None:
+            return self._stored(name, entry)
+        dtype = entry.dtype
+        if dtype is None:
+            raise FormatError(f"{self.index}: {name} is of strings, in parts")
+        tensors = []
+        for number, key in enumerate(parts.keys):
+            part = self.entry(key)
+            if part.shape != parts.shape_of(number):
+                raise FormatError(f"{self.index}: a part of {name} has another shape than it says")
+            tensors.append(self._stored(f"{name}, part {number}", part))
+
+        return joined(parts, entry.shape, dtype, tensors)
+
+    def _stored(self, name: str, entry: Entry) -> Stored:
+        if entry.dtype is None or entry.size != math.prod(entry.shape) * entry.dtype.itemsize:
+            raise FormatError(
+                f"{self.index}: {name} has {entry.size} bytes, which is not its shape"
+            )
+        self._check_place(name, entry)
+        self._places[name] = entry
+        pieces = self._pieces.setdefault(
+            entry.shard, Pieces(self._descriptors[entry.shard], CRC32C)
+        )
+        extent = Extent(self.data_file(entry.shard), entry.offset)
+        return Stored(entry.shape, entry.dtype, extent, self._descriptors[entry.shard], pieces.seen)
+
+    def _check_place(self, name: str, entry: Entry) -> None:
+        if not 0 <= entry.shard < self.shards:
+            raise FormatError(f"{self.index}: {name} lies in shard {entry.shard} of {self.shards}")
+        end = os.fstat(self._descriptors[entry.shard]).st_size
+        if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > end:
+            raise FormatError(
+                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte "
+                f"{entry.offset + entry.size}"
+            )
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of an entry that is not of numbers, as they are stored."""
+        entry = self.entries[name]
+        self._check_place(name, entry)
+        return os.pread(self._descriptors[entry.shard], entry.size, entry.offset)
+
+    def text(self, name: str) -> bytes:
+        """The one string that an entry holds: its length, a checksum of that, and its bytes."""
+        data = self.raw(name)
+        length, place = varint(data, 0)
+        if len(data) != place + 4 + length:
+            raise ValueError(f"{name} does not hold one string")
+        return data[place + 4 :]
+
+    def graph(self) -> list[Node] | None:
+        """The graph of the objects that were saved; None for a checkpoint by names."""
+        if GRAPH not in self.entries:
+            return None
+        try:
+            return read_graph(self.text(GRAPH))
+        except (ValueError, IndexError) as error:
+            raise FormatError(f"{self.index} is damaged: {error}") from None
+
+    def check(self) -> None:
+        """Raise FormatError where a tensor that was read is not what its checksum says."""
+        for name, entry in self._places.items():
+            crc = self._pieces[entry.shard].complete(entry.offset, entry.offset + entry.size)
+            if crc is not None and entry.size and masked(crc) != entry.crc:
+                raise FormatError(
+                    f"{self.data_file(entry.shard)} is damaged: {name} has another checksum than "
+                    "the index says"
+                )
+
+
+def _parsed(data: bytes) -> Entry:
+    message = Message(data)
+    kind = message.integer(1)
+    if kind not in _OPAQUE and kind not in DTYPES:
+        raise ValueError(f"dtype {kind} is not known")
+    shape = tuple(size.signed(1) for size in message.message(2).messages(2))
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a shape is {list(shape)}")
+    return Entry(
+        kind,
+        None if kind in _OPAQUE else dtype_named(DTYPES[kind]),
+        shape,
+        message.integer(3),
+        message.signed(4),
+        message.signed(5),
+        message.integer(6),
+        tuple(
+            tuple((part.signed(1), part.signed(2, -1)) for part in one.messages(1))
+            for one in message.messages(7)
+        ),
+        b"".join(
+            put_bytes(7, value)
+            for n, _, value in fields(data)
+            if n == 7 and isinstance(value, bytes)
+        ),
+    )
+
+
+class Parts:
+    """The parts of a tensor that was cut along one axis, by their keys in the index."""
+
+    def __init__(self, shape: Shape, slices: Sequence[tuple[bytes, Slice]]) -> None:
+        """Raises ValueError where they do not lie side by side, or are not all of it."""
+        if not shape or any(len(one) != len(shape) for _, one in slices):
+            raise ValueError("have another rank than it")
+        cut = {d for _, one in slices for d, (_, n) in enumerate(one) if n not in (-1, shape[d])}
+        if len(cut) > 1:
+            raise ValueError("do not lie side by side")
+        self._axis = min(cut, default=0)
+        ordered = sorted(slices, key=lambda part: part[1][self._axis][0])
+        self.keys = [key for key, _ in ordered]
+        self._ends = [0]
+        for _, one in ordered:
+            first, count = one[self._axis]
+            if first != self._ends[-1] or count == 0:
+                raise ValueError("leave a gap, or overlap")
+            self._ends.append(shape[self._axis] if count < 0 else first + count)
+        if self._ends[-1] != shape[self._axis]:
+            raise ValueError("are not all of it")
+        self._shape = shape
+
+    def shape_of(self, part: int) -> Shape:
+        """The shape of one of them."""
+        size = self._ends[part + 1] - self._ends[part]
+        return (*self._shape[: self._axis], size, *self._shape[self._axis + 1 :])
+
+    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Where elements of the whole are: the part, the first element in it, and how many."""
+        inner = math.prod(self._shape[self._axis + 1 :])
+        block = self._shape[self._axis] * inner
+        while start < stop:
+            outer, place = divmod(start, block)
+            part = int(np.searchsorted(self._ends, place // inner, side="right")) - 1
+            low, high = self._ends[part] * inner, self._ends[part + 1] * inner
+            count = min(high - place, stop - start)
+            yield part, outer * (high - low) + place - low, count
+            start += count
+
+
+def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor from its parts, which are in the order of `parts`."""
+
+    def read(start: int, stop: int) -> Array:
+        runs = parts.runs(start, stop)
+        read = [tensors[part].read(first, first + count) for part, first, count in runs]
+        return np.concatenate([*read, np.empty(0, dtype)])
+
+    return Computed(shape, dtype, read)
+
+
+def _slice_key(name: str, one: Slice) -> bytes:
+    """The key of a part, in TensorFlow's ordered code."""
+    text = name.encode().replace(b"\0", b"\0\xff").replace(b"\xff", b"\xff\0") + b"\0\x01"
+    count = len(one)
+    key = b"\0" + text + (bytes([1, count]) if count else b"\0")
+    return key + b"".join(_signed(number) for extent in one for number in extent)
+
+
+def _signed(number: int) -> bytes:
+    """A number in the code whose bytes sort as numbers do: as many ones as it has bytes."""
+    size = 1
+    while not -(1 << (7 * size - 1)) <= number < 1 << (7 * size - 1):
+        size += 1
+    data = bytearray(number.to_bytes(size, "big", signed=True))
+    head = ((1 << size) - 1) << (16 - size)
+    for place, mask in enumerate(head.to_bytes(2, "big")[:size]):
+        data[place] ^= mask
+    return bytes(data)

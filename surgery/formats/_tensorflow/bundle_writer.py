@@ -1,0 +1,189 @@
+"""Writing a tensor bundle: its data files in place, from many threads, and then its index."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from surgery.formats import _files
+from surgery.formats._base import Output, Sink
+from surgery.formats._crc import CRC32C, Pieces
+from surgery.formats._tensorflow.bundle import CODES, STRING, Bundle, Entry, Parts
+from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
+from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
+from surgery.weights.tensor import Array, Extent, Stored, Tensor, constant, dtype_named
+
+HEADER = put_integer(1, 1) + put_bytes(3, put_integer(1, 1))
+"""Of a bundle with one data file."""
+
+
+@dataclass
+class Item:
+    """An entry of the new index.
+
+    `place` is where it comes among those of its shard; `crc` is known of what is copied as it
+    is; the main entry of a tensor in parts has `slices` and no bytes.
+    """
+
+    code: int
+    shape: tuple[int, ...]
+    size: int
+    shard: int = 0
+    place: int = 0
+    crc: int | None = None
+    slices: bytes = b""
+    offset: int = field(default=0, init=False)
+
+    def encoded(self) -> bytes:
+        """As the index has it."""
+        dims = b"".join(put_bytes(2, put_integer(1, size)) for size in self.shape)
+        return (
+            put_integer(1, self.code)
+            + put_bytes(2, dims)
+            + put_integer(3, self.shard)
+            + put_integer(4, self.offset)
+            + put_integer(5, self.size)
+            + put_fixed32(6, self.crc or 0)
+            + self.slices
+        )
+
+
+class BundleWriter:
+    """A bundle being written by the path that its files' names begin with."""
+
+    def __init__(self, prefix: str, header: bytes = HEADER, shards: int = 1) -> None:
+        self._prefix, self._header, self._shards = prefix, header, shards
+        self.items: dict[bytes, Item] = {}
+        self._tensors: list[tuple[Tensor, bytes, Parts | None]] = []
+
+    def add(
+        self, key: bytes, item: Item, tensor: Tensor | None, parts: Parts | None = None
+    ) -> None:
+        """One entry, and the tensor that fills it (or, for a main entry, its parts)."""
+        self.items[key] = item
+        if tensor is not None:
+            self._tensors.append((tensor, key, parts))
+
+    def output(self) -> Output:
+        """Lay the files out and open them."""
+        ends = [0] * self._shards
+        for item in sorted(self.items.values(), key=lambda item: (item.shard, item.place)):
+            if not item.slices:
+                item.offset = ends[item.shard]
+                ends[item.shard] += item.size
+        descriptors = []
+        for shard, end in enumerate(ends):
+            path = Path(f"{self._prefix}.data-{shard:05}-of-{self._shards:05}")
+            descriptors.append(_files.create(path))
+            os.ftruncate(descriptors[-1], end)
+        pieces = [Pieces(descriptor, CRC32C) for descriptor in descriptors]
+        tensors: list[tuple[Tensor, Sink]] = []
+        for tensor, key, parts in self._tensors:
+            keys = [key] if parts is None else parts.keys
+            sinks = [
+                _files.sink_at(
+                    descriptors[item.shard],
+                    item.offset,
+                    tensor.dtype.itemsize,
+                    pieces[item.shard].seen if item.crc is None else None,
+                )
+                for item in (self.items[key] for key in keys)
+            ]
+            tensors.append((tensor, sinks[0] if parts is None else _to_parts(parts, sinks)))
+
+        def finish() -> None:
+            self._sum(pieces)
+            index = {b"": self._header, **{k: i.encoded() for k, i in self.items.items()}}
+            path = Path(f"{self._prefix}.index")
+            path.write_bytes(table_of(sorted(index.items())))
+            for descriptor in descriptors:
+                os.fsync(descriptor)
+            _files.sync(path)
+
+        def close() -> None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+        return Output(tensors, finish, close)
+
+    def _sum(self, pieces: Sequence[Pieces]) -> None:
+        """Find the checksums of all that has been written."""
+        for shard, written in enumerate(pieces):
+            items = [
+                item
+                for item in self.items.values()
+                if item.shard == shard and item.crc is None and not item.slices
+            ]
+            items.sort(key=lambda item: item.offset)
+            crcs = written.crcs([(item.offset, item.offset + item.size) for item in items])
+            for item, crc in zip(items, crcs, strict=True):
+                item.crc = masked(crc)
+
+
+def _to_parts(parts: Parts, sinks: Sequence[Sink]) -> Sink:
+    """A sink for the whole of a tensor that is kept in parts."""
+
+    def write(start: int, values: Array) -> None:
+        done = 0
+        for part, first, count in parts.runs(start, start + values.size):
+            sinks[part](first, values[done : done + count])
+            done += count
+
+    return write
+
+
+def rewritten(bundle: Bundle, prefix: str, changed: Mapping[str, Tensor]) -> BundleWriter:
+    """A bundle with those tensors, by their keys, in place of its own; the rest is copied.
+
+    A tensor in parts must have the shape and dtype that it had.
+    """
+    writer = BundleWriter(prefix, bundle.header, bundle.shards)
+    for name in bundle.entries:
+        key, tensor, parts = name.encode(), changed.get(name), bundle.parts(name)
+        if tensor is not None and parts is None:
+            item = _item(bundle.entry(key))
+            if tensor.dtype != bundle.entry(key).dtype:
+                item.code = CODES[tensor.dtype.name]
+            item.shape, item.size = tensor.shape, tensor.nbytes
+            writer.add(key, item, tensor)
+            continue
+        writer.add(key, _item(bundle.entry(key)), tensor, parts)
+        for stored in parts.keys if parts else [key]:
+            entry = bundle.entry(stored)
+            if tensor is not None:
+                writer.add(stored, _item(entry), None)
+            else:
+                extent = Extent(bundle.data_file(entry.shard), entry.offset)
+                descriptor = bundle.descriptor(entry.shard)
+                copied = Stored((entry.size,), dtype_named("uint8"), extent, descriptor)
+                writer.add(stored, _item(entry, entry.crc), copied)
+    return writer
+
+
+def _item(entry: Entry, crc: int | None = None) -> Item:
+    return Item(
+        entry.code, entry.shape, entry.size, entry.shard, entry.offset, crc, entry.sliced
+    )  # fmt: skip
+
+
+def new_bundle(
+    prefix: str, tensors: Mapping[str, Tensor], texts: Mapping[str, bytes]
+) -> BundleWriter:
+    """A bundle of those tensors in that order, and then of those strings."""
+    writer = BundleWriter(prefix)
+    for place, (key, tensor) in enumerate(tensors.items()):
+        item = Item(CODES[tensor.dtype.name], tensor.shape, tensor.nbytes, place=place)
+        writer.add(key.encode(), item, tensor)
+    for key, text in texts.items():
+        length = put_varint(len(text))
+        check = struct.pack("<I", masked_crc32c(struct.pack("<I", len(text))))
+        data = length + check + text
+        crc = masked_crc32c(struct.pack("<I", len(text)) + check + text)
+        item = Item(STRING, (), len(data), place=len(tensors), crc=crc)
+        writer.add(key.encode(), item, constant(np.frombuffer(data, np.uint8)))
+    return writer

@@ -1,0 +1,272 @@
+"""TensorFlow's object graph: what each variable of a checkpoint is, and what it is called.
+
+A checkpoint's keys are one path each through the graph of Python objects that was saved, the
+shortest, so that a compiled model's weights may have their keys below its optimizer. Here all
+paths count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from surgery.formats._tensorflow.proto import Message, put_bytes, put_integer
+from surgery.weights.weight import State
+
+Path = tuple[str, ...]
+
+VALUE = "VARIABLE_VALUE"
+
+_VARIABLE_LISTS = {
+    "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
+    "_trainable_variables", "_non_trainable_variables",
+}  # fmt: skip
+_WRAPPERS = {"_functional", "_tracked"}
+_LISTS = {"_operations", "_layers", "_self_tracked_trackables"}
+_POSITION = re.compile(r"layer(_with_weights)?-\d+|\d+")
+_OF_NO_LAYER = {
+    "keras_api", "metrics", "_metrics", "compiled_metrics", "_compile_metrics", "compiled_loss",
+    "_compile_loss", "loss_tracker", "_loss_tracker", "_random_generator", "seed_generator",
+    "_seed_generator", "signatures",
+}  # fmt: skip
+_COUNTERS = re.compile(
+    r"(.*/)?(seed_generator_state|StateVar|_state_var|save_counter|global_step)$"
+)
+_AMONG_WEIGHTED = "layer_with_weights-"
+_DEEPEST = 200
+_NO_NAME = re.compile(r"[Vv]ariable(_\d+)?")
+
+
+@dataclass(frozen=True)
+class Node:
+    """An object: its children by name, its values' checkpoint keys and full names, its slots."""
+
+    children: tuple[tuple[str, int], ...]
+    attributes: tuple[tuple[str, str, str], ...]
+    slots: tuple[tuple[int, str, int], ...]
+
+
+@dataclass
+class Variable:
+    """One stored value: its key, the path through the graph that names it, and what it is."""
+
+    key: str
+    full_name: str
+    path: Path
+    state: State
+    node: int
+    copies: list[str] = field(default_factory=list)
+
+
+def read_graph(data: bytes) -> list[Node]:
+    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one."""
+    nodes = [
+        Node(
+            tuple((child.text(2), child.integer(1)) for child in node.messages(1)),
+            tuple((a.text(1), a.text(2), a.text(3)) for a in node.messages(2)),
+            tuple((s.integer(1), s.text(2), s.integer(3)) for s in node.messages(3)),
+        )
+        for node in Message(data).messages(1)
+    ]
+    for node in nodes:
+        named = [number for _, number in node.children]
+        named += [number for first, _, slot in node.slots for number in (first, slot)]
+        if any(number >= len(nodes) for number in named):
+            raise ValueError("its object graph refers to an object that it does not have")
+    return nodes
+
+
+def variables(nodes: Sequence[Node]) -> list[Variable]:
+    """All stored values of a graph."""
+    optimizers = {number for number, node in enumerate(nodes) if _is_optimizer(node)}
+
+    def is_layers(name: str, to: int) -> bool:
+        return to not in optimizers and name not in _OF_NO_LAYER
+
+    paths = _shortest(nodes, lambda name, to: is_layers(name, to) and name not in _VARIABLE_LISTS)
+    paths = {**_shortest(nodes, is_layers), **paths}
+    state: dict[int, State] = dict.fromkeys(paths, "weight")
+    slots = {slot: (of, name) for node in nodes for of, name, slot in node.slots}
+    of_optimizers = _shortest(nodes, _any, sorted(optimizers))
+    for number, path in _shortest(nodes, _any).items():
+        if number not in paths:
+            paths[number] = path
+            state[number] = "optimizer" if number in of_optimizers else "other"
+    for number, (of, name) in slots.items():
+        paths[number] = (*paths.get(of, ()), name)
+        state[number] = "optimizer"
+    found = [
+        Variable(key, full_name, paths[number], state[number], number)
+        for number, node in enumerate(nodes)
+        if number in paths
+        for name, full_name, key in node.attributes
+        if name == VALUE
+    ]
+    for variable in found:
+        if variable.state == "weight" and _COUNTERS.match(
+            variable.full_name or "/".join(variable.path)
+        ):
+            variable.state = "other"
+    order = _layer_order(nodes, is_layers)
+    return sorted(found, key=lambda v: order.get(v.node, len(nodes) + v.node))
+
+
+def _is_optimizer(node: Node) -> bool:
+    names = {name.lstrip("_") for name, _ in node.children}
+    return bool(node.slots) or (
+        "learning_rate" in names and not names.isdisjoint({"iterations", "iter", "variables"})
+    )
+
+
+def _any(_name: str, _to: int) -> bool:
+    return True
+
+
+def _shortest(
+    nodes: Sequence[Node], follow: Callable[[str, int], bool], starts: Sequence[int] = (0,)
+) -> dict[int, Path]:
+    """The shortest path to each object that can be reached, by the children that are followed."""
+    paths: dict[int, Path] = {start: () for start in starts if start < len(nodes)}
+    queue = deque(paths)
+    while queue:
+        number = queue.popleft()
+        if len(paths[number]) > _DEEPEST:
+            raise ValueError("its object graph is absurdly deep")
+        # Keras 2 numbers layers twice; that among those with weights depends on what has some.
+        children = sorted(nodes[number].children, key=lambda c: c[0].startswith(_AMONG_WEIGHTED))
+        for name, child in children:
+            if child not in paths and follow(name, child):
+                paths[child] = (*paths[number], name)
+                queue.append(child)
+    return paths
+
+
+def _layer_order(nodes: Sequence[Node], follow: Callable[[str, int], bool]) -> dict[int, int]:
+    """The place of each object where each is followed by its children."""
+    order: dict[int, int] = {}
+    stack = [0] if nodes else []
+    while stack:
+        number = stack.pop()
+        if number not in order:
+            order[number] = len(order)
+            children = nodes[number].children
+            stack += [child for name, child in reversed(children) if follow(name, child)]
+    return order
+
+
+def is_export(nodes: Sequence[Node]) -> bool:
+    """Whether Keras 3's export wrote it, which saves its variables twice."""
+    names = {name for name, _ in nodes[0].children} if nodes else set()
+    return {"variables", "_all_variables", "_misc_assets"} <= names
+
+
+def addresses(found: Sequence[Variable]) -> list[str]:
+    """What each is called: Keras's name where its path tells only positions, else the path.
+
+    Names that several have (two models in one checkpoint) get the first name of their paths
+    before them; what is not unique then is called by its path.
+    """
+    strip = _root_name([v for v in found if v.state == "weight"])
+    wanted = [_kerasian(variable, strip) or _clean(variable.path) for variable in found]
+    for more in (_with_first, lambda variable, _: _clean(variable.path)):
+        counts = Counter(wanted)
+        wanted = [
+            name if counts[name] == 1 else more(variable, name)
+            for variable, name in zip(found, wanted, strict=True)
+        ]
+    counts = Counter(wanted)
+    unique = [
+        name if name and counts[name] == 1 else of_key(variable.key)
+        for variable, name in zip(found, wanted, strict=True)
+    ]
+    counts = Counter(unique)
+    return [
+        name if counts[name] == 1 else variable.key
+        for variable, name in zip(found, unique, strict=True)
+    ]
+
+
+def of_key(key: str) -> str:
+    """A key without what TensorFlow adds to every one."""
+    return key.removesuffix(f"/.ATTRIBUTES/{VALUE}").replace(".OPTIMIZER_SLOT/", "")
+
+
+def _with_first(variable: Variable, name: str) -> str:
+    first = variable.path[0] if variable.path else ""
+    return f"{first}/{name}" if first and not _POSITION.fullmatch(first) else name
+
+
+def _kerasian(variable: Variable, strip: str) -> str:
+    """The name Keras gave it, where it has one of its own and its path does not."""
+    name = variable.full_name.removesuffix(":0")
+    if variable.state == "optimizer" and name:
+        return name
+    if "/" not in name or _NO_NAME.fullmatch(name.rpartition("/")[2]):
+        return ""
+    if not is_positional(variable.path):
+        return ""
+    return name.removeprefix(f"{strip}/") if strip else name
+
+
+def is_positional(path: Path) -> bool:
+    """Whether a place in one of Keras's own lists stands for a layer's name in it."""
+    pairs = zip(("", *path), path, strict=False)
+    return any(
+        hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
+        for before, hop in pairs
+        if _POSITION.fullmatch(hop)
+    )
+
+
+def _clean(path: Path) -> str:
+    kept = [hop for hop in path if hop not in _WRAPPERS | _LISTS]
+    if kept:
+        kept[-1] = kept[-1].removeprefix("_")
+    return "/".join(kept)
+
+
+def _root_name(weights: Sequence[Variable]) -> str:
+    """The model's own name, where it stands before the names of all its layers."""
+    named = [v.full_name.split("/") for v in weights if is_positional(v.path) and v.full_name]
+    depths = [len(_clean(v.path).split("/")) for v in weights if is_positional(v.path)]
+    firsts = {parts[0] for parts in named}
+    common = {v.path[0] for v in weights if v.path}
+    outer = 1 if len(common) == 1 and not _POSITION.fullmatch(next(iter(common))) else 0
+    outer = 0 if common <= _WRAPPERS | _LISTS | _VARIABLE_LISTS else outer
+    if len(firsts) != 1 or any(len(parts) < 3 for parts in named) or len(named) != len(depths):
+        return ""
+    deeper = [len(parts) - depth + outer for parts, depth in zip(named, depths, strict=True)]
+    return firsts.pop() if min(deeper) > 0 else ""
+
+
+def put_graph(nodes: Sequence[Node]) -> bytes:
+    """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
+    holders = _holders(nodes)
+    out = b""
+    for number, node in enumerate(nodes):
+        inner = b"".join(
+            put_bytes(1, put_integer(1, child) + put_bytes(2, name.encode()))
+            for name, child in node.children
+        )
+        for name, full_name, key in node.attributes:
+            texts = enumerate((name, full_name, key), 1)
+            inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
+        out += put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders))))
+    return out
+
+
+def _holders(nodes: Sequence[Node]) -> set[int]:
+    """The objects with values in a checkpoint, and all that those are inside of."""
+    parents: dict[int, list[int]] = {}
+    for number, node in enumerate(nodes):
+        for _, child in node.children:
+            parents.setdefault(child, []).append(number)
+    left = [number for number, node in enumerate(nodes) if node.attributes]
+    found = set(left)
+    while left:
+        new = set(parents.get(left.pop(), ())) - found
+        found |= new
+        left += new
+    return found

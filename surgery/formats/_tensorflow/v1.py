@@ -1,0 +1,91 @@
+"""TensorFlow's first checkpoint format: tables whose values are slices of tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from surgery.errors import FormatError
+from surgery.formats._tensorflow.bundle import Parts, Shape, Slice, joined
+from surgery.formats._tensorflow.proto import Buffer, Message, located
+from surgery.formats._tensorflow.sstable import Table
+from surgery.formats._tensorflow.tensor_proto import find_tensor
+from surgery.weights.tensor import Descriptor, Tensor
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+def shards(path: Path) -> list[Path]:
+    """All files of the checkpoint that a file, or the beginning of its name, belongs to."""
+    if path.is_file() and not _SHARD.search(path.name):
+        return [path]
+    stem = _SHARD.sub("", path.name)
+    return sorted(
+        file for file in path.parent.glob("*-of-*")
+        if _SHARD.search(file.name) and _SHARD.sub("", file.name) == stem
+    )  # fmt: skip
+
+
+def read_v1(files: Sequence[Path]) -> dict[str, Tensor]:
+    """The tensors by name; raises FormatError for a broken file."""
+    shapes: dict[str, tuple[Shape, int]] = {}
+    found: dict[str, list[tuple[Slice, Tensor]]] = {}
+    for path in files:
+        descriptor = Descriptor.open(path)
+        try:
+            for key, value, place in Table(path).places():
+                if not key:
+                    shapes.update(_shapes(Message(value).message(1)))
+                    continue
+                name, one, tensor = _slice(value, (path, descriptor, place), shapes)
+                if tensor is not None:
+                    found.setdefault(name, []).append((one, tensor))
+        except (ValueError, IndexError, KeyError) as error:
+            raise FormatError(f"{path} is damaged: {error}") from None
+    tensors = {}
+    for name, parts in found.items():
+        shape, dtype = shapes[name][0], parts[0][1].dtype
+        if len(parts) == 1 and parts[0][1].shape == shape:
+            tensors[name] = parts[0][1]
+            continue
+        keyed = {str(number).encode(): part for number, part in enumerate(parts)}
+        try:
+            whole = Parts(shape, [(key, one) for key, (one, _) in keyed.items()])
+        except ValueError as error:
+            raise FormatError(f"{files[0]}: the parts of {name} {error}") from None
+        tensors[name] = joined(whole, shape, dtype, [keyed[key][1] for key in whole.keys])
+    return tensors
+
+
+def _shapes(meta: Message) -> dict[str, tuple[Shape, int]]:
+    found = {}
+    for tensor in meta.messages(1):
+        shape = tuple(size.signed(1) for size in tensor.message(2).messages(2))
+        if any(size < 0 for size in shape):
+            raise ValueError(f"a shape is {list(shape)}")
+        found[tensor.text(1)] = (shape, tensor.integer(3))
+    return found
+
+
+def _slice(
+    value: Buffer,
+    file: tuple[Path, Descriptor, int | None],
+    shapes: dict[str, tuple[Shape, int]],
+) -> tuple[str, Slice, Tensor | None]:
+    """The name, place and elements of one slice."""
+    path, descriptor, base = file
+    (saved,) = [field for field in located(value) if field.number == 2]
+    places = {field.number: field for field in located(value, saved.start, saved.stop)}
+    name = bytes(value[places[1].start : places[1].stop]).decode(errors="replace")
+    shape, code = shapes[name]
+    extents = Message(value[places[2].start : places[2].stop]).messages(1) if 2 in places else []
+    one = tuple((extent.signed(1), extent.signed(2, -1)) for extent in extents)
+    one = one or tuple((0, -1) for _ in shape)
+    if len(one) != len(shape):
+        raise ValueError(f"a slice of {name} has another rank than it")
+    size = tuple(n if length < 0 else length for n, (_, length) in zip(shape, one, strict=True))
+    where = None if base is None else (path, descriptor, base)
+    data = places[3]
+    found = find_tensor(value, data.start, data.stop, where, size, code)
+    return name, one, found.tensor if found else None

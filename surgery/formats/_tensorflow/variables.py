@@ -1,0 +1,246 @@
+"""A checkpoint's entries as the weights of a model, and the model's weights as entries again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from surgery.architecture import Architecture, Layer
+from surgery.errors import FormatError
+from surgery.formats._tensorflow.bundle import GRAPH, Bundle, Entry
+from surgery.formats._tensorflow.objects import (
+    Node,
+    Variable,
+    addresses,
+    is_export,
+    is_positional,
+    of_key,
+    variables,
+)
+from surgery.weights.model import Carried, Model
+from surgery.weights.tensor import Tensor
+from surgery.weights.weight import State, Weight
+
+_SLOT = re.compile(
+    r"(.+)/(Adam|AdamW|Momentum|RMSProp|Adagrad|Adadelta|Ftrl|LAMB|adam_[mv]|[mv]|momentum"
+    r"|accumulator|linear)(_\d+)?$"
+)
+_OF_OPTIMIZER = re.compile(r"(.*/)?beta[12]_power(_\d+)?$")
+_SUFFIX = "/.ATTRIBUTES/"
+
+
+@dataclass(frozen=True)
+class Container:
+    """The bundle that a model was read from; `names` are its variables' keys by address."""
+
+    bundle: Bundle
+    names: Mapping[str, str]
+
+
+def read_variables(
+    bundle: Bundle,
+    architecture: Architecture | None = None,
+    trains: Mapping[str, bool] | None = None,
+) -> Model:
+    """The model whose weights are a bundle's, without origin.
+
+    `trains` says by key which variables a layer trains, where that is known.
+    """
+    nodes = bundle.graph()
+    if nodes is None:
+        found = [
+            Weight(
+                name,
+                bundle.tensor(name),
+                (name,),
+                state="weight" if (trains or {}).get(name) else state_of(name, bundle.entries),
+            )
+            for name in sorted(bundle.entries, key=bundle.place)
+            if bundle.entries[name].dtype is not None
+        ]
+    else:
+        try:
+            found = list(_of_objects(bundle, nodes, architecture))
+        except ValueError as error:
+            raise FormatError(f"{bundle.index} is damaged: {error}") from None
+    model = model_of(found, architecture, trains or {})
+    container = Container(bundle, {weight.address: weight.stored[0] for weight in found})
+    carried = Carried(container=container, architecture=architecture)
+    return replace(model, carried=carried, inputs=bundle.files, checks=(bundle.check,))
+
+
+def model_of(
+    found: Sequence[Weight], architecture: Architecture | None, trains: Mapping[str, bool]
+) -> Model:
+    """The model that has those variables."""
+    found = [_known(weight, trains, architecture) for weight in found]
+    if architecture is not None:
+        order = architecture.weight_order
+        found.sort(key=lambda weight: order.get(weight.address, len(order)))
+    return Model(
+        weights=tuple(weight for weight in found if weight.state == "weight"),
+        architecture=architecture,
+        states=tuple(weight for weight in found if weight.state != "weight"),
+    )
+
+
+def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architecture | None) -> Weight:
+    own = trains.get(weight.stored[0])
+    if architecture is None:
+        return replace(weight, trainable=own, variable_trains=own is not False)
+    variable_trains = own is not False
+    for slot in architecture.owner(weight.address).slots or ():
+        if slot.address == weight.address:
+            variable_trains = slot.trainable
+    trainable = architecture.is_trained(weight.address, variable_trains)
+    return replace(weight, trainable=trainable, variable_trains=variable_trains)
+
+
+def is_counter(what: Entry | Tensor) -> bool:
+    """Whether a variable, of no known layer, counts steps: a whole number."""
+    return what.dtype is not None and what.shape == () and what.dtype.kind in "iu"
+
+
+def state_of(name: str, names: Mapping[str, Entry] | Mapping[str, Tensor]) -> State:
+    """What a variable of a checkpoint by names is: TensorFlow 1 names slots after the variable."""
+    if is_counter(names[name]):
+        return "other"
+    slot = _SLOT.match(name)
+    if slot and slot[1] in names:
+        return "optimizer"
+    return "optimizer" if _OF_OPTIMIZER.match(name) else "weight"
+
+
+def _of_objects(
+    bundle: Bundle, nodes: Sequence[Node], architecture: Architecture | None
+) -> Iterator[Weight]:
+    found = [
+        variable
+        for variable in variables(nodes)
+        if variable.key in bundle.entries and bundle.entries[variable.key].dtype is not None
+    ]
+    if is_export(nodes):
+        found = _without_copies(found, bundle.entries)
+    names = _with_places(found, architecture) if architecture is not None else addresses(found)
+    for variable, address in zip(found, names, strict=True):
+        keys = (variable.key, *variable.copies)
+        entry = bundle.entries[variable.key]
+        state = variable.state
+        if state == "weight" and not is_positional(variable.path) and is_counter(entry):
+            state = "other"
+        yield Weight(address, bundle.tensor(variable.key), keys, state=state)
+    listed = {key for variable in found for key in (variable.key, *variable.copies)}
+    for key, entry in bundle.entries.items():
+        if key not in listed and entry.dtype is not None and key != GRAPH:
+            kind = "other" if _SUFFIX in key else state_of(key, bundle.entries)
+            yield Weight(key.replace(_SUFFIX, "/"), bundle.tensor(key), (key,), state=kind)
+
+
+def _without_copies(found: Sequence[Variable], entries: Mapping[str, Entry]) -> list[Variable]:
+    """One variable for those of equal names and bytes that Keras saved as `_all_variables` too."""
+    served: dict[object, list[Variable]] = {}
+    for variable in found:
+        if variable.key.startswith("variables/"):
+            served.setdefault(_identity(variable, entries), []).append(variable)
+    kept = []
+    for variable in found:
+        originals = served.get(_identity(variable, entries), [])
+        if variable.key.startswith("_all_variables/") and originals:
+            originals.pop(0).copies.append(variable.key)
+        else:
+            kept.append(variable)
+    return kept
+
+
+def _identity(variable: Variable, entries: Mapping[str, Entry]) -> object:
+    entry = entries[variable.key]
+    return variable.full_name, entry.code, entry.shape, entry.crc
+
+
+def _with_places(found: Sequence[Variable], architecture: Architecture) -> list[str]:
+    """The variables' addresses in an architecture.
+
+    By their names where those are all of its weights, else by their places in it, as TensorFlow
+    does it.
+    """
+    by_name = addresses(found)
+    if set(architecture.weight_order) <= set(by_name):
+        return by_name
+    places = [
+        _in_architecture(variable, architecture) if variable.state == "weight" else None
+        for variable in found
+    ]
+    counts = Counter(places)
+    names = []
+    for variable, place, name in zip(found, places, by_name, strict=True):
+        if place is not None and counts[place] == 1:
+            names.append(place)
+        else:
+            names.append(of_key(variable.key) if name in counts else name)
+    return names
+
+
+def _in_architecture(variable: Variable, architecture: Architecture) -> str | None:
+    """The address that the places in a variable's path lead to in a config; None for nowhere."""
+    layer = architecture.root
+    hops = list(variable.path)
+    if hops and _child(layer, "", hops[0]) is None and hops[0] not in _LISTS:
+        del hops[0]  # what the model is called among the objects that were saved
+    inside = ""
+    for hop in hops[:-1]:
+        if hop in _LISTS:
+            inside = hop
+            continue
+        child = _child(layer, inside, hop)
+        if child is None:
+            return None
+        layer, inside = child, ""
+    own = hops[-1].lstrip("_") if hops else ""
+    names = {slot.name: slot.address for slot in layer.slots or ()}
+    # Keras 2 calls DepthwiseConv's kernel so; SeparableConv has one of that name in both.
+    return names.get(own) or (names.get("kernel") if own == "depthwise_kernel" else None)
+
+
+_LISTS = ("_functional", "_operations", "_layers", "cells")
+
+
+def _child(layer: Layer, inside: str, hop: str) -> Layer | None:
+    """The layer that a hop of a path leads to from another."""
+    children = list(layer.children)
+    if found := re.fullmatch(r"layer_with_weights-(\d+)", hop):
+        children = [child for child in children if _has_weights(child)]
+        return children[int(found[1])] if int(found[1]) < len(children) else None
+    if (found := re.fullmatch(r"layer-(\d+)", hop)) and layer.class_name == "Sequential":
+        return children[int(found[1])] if int(found[1]) < len(children) else None
+    if found:
+        return next((child for child in children if _place(child) == int(found[1])), None)
+    if hop.isdigit():
+        place = int(hop)
+        if inside == "_operations" and layer.class_name == "Sequential":
+            return children[place - 1] if 0 < place <= len(children) else None
+        return next((child for child in children if _place(child) == place), None)
+    own = hop.lstrip("_")
+    return next((c for c in children if c.group.rpartition("/")[2].lstrip("_") == own), None)
+
+
+def _place(layer: Layer) -> int | None:
+    """Its place in the list of its owner's config."""
+    place = layer.keys[-2] if layer.keys and len(layer.keys) > 1 else None
+    return place if isinstance(place, int) else None
+
+
+def _has_weights(layer: Layer) -> bool:
+    return layer.slots is None or bool(layer.slots) or any(map(_has_weights, layer.children))
+
+
+def stored_tensors(model: Model, container: Container) -> dict[str, Tensor]:
+    """The tensors of a model by the keys that its bundle keeps them under."""
+    entries = container.bundle.entries
+    return {
+        key: weight.tensor
+        for weight in (*model.states, *model.weights)
+        for key in weight.stored
+        if key in entries
+    }

@@ -1,0 +1,237 @@
+"""`checkpoint`: TensorFlow's checkpoints, by objects (TensorFlow 2) or by names (TensorFlow 1)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError, SurgeryError
+from surgery.formats import _configs, _files
+from surgery.formats._base import Format, Output, register
+from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
+from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
+from surgery.formats._tensorflow.meta_graph import trained_names
+from surgery.formats._tensorflow.objects import VALUE, Node, put_graph
+from surgery.formats._tensorflow.sstable import is_table
+from surgery.formats._tensorflow.v1 import read_v1, shards
+from surgery.formats._tensorflow.variables import (
+    Container,
+    model_of,
+    read_variables,
+    state_of,
+    stored_tensors,
+)
+from surgery.keras_bridge import objects
+from surgery.weights.matching import names
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
+
+STATE = "checkpoint"
+"""The file that names a folder's newest checkpoint."""
+
+_NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_TAIL = 48
+_BASE = "ckpt"
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Format):
+    """A TensorFlow checkpoint, in a folder with the file that names it."""
+
+    name = "checkpoint"
+    suffix = "a folder with .index"
+    is_folder = True
+    by_prefix = True
+    holds_states = True
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if path.is_dir():
+            return (path / STATE).is_file() or bool(_indices(path))
+        if not path.exists():
+            return Path(f"{path}.index").is_file() or bool(shards(path))
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            return is_table(file.read())
+
+    def owns(self, folder: Path) -> bool:
+        names = {file.name for file in folder.iterdir()}
+        return STATE in names and all(
+            name == STATE or re.fullmatch(r".*\.(index|meta|data-\d{5}-of-\d{5})", name)
+            for name in names
+        )
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        prefix = _prefix(path)
+        if not Path(f"{prefix}.index").is_file():
+            model = _first_format(Path(prefix), architecture)
+            return replace(model, format="checkpoint", origin=str(path))
+        meta = Path(f"{prefix}.meta")
+        trains = trained_names(meta) if meta.is_file() else None
+        model = read_variables(Bundle(prefix), architecture, trains)
+        inputs = (*model.inputs, *([meta] if meta.is_file() else []))
+        return replace(model, format="checkpoint", origin=str(path), inputs=inputs)
+
+    def problems(self, model: Model) -> Sequence[str]:
+        return list(_problems(model))[:1]
+
+    def notes(self, model: Model) -> Sequence[str]:
+        if isinstance(model.carried.container, Container) or model.architecture is None:
+            return []
+        try:
+            _, tracked = _tracked(model, model.architecture)
+            left = [w.address for w in model.weights if w.address not in tracked.values()]
+            if left:
+                return [
+                    f"TensorFlow does not track {names(left)} among the model's objects; they are "
+                    "kept by name, and tf.train.Checkpoint does not restore them"
+                ]
+        except SurgeryError as error:
+            return [f"the variables are kept by name, which tf.train.load_checkpoint reads and "
+                    f"tf.train.Checkpoint does not: {error}"]  # fmt: skip
+        return []
+
+    def needs_tensorflow(self, model: Model) -> bool:
+        architecture = model.architecture
+        if isinstance(model.carried.container, Container) or architecture is None:
+            return False
+        return not objects.is_cached(_configs.as_keras3(architecture.config, model.carried))
+
+    def create(self, model: Model, path: Path) -> Output:
+        container = model.carried.container
+        path.mkdir()
+        base = _BASE
+        if isinstance(container, Container):
+            base = Path(f"{container.bundle.prefix}x").name[:-1] or _BASE
+            tensors = stored_tensors(model, container)
+            writer = rewritten(container.bundle, str(path / base), tensors)
+            meta = Path(f"{container.bundle.prefix}.meta")
+            if meta.is_file():
+                (path / f"{base}.meta").write_bytes(meta.read_bytes())
+        else:
+            writer = _new(model, str(path / base))
+        quoted = re.sub(r'(["\\])', r"\\\1", base)
+        text = "".join(f'{key}: "{quoted}"\n' for key in _STATE_KEYS)
+        (path / STATE).write_text(text, encoding="utf-8")
+        return _files.together([writer.output()], path)
+
+
+_STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")
+
+
+def _indices(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.index")) + sorted(folder.glob(".index"))
+
+
+def _prefix(path: Path) -> str:
+    """What the names of a checkpoint's files begin with, from any way to name it."""
+    if not path.is_dir():
+        return str(path).removesuffix(".index") if path.exists() else str(path)
+    newest = None
+    if (path / STATE).is_file():
+        newest = _NEWEST.search((path / STATE).read_bytes()[: 1 << 20])
+    if newest:
+        # It may name the folder of the machine that wrote it; only this one is looked into.
+        return f"{path}/{_unescaped(newest[1]).rpartition('/')[2]}"
+    found = [str(index).removesuffix(".index") for index in _indices(path)]
+    if len(found) != 1:
+        names = ", ".join(found[:5]) or "none"
+        raise FormatError(f"{path} does not say which of its checkpoints is meant: {names}")
+    return found[0]
+
+
+def _unescaped(text: bytes) -> str:
+    """A string of a protocol buffer's text, in which odd bytes are in octal."""
+
+    def byte(found: re.Match[bytes]) -> bytes:
+        return bytes([int(found[1], 8)]) if found[1].isdigit() else found[1]
+
+    return re.sub(rb"\\([0-3][0-7]{2}|.)", byte, text).decode(errors="replace")
+
+
+def _first_format(path: Path, architecture: Architecture | None) -> Model:
+    """A checkpoint of TensorFlow's first format: tables without files of data."""
+    files = shards(path)
+    if not files:
+        raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")
+    tensors = read_v1(files)
+    found = [
+        Weight(name, tensor, (name,), state=state_of(name, tensors))
+        for name, tensor in tensors.items()
+    ]
+    return replace(model_of(found, architecture, {}), inputs=tuple(files))
+
+
+def _problems(model: Model) -> Iterator[str]:
+    container = model.carried.container
+    if not isinstance(container, Container):
+        for weight in (*model.weights, *model.states):
+            if weight.tensor.dtype.name not in CODES:
+                yield f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
+        return
+    there = {weight.address for weight in (*model.weights, *model.states)}
+    for weight in model.weights:
+        if weight.address not in container.names:
+            yield f"it keeps its source's names, and {weight.address} is not among them"
+    for address in container.names:
+        if address not in there:
+            yield f"it keeps all of its source's variables, and {address} is left out"
+    for key, tensor in stored_tensors(model, container).items():
+        entry = container.bundle.entries[key]
+        if entry.slices and (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
+            yield f"{key} is kept in parts, whose shape and dtype stay"
+        if tensor.dtype.name not in CODES:
+            yield f"{key} is {tensor.dtype.name}, which it has no name for"
+
+
+def _new(model: Model, prefix: str) -> BundleWriter:
+    """By objects where Keras can build the model, else by names."""
+    if model.architecture is not None:
+        with contextlib.suppress(SurgeryError):
+            return _by_objects(model, model.architecture, prefix)
+    return _by_names(model, prefix)
+
+
+def _by_objects(model: Model, architecture: Architecture, prefix: str) -> BundleWriter:
+    """A checkpoint as `tf.train.Checkpoint(model=model)` writes one.
+
+    What TensorFlow does not track (cells in a list) is kept by name.
+    """
+    found, tracked = _tracked(model, architecture)
+    tensors = {key: model[address].tensor for key, address in tracked.items()}
+    rest = {w.address: w.tensor for w in model.weights if w.address not in tracked.values()}
+    nodes = [
+        Node(tuple(node.children), ((VALUE, tracked[node.key], node.key),) if node.key else (), ())
+        for node in found
+    ]
+    return new_bundle(prefix, {**tensors, **rest}, {GRAPH: put_graph(nodes)})
+
+
+def _tracked(model: Model, architecture: Architecture) -> tuple[list[objects.Node], dict[str, str]]:
+    """The objects that TensorFlow tracks, and the addresses of those that are weights, by key."""
+    found = objects.object_graph(_configs.as_keras3(architecture.config, model.carried))
+    addresses = list(architecture.weight_order)
+    tracked = {}
+    for node in found:
+        if node.place is None:
+            continue
+        address = addresses[node.place] if node.place < len(addresses) else ""
+        if node.weights != len(addresses) or not address.endswith(node.name.rpartition("/")[2]):
+            raise FormatError(
+                f"Keras gives the model {node.weights} weights, {node.name} among them, which "
+                "surgery does not find in its config; please report it"
+            )
+        if address not in model.by_address:
+            raise FormatError(f"{address}, which Keras finds in the model, is not in the file")
+        tracked[node.key] = address
+    return found, tracked
+
+
+def _by_names(model: Model, prefix: str) -> BundleWriter:
+    """A checkpoint as TensorFlow 1 writes one: each tensor by its address."""
+    tensors = {weight.address: weight.tensor for weight in (*model.weights, *model.states)}
+    return new_bundle(prefix, tensors, {})

@@ -1,0 +1,288 @@
+"""`savedmodel`: TensorFlow's SavedModels, read and edited without running them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from surgery.architecture import Architecture
+from surgery.errors import FormatError
+from surgery.formats import _files, _tar
+from surgery.formats._base import Format, Output, register
+from surgery.formats._configs import parse
+from surgery.formats._exported import export_memory, export_problems, exported
+from surgery.formats._tensorflow.bundle import Bundle
+from surgery.formats._tensorflow.bundle_writer import rewritten
+from surgery.formats._tensorflow.farmhash import fingerprint64
+from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
+from surgery.formats._tensorflow.objects import Node
+from surgery.formats._tensorflow.proto import (
+    Buffer,
+    Message,
+    located,
+    put_integer,
+)  # fmt: skip
+from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
+from surgery.weights.model import Model
+from surgery.weights.tensor import Descriptor, Extent, Stored, dtype_named
+
+GRAPH = "saved_model.pb"
+FINGERPRINT = "fingerprint.pb"
+KERAS = "keras_metadata.pb"
+VARIABLES = "variables/variables"
+
+_FOLDERS = ("variables", "assets", "assets.extra")
+_FILES = (FINGERPRINT, KERAS, "tfhub_module.pb")
+_META_GRAPHS, _OBJECT_GRAPH = 2, 7
+_USER_OBJECT, _VARIABLE = 4, 7
+_CHECKPOINT_HASH = 5
+_MOST_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class SavedModelContainer(Container):
+    """The SavedModel that a model was read from; `unpacked` keeps a temporary folder alive."""
+
+    folder: Path
+    unpacked: tempfile.TemporaryDirectory[str] | None = None
+
+
+@register
+class SavedModel(Format):
+    """A TensorFlow SavedModel, whose graph, signatures and assets stay byte for byte."""
+
+    name = "savedmodel"
+    suffix = "a folder with saved_model.pb"
+    is_folder = True
+    holds_states = True
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        if path.is_dir():
+            return (path / GRAPH).is_file() or (path / "saved_model.pbtxt").is_file()
+        return path.name == GRAPH or (head.startswith(_tar.MAGIC) and _tar.holds(path, GRAPH))
+
+    def owns(self, folder: Path) -> bool:
+        return (folder / GRAPH).is_file() and all(
+            file.is_dir() if file.name in _FOLDERS else file.name in (GRAPH, *_FILES)
+            for file in folder.iterdir()
+        )
+
+    def open(self, path: Path, architecture: Architecture | None = None) -> Model:
+        if path.name == GRAPH:
+            path = path.parent
+        if not path.is_dir():
+            unpacked = _tar.unpacked(path)
+            found = next(Path(unpacked.name).rglob(GRAPH)).parent
+            return replace(_open(found, architecture, unpacked), origin=str(path), inputs=(path,))
+        if not (path / GRAPH).is_file():
+            raise FormatError(f"{path}: the text form (saved_model.pbtxt) is not read")
+        return _open(path, architecture, None)
+
+    def problems(self, model: Model) -> Sequence[str]:
+        if self.is_foreign(model) and model.architecture is not None:
+            return list(export_problems(model))[:1]
+        return list(_problems(model))[:1]
+
+    def is_foreign(self, model: Model) -> bool:
+        return not isinstance(model.carried.container, SavedModelContainer)
+
+    def needs_tensorflow(self, model: Model) -> bool:
+        return self.is_foreign(model)
+
+    def memory(self, model: Model) -> int:
+        return export_memory("savedmodel", model) if self.is_foreign(model) else 0
+
+    def create(self, model: Model, path: Path) -> Output:
+        container = model.carried.container
+        if not isinstance(container, SavedModelContainer):
+            return exported("savedmodel", model, path)
+        path.mkdir()
+        outputs = []
+        for file in _other_files(container.folder):
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            outputs.append(_copied(container.folder / file, path / file))
+        (path / VARIABLES).parent.mkdir(exist_ok=True)
+        tensors = stored_tensors(model, container)
+        outputs.append(rewritten(container.bundle, str(path / VARIABLES), tensors).output())
+        written = _files.together(outputs, path)
+
+        def finish() -> None:
+            written.finish()
+            _files.sync((path / VARIABLES).parent)
+            _write_fingerprint(container.folder, path)
+            _files.sync(path)
+
+        return Output(written.tensors, finish, written.close)
+
+
+def _open(
+    folder: Path,
+    architecture: Architecture | None,
+    unpacked: tempfile.TemporaryDirectory[str] | None,
+) -> Model:
+    try:
+        graphs = list(_meta_graphs(_files.contents(folder / GRAPH)))
+        saved = _saved_architecture(folder, graphs) if architecture is None else None
+        known = architecture or (Architecture(saved["model_config"], False) if saved else None)
+        index = Path(f"{folder / VARIABLES}.index")
+        if index.is_file():
+            bundle = Bundle(str(folder / VARIABLES))
+            nodes = bundle.graph()
+            trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
+            model = read_variables(bundle, known, trains)
+        else:
+            raise FormatError(f"{folder} has no variables; a graph's constants are not read here")
+        if saved and not _fits(model):
+            model = read_variables(bundle, None, trains)
+        found = [s for graph in graphs for s in signatures(graph)]
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{folder} is damaged, or not what it seems: {error}") from error
+    container = model.carried.container
+    assert isinstance(container, Container)
+    carried = replace(
+        model.carried,
+        keras_version=str((saved or {}).get("keras_version") or ""),
+        backend="tensorflow",
+        signatures=tuple(found),
+        training_config=(saved or {}).get("training_config") if model.architecture else None,
+        container=SavedModelContainer(container.bundle, container.names, folder, unpacked),
+    )
+    others = tuple(folder / file for file in _other_files(folder))
+    return replace(
+        model,
+        format="savedmodel",
+        origin=str(folder),
+        carried=carried,
+        inputs=(folder / GRAPH, *model.inputs, *(file for file in others if file.name != GRAPH)),
+    )
+
+
+def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
+    """The MetaGraphDefs of a SavedModel, one for each set of tags."""
+    view = memoryview(data)
+    found = [field for field in located(view) if field.number == _META_GRAPHS]
+    if not found:
+        raise ValueError(f"{GRAPH} holds no graph")
+    for field in found:
+        yield parts(view, field.start, field.stop)
+
+
+def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Message]:
+    """The SavedObjects, numbered as the checkpoint's objects are."""
+    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).messages(1)]
+
+
+def _trained(graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[Node]) -> dict[str, bool]:
+    """Whether each variable is trainable, by its key in the checkpoint."""
+    trains = {}
+    for saved, node in zip(_objects(graph), nodes, strict=False):
+        if _VARIABLE in saved:
+            for _, _, key in node.attributes:
+                trains[key] = bool(saved.message(_VARIABLE).integer(3))
+    return trains
+
+
+def _saved_architecture(
+    folder: Path, graphs: Sequence[Mapping[int, Sequence[Buffer]]]
+) -> Mapping[str, Any] | None:
+    """What Keras 2 says of the model, where it is a functional or a Sequential one."""
+    text = ""
+    if (folder / KERAS).is_file():
+        for node in Message((folder / KERAS).read_bytes()).messages(1):
+            if node.text(3) == "root":
+                text = node.text(5)
+    elif objects := _objects(graphs[0]):
+        text = objects[0].message(_USER_OBJECT).text(3)
+    if not text:
+        return None
+    found = dict(_without_tuples(parse(text, folder, "Keras metadata")))
+    config = found.get("model_config") or {k: found.get(k) for k in ("class_name", "config")}
+    if not isinstance(config, Mapping) or not Architecture(config).is_graph:
+        return None
+    return {**found, "model_config": config}
+
+
+def _without_tuples(value: Any) -> Any:
+    """Keras 2's JSON with lists in place of its `__tuple__` objects."""
+    if isinstance(value, list):
+        return [_without_tuples(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("class_name") == "__tuple__":
+        return _without_tuples(value.get("items", []))
+    return {key: _without_tuples(item) for key, item in value.items()}
+
+
+def _fits(model: Model) -> bool:
+    """Whether the weights are just those that the architecture has, as far as it knows them."""
+    assert model.architecture is not None
+    known = set(model.architecture.weight_order)
+    there = {weight.address for weight in model.weights}
+    owners = (model.architecture.owner(address) for address in there - known)
+    return known <= there and all(owner.slots is None and owner.address for owner in owners)
+
+
+def _other_files(folder: Path) -> list[Path]:
+    """All its files but those of the variables and the fingerprint, which are made anew."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(root) / name
+            relative = file.relative_to(folder)
+            if file.is_symlink():
+                raise FormatError(f"{file} is a link, which is not followed")
+            if relative.parts[0] != "variables" and str(relative) != FINGERPRINT:
+                found.append(relative)
+        if len(found) > _MOST_FILES:
+            raise FormatError(f"{folder} holds more than {_MOST_FILES:,} files")
+    return found
+
+
+def _copied(source: Path, target: Path) -> Output:
+    """A file as it is, in the same stream as the weights."""
+    descriptor = _files.create(target)
+    size = source.stat().st_size
+    tensor = Stored((size,), dtype_named("uint8"), Extent(source, 0), Descriptor.open(source))
+    return _files.output(descriptor, [(0, tensor)])
+
+
+def _write_fingerprint(source: Path, target: Path) -> None:
+    """The source's fingerprint, with that of the new checkpoint in its place."""
+    if not (source / FINGERPRINT).is_file():
+        return
+    data = (source / FINGERPRINT).read_bytes()
+    index = Path(f"{target / VARIABLES}.index").read_bytes()
+    out = b""
+    for field in located(data):
+        if field.number == _CHECKPOINT_HASH:
+            out += put_integer(_CHECKPOINT_HASH, fingerprint64(index))
+        else:
+            out += data[field.tag : field.stop]
+    (target / FINGERPRINT).write_bytes(out)
+    _files.sync(target / FINGERPRINT)
+
+
+def _problems(model: Model) -> Iterator[str]:
+    container = model.carried.container
+    if not isinstance(container, SavedModelContainer):
+        yield (
+            "it is written from a SavedModel, whose graph it keeps, or from a model with an "
+            "architecture; the source has neither"
+        )
+        return
+    there = {weight.address for weight in (*model.weights, *model.states)}
+    for address in container.names:
+        if address not in there:
+            yield f"its graph needs all of its variables, and {address} is left out or renamed"
+    for key, tensor in stored_tensors(model, container).items():
+        entry = container.bundle.entries[key]
+        if (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
+            yield (
+                f"{key} is {list(entry.shape)} {entry.dtype} in its graph, which stays as it is, "
+                f"not {list(tensor.shape)} {tensor.dtype}"
+            )

@@ -1,0 +1,110 @@
+"""The graph of objects that TensorFlow saves of a Keras model in a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.cache import cache_folder, write_cache
+from surgery.keras_bridge.quiet import import_keras
+from surgery.keras_bridge.symbolic import symbolic_model
+
+_FORMAT = 2
+_FAILED: dict[Path, str] = {}
+"""What Keras said of the configs that it could not build in this process."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An object: its children by name; for a variable its key, its name, and its place.
+
+    The place is that in Keras's `model.weights`, which is so many long.
+    """
+
+    children: list[tuple[str, int]]
+    key: str = ""
+    name: str = ""
+    place: int | None = None
+    weights: int = 0
+
+
+def object_graph(config: Mapping[str, Any]) -> list[Node]:
+    """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
+    path = _cache_file(config)
+    if path in _FAILED:
+        raise SurgeryError(_FAILED[path])
+    try:
+        found = json.loads(path.read_text())
+        return [Node(**node) for node in found]
+    except (OSError, ValueError, TypeError):
+        try:
+            nodes = _from_keras(config)
+        except SurgeryError as error:
+            _FAILED[path] = str(error)
+            raise
+        write_cache(path, json.dumps([vars(node) for node in nodes]))
+        return nodes
+
+
+def is_cached(config: Mapping[str, Any]) -> bool:
+    """Whether the graph has been found before, so that TensorFlow is not needed."""
+    return _cache_file(config).is_file()
+
+
+def _cache_file(config: Mapping[str, Any]) -> Path:
+    """Named by all that decides what the graph is."""
+    decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
+    text = json.dumps(decisive, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return cache_folder() / "objects" / f"{digest}.json"
+
+
+def _from_keras(config: Mapping[str, Any]) -> list[Node]:
+    import_keras()
+    import tensorflow as tf
+
+    with symbolic_model(config) as model:
+        places = {id(weight): place for place, weight in enumerate(model.weights)}
+        numbers: dict[int, int] = {}
+        found: list[Any] = []
+        paths: list[tuple[str, ...]] = []
+        children: list[list[tuple[str, int]]] = []
+        queue: deque[int] = deque()
+
+        def number(item: Any, path: tuple[str, ...]) -> int:
+            if id(item) not in numbers:
+                numbers[id(item)] = len(found)
+                queue.append(len(found))
+                found.append(item)
+                paths.append(path)
+                children.append([])
+            return numbers[id(item)]
+
+        number(tf.train.Checkpoint(model=model), ())
+        while queue:
+            current = queue.popleft()
+            for name, child in tf.train.TrackableView.children(found[current]).items():
+                children[current].append((name, number(child, (*paths[current], name))))
+        return [
+            _node(item, inner, path, places)
+            for item, inner, path in zip(found, children, paths, strict=True)
+        ]
+
+
+def _node(
+    item: Any, children: list[tuple[str, int]], path: tuple[str, ...], places: Mapping[int, int]
+) -> Node:
+    if id(item) in places:
+        escaped = (name.replace(".", "..").replace("/", ".S") for name in path)
+        key = "/".join([*escaped, ".ATTRIBUTES", "VARIABLE_VALUE"])
+        return Node(children, key, item.path, places[id(item)], len(places))
+    if hasattr(item, "assign") and hasattr(item, "path"):
+        raise SurgeryError(f"{item.path} is a variable of the model, but none of its weights")
+    return Node(children)

@@ -1,0 +1,68 @@
+"""Keras models without memory for their weights, from a config."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.quiet import import_keras
+
+ALLOW_CODE = "SURGERY_ALLOW_CODE"
+"""The environment variable that lets a model's own code run (a Lambda's, for example)."""
+
+
+_NEEDS_MEMORY = "in a stateless scope"
+"""What Keras says of a layer that calls others while it is built (a Lambda)."""
+
+
+def may_run_code() -> bool:
+    """Whether the user lets a model's own code run."""
+    return os.environ.get(ALLOW_CODE, "") not in ("", "0")
+
+
+@contextlib.contextmanager
+def symbolic_model(config: Mapping[str, Any]) -> Iterator[Any]:
+    """The Keras model of a config, not compiled; nothing is allocated where its layers allow.
+
+    Raises SurgeryError where Keras refuses, with what it says in one line.
+    """
+    import_keras()
+    import keras
+
+    with contextlib.ExitStack() as scope:
+        scope.enter_context(keras.StatelessScope(initialize_variables=False))
+        try:
+            model = _built(config)
+        except SurgeryError as error:
+            if _NEEDS_MEMORY not in str(error):
+                raise
+            scope.close()
+            model = _built(config)
+        yield model
+
+
+def _built(config: Mapping[str, Any]) -> Any:
+    import keras
+
+    try:
+        # Deserialising empties the config that it is given.
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy({**config, "compile_config": None}), safe_mode=not may_run_code()
+        )
+    except Exception as error:  # Keras raises whatever a layer's own code does
+        raise SurgeryError(f"Keras cannot build the model: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """What Keras says of a failure, in one line."""
+    text = " ".join(str(error).split())
+    if "safe_mode" in text or "unsafe" in text.lower():
+        return (
+            "it holds code of its own (a Lambda layer), which runs only with --allow-code or "
+            f"{ALLOW_CODE}=1"
+        )
+    return text if len(text) <= 300 else text[:300] + "..."

@@ -1,0 +1,508 @@
+"""What surgery writes, TensorFlow loads: equal predictions, and edits as TensorFlow makes them."""
+
+import numpy as np
+import pytest
+
+import surgery
+from tests.conftest import (
+    MODELS,
+    TENSORFLOW_FORMS,
+    command,
+    model_path,
+    published_models,
+    same_bytes,
+    values,
+)  # fmt: skip
+
+SAVED = pytest.mark.parametrize(
+    ("entry", "golden"), published_models({f for f in TENSORFLOW_FORMS if f.startswith("saved")})
+)
+FACTOR = 1.25
+
+
+@pytest.fixture(scope="session")
+def tf():
+    return pytest.importorskip("tensorflow")
+
+
+@pytest.fixture
+def published():
+    if not (MODELS / "models.json").is_file():
+        pytest.skip(f"the published models are not at {MODELS}; set SURGERY_MODELS")
+    return MODELS
+
+
+def predictions(tf, folder, golden, edit=lambda variables: None):
+    """What a SavedModel's default signature says, after an edit of its variables by TensorFlow."""
+    facts = golden["tf_prediction"]
+    rng = np.random.default_rng(0)
+    given = {i["name"]: rng.random(i["shape"], np.float32) for i in facts["inputs"]}
+    if "tf1" in golden["form"]:
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            tags = golden["info"]["meta_graphs"][0]["tags"]
+            loaded = tf.compat.v1.saved_model.load(session, tags, str(folder))
+            signatures = loaded.signature_def
+            name = "serving_default" if "serving_default" in signatures else "default"
+            edit({v.op.name: (lambda x, v=v: v.load(x, session), lambda v=v: session.run(v))
+                  for v in tf.compat.v1.global_variables()})  # fmt: skip
+            feed = {signatures[name].inputs[k].name: x for k, x in given.items()}
+            outputs = {k: info.name for k, info in signatures[name].outputs.items()}
+            return session.run(outputs, feed)
+    loaded = tf.saved_model.load(str(folder))
+    edit({v.name.removesuffix(":0"): (v.assign, v.numpy) for v in _variables(loaded)})
+    found = loaded.signatures["serving_default"](**{k: tf.constant(x) for k, x in given.items()})
+    return {k: x.numpy() for k, x in found.items()}
+
+
+def _variables(loaded):
+    """Those that the signature reads; Keras 3's export holds others of the same names."""
+    return loaded.signatures["serving_default"].variables
+
+
+@SAVED
+def test_unchanged_copies_predict_the_golden_values(tf, entry, golden, tmp_path):
+    surgery.save(surgery.open(model_path(golden)), savedmodel=tmp_path / "m")
+    found = predictions(tf, tmp_path / "m", golden)
+    for fact in golden["tf_prediction"]["outputs"]:
+        first = found[fact["name"]].ravel()[: len(fact["first8"])]
+        np.testing.assert_allclose(first, fact["first8"], rtol=1e-4, atol=1e-5)
+
+
+@SAVED
+def test_edits_are_what_tensorflow_makes_of_them(tf, entry, golden, tmp_path):
+    model = surgery.open(model_path(golden))
+    edited = [w for w in model.weights if w.tensor.dtype.kind == "f"][:3]
+    changed = surgery.scale(model, [w.address for w in edited], by=FACTOR)
+    surgery.save(changed, savedmodel=tmp_path / "m")
+    count = []
+
+    def edit(variables):
+        wanted = [w.tensor.numpy() for w in edited]
+        for assign, read in variables.values():
+            now = read()
+            if any(now.shape == x.shape and np.array_equal(now, x) for x in wanted):
+                count.append(1)
+                assign(now * np.float32(FACTOR))
+
+    by_hand = predictions(tf, model_path(golden), golden, edit)
+    ours = predictions(tf, tmp_path / "m", golden)
+    assert count
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_frozen_graph_predicts_as_edited_by_tensorflow(tf, published, tmp_path):
+    source = published / "facemask-frozen/face_mask_detection.pb"
+    model = surgery.open(source)
+    surgery.save(surgery.scale(model, "**/kernel", by=0.5), graphdef=tmp_path / "m.pb")
+    surgery.save(model, graphdef=tmp_path / "same.pb")
+
+    def run(path, edit=False):
+        graph = tf.compat.v1.GraphDef()
+        graph.ParseFromString(path.read_bytes())
+        for node in graph.node:
+            if edit and node.op == "Const" and node.name.endswith("/kernel"):
+                array = tf.make_ndarray(node.attr["value"].tensor) * np.float32(0.5)
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array))
+        (given,) = [node.name for node in graph.node if node.op == "Placeholder"]
+        used = {name.partition(":")[0] for node in graph.node for name in node.input}
+        outputs = [f"{n.name}:0" for n in graph.node if n.name not in used and n.op != "Const"]
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            tf.import_graph_def(graph, name="")
+            shape = [n or 1 for n in session.graph.get_tensor_by_name(f"{given}:0").shape.as_list()]
+            shape = [max(n, 1) if n != 1 else n for n in shape]
+            x = np.random.default_rng(0).random(shape, np.float32)
+            return session.run(outputs, {f"{given}:0": x})
+
+    for ours, theirs in zip(run(tmp_path / "m.pb"), run(source, edit=True), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(run(tmp_path / "same.pb"), run(source), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("slug", "prefix"),
+    [("m3gnet-efs", "m3gnet"), ("gen-tf1-partitioned-sharded", "model.ckpt-290"),
+     ("musicnn-mtt-vgg", "ckpt")],
+)  # fmt: skip
+def test_checkpoints_edited_in_place_are_read_by_tensorflow(tf, slug, prefix, published, tmp_path):
+    model = surgery.open(published / slug)
+    steps = surgery.scale(surgery.open(published / slug), "**", by=2)
+    surgery.save(steps, checkpoint=tmp_path / "c")
+    assert tf.train.latest_checkpoint(str(tmp_path / "c")) == str(tmp_path / "c" / prefix)
+    reader = tf.train.load_checkpoint(str(tmp_path / "c"))
+    for weight in (*model.weights, *model.states):
+        factor = 2 if weight.state == "weight" else 1
+        expected = weight.tensor.numpy() * weight.tensor.dtype.type(factor)
+        np.testing.assert_array_equal(reader.get_tensor(weight.stored[0]), expected)
+
+
+def test_the_first_format_is_rewritten_in_the_second(tf, published, tmp_path):
+    model = surgery.open(published / "gen-tf1-v1-format")
+    surgery.save(model, checkpoint=tmp_path / "c")
+    reader = tf.train.load_checkpoint(str(tmp_path / "c"))
+    old = tf.train.load_checkpoint(str(published / "gen-tf1-v1-format/model.ckpt-290"))
+    assert reader.get_variable_to_shape_map() == old.get_variable_to_shape_map()
+    for name in old.get_variable_to_shape_map():
+        np.testing.assert_array_equal(reader.get_tensor(name), old.get_tensor(name))
+
+
+def models(keras):
+    """Models whose objects TensorFlow tracks in many ways."""
+    layers = keras.layers
+    given = keras.Input((4,))
+    inner = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(3), layers.BatchNormalization()], name="inner"
+    )
+    x = inner(layers.Dropout(0.5)(layers.Dense(3, name="first")(given))) + 1
+    yield keras.Model(given, layers.Dense(2)(x))
+    image = keras.Input((8, 8, 3))
+    x = layers.SeparableConv2D(4, 3)(layers.TimeDistributed(layers.Dense(3))(image))
+    yield keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    sequence = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(2, 3)(sequence, sequence)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    x = layers.RNN(layers.GRUCell(3))(layers.LayerNormalization()(x))
+    yield keras.Model(sequence, layers.Dense(1)(x))
+    compiled = keras.Sequential([keras.Input((4,)), layers.Dense(2), layers.Dense(1)])
+    compiled.compile("adam", "mse")
+    compiled.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0)
+    yield compiled
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_new_checkpoint_is_consumed(keras, tf, number, tmp_path):
+    model = list(models(keras))[number]
+    model.save(tmp_path / "m.keras")
+    surgery.save(surgery.open(tmp_path / "m.keras"), checkpoint=tmp_path / "c")
+    fresh = type(model).from_config(model.get_config())
+    before = [w.numpy() for w in fresh.weights]
+    path = tf.train.latest_checkpoint(str(tmp_path / "c"))
+    tf.train.Checkpoint(model=fresh).read(path).assert_consumed()
+    for old, new, wanted in zip(before, fresh.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(new.numpy(), wanted.numpy())
+        assert old.shape == new.shape
+    listed = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    assert len(listed) == len(model.weights) - _seeds(model) + 1  # and the graph of objects
+    assert [w.address for w in surgery.open(tmp_path / "c").weights] == [
+        w.address for w in surgery.open(tmp_path / "m.keras").weights
+    ]
+    if not getattr(model, "optimizer", None):
+        tf.train.Checkpoint(model=model).write(str(tmp_path / "theirs"))
+        for suffix in (".index", ".data-00000-of-00001"):
+            theirs = (tmp_path / f"theirs{suffix}").read_bytes()
+            assert (tmp_path / f"c/ckpt{suffix}").read_bytes() == theirs
+
+
+def test_what_tensorflow_does_not_track_is_kept_by_name(keras, tf, tmp_path):
+    given = keras.Input((5, 4))
+    cells = [keras.layers.GRUCell(2), keras.layers.GRUCell(3)]
+    model = keras.Model(given, keras.layers.Dense(1)(keras.layers.RNN(cells, name="rnn")(given)))
+    model.save(tmp_path / "m.keras")
+    done = command("convert", "m.keras", "c", "--to", "checkpoint", cwd=tmp_path)
+    assert "note: checkpoint: TensorFlow does not track rnn/stacked_rnn_cells" in (
+        done.stdout.replace("\n", " ")
+    )
+    path = tf.train.latest_checkpoint(str(tmp_path / "c"))
+    tf.train.Checkpoint(model=keras.models.clone_model(model)).read(path).assert_consumed()
+    whole, back = surgery.open(tmp_path / "m.keras"), surgery.open(tmp_path / "c")
+    assert same_bytes(whole, back)
+
+
+def _seeds(model):
+    return sum("seed_generator" in weight.path for weight in model.weights)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_keras_3_checkpoints_are_read_by_their_objects(keras, tf, compiled, tmp_path):
+    """The weights of a compiled model are only kept below its optimizer."""
+    *_, model = models(keras)
+    if not compiled:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    tf.train.Checkpoint(model=model).write(str(tmp_path / "c"))
+    by_itself = surgery.open(tmp_path / "c")
+    assert bool(by_itself.states) == compiled
+    with_config = surgery.open(tmp_path / "m.keras")
+    for ours, theirs in zip(by_itself.weights, with_config.weights, strict=True):
+        np.testing.assert_array_equal(ours.tensor.numpy(), theirs.tensor.numpy())
+
+
+def test_a_keras_2_checkpoint_joins_an_architecture(keras, tf, tmp_path):
+    """By its places in the model, whatever the layers were called when it was saved."""
+    legacy = pytest.importorskip("tf_keras")
+    old = legacy.Sequential([legacy.Input((4,)), legacy.layers.Dense(3, name="what"),
+                             legacy.layers.Dense(2, name="ever")])  # fmt: skip
+    old.save_weights(str(tmp_path / "w"))
+    new = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="x"),
+                            keras.layers.Dense(2, name="y")])  # fmt: skip
+    new.save(tmp_path / "new.keras")
+    surgery.run(
+        {
+            "surgery": 1,
+            "load": {"path": str(tmp_path / "w"), "architecture": str(tmp_path / "new.keras")},
+            "export": [{"keras": str(tmp_path / "joined.keras")}],
+        }
+    )
+    joined = keras.models.load_model(tmp_path / "joined.keras")
+    x = np.random.default_rng(0).random((3, 4), np.float32)
+    np.testing.assert_allclose(joined(x).numpy(), old(x).numpy(), rtol=1e-6)
+
+
+def test_users_examples(tf, published, tmp_path):
+    """List a checkpoint's variables and read one; a signature's variables; save, load, equal."""
+    prefix = published / "musicnn-mtt-vgg"
+    model = surgery.open(prefix)
+    reader = tf.compat.v1.train.NewCheckpointReader(f"{prefix}/")
+    shapes = {w.address: list(w.tensor.shape) for w in (*model.weights, *model.states)}
+    assert shapes == reader.get_variable_to_shape_map()
+    kernel = model["dense/kernel"].tensor.numpy()
+    np.testing.assert_array_equal(kernel, reader.get_tensor("dense/kernel"))
+    folder = published / "gen-hub-tf2/1"
+    loaded = tf.saved_model.load(str(folder))
+    ours = [weight.tensor.numpy() for weight in surgery.open(folder).weights]
+    for variable in loaded.signatures["serving_default"].variables:
+        assert any(np.array_equal(variable.numpy(), array) for array in ours)
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx", "savedmodel"])
+def test_exports_predict_what_the_model_does(keras, tf, suffix, tmp_path):
+    given = keras.Input((6,), name="given")
+    x = keras.layers.Dense(4, activation="relu")(given)
+    model = keras.Model(given, keras.layers.Dense(3)(keras.layers.BatchNormalization()(x)))
+    model.save(tmp_path / "m.keras")
+    out = tmp_path / ("out" if suffix == "savedmodel" else f"out.{suffix}")
+    done = command("convert", "m.keras", str(out), "--to", suffix, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["m.keras", out.name])
+    x = np.random.default_rng(0).random((1, 6), np.float32)
+    if suffix == "tflite":
+        runner = tf.lite.Interpreter(str(out)).get_signature_runner()
+        (found,) = runner(**{next(iter(runner.get_input_details())): x}).values()
+    elif suffix == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(str(out))
+        (found,) = session.run(None, {session.get_inputs()[0].name: x})
+    else:
+        (found,) = (
+            tf.saved_model.load(str(out)).signatures["serving_default"](tf.constant(x)).values()
+        )
+        assert {w.address for w in surgery.open(out).weights} == set(
+            values(surgery.open(tmp_path / "m.keras"))
+        )
+    np.testing.assert_allclose(found, model(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_code_in_a_file_runs_only_when_it_is_allowed(published, tmp_path):
+    source = published / "gen-nested-lambda/nested_lambda.keras"
+    done = command("convert", str(source), "out.tflite", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "which runs only with --allow-code or SURGERY_ALLOW_CODE=1" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = command("--allow-code", "convert", str(source), "out.tflite", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_savedmodel_is_never_executed(tf, tmp_path):
+    """Loading this one in TensorFlow writes a file; reading and editing it here does not."""
+    trap = tmp_path / "trap"
+
+    class Trap(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self):
+            return tf.raw_ops.AnonymousIterator(output_types=[tf.int32], output_shapes=[[]])
+
+        def _initialize(self):
+            tf.io.write_file(str(trap), "sprung")
+
+        def _destroy_resource(self):
+            pass
+
+    class Module(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(tf.ones((2, 2)))
+            self.trap = Trap()
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 2))])
+        def __call__(self, x):
+            self.trap.resource_handle  # noqa: B018 - it is saved with the function
+            return x @ self.w
+
+    module = Module()
+    _ = module.trap.resource_handle
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
+    trap.unlink(missing_ok=True)
+    for arguments in (["inspect", "m", "--hash"], ["convert", "m", "o.npz"]):
+        assert command(*arguments, cwd=tmp_path).returncode == 0
+    surgery.save(surgery.scale(surgery.open(tmp_path / "m"), "w", by=2), savedmodel=tmp_path / "o")
+    assert not trap.exists()
+    loaded = tf.saved_model.load(str(tmp_path / "o"))
+    assert trap.exists()
+    np.testing.assert_array_equal(loaded.w.numpy(), 2 * np.ones((2, 2)))
+
+
+def test_a_keras_2_savedmodel_becomes_a_keras_3_model(keras, tf, tmp_path):
+    from tests.formats import pairs
+
+    pytest.importorskip("tf_keras")
+    pairs.made_by_tensorflow("savedmodel (Keras 2)", tmp_path / "old")
+    done = command("convert", "old", "new.keras", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    x = np.random.default_rng(0).random((2, 4), np.float32)
+    (old,) = (
+        tf.saved_model.load(str(tmp_path / "old"))
+        .signatures["serving_default"](tf.constant(x))
+        .values()
+    )
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "new.keras")(x), old, rtol=1e-6)
+
+
+def test_weights_of_a_checkpoint_in_an_application(keras, tf, tmp_path):
+    arguments = {"input_shape": [32, 32, 3], "classes": 3, "alpha": 0.35}
+    model = keras.applications.MobileNetV2(weights=None, **arguments)
+    tf.train.Checkpoint(model=model).write(str(tmp_path / "c"))
+    surgery.run(
+        {
+            "surgery": 1,
+            "load": {
+                "path": str(tmp_path / "c"),
+                "architecture": {"application": "MobileNetV2", **arguments},
+            },
+            "export": [{"keras": str(tmp_path / "m.keras")}],
+        }
+    )
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def edited(tf, path, out, **steps):
+    """A checkpoint scaled where that is asked for, written again, and read by TensorFlow."""
+    model = surgery.open(path)
+    for address, factor in steps.items():
+        model = surgery.scale(model, address, by=factor)
+    surgery.save(model, checkpoint=out)
+    return tf.train.load_checkpoint(str(out))
+
+
+def test_strings_between_tensors(tf, tmp_path):
+    """Checksums of what is copied do not get into those of what is summed."""
+    values = {"a": [1.0, 2.0], "b": ["x", "y"], "c": [5.0], "d": ["z"], "e": [7.0]}
+    tracked = {name: tf.Variable(value) for name, value in values.items()}
+    tf.train.Checkpoint(**tracked).write(str(tmp_path / "c"))
+    surgery.save(surgery.open(tmp_path / "c"), checkpoint=tmp_path / "same")
+    for suffix in (".index", ".data-00000-of-00001"):
+        assert (tmp_path / f"same/c{suffix}").read_bytes() == (tmp_path / f"c{suffix}").read_bytes()
+    reader = edited(tf, tmp_path / "c", tmp_path / "new", c=3)
+    found = {n: reader.get_tensor(f"{n}/.ATTRIBUTES/VARIABLE_VALUE").tolist() for n in values}
+    assert found == {**values, "b": [b"x", b"y"], "c": [15.0], "d": [b"z"]}
+
+
+def test_variants_ride_along(tf, tmp_path):
+    iterator = iter(tf.data.Dataset.range(10))
+    next(iterator)
+    tf.train.Checkpoint(it=iterator, w=tf.Variable([1.0, 2.0])).write(str(tmp_path / "c"))
+    assert [weight.address for weight in surgery.open(tmp_path / "c").weights] == ["w"]
+    edited(tf, tmp_path / "c", tmp_path / "new", w=2)
+    fresh, w = iter(tf.data.Dataset.range(10)), tf.Variable([0.0, 0.0])
+    tf.train.Checkpoint(it=fresh, w=w).read(str(tmp_path / "new/c")).assert_consumed()
+    assert (next(fresh).numpy(), w.numpy().tolist()) == (1, [2.0, 4.0])
+
+
+def test_names_of_attributes_that_keras_uses_too(tf, tmp_path):
+    class Module(tf.Module):
+        def __init__(self):
+            self.root, self.w = tf.Variable([5.0]), tf.Variable([1.0])
+
+    lists = {"variables": [tf.Variable([1.0, 1.0])], "_all_variables": [tf.Variable([1.0, 1.0])]}
+    tf.train.Checkpoint(m=Module(), **lists).write(str(tmp_path / "c"))
+    names = ["_all_variables/0", "m/root", "m/w", "variables/0"]
+    assert sorted(weight.address for weight in surgery.open(tmp_path / "c").weights) == names
+
+
+def test_the_folder_s_file_with_odd_names(tf, tmp_path):
+    checkpoint = tf.train.Checkpoint(a=tf.Variable([1.0]))
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path / "c"), 2, None, 'a"ü')
+    manager.save()
+    surgery.save(surgery.open(tmp_path / "c"), checkpoint=tmp_path / "new")
+    assert tf.train.latest_checkpoint(str(tmp_path / "new")) == str(tmp_path / 'new/a"ü-1')
+
+
+def test_a_layer_without_weights_does_not_shift_the_others(tmp_path):
+    legacy = pytest.importorskip("tf_keras")
+
+    class Noop(legacy.layers.Layer):
+        def call(self, x):
+            return x * 1.0
+
+    dense = [legacy.layers.Dense(4, name=f"d{number}") for number in range(3)]
+    model = legacy.Sequential([legacy.Input((4,)), Noop(), *dense])
+    model.save(tmp_path / "m.h5")
+    for renamed in (False, True):
+        if renamed:  # so that only their places tell
+            dense = [legacy.layers.Dense(4, name=f"x{number}") for number in range(3)]
+            model = legacy.Sequential([legacy.Input((4,)), Noop(), *dense])
+        for number, variable in enumerate(model.weights):
+            variable.assign(np.full(variable.shape, number, np.float32))
+        model.save_weights(str(tmp_path / "w"))
+        recipe = {
+            "surgery": 1,
+            "load": {"path": str(tmp_path / "w"), "architecture": str(tmp_path / "m.h5")},
+            "export": [{"npz": str(tmp_path / "out.npz")}],
+        }
+        surgery.run(recipe)
+        found = np.load(tmp_path / "out.npz")
+        numbers = [found[f"d{n}/{v}"].flat[0] for n in range(3) for v in ("kernel", "bias")]
+        assert numbers == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_export_of_two_models_with_the_same_names(keras, tf, tmp_path):
+    def model():
+        given = keras.Input((3,))
+        return keras.Model(given, keras.layers.Dense(2, name="d")(given))
+
+    archive, signature = keras.export.ExportArchive(), [tf.TensorSpec((None, 3))]
+    both = [model(), model()]
+    for name, each in zip(("one", "two"), both, strict=True):
+        archive.track(each)
+        archive.add_endpoint(name, each.call, input_signature=signature)
+    archive.write_out(str(tmp_path / "m"), verbose=False)
+    opened = surgery.open(tmp_path / "m")
+    assert [len(weight.stored) for weight in opened.weights] == [2, 2, 2, 2]
+    surgery.save(surgery.scale(opened, "**", by=2), savedmodel=tmp_path / "out")
+    x = tf.ones((1, 3))
+    old, new = (tf.saved_model.load(str(tmp_path / name)) for name in ("m", "out"))
+    np.testing.assert_allclose(new.one(x), 2 * old.one(x), rtol=1e-6)
+    np.testing.assert_allclose(new.two(x), 2 * old.two(x), rtol=1e-6)
+
+
+def test_a_trained_variable_of_tensorflow_1_is_a_weight_whatever_it_is_called(tf, tmp_path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        for name in ("net/w", "net/w/m", "emb/Adam", "emb"):
+            tf.compat.v1.get_variable(name, (2,), trainable=name != "emb/Adam", use_resource=False)
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.train.Saver().save(session, str(tmp_path / "c"))
+    model = surgery.open(tmp_path / "c")
+    assert sorted(weight.address for weight in model.weights) == ["emb", "net/w", "net/w/m"]
+    assert [weight.address for weight in model.states] == ["emb/Adam"]
+    recipe = {
+        "surgery": 1,
+        "load": {"path": str(tmp_path / "c"), "map": {"net/w": "emb/Adam"}},
+        "export": [{"checkpoint": str(tmp_path / "out")}],
+    }
+    with pytest.raises(surgery.SurgeryError, match="emb/Adam is the name of another variable"):
+        surgery.run(recipe)
+
+
+def test_floats_do_not_go_into_a_quantised_layer(keras, tmp_path):
+    given = keras.Input((3,))
+    model = keras.Model(given, keras.layers.Dense(2, name="d")(given))
+    model.save(tmp_path / "f.keras")
+    model.quantize("int8")
+    model.save(tmp_path / "i8.keras")
+    recipe = {
+        "surgery": 1,
+        "load": {"path": str(tmp_path / "f.keras"), "architecture": str(tmp_path / "i8.keras")},
+        "export": [{"npz": str(tmp_path / "out.npz")}],
+    }
+    with pytest.raises(surgery.SurgeryError, match=r"d/kernel \(float32, here int8\)"):
+        surgery.run(recipe)
