@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("SURGERY_MODELS", ROOT.parent / "shared" / "models"))
@@ -17,6 +18,11 @@ TENSORFLOW_FORMS = {
     "saved_model_tf1", "saved_model_hub_tf1", "saved_model_hub_tf2", "tf2_object_checkpoint",
     "tf1_checkpoint_meta", "tf1_checkpoint_sharded", "tf1_v1_checkpoint", "frozen_graphdef",
 }  # fmt: skip
+
+# The same examples every time, so that a change is to blame for what fails;
+# HYPOTHESIS_PROFILE=default looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
