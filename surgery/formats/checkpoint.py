@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,8 +84,7 @@ class Checkpoint(Format):
             return []
         try:
             _, tracked = _tracked(model, model.architecture)
-            left = [w.address for w in model.weights if w.address not in tracked.values()]
-            if left:
+            if left := [weight.address for weight in _untracked(model, tracked)]:
                 return [
                     f"TensorFlow does not track {names(left)} among the model's objects; they are "
                     "kept by name, and tf.train.Checkpoint does not restore them"
@@ -203,7 +202,7 @@ def _by_objects(model: Model, architecture: Architecture, prefix: str) -> Bundle
     """
     found, tracked = _tracked(model, architecture)
     tensors = {key: model[address].tensor for key, address in tracked.items()}
-    rest = {w.address: w.tensor for w in model.weights if w.address not in tracked.values()}
+    rest = {weight.address: weight.tensor for weight in _untracked(model, tracked)}
     nodes = [
         Node(tuple(node.children), ((VALUE, tracked[node.key], node.key),) if node.key else (), ())
         for node in found
@@ -229,6 +228,11 @@ def _tracked(model: Model, architecture: Architecture) -> tuple[list[objects.Nod
             raise FormatError(f"{address}, which Keras finds in the model, is not in the file")
         tracked[node.key] = address
     return found, tracked
+
+
+def _untracked(model: Model, tracked: Mapping[str, str]) -> list[Weight]:
+    known = set(tracked.values())
+    return [weight for weight in model.weights if weight.address not in known]
 
 
 def _by_names(model: Model, prefix: str) -> BundleWriter:

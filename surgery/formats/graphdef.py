@@ -15,7 +15,7 @@ from surgery.formats._tensorflow.proto import Buffer, Located, located, put_leng
 from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
 from surgery.weights.digest import Watched
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named
+from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 
 _NODE = 1
@@ -50,8 +50,7 @@ class GraphContainer:
 
     def part(self, start: int, stop: int) -> Tensor:
         """A part of the file as it is."""
-        size, extent = stop - start, Extent(self.path, start)
-        return Stored((size,), dtype_named("uint8"), extent, self.descriptor)
+        return raw_bytes(Extent(self.path, start), stop - start, self.descriptor)
 
 
 @register

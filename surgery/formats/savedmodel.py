@@ -20,15 +20,10 @@ from surgery.formats._tensorflow.bundle_writer import rewritten
 from surgery.formats._tensorflow.farmhash import fingerprint64
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import Node
-from surgery.formats._tensorflow.proto import (
-    Buffer,
-    Message,
-    located,
-    put_integer,
-)  # fmt: skip
+from surgery.formats._tensorflow.proto import Buffer, Message, located, put_integer
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
 from surgery.weights.model import Model
-from surgery.weights.tensor import Descriptor, Extent, Stored, dtype_named
+from surgery.weights.tensor import Descriptor, Extent, raw_bytes
 
 GRAPH = "saved_model.pb"
 FINGERPRINT = "fingerprint.pb"
@@ -131,7 +126,7 @@ def _open(
         index = Path(f"{folder / VARIABLES}.index")
         if index.is_file():
             bundle = Bundle(str(folder / VARIABLES))
-            nodes = bundle.graph()
+            nodes = bundle.graph
             trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
             model = read_variables(bundle, known, trains)
         else:
@@ -247,8 +242,8 @@ def _copied(source: Path, target: Path) -> Output:
     """A file as it is, in the same stream as the weights."""
     descriptor = _files.create(target)
     size = source.stat().st_size
-    tensor = Stored((size,), dtype_named("uint8"), Extent(source, 0), Descriptor.open(source))
-    return _files.output(descriptor, [(0, tensor)])
+    copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
+    return _files.output(descriptor, [(0, copied)])
 
 
 def _write_fingerprint(source: Path, target: Path) -> None:

@@ -160,6 +160,11 @@ class Stored(Tensor):
             done += count
 
 
+def raw_bytes(extent: Extent, size: int, descriptor: Descriptor) -> Stored:
+    """A part of a file as it is, to be copied in the same stream as tensors are."""
+    return Stored((size,), np.dtype(np.uint8), extent, descriptor)
+
+
 class Computed(Tensor):
     """A tensor whose elements come from a function of the flat range."""
 

@@ -727,6 +727,14 @@ def checkpoint_of_two_billion_shards(folder):
     return checkpoint(folder, lie)
 
 
+@case("{path}/ckpt.index: the name b'\\xffodd' is not UTF-8")
+def checkpoint_with_a_name_of_bytes(folder):
+    def lie(_, items):
+        items[b"\xffodd"] = items[b"a/kernel"]
+
+    return checkpoint(folder, lie)
+
+
 @case("{path}/ckpt.index is big-endian, which is not read")
 def checkpoint_big_endian(folder):
     from surgery.formats._tensorflow.proto import put_integer

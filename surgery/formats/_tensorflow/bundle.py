@@ -78,10 +78,16 @@ class Bundle:
         if header.message(3).integer(2) > _PRODUCED_FOR:
             raise FormatError(f"{self.index} is of a version of TensorFlow's bundles to come")
         self.entries = {
-            key.decode(errors="replace"): self._entry(value)
+            self._name(key): self._entry(value)
             for key, value in self._raw.items()
             if key[:1] != b"\0"  # those are parts
         }
+
+    def _name(self, key: bytes) -> str:
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            raise FormatError(f"{self.index}: the name {key!r} is not UTF-8") from None
 
     def _message(self, data: bytes) -> Message:
         try:
@@ -193,6 +199,7 @@ class Bundle:
             raise ValueError(f"{name} does not hold one string")
         return data[place + 4 :]
 
+    @cached_property
     def graph(self) -> list[Node] | None:
         """The graph of the objects that were saved; None for a checkpoint by names."""
         if GRAPH not in self.entries:
@@ -295,7 +302,7 @@ def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[T
 
 def _slice_key(name: str, one: Slice) -> bytes:
     """The key of a part, in TensorFlow's ordered code."""
-    text = name.encode().replace(b"\0", b"\0\xff").replace(b"\xff", b"\xff\0") + b"\0\x01"
+    text = name.encode().replace(b"\0", b"\0\xff") + b"\0\x01"
     count = len(one)
     key = b"\0" + text + (bytes([1, count]) if count else b"\0")
     return key + b"".join(_signed(number) for extent in one for number in extent)

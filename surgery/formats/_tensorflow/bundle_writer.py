@@ -16,7 +16,7 @@ from surgery.formats._crc import CRC32C, Pieces
 from surgery.formats._tensorflow.bundle import CODES, STRING, Bundle, Entry, Parts
 from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
 from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
-from surgery.weights.tensor import Array, Extent, Stored, Tensor, constant, dtype_named
+from surgery.weights.tensor import Array, Extent, Tensor, constant, raw_bytes
 
 HEADER = put_integer(1, 1) + put_bytes(3, put_integer(1, 1))
 """Of a bundle with one data file."""
@@ -160,7 +160,7 @@ def rewritten(bundle: Bundle, prefix: str, changed: Mapping[str, Tensor]) -> Bun
             else:
                 extent = Extent(bundle.data_file(entry.shard), entry.offset)
                 descriptor = bundle.descriptor(entry.shard)
-                copied = Stored((entry.size,), dtype_named("uint8"), extent, descriptor)
+                copied = raw_bytes(extent, entry.size, descriptor)
                 writer.add(stored, _item(entry, entry.crc), copied)
     return writer
 

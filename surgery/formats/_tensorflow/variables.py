@@ -48,7 +48,7 @@ def read_variables(
 
     `trains` says by key which variables a layer trains, where that is known.
     """
-    nodes = bundle.graph()
+    nodes = bundle.graph
     if nodes is None:
         found = [
             Weight(
