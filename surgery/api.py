@@ -47,7 +47,11 @@ def run(recipe: Recipe, /, **params: object) -> Result:
 
 
 def save(model: Model, **targets: str | Path) -> None:
-    """Write a model, by format: `save(model, keras="out.keras", npy="out/weights")`."""
+    """Write a model, by format: `save(model, keras="out.keras", npy="out/weights")`.
+
+    Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
+    is not what the file's own checksums say.
+    """
     from surgery.formats._base import formats
     from surgery.run.execute import write
     from surgery.run.plan import TargetPlan, default_threads, path_problem
@@ -65,7 +69,13 @@ def save(model: Model, **targets: str | Path) -> None:
         if problems:
             raise FormatError(f"{name}: {problems[0]}")
         plans.append(target)
-    write(plans, default_threads(), Silent())
+
+    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
+        for check in model.checks:
+            check()
+        return {}
+
+    write(plans, default_threads(), Silent(), conclude)
 
 
 def op_function(name: str) -> Callable[..., Model]:

@@ -30,7 +30,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def pytest_collection_modifyitems(items):
-    # One worker imports TensorFlow, the others do not need to.
+    # What imports TensorFlow belongs together; xdist 3.8 does not hold to it with all options.
     for item in items:
         if "/keras/" in str(item.path):
             item.add_marker(pytest.mark.xdist_group("keras"))

@@ -368,6 +368,15 @@ def test_a_folder_of_checkpoints_without_its_file(published, tmp_path):
     assert surgery.open(tmp_path).inputs[0] == tmp_path / "one.index"
 
 
+def test_a_flipped_bit_is_not_saved_on(published, tmp_path):
+    surgery.save(surgery.open(published / "m3gnet-efs"), checkpoint=tmp_path / "c")
+    data = tmp_path / "c/m3gnet.data-00000-of-00001"
+    data.write_bytes(bytes([data.read_bytes()[0] ^ 1]) + data.read_bytes()[1:])
+    with pytest.raises(FormatError, match="has another checksum than the index says"):
+        surgery.save(surgery.open(tmp_path / "c"), npz=tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_verify_finds_a_flipped_bit(published, tmp_path):
     for form, source in (("checkpoint", "m3gnet-efs"), ("savedmodel", "tfnet-lstm"),
                          ("graphdef", "facemask-frozen/face_mask_detection.pb")):  # fmt: skip
