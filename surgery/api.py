@@ -53,9 +53,9 @@ def save(model: Model, **targets: str | Path) -> None:
     is not what the file's own checksums say.
     """
     from surgery.formats._base import formats
-    from surgery.run.execute import write
     from surgery.run.plan import TargetPlan, default_threads, path_problem
     from surgery.run.progress import Silent
+    from surgery.run.writing import write
 
     plans = []
     for name, given in targets.items():

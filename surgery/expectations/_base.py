@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from surgery.architecture import snake_case
 from surgery.declaration import import_all, key
@@ -16,6 +16,9 @@ from surgery.weights.weight import Weight
 
 _EXPECTATIONS: dict[str, type[Expectation]] = {}
 
+Call = Callable[..., Mapping[str, Any]]
+"""Has a job done on a live model."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -23,28 +26,51 @@ class Found:
 
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     changed: Mapping[str, bool] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last ones that a step found out."""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """What this expectation itself had measured on a live model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation(ABC):
     """One expectation; its name in a recipe is its class's name in snake case.
 
-    `needs` says what must be found while the weights stream by: nothing, their statistics, or
-    whether they changed.
+    `needs` says what must be found first: nothing, the weights' statistics, whether they
+    changed, metrics, or what a live model does.
     """
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
 
-    select: Select = key("The weights it is about.", "fc1/kernel")
-
     def selected(self, model: Model) -> tuple[Weight, ...]:
         """The weights it is about; raises SelectorError for none."""
-        return self.select.weights(model)
+        return ()
 
     def failures(self, model: Model, found: Found) -> Iterator[str]:
         """What does not hold of the result."""
         yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightExpectation(Expectation):
+    """An expectation of selected weights."""
+
+    select: Select = key("The weights it is about.", "fc1/kernel")
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        return self.select.weights(model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveExpectation(Expectation):
+    """An expectation of what a running model does."""
+
+    needs = "live"
+
+    def measure(self, source: Model, model: Model, call: Call, seed: int) -> Mapping[str, Any]:
+        """Find out on live models, by jobs of keras_bridge.live."""
+        raise TypeError
 
 
 def expectation(declared: type[Expectation]) -> type[Expectation]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surgery.expectations._base import Expectation, Found, expectation
+from surgery.expectations._base import Found, WeightExpectation, expectation
 from surgery.weights.model import Model
 
 
 @expectation
 @dataclass(frozen=True, kw_only=True)
-class Unchanged(Expectation):
+class Unchanged(WeightExpectation):
     """Every selected weight is bit for bit what it was when it was loaded."""
 
     needs = "changed"
@@ -24,7 +24,7 @@ class Unchanged(Expectation):
 
 @expectation
 @dataclass(frozen=True, kw_only=True)
-class Changed(Expectation):
+class Changed(WeightExpectation):
     """No selected weight is what it was when it was loaded."""
 
     needs = "changed"

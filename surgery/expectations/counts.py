@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from surgery.declaration import key
-from surgery.expectations._base import Expectation, Found, expectation, outside
+from surgery.expectations._base import Found, WeightExpectation, expectation, outside
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Counted(Expectation):
+class _Counted(WeightExpectation):
     exactly: int | None = key("Just so many.", 26, default=None, minimum=0)
     at_least: int | None = key("So many or more.", 1, default=None, minimum=0)
     at_most: int | None = key("So many or fewer.", 100, default=None, minimum=0)
@@ -58,7 +58,7 @@ class Parameters(_Counted):
 
 @expectation
 @dataclass(frozen=True, kw_only=True)
-class Shape(Expectation):
+class Shape(WeightExpectation):
     """Every selected weight has this shape."""
 
     is_: tuple[int, ...] = key("The shape; -1 stands for any size.", [25088, -1])

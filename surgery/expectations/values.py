@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from surgery.declaration import Share, key
-from surgery.expectations._base import Expectation, Found, expectation, outside
+from surgery.expectations._base import Found, WeightExpectation, expectation, outside
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfValues(Expectation):
+class _OfValues(WeightExpectation):
     needs = "statistics"
 
     def of_each(self, model: Model, found: Found) -> Iterator[tuple[str, Statistics]]:

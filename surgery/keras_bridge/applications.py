@@ -201,7 +201,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
             model = build(weights=weights, **application.arguments)
             with serialization_lib.ObjectSharingScope():
                 config = json.loads(json.dumps(serialization_lib.serialize_keras_object(model)))
-            variables = [_variable(variable) for variable in model.weights]
+            variables = [variable_facts(variable) for variable in model.weights]
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise SurgeryError(f"keras.applications.{application.application}: {reason}") from None
@@ -213,7 +213,8 @@ def _from_keras(application: Application) -> dict[str, Any]:
     }
 
 
-def _variable(variable: Any) -> dict[str, Any]:
+def variable_facts(variable: Any) -> dict[str, Any]:
+    """A variable that is not there yet: its name, shape, dtype, and what it starts from."""
     initializer = variable._initializer
     return {
         "name": variable.name,

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from surgery.errors import SurgeryError
+from surgery.keras_bridge.code import may_run_code
 from surgery.keras_bridge.quiet import import_keras
-from surgery.keras_bridge.symbolic import may_run_code, reason
+from surgery.keras_bridge.symbolic import reason
 
 KINDS = {"savedmodel": ("tf_saved_model", ""), "tflite": ("litert", ".tflite"),
          "onnx": ("onnx", ".onnx")}  # fmt: skip

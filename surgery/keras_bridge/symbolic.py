@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from surgery.errors import SurgeryError
+from surgery.keras_bridge.code import ALLOW_CODE, may_run_code
 from surgery.keras_bridge.quiet import import_keras
-
-ALLOW_CODE = "SURGERY_ALLOW_CODE"
-"""The environment variable that lets a model's own code run (a Lambda's, for example)."""
-
 
 _NEEDS_MEMORY = "in a stateless scope"
 """What Keras says of a layer that calls others while it is built (a Lambda)."""
-
-
-def may_run_code() -> bool:
-    """Whether the user lets a model's own code run."""
-    return os.environ.get(ALLOW_CODE, "") not in ("", "0")
 
 
 @contextlib.contextmanager

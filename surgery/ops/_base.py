@@ -25,27 +25,23 @@ class Op(ABC):
 
     name: ClassVar[str]
     changes_weights: ClassVar[bool] = True
-    """False for an op that edits the architecture only."""
-
-    select: Select = key(
-        "The weights to change: a pattern over addresses, a list of patterns, or a mapping of "
-        "facts.",
-        "block1_conv1/kernel",
-    )
-    allow_empty: bool = key(
-        "Let the step do nothing where the selector matches nothing.", True, default=False
-    )
+    """False for an op that edits the architecture only, or nothing."""
 
     draws: Randomness = field(default=Randomness(), kw_only=True, compare=False)
     """Where its random numbers come from, if it draws any; not a key."""
+
+    @property
+    def title(self) -> str:
+        """What a step without a name is called."""
+        return self.name
 
     @abstractmethod
     def apply(self, model: Model) -> Model:
         """The model with this done to it; nothing is computed yet."""
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
-        """The weights that the step selects."""
-        return self.select.weights(model, self.allow_empty)
+        """The weights that the step acts on."""
+        return ()
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
         """At most how many elements change, where that is known without reading them."""
@@ -58,6 +54,27 @@ class Op(ABC):
     def donors(self) -> tuple[Donor, ...]:
         """The models that the step takes weights from."""
         return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightOp(Op):
+    """An operation on selected weights."""
+
+    select: Select = key(
+        "The weights to change: a pattern over addresses, a list of patterns, or a mapping of "
+        "facts.",
+        "block1_conv1/kernel",
+    )
+    allow_empty: bool = key(
+        "Let the step do nothing where the selector matches nothing.", True, default=False
+    )
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.select}"
+
+    def matched(self, model: Model) -> tuple[Weight, ...]:
+        return self.select.weights(model, self.allow_empty)
 
 
 def op(declared: type[Op]) -> type[Op]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import need_floats
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
@@ -19,7 +19,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Average(Op):
+class Average(WeightOp):
     """Average the selected weights with those of other models (checkpoints of one training)."""
 
     select: Select = key("The weights to average.", "**", default=Select("**"))

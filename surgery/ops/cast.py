@@ -13,7 +13,7 @@ from surgery.architecture import Architecture
 from surgery.architecture.dtypes import with_dtype
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import is_float
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named
@@ -22,7 +22,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Cast(Op):
+class Cast(WeightOp):
     """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
 
     to: Literal["float16", "bfloat16", "float32", "float64"] = key(

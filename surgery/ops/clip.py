@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array
@@ -15,7 +15,7 @@ from surgery.weights.tensor import Array
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Clip(Op):
+class Clip(WeightOp):
     """Limit the selected weights to a range; NaN stays NaN."""
 
     min: float | None = key("No element is below this.", -1.0, default=None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.matching import Matching, matching, names
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
@@ -21,7 +21,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Copy(Op):
+class Copy(WeightOp):
     """Take the values of the selected weights from another model."""
 
     select: Select = key("The weights that take values.", "block*", default=Select("**"))

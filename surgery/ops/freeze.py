@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.freezing import with_frozen, with_unfrozen
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Freezing(Op):
+class _Freezing(WeightOp):
     changes_weights = False
 
     def changes(self, weights: Sequence[Weight]) -> int | None:

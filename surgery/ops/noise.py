@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import arithmetic, compute_dtype, need_floats
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
@@ -20,7 +20,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Noise(Op):
+class Noise(WeightOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import need_floats
 from surgery.weights.channels import Norm, norms, output_channels, whole
 from surgery.weights.model import Model
@@ -18,7 +18,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Normalize(Op):
+class Normalize(WeightOp):
     """Divide the selected weights by their norm; what is zero stays zero."""
 
     norm: Norm = key("The norm: sum of magnitudes, Euclidean, or largest.", "l2", default="l2")

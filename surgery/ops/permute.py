@@ -10,7 +10,7 @@ import numpy as np
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK, Array, Rearranged, Tensor, in_blocks, in_pieces
 from surgery.weights.weight import Weight
@@ -18,7 +18,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Permute(Op):
+class Permute(WeightOp):
     """Reorder the selected weights along an axis (RGB to BGR, heads, classes)."""
 
     order: tuple[int, ...] = key("The old index of every new one.", [2, 1, 0])
@@ -46,7 +46,7 @@ class Permute(Op):
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Transpose(Op):
+class Transpose(WeightOp):
     """Reorder the axes of the selected weights."""
 
     axes: tuple[int, ...] | None = key(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.channels import norms, output_channels, whole
 from surgery.weights.model import Model
@@ -23,7 +23,7 @@ _ROUNDS = 100
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class QuantizeValues(Op):
+class QuantizeValues(WeightOp):
     """Round the selected weights to few values, which stay floats (weight sharing)."""
 
     bits: int | None = key(

@@ -8,7 +8,7 @@ from typing import Any
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import need_floats
 from surgery.weights.initializers import initialized
 from surgery.weights.model import Model
@@ -18,7 +18,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Reinitialize(Op):
+class Reinitialize(WeightOp):
     """Draw the selected weights anew, from a Keras initialiser."""
 
     initializer: str | None = key(

@@ -10,7 +10,7 @@ from typing import Any
 from surgery.architecture.renaming import new_address, with_names
 from surgery.declaration import key
 from surgery.errors import SelectorError, nearest
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.naming import renamed
 from surgery.weights.selectors import Select
@@ -24,7 +24,7 @@ _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Rename(Op):
+class Rename(WeightOp):
     """Rename layers: in the config, in what refers to them, and in their weights' addresses."""
 
     changes_weights = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.model import Model
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Scale(Op):
+class Scale(WeightOp):
     """Multiply the selected weights by a number."""
 
     by: float = key("The factor.", 2.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
 from surgery.weights.tensor import Array
@@ -18,7 +18,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Set(Op):
+class Set(WeightOp):
     """Set the selected weights to a number, or to the values of a .npy file."""
 
     to: float | None = key("The number that every element becomes.", 0.5, default=None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgery.declaration import key
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import arithmetic, need_floats
 from surgery.weights.model import Model
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Shift(Op):
+class Shift(WeightOp):
     """Add a number to the selected weights."""
 
     by: float = key("The number to add.", 0.1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from surgery.declaration import Share, key
 from surgery.errors import SelectorError
-from surgery.ops._base import Op, op
+from surgery.ops._base import WeightOp, op
 from surgery.weights.arithmetic import is_float, need_floats
 from surgery.weights.channels import norms, output_channels
 from surgery.weights.model import Model
@@ -35,7 +35,7 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Zero(Op):
+class Zero(WeightOp):
     """Set the selected weights to zero: all of them, or the part that one key names."""
 
     lowest: Share | None = key(

@@ -90,7 +90,7 @@ class Step:
     @property
     def title(self) -> str:
         """What progress and reports call it."""
-        return self.name or f"{self.op.name} {self.op.select}"
+        return self.name or self.op.title
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import types
@@ -18,6 +19,7 @@ from surgery.declaration import Share, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.expectations._base import expectations
 from surgery.formats._base import formats
+from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import Op, ops
 from surgery.recipe.document import MOST_BYTES, Document, Place, parse
 from surgery.recipe.language import Expected, Recipe, Step, Target
@@ -151,20 +153,8 @@ class _Builder:
     def source(self, value: Any) -> Source | None:
         if isinstance(value, str):
             value = {"path": value}
-        if not isinstance(value, Mapping):
-            return None
-        kinds = [kind for kind in SOURCES if kind in value]
-        if len(kinds) != 1:
-            self.problem(("load",), f"give one of {' and '.join(SOURCES)}")
-            return None
-        declared = SOURCES[kinds[0]]
-        foreign = [name for name in value if name not in keys_of(declared)]
-        for name in foreign:
-            allowed = ", ".join(keys_of(declared))
-            self.problem(
-                ("load", name), f"{name!r} does not go with {kinds[0]}; allowed: {allowed}", True
-            )
-        return None if foreign else self.declared(declared, value, ("load",))
+        found: Source | None = self.one_of(SOURCES, value, ("load",))
+        return found
 
     def donor(self, value: Any) -> Donor:
         """A second source; raises ValueError with what is wrong with it."""
@@ -231,7 +221,7 @@ class _Builder:
             if name not in value:
                 continue
             try:
-                arguments[field.name] = self.convert(hints[field.name], value[name])
+                arguments[field.name] = self.convert(hints[field.name], value[name], (*place, name))
             except (ValueError, SurgeryError) as error:
                 self.problem((*place, name), str(error))
             except TypeError:
@@ -246,31 +236,41 @@ class _Builder:
             pass  # a key is missing, which the schema has said
         return None
 
-    def convert(self, hint: Any, value: Any) -> Any:  # noqa: PLR0912 - one branch a type
+    def convert(self, hint: Any, value: Any, place: Place) -> Any:  # noqa: PLR0912 - one a type
         """The value as that type; raises ValueError with what is wrong, TypeError for its kind."""
         if typing.get_origin(hint) in (typing.Union, types.UnionType):
             arguments = typing.get_args(hint)
             if value is None and types.NoneType in arguments:
                 return None
-            return self.convert(arguments[0], value)
+            return self.convert(arguments[0], value, place)
         if typing.get_origin(hint) is Literal:
             if value not in typing.get_args(hint):
                 raise TypeError
             return value
         if typing.get_origin(hint) is tuple:
+            inner = typing.get_args(hint)[0]
+            if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
+                value = [value]  # one of them needs no list
             if not isinstance(value, list):
                 raise TypeError
-            return tuple(self.convert(typing.get_args(hint)[0], item) for item in value)
+            return tuple(self.convert(inner, v, (*place, i)) for i, v in enumerate(value))
         if typing.get_origin(hint) is Mapping:
             if not isinstance(value, Mapping):
                 raise TypeError
-            return value
+            inner = typing.get_args(hint)[1]
+            if not dataclasses.is_dataclass(inner):
+                return value
+            return {name: self.convert(inner, v, (*place, name)) for name, v in value.items()}
         if hasattr(hint, "from_recipe"):
             return hint.from_recipe(value, self.folder)
         if hint is Select:
             return Select(value)
         if hint is Donor:
             return self.donor(value)
+        if hint is Data:
+            return self.needed(self.data(value, place))
+        if dataclasses.is_dataclass(hint) and hint is not Share:
+            return self.needed(self.declared(typing.cast(type, hint), value, place))
         if hint is Share:
             if isinstance(value, bool) or not isinstance(value, int | float | str):
                 raise TypeError
@@ -285,6 +285,40 @@ class _Builder:
         if hint in (int, bool, str) and type(value) is hint:
             return value
         raise TypeError
+
+    def data(self, value: Any, place: Place) -> Data | None:
+        """One of the forms of data; a path's own suffix may say which."""
+        if isinstance(value, str):
+            suffix = Path(value).suffix.removeprefix(".")
+            if suffix not in ("npz", "csv"):
+                raise ValueError(f"write {value!r} with its kind: {', '.join(kinds())}")
+            value = {suffix: value}
+        found: Data | None = self.one_of(kinds(), value, place)
+        return found
+
+    def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
+        """What the one key that tells them apart stands for, with the keys that go with it."""
+        if not isinstance(value, Mapping):
+            return None
+        named = [kind for kind in declared if kind in value]
+        if len(named) != 1:
+            self.problem(place, f"give one of {', '.join(declared)}")
+            return None
+        allowed = keys_of(declared[named[0]])
+        foreign = [name for name in value if name not in allowed]
+        for name in foreign:
+            self.problem(
+                (*place, name),
+                f"{name!r} does not go with {named[0]}; allowed: {', '.join(allowed)}",
+                True,
+            )
+        return None if foreign else self.declared(declared[named[0]], value, place)
+
+    def needed(self, made: Any) -> Any:
+        """What was made; TypeError where it was not, which has been said."""
+        if made is None:
+            raise TypeError
+        return made
 
 
 def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from surgery.declaration import REQUIRED, Share, first_line, keys_of
 from surgery.formats._base import Format
+from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
@@ -20,6 +21,8 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = r"^\$\{[^}]+\}$"
 """A parameter may stand for any number or truth value."""
 
+_SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
+
 
 def recipe_schema() -> dict[str, Any]:
     """The whole schema; a fresh dict."""
@@ -27,7 +30,7 @@ def recipe_schema() -> dict[str, Any]:
     from surgery.formats._base import formats
     from surgery.ops._base import ops
 
-    steps = {name: _mapping(op, first_line(op)) for name, op in ops().items()}
+    steps = {name: mapping_schema(op, first_line(op)) for name, op in ops().items()}
     targets = {
         name: _target(type(format), format.suffix)
         for name, format in formats().items()
@@ -57,7 +60,7 @@ def recipe_schema() -> dict[str, Any]:
             "examples": [{"finite": {"select": "**"}}],
             "type": "object",
             "properties": {
-                name: _mapping(declared, first_line(declared))
+                name: mapping_schema(declared, first_line(declared))
                 for name, declared in expectations().items()
             },
             "additionalProperties": False,
@@ -100,7 +103,8 @@ def _step_name() -> dict[str, Any]:
     return {"name": _value(hint, meta)}
 
 
-def _mapping(declared: type, description: str) -> dict[str, Any]:
+def mapping_schema(declared: type, description: str) -> dict[str, Any]:
+    """The schema of a declared dataclass."""
     hints = typing.get_type_hints(declared)
     keys = keys_of(declared)
     required = [
@@ -120,8 +124,8 @@ def _mapping(declared: type, description: str) -> dict[str, Any]:
 
 
 def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
-    mapping = _mapping(Target, first_line(declared))
-    mapping["properties"] |= _mapping(declared, "")["properties"]
+    mapping = mapping_schema(Target, first_line(declared))
+    mapping["properties"] |= mapping_schema(declared, "")["properties"]
     path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
     return {**mapping, "examples": [path], "type": ["string", "object"], "minLength": 1}
 
@@ -165,19 +169,46 @@ def _type(hint: Any) -> dict[str, Any]:
         return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
     if hint is Donor:
         return {"type": ["string", "object"], "minLength": 1}
+    if hint is Data:
+        return _data()
+    if typing.get_origin(hint) is Mapping and isinstance(typing.get_args(hint)[1], type):
+        return {"type": "object", **_values(typing.get_args(hint)[1])}
     if typing.get_origin(hint) is tuple:
         items = _type(typing.get_args(hint)[0])
-        return {"type": ["array", "string"], "items": items, "pattern": REFERENCE}
-    if hint in (float, int):
-        number = "number" if hint is float else "integer"
-        return {"type": [number, "string"], "pattern": REFERENCE}
-    if hint is bool:
-        return {"type": ["boolean", "string"], "pattern": REFERENCE}
+        kinds = [*(["object"] if items["type"] == "object" else []), "array", "string"]
+        return {"type": kinds, "items": items, "pattern": REFERENCE}
+    if hint in _SCALARS:
+        return {"type": [_SCALARS[hint], "string"], "pattern": REFERENCE}
     if hint in (str, Path):
         return {"type": "string", "minLength": 1}
     if hasattr(hint, "schema"):
         return dict(hint.schema())
-    return {"type": "object"}
+    return {"type": "object", **_inner(hint)}
+
+
+def _values(hint: type) -> dict[str, Any]:
+    """What a mapping's values are, where they are mappings with keys of their own."""
+    return {"additionalProperties": _type(hint)} if dataclasses.is_dataclass(hint) else {}
+
+
+def _inner(hint: type) -> dict[str, Any]:
+    """The keys of a mapping inside another."""
+    facts = mapping_schema(hint, "") if dataclasses.is_dataclass(hint) else {}
+    return {k: v for k, v in facts.items() if k not in ("description", "examples")}
+
+
+def _data() -> dict[str, Any]:
+    """The keys of all forms of data; which go together is checked when it is built."""
+    properties: dict[str, Any] = {}
+    for declared in kinds().values():
+        properties |= {k: v for k, v in mapping_schema(declared, "")["properties"].items()
+                       if k not in properties}  # fmt: skip
+    return {
+        "type": ["string", "object"],
+        "minLength": 1,
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 def _select() -> dict[str, Any]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
+from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
+from surgery.keras_bridge.configs import cache_file, resolved
+from surgery.keras_bridge.live.session import Session
 from surgery.recipe.hub import module_folder
 from surgery.weights.initializers import initialized
 from surgery.weights.matching import mapped, matching, names
@@ -47,6 +53,11 @@ class FromPath(Source):
         "report",
         default="error",
     )
+    custom_objects: tuple[CodeName, ...] = key(
+        "Modules whose classes the model uses, for live steps; they run with --allow-code only.",
+        ["my_package.layers"],
+        default=(),
+    )
 
     def __post_init__(self) -> None:
         if self.architecture is None and self.mismatch != "error":
@@ -54,6 +65,9 @@ class FromPath(Source):
 
     def open(self, seed: int) -> Model:
         model = self._whole(seed)
+        if self.custom_objects:
+            carried = replace(model.carried, code=Code(self.custom_objects))
+            model = replace(model, carried=carried)
         return model if self.select is None else _part(model, self.select.weights(model))
 
     def _whole(self, seed: int) -> Model:
@@ -93,6 +107,115 @@ class FromApplication(Application, Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FromConfig(Source):
+    """A model's config, as Keras's `to_json` gives it."""
+
+    config: Path = key("A .json file with a model's config.", "cnn.json")
+    weights: WeightsOf = key(
+        "none (drawn from the layers' own initialisers and the recipe's seed), or a weights file.",
+        "none",
+        default=WeightsOf("none"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.weights.text == "imagenet":
+            raise ValueError("weights: imagenet goes with application")
+
+    def open(self, seed: int) -> Model:
+        model = replace(
+            _drawn(str(self.config), resolved(self._config), seed),
+            origin=str(self.config),
+            inputs=(self.config,),
+        )
+        if self.weights.path is None:
+            return model
+        return _joined(model, open_model(self.weights.path, model.architecture))
+
+    @cached_property
+    def _config(self) -> Mapping[str, Any]:
+        try:
+            found = json.loads(self.config.read_bytes())
+        except OSError as error:
+            raise FormatError(f"{self.config}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{self.config} is not readable JSON: {error}") from None
+        if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping):
+            raise FormatError(f"{self.config} is no config of a Keras model, as to_json gives it")
+        own = {name: found.get(name) for name in ("module", "class_name", "registered_name")}
+        return {**own, "config": found["config"]}
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        return not cache_file(self._config).is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromBuild(Source):
+    """A model that Python code builds; runs with --allow-code only."""
+
+    build: CodeName = key(
+        "A function that returns a keras.Model; modules beside the recipe are found too.",
+        "my_package.models:make_model",
+    )
+    arguments: Mapping[str, Any] | None = key(
+        "The function's arguments.", {"units": 32}, default=None
+    )
+    weights: WeightsOf = key(
+        "none (as the code initialises them, with the recipe's seed), or a weights file.",
+        "trained.weights.h5",
+        default=WeightsOf("none"),
+    )
+    inputs: tuple[Input, ...] = key(
+        "Inputs for one forward pass, so that the variables of a subclassed model exist.",
+        {"shape": [1, 10], "dtype": "float32"},
+        default=(),
+    )
+    custom_objects: tuple[CodeName, ...] = key(
+        "Modules whose classes the model uses.", ["my_package.layers"], default=()
+    )
+
+    @cached_property
+    def code(self) -> Code:
+        """What the live model needs."""
+        return Code(self.custom_objects, self.build, dict(self.arguments or {}), self.inputs)
+
+    def open(self, seed: int) -> Model:
+        model = self._built(seed)
+        if self.weights.path is None:
+            return model
+        donor = open_model(self.weights.path, model.architecture)
+        advice = "give weights that were saved from this model"
+        return replace(_joined(model, donor, advice=advice), format=model.format)
+
+    def _built(self, seed: int) -> Model:
+        need_permission(self.build.text)
+        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, Session(1) as session:
+            made = session.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
+            model = open_model(Path(made["path"]))
+        weights = [
+            _as_built(weight, *made["weights"].get(weight.stored[-1], (weight.address, True)))
+            for weight in model.weights
+        ]
+        carried = replace(model.carried, code=self.code)
+        return replace(
+            model, weights=tuple(weights), carried=carried, inputs=(), origin=self.build.text
+        )
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        return True
+
+
+def _as_built(weight: Weight, address: str, trainable: bool) -> Weight:
+    """A weight by the name that the code gives it, where its config does not tell."""
+    if weight.named and weight.trainable is not None:
+        return weight
+    return replace(
+        weight, address=address, named=True, trainable=trainable, variable_trains=trainable
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FromHub(Source):
     """A TF Hub module, from Hub's cache (TFHUB_CACHE_DIR) or downloaded into it."""
 
@@ -109,6 +232,8 @@ class FromHub(Source):
 SOURCES: Mapping[str, type[Source]] = {
     "path": FromPath,
     "application": FromApplication,
+    "build": FromBuild,
+    "config": FromConfig,
     "hub": FromHub,
 }
 """By the key that tells them apart."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from surgery.declaration import first_line
 from surgery.formats._base import formats
+from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import ops
-from surgery.recipe.schema import recipe_schema
+from surgery.recipe.schema import mapping_schema, recipe_schema
 from surgery.report.tables import table
 
 
@@ -85,6 +87,9 @@ def reference_markdown() -> str:
         "## A selector",
         "A pattern, a list of selectors (any of them), or a mapping (all of it):",
         *(_key_line(name, meaning) for name, meaning in _selector_facts().items()),
+        "## Data",
+        "A path (.npz or .csv), or a mapping of one of these forms and its keys:",
+        *(line for kind in kinds().values() for line in _data_lines(kind)),
     ]
     parts += ["# Steps"]
     for name in ops():
@@ -96,7 +101,12 @@ def reference_markdown() -> str:
     for name, facts in schema["export"]["items"]["properties"].items():
         parts += _section(name, facts)
     text = "\n\n".join(parts)
-    return text.replace("\n\n- `", "\n- `") + "\n"
+    return re.sub(r"\n\n( *- `)", r"\n\1", text) + "\n"
+
+
+def _data_lines(kind: type[Data]) -> list[str]:
+    """The keys of one form of data."""
+    return [first_line(kind), *_key_lines(mapping_schema(kind, "")["properties"])]
 
 
 def _section(name: str, facts: dict[str, Any]) -> list[str]:
@@ -104,13 +114,21 @@ def _section(name: str, facts: dict[str, Any]) -> list[str]:
         f"## {name}",
         facts["description"],
         f"```yaml\n- {name}: {_flow(facts['examples'][0])}\n```",
-        *(_key_line(key, meaning) for key, meaning in facts["properties"].items()),
+        *_key_lines(facts["properties"]),
     ]
 
 
+def _key_lines(properties: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """The keys, and those of mappings inside; selectors and data have sections of their own."""
+    for name, meaning in properties.items():
+        yield indent + _key_line(name, meaning)
+        inner = meaning if meaning.get("properties") else meaning.get("items", {})
+        if not {"path", "npz"} & inner.get("properties", {}).keys():
+            yield from _key_lines(inner.get("properties", {}), indent + "  ")
+
+
 def _selector_facts() -> dict[str, Any]:
-    first = next(iter(ops()))
-    return dict(op_facts(first)["properties"]["select"]["properties"])
+    return dict(op_facts("zero")["properties"]["select"]["properties"])
 
 
 def _key_line(name: str, meaning: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.execute import Result
@@ -42,7 +43,7 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
     return {
         "op": step.step.op.name,
         "name": step.step.name,
-        "select": str(step.step.op.select),
+        **({"select": str(select)} if (select := getattr(step.step.op, "select", None)) else {}),
         "matched": [weight.address for weight in step.matched],
         "elements": step.elements,
         "changes_at_most": step.changes,
@@ -56,6 +57,9 @@ def result_facts(result: Result) -> dict[str, Any]:
         step["changed"] = effect.changed
         step["before"] = effect.before.as_dict()
         step["after"] = effect.after.as_dict()
+    for step, done in zip(facts["steps"], result.plan.steps, strict=True):
+        if done.found:
+            step["found"] = done.found
     facts["outputs"] = [
         {"format": written.format, "path": str(written.path), "bytes": written.bytes}
         for written in result.outputs
@@ -119,12 +123,16 @@ def _head(plan: Plan) -> str:
 
 def _weights(step: StepPlan) -> str:
     names = [weight.address for weight in step.matched]
+    if not names and isinstance(step.step.op, LiveOp):
+        return "the model"
     if len(names) == 1:
         return names[0]
     return f"{plural(len(names), 'weight')}"
 
 
 def _at_most(step: StepPlan) -> str:
+    if isinstance(step.step.op, LiveOp):
+        return "trained" if step.step.op.changes_weights else "nothing"
     if not step.step.op.changes_weights:
         return "config only"
     return f"{step.changes:,} of {step.elements:,}" if step.changes is not None else "unknown"
@@ -155,12 +163,43 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
 
 def _done(step: StepPlan, effect: Effect) -> str:
     matched = plural(len(step.matched), "weight")
+    if isinstance(step.step.op, LiveOp):
+        return found_text(step.found)
     if not step.step.op.changes_weights:
         return f"{matched}, in the config"
     text = f"{matched}, {effect.changed:,} of {effect.before.count:,} elements changed"
     if grown := effect.after.nonfinite - effect.before.nonfinite:
         text += f"; {grown:,} became infinite or NaN" if grown > 0 else ""
     return text
+
+
+def found_text(found: Mapping[str, Any]) -> str:
+    """What a live step found out, in a line or a table."""
+    if "layers" in found:
+        return _activity_text(found["layers"])
+    if "arrays" in found:
+        shapes = (f"{name} {'x'.join(map(str, s))}" for name, s in found["arrays"].items())
+        return ", ".join(shapes)
+    metrics = ", ".join(f"{name} {number(value)}" for name, value in found["metrics"].items())
+    if "epochs" not in found:
+        return metrics
+    resumed = f", resumed after {found['resumed_from']}" if found["resumed_from"] else ""
+    return f"{plural(found['epochs'], 'epoch')}{resumed}: {metrics}"
+
+
+def _activity_text(layers: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            f"   {name}",
+            "x".join(map(str, facts["shape"])),
+            number(facts["mean"]),
+            f"{facts['zeros']:.1%}",
+            f"{facts['dead_units']:,} of {facts['units']:,}",
+        ]
+        for name, facts in layers.items()
+    ]
+    header = ["   layer", "output", "mean", "zeros", "dead units"]
+    return plural(len(layers), "layer") + "\n" + table(header, rows, right=range(2, 5))
 
 
 def _statistics_lines(effect: Effect) -> Iterator[str]:

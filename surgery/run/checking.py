@@ -51,11 +51,17 @@ def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], sums: Sums) 
         if each.expectation.needs == "changed":
             for weight in each.expectation.selected(plan.model):
                 changed[weight.address] = _has_changed(plan, weight, sums)
-    found = Found({address: watcher.total() for address, watcher in watchers.items()}, changed)
+    statistics = {address: watcher.total() for address, watcher in watchers.items()}
+    metrics = [step.found["metrics"] for step in plan.steps if "metrics" in step.found]
     failures = [
         plan.recipe.document.problem(each.place, message)
-        for each in plan.recipe.expect
-        for message in each.expectation.failures(plan.model, found)
+        for number, each in enumerate(plan.recipe.expect)
+        for message in each.expectation.failures(
+            plan.model,
+            Found(
+                statistics, changed, metrics[-1] if metrics else {}, plan.measured.get(number, {})
+            ),
+        )
     ]
     if failures:
         raise ExpectationError(plan.recipe.file, failures)

@@ -126,6 +126,20 @@ def output_facts(
     return facts
 
 
+def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
+    """A file that a step wrote beside the targets, which is summed as a whole."""
+    file = {**_stat(written), "path": _relative(path, folder)}
+    facts: Facts = {
+        "format": name,
+        "path": _relative(path, folder),
+        "files": [file],
+        "rest_sha256": None,
+        "weights": [],
+    }
+    add_file_hashes(facts, written)
+    return facts
+
+
 def add_file_hashes(facts: Facts, written: Path) -> None:
     """Add the SHA-256 of every whole file of an output."""
     for entry, file in zip(facts["files"], files_in(written), strict=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from surgery.errors import (
     ExpectationError,
@@ -15,8 +16,10 @@ from surgery.errors import (
     SelectorError,
     SurgeryError,
 )
-from surgery.expectations._base import Found
-from surgery.formats._base import Format
+from surgery.expectations._base import Found, LiveExpectation
+from surgery.formats._base import Format, formats
+from surgery.ops._base import Op
+from surgery.ops._live import Bench, Done, LiveOp
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
 from surgery.run.files import files_in
@@ -38,12 +41,17 @@ _CHUNKS_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step matches, at most how many elements it changes, and what it reads beforehand."""
+    """What a step matches, and at most how many elements it changes.
+
+    For a live step that has been done also what it found out, and its files by their paths.
+    """
 
     step: Step
     matched: tuple[Weight, ...]
     changes: int | None
     observer: Observer
+    found: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def elements(self) -> int:
@@ -89,6 +97,18 @@ class Plan:
     threads: int
     needs_tensorflow: bool
     notes: tuple[str, ...]
+    measured: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """What a live model was measured for, by the number of the expectation."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a running Keras model is needed."""
+        return _is_live(self.recipe)
+
+    @property
+    def files(self) -> Mapping[Path, Path]:
+        """What live steps wrote, by where it is to be."""
+        return {path: made for step in self.steps for path, made in step.files.items()}
 
     @property
     def passes(self) -> int:
@@ -111,7 +131,10 @@ class Plan:
         itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
         chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
         writing = max((t.format.memory(t.model) for t in self.targets), default=0)
-        return BASE_MEMORY + chunks + writing + (TENSORFLOW_MEMORY if self.needs_tensorflow else 0)
+        copies = [s.step.op.copies for s in self.steps if isinstance(s.step.op, LiveOp)]
+        live = max([*copies, 0]) * self.model.nbytes
+        tensorflow = TENSORFLOW_MEMORY if self.needs_tensorflow else 0
+        return BASE_MEMORY + chunks + max(writing, live) + tensorflow
 
 
 def default_threads() -> int:
@@ -120,10 +143,17 @@ def default_threads() -> int:
     return min(4, len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
-def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
-    """The plan of a recipe.
+def _is_live(recipe: Recipe) -> bool:
+    return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
+        isinstance(each.expectation, LiveExpectation) for each in recipe.expect
+    )
 
-    Raises RecipeError with all that does not fit the model, FormatError for a broken source.
+
+def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = None) -> Plan:
+    """The plan of a recipe; on a bench, its live steps are done on the way.
+
+    Without one, it is foretold what the model will be like after them. Raises RecipeError with
+    all that does not fit the model, FormatError for a broken source.
     """
     needs_tensorflow = any(source.needs_tensorflow for source in recipe.sources())
     try:
@@ -138,11 +168,15 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         try:
             matched = step.op.matched(model)
             observer = Observer()
-            model = observer.watch(model, step.op.apply(model))
+            done = _done(step.op, model, bench)
+            model = observer.watch(model, done.model)
         except SurgeryError as error:
+            if bench is not None and isinstance(step.op, LiveOp):
+                raise SurgeryError(_at(recipe, step.place, str(error)).text(recipe.file)) from error
             problems.append(_at(recipe, (*step.place, *_blamed(step, error)), str(error)))
             continue
-        steps.append(StepPlan(step, matched, step.op.changes(matched), observer))
+        changes = step.op.changes(matched)
+        steps.append(StepPlan(step, matched, changes, observer, done.facts, done.files))
     written = Path(recipe.file)
     recipes = [written] if written.is_file() else []
     donated = [donor.model for done in steps for donor in done.step.op.donors()]
@@ -160,6 +194,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         except SelectorError as error:
             problems.append(_at(recipe, (*each.place, "select"), str(error)))
     writes_by_tensorflow = any(t.format.needs_tensorflow(model) for t in recipe.export)
+    problems += _metric_problems(recipe)
     if problems:
         raise RecipeError(recipe.file, problems)
     if failures:
@@ -173,12 +208,41 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
         inputs=_seen(inputs),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
-        needs_tensorflow=needs_tensorflow or writes_by_tensorflow,
+        needs_tensorflow=needs_tensorflow or writes_by_tensorflow or _is_live(recipe),
+        measured=_measured(recipe, source, model, bench),
         notes=(
             *model.notes,
             *_notes(recipe, model),
         ),
     )
+
+
+def _done(op: Op, model: Model, bench: Bench | None) -> Done:
+    if bench is not None and isinstance(op, LiveOp):
+        return op.run(model, bench)
+    return Done(op.apply(model), {})
+
+
+def _measured(
+    recipe: Recipe, source: Model, model: Model, bench: Bench | None
+) -> Mapping[int, Mapping[str, Any]]:
+    if bench is None:
+        return {}
+    return {
+        number: each.expectation.measure(source, model, bench.call, recipe.seed)
+        for number, each in enumerate(recipe.expect)
+        if isinstance(each.expectation, LiveExpectation)
+    }
+
+
+def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Expected metrics that no step finds out."""
+    if any(isinstance(step.op, LiveOp) and step.op.finds_metrics for step in recipe.steps):
+        return
+    for each in recipe.expect:
+        if each.expectation.needs == "metrics":
+            message = "no step finds out a metric; add evaluate, or train"
+            yield _at(recipe, each.place, message)
 
 
 def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iterator[Problem]:
@@ -228,6 +292,7 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
 
 def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> Iterator[Problem]:
     seen: dict[Path, int] = {}
+    yield from _output_problems(recipe, inputs)
     targets = [(target, target.format) for target in recipe.export]
     only_architecture = recipe.steps and not any(s.op.changes_weights for s in recipe.steps)
     if only_architecture and not any(form.holds_architecture for _, form in targets):
@@ -260,6 +325,21 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
             wrong = f"{target.path}: {error.strerror}"
         if wrong:
             yield _at(recipe, place, wrong)
+
+
+def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]:
+    """What is wrong with the files that live steps write."""
+    taken = {target.path.resolve(): "a target" for target in recipe.export}
+    taken[path_of(recipe).resolve()] = "where the run's manifest goes"
+    for step in recipe.steps:
+        outputs = step.op.outputs() if isinstance(step.op, LiveOp) else {}
+        for path, name in outputs.items():
+            place = (*step.place, step.op.name, name)
+            if said := taken.get(path.resolve()):
+                yield _at(recipe, place, f"{path} is {said}; choose another path")
+            elif wrong := path_problem(path, formats()["npz"], inputs):
+                yield _at(recipe, place, wrong)
+            taken[path.resolve()] = f"what {step.title} writes"
 
 
 def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:

@@ -33,6 +33,7 @@ class Carried:
         architecture: the one in the file, before any step.
         signatures: a SavedModel's, each with its tags, inputs and outputs.
         container: what the format that the model was read from needs to write it in place.
+        code: what a live model of it needs of the user's code.
     """
 
     keras_version: str = ""
@@ -48,6 +49,7 @@ class Carried:
     architecture: Architecture | None = None
     signatures: tuple[Mapping[str, Any], ...] = ()
     container: object | None = None
+    code: Any = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""The user's own code: named in a recipe as `package.module:function`, run only where allowed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.declaration import key
+from surgery.errors import SurgeryError
+from surgery.weights.tensor import dtype_named
+
+ALLOW_CODE = "SURGERY_ALLOW_CODE"
+"""The environment variable that lets code run that a recipe names or a model file holds."""
+
+
+def may_run_code() -> bool:
+    """Whether the user lets such code run."""
+    return os.environ.get(ALLOW_CODE, "") not in ("", "0")
+
+
+def need_permission(what: str) -> None:
+    """Raise SurgeryError where the user has not allowed code to run."""
+    if not may_run_code():
+        raise SurgeryError(
+            f"{what} is code, which runs only with --allow-code or {ALLOW_CODE}=1; look at it first"
+        )
+
+
+@dataclass(frozen=True)
+class CodeName:
+    """A function, or a module; modules beside the recipe are found too."""
+
+    text: str
+    folder: Path
+
+    @classmethod
+    def from_recipe(cls, value: object, folder: Path) -> CodeName:
+        """As the recipe has it."""
+        if not isinstance(value, str):
+            raise TypeError
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.\w+)*)?", value):
+            raise ValueError(f"{value!r} is no name such as package.module:function")
+        return cls(value, folder)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": "string", "minLength": 1}
+
+    def load(self) -> Any:
+        """The module, or what is in it; raises SurgeryError where it cannot be imported."""
+        need_permission(self.text)
+        folder = str(self.folder.absolute())
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        module, _, name = self.text.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split(".") if name else ():
+                found = getattr(found, part)
+        except Exception as error:  # the module may do anything
+            raise SurgeryError(f"{self.text} cannot be imported: {failure(error)}") from error
+        return found
+
+
+def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What the user's function returns; raises SurgeryError with what it raises."""
+    try:
+        return function(*given, **named)
+    except Exception as error:
+        raise SurgeryError(f"{name} failed: {failure(error)}") from error
+
+
+def failure(error: BaseException) -> str:
+    """An exception of somebody else's code in one line."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return said if len(said) <= 500 else said[:500] + "..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """An input of a model that is built by code."""
+
+    shape: tuple[int, ...] = key("Its shape, the batch's axis included.", [1, 10])
+    dtype: str = key("Its dtype.", "int32", default="float32")
+
+    def zeros(self) -> Any:
+        """An input of zeros."""
+        return np.zeros(self.shape, dtype_named(self.dtype))
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a model needs of the user's code: modules with its classes, or what builds it."""
+
+    modules: tuple[CodeName, ...] = ()
+    build: CodeName | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+
+    def custom_objects(self) -> dict[str, Any]:
+        """The classes and functions of the modules, by name; Keras registers some by itself."""
+        found: dict[str, Any] = {}
+        for module in self.modules:
+            for name, value in vars(module.load()).items():
+                if (inspect.isclass(value) or inspect.isfunction(value)) and name[0] != "_":
+                    found[name] = value
+        return found
+
+    def model(self) -> Any:
+        """The model that the code builds, called once so that its variables exist."""
+        import keras
+
+        assert self.build is not None
+        self.custom_objects()
+        made = called(self.build.text, self.build.load(), **self.arguments)
+        if not isinstance(made, keras.Model):
+            raise SurgeryError(
+                f"{self.build.text} returned a {type(made).__name__}, not a keras.Model"
+            )
+        if self.inputs:
+            given = [each.zeros() for each in self.inputs]
+            given = given if len(given) == 1 else [given]
+            called(f"a forward pass of {self.build.text}", made, *given)
+        if not made.built:
+            raise SurgeryError(
+                f"{self.build.text} returned a model without variables; give inputs, so that it "
+                "is called once: inputs: {shape: [1, 10]}"
+            )
+        return made

@@ -1,0 +1,1 @@
+"""Examples to train and measure models on; one file a form of data."""

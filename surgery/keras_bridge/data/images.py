@@ -1,0 +1,80 @@
+"""A folder of images, with a folder for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from surgery.declaration import key
+from surgery.errors import FormatError
+from surgery.keras_bridge.data._base import Column, Data, Examples, Names, Rows, data
+from surgery.weights.tensor import Array
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+
+@data
+@dataclass(frozen=True, kw_only=True)
+class Images(Data):
+    """Images (JPEG, PNG, GIF, BMP) in a folder for each class, as floats from 0 to 255."""
+
+    kind = "images"
+
+    images: Path = key("A folder with a folder of images for each class.", "flowers")
+    size: tuple[int, ...] = key("Their height and width for the model, in pixels.", [224, 224])
+    channels: Literal[1, 3, 4] = key("Grey, RGB, or RGB with alpha.", 3, default=3)
+    classes: tuple[str, ...] | None = key(
+        "The folders in the order of their numbers 0, 1, ...; alphabetical without it.",
+        ["daisy", "rose"],
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError("size is a height and a width, such as [224, 224]")
+
+    def inputs(self) -> tuple[Path, ...]:
+        return (self.images,)
+
+    def open(self) -> Examples:
+        if not self.images.is_dir():
+            raise FormatError(f"{self.images} is not a folder")
+        there = sorted(path.name for path in self.images.iterdir() if path.is_dir())
+        classes = self.classes or tuple(there)
+        if missing := [name for name in classes if name not in there]:
+            raise FormatError(f"{self.images} has no folder {missing[0]}")
+        files = [
+            (file, label)
+            for label, name in enumerate(classes)
+            for file in sorted((self.images / name).rglob("*"))
+            if file.suffix.lower() in _SUFFIXES
+        ]
+        if not files:
+            raise FormatError(f"{self.images} has no images in folders of their classes")
+
+        def gather(rows: Rows) -> Mapping[str, Array]:
+            x = np.stack([self._pixels(files[row][0]) for row in rows])
+            return {"x": x, "y": np.array([files[row][1] for row in rows], np.int64)}
+
+        shape = (*self.size, self.channels)
+        columns = {
+            "x": Column(shape, np.dtype(np.float32)),
+            "y": Column((), np.dtype(np.int64)),
+        }
+        return Examples(len(files), columns, gather, Names("x"), Names("y"))
+
+    def _pixels(self, file: Path) -> Array:
+        import tensorflow as tf
+
+        try:
+            image = tf.io.decode_image(
+                file.read_bytes(), channels=self.channels, expand_animations=False
+            )
+        except tf.errors.InvalidArgumentError:
+            raise FormatError(f"{file} is not an image that TensorFlow reads") from None
+        resized: Array = tf.image.resize(image, self.size).numpy()
+        return resized

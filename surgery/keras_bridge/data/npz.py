@@ -1,0 +1,37 @@
+"""Arrays of one `.npz` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.declaration import key
+from surgery.keras_bridge.data import _arrays
+from surgery.keras_bridge.data._base import Data, Examples, Names, data
+
+
+@data
+@dataclass(frozen=True, kw_only=True)
+class Npz(Data):
+    """Arrays of a .npz file, one example a row."""
+
+    kind = "npz"
+
+    npz: Path = key("A .npz file with an array for x and one for y.", "digits.npz")
+    x: Names = key(
+        "What goes in: an array's name, a list of them, or one for each of the model's inputs.",
+        "x_train",
+        default=Names("x"),
+    )
+    y: Names | None = key(
+        "What is to come out: likewise; null for none.", "y_train", default=Names("y")
+    )
+    sample_weight: str | None = key("What each example counts.", "weight", default=None)
+
+    def inputs(self) -> tuple[Path, ...]:
+        return (self.npz,)
+
+    def open(self) -> Examples:
+        wanted = Examples(0, {}, lambda _: {}, self.x, self.y, self.sample_weight).used
+        arrays = _arrays.npz(self.npz, wanted)
+        return _arrays.examples(arrays, str(self.npz), self.x, self.y, self.sample_weight)

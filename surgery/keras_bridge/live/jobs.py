@@ -1,0 +1,17 @@
+"""What the process with Keras can be asked to do, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from surgery.keras_bridge.live import building, measuring, training
+
+JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "build": building.build,
+    "train": training.train,
+    "evaluate": measuring.evaluate,
+    "predict": measuring.predict,
+    "activations": measuring.activations,
+    "output_change": measuring.output_change,
+}

@@ -1,0 +1,113 @@
+"""A live model from the file that a chain of steps has made so far, and its variables by place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.code import failure, may_run_code
+from surgery.keras_bridge.live.requests import LiveFile
+from surgery.keras_bridge.symbolic import reason
+
+
+def load(file: LiveFile, compiled: bool = False) -> Any:
+    """The Keras model in a file; raises SurgeryError where Keras cannot make it."""
+    import keras
+
+    objects = file.code.custom_objects() if file.code else {}
+    if file.builds:
+        assert file.code is not None
+        model = file.code.model()
+        _keras(lambda: model.load_weights(file.path))
+        return model
+    return _keras(
+        lambda: keras.saving.load_model(
+            file.path, objects, compile=compiled, safe_mode=not may_run_code()
+        )
+    )
+
+
+def save(model: Any, file: LiveFile, path: Path) -> Path:
+    """Write a live model where the other side can open it; returns the file's name."""
+    if file.builds:
+        path = path.with_name(f"{path.name}.weights.h5")
+        _keras(lambda: model.save_weights(path))
+    else:
+        path = path.with_name(f"{path.name}.keras")
+        _keras(lambda: model.save(path))
+    return path
+
+
+def _keras(do: Any) -> Any:
+    try:
+        return do()
+    except Exception as error:  # Keras raises whatever a layer's own code does
+        raise SurgeryError(f"Keras cannot make the model live: {advice(error)}") from error
+
+
+def advice(error: Exception) -> str:
+    """What Keras says, and what to do where it does not know a class."""
+    said = reason(error)
+    text = " ".join(str(error).split())
+    for mark in ("Could not locate class", "Unknown layer", "Could not locate function"):
+        if mark in text:
+            what = text[text.index(mark) :].partition(".")[0]
+            return f"{what}; name its module: load: {{path: ..., custom_objects: [my.module]}}"
+    return said if "--allow-code" in said else failure(error)
+
+
+def variables(model: Any) -> Mapping[str, Any]:
+    """The model's variables by the places where Keras saves them."""
+    return _recorded(model)[0]
+
+
+def owners(model: Any) -> Mapping[str, str]:
+    """The names of the objects that have variables, by their places; the model's is empty."""
+    return _recorded(model)[1]
+
+
+def _recorded(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    from keras.src.saving import saving_lib
+
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+
+    class Recorder(saving_lib.H5IOStore):  # type: ignore[misc]
+        """Takes down which object Keras would save where."""
+
+        def __init__(self) -> None:
+            """Opens nothing."""
+
+        def __bool__(self) -> bool:
+            return True
+
+        def make(self, path: str, metadata: object = None) -> Mapping[str, Any]:
+            """What takes the variables of one object."""
+            path = path.replace("\\", "/")
+            names[path] = metadata.get("name", "") if isinstance(metadata, dict) else ""
+            return _Group(path, found)
+
+    saving_lib._save_state(model, Recorder(), None, "", set())
+    return found, names
+
+
+class _Group(dict[str, Any]):
+    def __init__(self, path: str, found: dict[str, Any]) -> None:
+        super().__init__()
+        self._path, self._found = path, found
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        place = f"{self._path}/vars/{name}" if self._path else f"vars/{name}"
+        self._found[place] = value
+
+
+def by_address(model: Any, file: LiveFile) -> Iterator[tuple[str, Any]]:
+    """The live variable of every weight; raises SurgeryError for one that is not found."""
+    there = variables(model)
+    for address, places in file.stored.items():
+        variable = next((there[place] for place in reversed(places) if place in there), None)
+        if variable is None or not hasattr(variable, "assign"):
+            raise SurgeryError(f"{address} is not a variable of the live model")
+        yield address, variable

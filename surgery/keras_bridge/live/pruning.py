@@ -1,0 +1,59 @@
+"""Pruning while training: ever more of the smallest elements become zero, and stay zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+
+from surgery.keras_bridge.live.holding import constrain
+from surgery.keras_bridge.live.requests import Schedule
+
+
+class Pruner(keras.callbacks.Callback):  # type: ignore[misc]
+    """Prunes by a schedule; its masks and its step are part of what is resumed."""
+
+    def __init__(self, schedule: Schedule, variables: Mapping[str, Any]) -> None:
+        import tensorflow as tf
+
+        super().__init__()
+        self.schedule = schedule
+        self.step = 0
+        self.pruned = []
+        for address in schedule.addresses:
+            variable = variables[address]
+            kept = tf.Variable(np.ones(variable.shape, bool), trainable=False)
+            constrain(variable, lambda new, kept=kept: tf.where(kept, new, tf.zeros_like(new)))
+            self.pruned.append((variable, kept))
+
+    @property
+    def masks(self) -> list[Any]:
+        """The variables that say which elements are left."""
+        return [kept for _, kept in self.pruned]
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        """Prune, where the schedule says so."""
+        sparsity = self.schedule.sparsity(self.step)
+        if sparsity is not None:
+            for variable, kept in self.pruned:
+                values = variable.numpy()
+                mask = largest(values, sparsity)
+                kept.assign(mask)
+                variable.assign(np.where(mask, values, np.zeros_like(values)))
+        self.step += 1
+
+
+def largest(values: np.ndarray[Any, Any], sparsity: Fraction) -> np.ndarray[Any, Any]:
+    """False for the floor(sparsity x n) elements of the least magnitude, ties by the lower index.
+
+    Elements that are zero already count as pruned.
+    """
+    count = math.floor(sparsity * values.size)
+    magnitudes = np.abs(values.astype(np.float64)).reshape(-1)
+    mask = np.ones(values.size, bool)
+    mask[np.argsort(magnitudes, kind="stable")[:count]] = False
+    return mask.reshape(values.shape)

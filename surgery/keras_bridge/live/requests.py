@@ -1,0 +1,83 @@
+"""What the process with Keras is asked: plain values, made without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from surgery.keras_bridge.code import Code
+from surgery.keras_bridge.data._base import Data
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """A file to make a live model from, and where its weights are in it.
+
+    `stored` has each weight's place (`layers/dense/vars/0`) by its address; `code` is what the
+    model needs of the user's code.
+    """
+
+    path: Path
+    stored: Mapping[str, tuple[str, ...]]
+    code: Code | None = None
+
+    @property
+    def builds(self) -> bool:
+        """Whether the model is built by code, and the file holds weights alone."""
+        return self.code is not None and self.code.build is not None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Elements that keep their values: those that are zero now, or those of a mask."""
+
+    addresses: Sequence[str]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How sparse the weights are at each step of the optimizer.
+
+    `polynomial` is the cubic schedule of Zhu and Gupta, "To prune, or not to prune" (2017,
+    arXiv:1710.01878): fast at first, slow towards the end. `constant` is sparse at once.
+    """
+
+    addresses: Sequence[str]
+    start: Fraction
+    end: Fraction
+    begin: int
+    until: int
+    every: int
+    kind: str
+
+    def sparsity(self, step: int) -> Fraction | None:
+        """The share of zeros from that step on; None where nothing changes at it."""
+        is_due = self.begin <= step < self.until and (step - self.begin) % self.every == 0
+        if not is_due and step != self.until:
+            return None
+        if self.kind == "constant" or step >= self.until:
+            return self.end
+        left = 1 - Fraction(step - self.begin, self.until - self.begin)
+        return self.end + (self.start - self.end) * left**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that a training is told; weights are named by their addresses."""
+
+    data: Data
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    compile: Mapping[str, Any]
+    validation: Data | None
+    validation_split: Fraction | None
+    class_weight: Mapping[int, float] | None
+    callbacks: Sequence[tuple[str, Mapping[str, Any]]]
+    mixed_precision: str | None
+    holds: Sequence[Hold]
+    schedule: Schedule | None

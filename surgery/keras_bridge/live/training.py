@@ -1,0 +1,123 @@
+"""Training: Keras's own fit, with parts of weights held, pruned as it goes, and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from surgery.keras_bridge.live import feeding, models
+from surgery.keras_bridge.live.callbacks import Resume, Ticker
+from surgery.keras_bridge.live.holding import hold
+from surgery.keras_bridge.live.pruning import Pruner
+from surgery.keras_bridge.live.requests import LiveFile, Training
+
+Tell = Callable[..., None]
+
+
+def train(
+    tell: Tell, file: LiveFile, to: Path, lasting: Path, seed_: int, plan: Training
+) -> dict[str, Any]:
+    """Fit a model, from where a killed training of the same plan left off; writes the result."""
+    model = models.load(file)
+    kept_policies = _mixed(model, plan.mixed_precision)
+    compile_model(model, plan.compile)
+    variables = dict(models.by_address(model, file))
+    masks = [hold(variables, each) for each in plan.holds]
+    pruner = Pruner(plan.schedule, variables) if plan.schedule else None
+    clock = feeding.Clock()
+    shuffle = feeding.Shuffle(seed_, clock)
+    given = shuffle if plan.shuffle else None
+    validation: feeding.Feed | None
+    if plan.validation_split is not None:
+        fed, validation = feeding.split(plan.data, plan.batch_size, given, plan.validation_split)
+    else:
+        fed = feeding.feed(plan.data, plan.batch_size, given)
+        other = plan.validation
+        validation = None if other is None else feeding.feed(other, plan.batch_size)
+    own = [_callback(name, arguments) for name, arguments in plan.callbacks]
+    ticker = Ticker(clock, seed_, plan.epochs, tell)
+    extra = [pruner] if pruner else []
+    resume = Resume(lasting, [*own, *extra], masks)
+    model.optimizer.build(model.trainable_variables)
+    first = clock.epoch = resume.epoch
+    model.fit(
+        fed.dataset,
+        epochs=plan.epochs,
+        initial_epoch=plan.epochs if resume.stopped else first,
+        validation_data=None if validation is None else validation.dataset,
+        class_weight=_class_weight(model, plan.class_weight),
+        callbacks=[ticker, *extra, *own, resume],
+        shuffle=False,
+        verbose=0,
+    )
+    for layer, policy in kept_policies:
+        layer.dtype_policy = policy
+    return {
+        "path": models.save(model, file, to),
+        "history": resume.history,
+        "epochs": len(next(iter(resume.history.values()), ())),
+        "resumed_from": first,
+    }
+
+
+def _class_weight(model: Any, given: Mapping[int, float] | None) -> dict[int, float] | None:
+    """The weight of every class; Keras wants those that are not given, too."""
+    if given is None:
+        return None
+    outputs = _outputs(model)
+    count = max(int(outputs[0].shape[-1] or 1) if outputs else 1, 1 + max(given))
+    return {number: given.get(number, 1.0) for number in range(count)}
+
+
+def compile_model(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Compile a model with names and configs, as a recipe has them."""
+    import keras
+
+    made = dict(arguments)
+    if (optimizer := made.get("optimizer")) is not None:
+        made["optimizer"] = keras.optimizers.get(optimizer)
+    made["loss"] = _each(keras.losses.get, made.get("loss"))
+    made["metrics"] = _each(_metric, made.get("metrics"))
+    model.compile(**made)
+
+
+def _each(get: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_each(get, item) for item in value]
+    if isinstance(value, Mapping) and "class_name" not in value:
+        return {name: _each(get, item) for name, item in value.items()}
+    return value if isinstance(value, str) or value is None else get(value)
+
+
+def _metric(value: Any) -> Any:
+    import keras
+
+    return keras.metrics.get(value)
+
+
+def _callback(name: str, arguments: Mapping[str, Any]) -> Any:
+    import keras
+
+    return getattr(keras.callbacks, name)(**arguments)
+
+
+def _mixed(model: Any, policy: str | None) -> list[tuple[Any, Any]]:
+    """Let all layers but the last compute in another dtype; returns their own policies."""
+    if policy is None:
+        return []
+    layers = [layer for layer in model._flatten_layers(include_self=False) if layer.weights]
+    outputs = {id(getattr(out, "_keras_history", [None])[0]) for out in _outputs(model)}
+    changed = []
+    for layer in layers:
+        if layer.dtype_policy.name == "float32" and id(layer) not in outputs:
+            changed.append((layer, layer.dtype_policy))
+            layer.dtype_policy = policy
+    return changed
+
+
+def _outputs(model: Any) -> Sequence[Any]:
+    try:
+        return list(model.outputs or ())
+    except (AttributeError, ValueError):
+        return ()

@@ -1,0 +1,70 @@
+"""`activations`: what inner layers put out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.declaration import key
+from surgery.errors import SelectorError, did_you_mean
+from surgery.keras_bridge.data._base import Data
+from surgery.ops._arrays import write_npz
+from surgery.ops._base import op
+from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
+from surgery.weights.model import Model
+from surgery.weights.selectors import expand_braces
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Activations(LiveOp):
+    """Measure what inner layers put out for data, and perhaps keep it as features."""
+
+    changes_weights = False
+
+    layers: tuple[str, ...] = key(
+        "The layers, by their addresses; * stands for any part of a name.", ["block_5_add"]
+    )
+    data: Data = key("What goes in.", {"npz": "digits.npz", "x": "x_test", "y": None})
+    export: Path | None = key(
+        "A .npz file for the values, one array for each layer.", "out/features.npz", default=None
+    )
+    batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
+
+    @property
+    def title(self) -> str:
+        return f"activations of {', '.join(self.layers)}"
+
+    def inputs(self) -> tuple[Path, ...]:
+        return self.data.inputs()
+
+    def outputs(self) -> Mapping[Path, str]:
+        return {} if self.export is None else {self.export: "export"}
+
+    def apply(self, model: Model) -> Model:
+        need_live(model, self.name)
+        check_data(self.data, model)
+        if model.architecture is not None and model.architecture.is_graph:
+            known = [layer.address for layer in model.architecture.layers]
+            for pattern in self.layers:
+                if "*" not in pattern and pattern not in known:
+                    raise SelectorError(
+                        f"layers: the model has no layer {pattern!r}{did_you_mean(pattern, known)}"
+                    )
+        return model
+
+    def run(self, model: Model, bench: Bench) -> Done:
+        made = bench.call(
+            "activations",
+            model,
+            data=self.data,
+            batch_size=self.batch_size,
+            layers=[name for pattern in self.layers for name in expand_braces(pattern)],
+            to=None if self.export is None else bench.room("rows"),
+        )
+        facts = {"layers": made["layers"]}
+        if self.export is None:
+            return Done(model, facts)
+        file = write_npz(bench.room("features"), made["arrays"])
+        return Done(model, facts, {self.export: file})

@@ -1,0 +1,58 @@
+"""`evaluate`: the model's loss and metrics on data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.declaration import key
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.compiling import Loss, Metric
+from surgery.keras_bridge.data._base import Data
+from surgery.ops._base import op
+from surgery.ops._live import Bench, Done, LiveOp, check_data, compiling, need_live
+from surgery.weights.model import Model
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(LiveOp):
+    """Measure the model's loss and metrics on data."""
+
+    changes_weights = False
+    finds_metrics = True
+
+    data: Data = key("What to measure on.", {"npz": "digits.npz", "x": "x_test", "y": "y_test"})
+    batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
+    loss: Loss | None = key(
+        "A Keras loss; without it, the model must have been compiled.",
+        "sparse_categorical_crossentropy",
+        default=None,
+    )
+    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=())
+
+    def __post_init__(self) -> None:
+        if self.metrics and self.loss is None:
+            raise ValueError("metrics go with loss")
+
+    @property
+    def title(self) -> str:
+        return f"evaluate on {self.data}"
+
+    def inputs(self) -> tuple[Path, ...]:
+        return self.data.inputs()
+
+    def apply(self, model: Model) -> Model:
+        need_live(model, self.name)
+        check_data(self.data, model)
+        return model
+
+    def run(self, model: Model, bench: Bench) -> Done:
+        carried = model.carried
+        if self.loss is None and not (carried.compile_config or carried.training_config):
+            raise SurgeryError("the model is not compiled; give loss, and metrics")
+        compile = compiling(self.loss, self.metrics)
+        found = bench.call(
+            "evaluate", model, data=self.data, batch_size=self.batch_size, compile=compile
+        )
+        return Done(model, found)

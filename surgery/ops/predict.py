@@ -1,0 +1,49 @@
+"""`predict`: the model's outputs, kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.declaration import key
+from surgery.keras_bridge.data._base import Data
+from surgery.ops._arrays import write_npz
+from surgery.ops._base import op
+from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
+from surgery.weights.model import Model
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Predict(LiveOp):
+    """Write what the model puts out for data to a .npz file."""
+
+    changes_weights = False
+
+    data: Data = key("What to predict from.", {"npz": "digits.npz", "x": "x_test", "y": None})
+    export: Path = key("The .npz file: y, or one array for each output.", "out/predictions.npz")
+    batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
+
+    @property
+    def title(self) -> str:
+        return f"predict {self.data}"
+
+    def inputs(self) -> tuple[Path, ...]:
+        return self.data.inputs()
+
+    def outputs(self) -> Mapping[Path, str]:
+        return {self.export: "export"}
+
+    def apply(self, model: Model) -> Model:
+        need_live(model, self.name)
+        check_data(self.data, model)
+        return model
+
+    def run(self, model: Model, bench: Bench) -> Done:
+        made = bench.call(
+            "predict", model, data=self.data, batch_size=self.batch_size, to=bench.room("rows")
+        )
+        file = write_npz(bench.room("predictions"), made["arrays"])
+        shapes = {name: facts["shape"] for name, facts in made["arrays"].items()}
+        return Done(model, {"arrays": shapes}, {self.export: file})

@@ -1,0 +1,156 @@
+"""The bench of live steps: a process with Keras, and folders for what goes to it and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from surgery.architecture import snake_case
+from surgery.errors import SurgeryError
+from surgery.formats._base import formats, open_model
+from surgery.keras_bridge.live.requests import LiveFile
+from surgery.keras_bridge.live.session import Session
+from surgery.recipe.language import Recipe
+from surgery.run.manifest import key_of, path_of
+from surgery.run.plan import FileState, Plan, TargetPlan
+from surgery.run.progress import Progress, Silent
+from surgery.run.writing import write
+from surgery.weights.model import Model
+
+
+class LiveBench:
+    """Does live steps for one run; used as a context manager."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self._plan, self._progress = plan, progress
+        self._names = count()
+        self._is_locked = False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> LiveBench:
+        with contextlib.ExitStack() as stack:
+            self._lasting = _lasting_folder(self._plan.recipe, self._plan.inputs)
+            self._session = stack.enter_context(Session(self._plan.threads, self._heard))
+            folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=_scratch())
+            self._folder = Path(stack.enter_context(folder))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def finish(self) -> None:
+        """Remove what is kept for a killed run, which is not needed any more."""
+        for folder in _left(self._plan.recipe):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def room(self, name: str) -> Path:
+        """A free path that is removed when the run is over."""
+        return self._folder / f"{next(self._names)}-{name}"
+
+    def lasting(self, step: str) -> Path:
+        """A folder of a step's that outlives a killed run of the same recipe on the same files."""
+        if not self._is_locked:
+            self._lasting.mkdir(parents=True, exist_ok=True)
+            self._lock()
+        folder = self._lasting / (snake_case(step) or "step")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _lock(self) -> None:
+        self._is_locked = True
+        descriptor = os.open(self._lasting, os.O_RDONLY)
+        self._stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SurgeryError(
+                f"another run of {self._plan.recipe.name} is going on; wait for it"
+            ) from None
+
+    def open(self, path: Path, like: Model) -> Model:
+        """The model in a file that a job wrote, with the addresses that another one has."""
+        made = open_model(path, like.architecture)
+        if like.carried.code is None and made.by_address.keys() >= like.by_address.keys():
+            return made
+        places = {place: weight for weight in made.weights for place in weight.stored}
+        weights = [
+            replace(there, address=weight.address)
+            for weight in like.weights
+            for place in weight.stored
+            if (there := places.get(place)) is not None
+        ]
+        if len({weight.address for weight in weights}) < len(like.weights):
+            raise SurgeryError(f"what Keras saved of {like.origin} has not all of its weights")
+        return replace(made, weights=tuple(weights))
+
+    def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
+        """Have a job of keras_bridge.live done on a model; raises SurgeryError where it fails."""
+        given = {
+            name: self.file(value) if isinstance(value, Model) else value
+            for name, value in arguments.items()
+        }
+        self._progress.phase(job, 0)
+        return self._session.call(job, file=self.file(model), **given)
+
+    def file(self, model: Model) -> LiveFile:
+        """The model in a file that Keras loads."""
+        name = "weights_h5" if _is_built(model) else "keras"
+        form = formats()[name]
+        given = model.without_optimizer() if _is_built(model) else model
+        if problems := form.problems(given):
+            raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
+        path = self.room("model").with_suffix(form.suffix)
+        write([TargetPlan(form, path, given)], self._plan.threads, Silent())
+        written = form.open(path, model.architecture)
+        stored = {
+            weight.address: weight.stored if _is_built(model) else there.stored
+            for weight, there in _matched(model, written)
+        }
+        return LiveFile(path, stored, model.carried.code)
+
+    def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "epoch":
+            self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
+        self._progress.say(event, **facts)
+
+
+def _matched(model: Model, written: Model) -> Sequence[tuple[Any, Any]]:
+    there = written.by_address
+    return [(weight, there.get(weight.address, weight)) for weight in model.weights]
+
+
+def _is_built(model: Model) -> bool:
+    return model.carried.code is not None and model.carried.code.build is not None
+
+
+def _scratch() -> str | None:
+    """Where a batch system wants temporary files; else Python decides."""
+    return os.environ.get("SLURM_TMPDIR") or None
+
+
+def _lasting_folder(recipe: Recipe, inputs: Mapping[Path, FileState]) -> Path:
+    """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
+
+    What killed runs left that depended on something else is removed when a run ends well.
+    """
+    states = [(str(path), state) for path, state in inputs.items() if str(path) != recipe.file]
+    text = json.dumps([key_of(recipe), sorted(states)])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    manifest = path_of(recipe)
+    return manifest.with_name(f".{manifest.name}.surgery-live-{digest}")
+
+
+def _left(recipe: Recipe) -> list[Path]:
+    manifest = path_of(recipe)
+    return list(manifest.parent.glob(f".{manifest.name}.surgery-live-*"))

@@ -1,0 +1,92 @@
+"""Writing targets: all of them are put in place, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.errors import SurgeryError
+from surgery.formats._base import Output
+from surgery.run import files
+from surgery.run.plan import TargetPlan
+from surgery.run.progress import Progress
+from surgery.run.streaming import Sums, Watch, stream
+
+Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A target as it now stands: its path and the bytes of its files."""
+
+    format: str
+    path: Path
+    bytes: int
+
+
+def write(
+    targets: Sequence[TargetPlan],
+    threads: int,
+    progress: Progress,
+    conclude: Conclude = lambda _temporary, _sums: {},
+    extra: Sequence[Path] = (),
+    summing: bool = False,
+    watchers: Mapping[int, Watch] | None = None,
+) -> tuple[Written, ...]:
+    """Write all targets at once, or none; what they share is read once.
+
+    `conclude` gets the unfinished name of every target and of every `extra` path before they
+    are put in place, and the sums of all tensors by id; it returns what else is put in place.
+    """
+    with contextlib.ExitStack() as undo:
+        try:
+            _check_space(targets)
+            paths = [*(target.path for target in targets), *extra]
+            temporary = {path: files.unfinished(path, undo) for path in paths}
+            outputs = [_begun(target, temporary[target.path], undo) for target in targets]
+            sums = stream(outputs, threads, progress, watchers or {}, summing)
+            more = conclude(temporary, sums)
+            files.put_in_place({**{t.path: temporary[t.path] for t in targets}, **more})
+        except OSError as error:
+            raise SurgeryError(_said(error)) from error
+    return tuple(Written(t.format.name, t.path, _size(t.path)) for t in targets)
+
+
+def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output:
+    output = target.format.create(target.model, path)
+    undo.callback(output.close)
+    return output
+
+
+def _said(error: OSError) -> str:
+    where = f"{files.target_of(str(error.filename))}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; nothing was written"
+
+
+def _check_space(targets: Sequence[TargetPlan]) -> None:
+    """A disk that is too small is told at once, not after half the work."""
+    needed: dict[int, int] = {}
+    for target in targets:
+        folder = _existing_parent(target.path)
+        device = folder.stat().st_dev
+        needed[device] = needed.get(device, 0) + target.bytes
+        free = shutil.disk_usage(folder).free
+        if needed[device] > free:
+            raise SurgeryError(
+                f"{target.path}: the disk has {free / 1e9:.1f} GB free, and the targets on it need "
+                f"{needed[device] / 1e9:.1f} GB; nothing was written"
+            )
+
+
+def _existing_parent(path: Path) -> Path:
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in files.files_in(path))

@@ -1,0 +1,239 @@
+"""Every form of data: what it reads, in which order, and what it says of broken ones."""
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.live import feeding
+from surgery.recipe.document import Document
+from surgery.recipe.reading import _Builder
+
+COUNT = 23
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The same examples in every form: x is [n, 4, 3, 1] of bytes, y counts from 0."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("data")
+    x = np.random.default_rng(0).integers(0, 255, (COUNT, 4, 3, 1), np.uint8)
+    y = np.arange(COUNT)
+    np.savez(folder / "d.npz", x=x, y=y, w=y / 10)
+    np.savez_compressed(folder / "packed.npz", x=x, y=y)
+    np.savez(folder / "fortran.npz", x=np.asfortranarray(x), y=y)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", y)
+    rows = [f"{a[0]},{n},{a[1]},k{n % 3}" for n, a in zip(y, x.reshape(COUNT, -1), strict=True)]
+    (folder / "d.csv").write_text("\n".join(["a,y,b,kind", *rows]) + "\n")
+    (folder / "words.csv").write_bytes(b"a,b\r\n1,2\r\n3,four")
+    with tf.io.TFRecordWriter(str(folder / "d.tfrecord")) as writer:
+        for image, label in zip(x, y, strict=True):
+            features = {
+                "image": tf.io.encode_png(image).numpy(),
+                "raw": image.tobytes(),
+                "label": int(label),
+                "row": [float(v) for v in image.reshape(-1)],
+            }
+            writer.write(example(tf, features))
+    for label, image in zip(y, x, strict=True):
+        kind = folder / "images" / f"class{label % 2}"
+        kind.mkdir(parents=True, exist_ok=True)
+        (kind / f"{label:02}.png").write_bytes(tf.io.encode_png(image).numpy())
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a").mkdir()
+    (folder / "broken" / "a" / "x.png").write_bytes(b"no image")
+    (folder / "made.py").write_text(
+        "import numpy as np\n"
+        "def batches(count, epoch):\n"
+        "    for n in range(count):\n"
+        "        yield np.full((2, 4), n + 10 * epoch, np.float32), np.zeros(2)\n"
+        "def none(): return iter(())\n"
+        "def number(): return 3\n"
+        "def fails(): raise ValueError('no data today')\n"
+    )
+    return folder
+
+
+def example(tf, features):
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+    made = {name: feature(value) for name, value in features.items()}
+    return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
+
+
+def data(folder, value):
+    builder = _Builder(Document(value, {}, {}), folder)
+    made = builder.data(value, ())
+    assert made is not None, [problem.message for problem in builder.problems]
+    return made
+
+
+def batches(source, size=5, shuffle=None):
+    return [
+        tuple(part.numpy() for part in batch)
+        for batch in feeding.feed(source, size, shuffle).dataset
+    ]
+
+
+FORMS = {
+    "npz": {"npz": "d.npz"},
+    "compressed": {"npz": "packed.npz"},
+    "fortran": {"npz": "fortran.npz"},
+    "npy": {"npy": {"x": "x.npy", "y": "y.npy"}},
+    "tfrecord": {
+        "tfrecord": ["d.tfrecord"],
+        "features": {"image": {"dtype": "image", "shape": [4, 3, 1]}, "label": {"dtype": "int64"}},
+        "x": "image",
+        "y": "label",
+    },
+    "tfrecord of bytes": {
+        "tfrecord": ["d.tfrecord"],
+        "features": {"raw": {"dtype": "uint8", "shape": [4, 3, 1]}, "label": {"dtype": "int64"}},
+        "x": "raw",
+        "y": "label",
+    },
+    "tfrecord of numbers": {
+        "tfrecord": ["d.tfrecord"],
+        "features": {"row": {"shape": [4, 3, 1]}, "label": {"dtype": "int64"}},
+        "x": "row",
+        "y": "label",
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_all_forms_give_the_same_examples(form, folder):
+    with np.load(folder / "d.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    found = batches(data(folder, form))
+    assert [len(batch[0]) for batch in found] == [5, 5, 5, 5, 3]
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in found]), x)
+    np.testing.assert_array_equal(np.concatenate([batch[1] for batch in found]), y)
+
+
+@pytest.mark.parametrize("form", [FORMS["npz"], FORMS["tfrecord"]], ids=["npz", "tfrecord"])
+def test_every_epoch_has_its_own_order_and_always_the_same(form, folder):
+    clock = feeding.Clock()
+    shuffle = feeding.Shuffle(5, clock)
+    source = data(folder, form)
+    orders = []
+    for epoch in (0, 1, 0):
+        clock.epoch = epoch
+        orders.append(np.concatenate([b[1] for b in batches(source, 4, shuffle)]).tolist())
+    assert orders[0] == orders[2]
+    assert orders[0] != orders[1]
+    assert sorted(orders[1]) == list(range(COUNT))
+
+
+def test_a_part_for_validation_is_the_last_one(folder):
+    source = data(folder, {"npz": "d.npz"})
+    train, rest = feeding.split(source, 4, feeding.Shuffle(1, feeding.Clock()), Fraction(1, 4))
+    labels = [
+        np.concatenate([y for _, y in feed.dataset.as_numpy_iterator()]) for feed in (train, rest)
+    ]
+    assert sorted(labels[0]) == list(range(17))
+    assert labels[1].tolist() == list(range(17, 23))
+
+
+def test_weights_of_examples_and_several_inputs(folder):
+    source = data(folder, {"npz": "d.npz", "x": {"left": "x", "right": "y"}, "sample_weight": "w"})
+    (inputs, y, weight), *_ = feeding.feed(source, 4).dataset.as_numpy_iterator()
+    assert set(inputs) == {"left", "right"}
+    assert y.tolist() == inputs["right"].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(weight, y / 10)
+
+
+def test_a_table_with_words(folder):
+    source = data(
+        folder,
+        {"csv": "d.csv", "target": "kind", "columns": ["b", "a"], "classes": ["k0", "k1", "k2"]},
+    )
+    with np.load(folder / "d.npz") as arrays:
+        rows = arrays["x"].reshape(COUNT, -1)
+    found = batches(source, COUNT)[0]
+    np.testing.assert_array_equal(found[0], rows[:, [1, 0]])
+    np.testing.assert_array_equal(found[1], np.arange(COUNT) % 3)
+
+
+def test_a_folder_of_images(folder):
+    source = data(folder, {"images": "images", "size": [4, 3], "channels": 1})
+    with np.load(folder / "d.npz") as arrays:
+        x = arrays["x"]
+    pixels, labels = batches(source, COUNT)[0]
+    order = [*range(0, COUNT, 2), *range(1, COUNT, 2)]
+    np.testing.assert_array_equal(pixels, x[order])
+    assert labels.tolist() == [n % 2 for n in order]
+    assert batches(data(folder, {"images": "images", "size": [8, 6]}), 2)[0][0].shape == (
+        2,
+        8,
+        6,
+        3,
+    )
+
+
+def test_a_generator_knows_its_epoch(folder, monkeypatch):
+    monkeypatch.setenv("SURGERY_ALLOW_CODE", "1")
+    clock = feeding.Clock(2)
+    source = data(folder, {"generator": "made:batches", "arguments": {"count": 3}})
+    found = batches(source, shuffle=feeding.Shuffle(0, clock))
+    assert [int(x[0, 0]) for x, _ in found] == [20, 21, 22]
+
+
+BROKEN = [
+    ({"npz": "x.npy"}, "x.npy is no .npz file of numbers"),
+    ({"npz": "d.npz", "y": "z"}, "d.npz has no array 'z'"),
+    ({"npy": {"x": "d.csv"}}, "d.csv is no .npy file of numbers"),
+    ({"npy": {"x": "x.npy", "y": "made.py"}}, "made.py is no .npy file"),
+    ({"csv": "d.csv", "target": "kind"}, "d.csv:2: 'k0' is not a number; leave its column out"),
+    ({"csv": "d.csv", "target": "kid"}, "d.csv has no column 'kid' (did you mean 'kind'?)"),
+    ({"csv": "words.csv", "target": "b", "classes": ["2"]}, "words.csv:3: 'four' is not among"),
+    ({"csv": "no.csv"}, "No such file"),
+    ({"images": "images/class0", "size": [4, 3]}, "has no images in folders of their classes"),
+    ({"images": "images", "size": [4, 3], "classes": ["cat"]}, "has no folder cat"),
+    ({"images": "broken", "size": [4, 3]}, "x.png is not an image that TensorFlow reads"),
+    ({**FORMS["tfrecord"], "tfrecord": ["d.csv"]}, "d.csv is no TFRecord file, or cut off"),
+    ({**FORMS["tfrecord"], "features": {"image": {"dtype": "image"}, "label": {}}},
+     "d.tfrecord: "),
+    ({"generator": "made:none"}, "the generator makes no batch"),
+    ({"generator": "made:number"}, "made:number returns no iterator"),
+    ({"generator": "made:fails"}, "made:fails failed: ValueError: no data today"),
+    ({"generator": "made:nothing"}, "made:nothing cannot be imported: AttributeError"),
+    ({"generator": "nowhere:nothing"}, "nowhere:nothing cannot be imported: ModuleNotFoundError"),
+]  # fmt: skip
+
+
+def read_all(source):
+    """Open it, and gather every row or make every batch."""
+    opened = source.open()
+    if hasattr(opened, "gather"):
+        opened.gather(np.arange(opened.count))
+    else:
+        feeding.feed(source, 2)
+
+
+@pytest.mark.parametrize(("form", "message"), BROKEN, ids=lambda v: v if isinstance(v, str) else "")
+def test_broken_data(form, message, folder, monkeypatch):
+    """Said by the form itself, wherever it is found out."""
+    monkeypatch.setenv("SURGERY_ALLOW_CODE", "1")
+    with pytest.raises(SurgeryError) as caught:
+        read_all(data(folder, form))
+    assert message in str(caught.value)
+
+
+def test_a_compressed_or_cut_tfrecord(folder, tmp_path):
+    cut = tmp_path / "cut.tfrecord"
+    shutil.copy(folder / "d.tfrecord", cut)
+    with cut.open("r+b") as file:
+        file.truncate(cut.stat().st_size - 3)
+    with pytest.raises(SurgeryError, match="or cut off"):
+        data(Path(tmp_path), {**FORMS["tfrecord"], "tfrecord": ["cut.tfrecord"]}).open()

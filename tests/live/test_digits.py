@@ -1,0 +1,79 @@
+"""The recipes about digits: trained, pruned, fine-tuned, pruned while training, transferred."""
+
+import json
+
+import numpy as np
+
+import surgery
+from tests.conftest import ROOT, command, values
+
+
+def run(out, name, *given):
+    options = ["--json", "--threads", "1", "-p", f"out={out}", *given]
+    done = command("run", ROOT / "recipes" / f"{name}.yaml", *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["steps"]
+
+
+def accuracy(steps, index=-1):
+    return steps[index]["found"]["metrics"]["accuracy"]
+
+
+def test_the_recipes_about_digits(tmp_path, digits):
+    """One test, because each recipe goes on from what another one made."""
+    trained = run(tmp_path, "digits-train")
+    learned = accuracy(trained)
+    assert learned >= 0.98
+    keras_goes_on(tmp_path / "digits.keras", digits, learned)
+
+    model = ["-p", f"model={tmp_path / 'digits.keras'}"]
+    pruned = run(tmp_path, "digits-prune", *model)
+    assert accuracy(pruned, 0) == learned
+    assert accuracy(pruned) < 0.9
+
+    tuned = run(tmp_path, "digits-finetune", "-p", f"model={tmp_path / 'digits-pruned.keras'}")
+    assert accuracy(tuned) >= learned - 0.01
+    zeros_stayed(tmp_path / "digits-pruned.keras", tmp_path / "digits-finetuned.keras")
+
+    scheduled = run(tmp_path, "digits-schedule", *model)
+    assert accuracy(scheduled) >= learned - 0.01
+    for kernel in kernels(tmp_path / "digits-scheduled.keras").values():
+        assert np.count_nonzero(kernel == 0) >= int(kernel.size * 0.8)
+
+    transferred = run(tmp_path, "digits-transfer", *model)
+    assert transferred[2]["matched"] == ["even/kernel", "even/bias"]
+    assert len(transferred[4]["matched"]) == 16
+    assert accuracy(transferred) >= 0.97
+    assert all(weight.trainable for weight in surgery.open(tmp_path / "even.keras").weights)
+
+    manifests = sorted(tmp_path.glob("*.run.json"))
+    assert len(manifests) == 5
+    done = command("verify", *manifests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def kernels(path):
+    return {k: v for k, v in values(surgery.open(path)).items() if k.endswith("kernel")}
+
+
+def zeros_stayed(before, after):
+    pruned, tuned = kernels(before), kernels(after)
+    assert len(pruned) == 8
+    for name, kernel in pruned.items():
+        zeros = kernel == 0
+        assert zeros.mean() >= 0.79
+        assert not tuned[name][zeros].any()
+        assert (tuned[name][~zeros] != kernel[~zeros]).any()
+
+
+def keras_goes_on(path, digits, learned):
+    """Keras loads what was trained, measures the same, and trains it on with its optimizer."""
+    import keras
+
+    model = keras.saving.load_model(path)
+    _, measured = model.evaluate(digits["x_test"], digits["y_test"], verbose=0)
+    assert abs(measured - learned) < 1e-6
+    assert int(model.optimizer.iterations) == 25 * 23
+    before = model.get_weights()
+    model.fit(digits["x_train"][:32], digits["y_train"][:32], verbose=0)
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))

@@ -1,0 +1,178 @@
+"""What a training keeps: frozen layers, zeros, masks, dtypes; and what it says."""
+
+import json
+
+import numpy as np
+import pytest
+
+import surgery
+from surgery.recipe.reading import read_recipe
+from surgery.run.execute import execute
+from surgery.run.plan import make_plan
+from tests.conftest import command, values
+from tests.live.conftest import DIGITS, TEST_DATA, recipe, train
+
+
+def run(path):
+    return execute(make_plan(read_recipe(path)))
+
+
+OPTIMIZERS = ["sgd", "rmsprop", "adamw", "lion"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_zeros_are_kept_with_any_optimizer(optimizer, net, tmp_path):
+    zero = {"zero": {"select": "*/kernel", "lowest": "50%"}}
+    momentum = {"sgd": {"learning_rate": 0.1, "momentum": 0.9}} if optimizer == "sgd" else optimizer
+    done = run(recipe(tmp_path, zero, train(optimizer=momentum, keep_zeros=True)))
+    before, after = values(surgery.open(net)), values(surgery.open(tmp_path / "out/model.keras"))
+    for name in ("hidden/kernel", "digit/kernel"):
+        lowest = np.argsort(np.abs(before[name]).reshape(-1), kind="stable")
+        zeros = lowest[: before[name].size // 2]
+        assert not after[name].reshape(-1)[zeros].any()
+        assert np.count_nonzero(after[name] == 0) <= len(zeros) + 2
+    assert after["digit/bias"].all()  # zero at first, and trained
+    assert done.plan.steps[1].found["epochs"] == 1
+
+
+def test_frozen_layers_and_masked_parts_stay(net, tmp_path):
+    mask = np.zeros((12, 10), bool)
+    mask[:, :4] = True
+    np.save(tmp_path / "mask.npy", mask)
+    keep = [{"select": "digit/kernel", "mask": "mask.npy"}]
+    run(recipe(tmp_path, {"freeze": {"select": "hidden"}}, train(keep=keep)))
+    before, after = values(surgery.open(net)), values(surgery.open(tmp_path / "out/model.keras"))
+    for name in ("hidden/kernel", "hidden/bias"):
+        assert before[name].tobytes() == after[name].tobytes()
+    kernel = before["digit/kernel"], after["digit/kernel"]
+    assert kernel[0][:, :4].tobytes() == kernel[1][:, :4].tobytes()
+    assert (kernel[0][:, 4:] != kernel[1][:, 4:]).all()
+
+
+def test_half_precision_computes_and_full_precision_is_kept(net, tmp_path):
+    run(recipe(tmp_path, train(mixed_precision="mixed_bfloat16")))
+    model = surgery.open(tmp_path / "out/model.keras")
+    assert {weight.tensor.dtype.name for weight in model.weights} == {"float32"}
+    assert "bfloat16" not in json.dumps(model.architecture.config)
+    assert (
+        values(model)["hidden/kernel"].tobytes()
+        != values(surgery.open(net))["hidden/kernel"].tobytes()
+    )
+
+
+def test_what_follows_a_training_streams_on(net, tmp_path):
+    """Steps after it, metrics of one before and one after, files, and an expectation."""
+    path = recipe(
+        tmp_path,
+        train(epochs=2, class_weight={"1": 2.0}, callbacks={"csv_logger": {"filename": "h.csv"}}),
+        {"evaluate": {"data": TEST_DATA}},
+        {"scale": {"select": "digit", "by": 0.5}},
+        {"predict": {"data": {**TEST_DATA, "y": None}, "export": "out/p.npz"}},
+        {"activations": {"layers": ["hidden"], "data": TEST_DATA, "export": "out/a.npz"}},
+        export=[{"keras": "out/model.keras"}, {"npy": "out/w"}],
+        expect=[{"metric": {"name": "accuracy", "at_least": 0.5}}, {"finite": {"select": "**"}}],
+    )  # fmt: skip
+    done = command("run", path)
+    assert done.returncode == 0, done.stderr
+    assert "wrote" in done.stdout
+    assert "1. train on digits.npz: 2 epochs: accuracy 0." in done.stdout
+    assert "5. activations of hidden: 1 layer" in done.stdout
+    assert len((tmp_path / "h.csv").read_text().splitlines()) == 3
+    import keras
+
+    with np.load(DIGITS) as arrays:
+        x = arrays["x_test"]
+    model = keras.saving.load_model(tmp_path / "out/model.keras")
+    with np.load(tmp_path / "out/p.npz") as made:
+        np.testing.assert_allclose(made["y"], model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    inner = keras.Model(model.inputs, model.get_layer("hidden").output)
+    with np.load(tmp_path / "out/a.npz") as made:
+        np.testing.assert_allclose(
+            made["hidden"], inner.predict(x, verbose=0), rtol=1e-5, atol=1e-5
+        )
+    assert command("verify", tmp_path / "out/r.run.json").returncode == 0
+    (tmp_path / "out/p.npz").write_bytes(b"other")
+    assert "p.npz" in command("verify", tmp_path / "out/r.run.json").stdout
+
+
+def test_the_same_training_gives_the_same_bytes(net, tmp_path):
+    path = recipe(tmp_path, train())
+    run(path)
+    first = (tmp_path / "out/model.keras").read_bytes()
+    (tmp_path / "out/model.keras").unlink()
+    run(path)
+    assert (tmp_path / "out/model.keras").read_bytes() == first
+
+
+@pytest.mark.parametrize(("limit", "code"), [(10.0, 0), (0.0001, 3)])
+def test_how_far_the_outputs_may_change(limit, code, net, tmp_path):
+    path = recipe(
+        tmp_path,
+        {"scale": {"select": "digit/kernel", "by": 1.2}},
+        expect=[{"output_change": {"at_most": limit}}],
+    )
+    done = command("run", path)
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "out/model.keras").exists() == (code == 0)
+    assert code == 0 or "expect[0].output_change: the outputs changed by 0." in done.stderr
+
+
+PROBLEMS = [
+    (train(optimizer="adamm"), "Keras has no optimizer 'adamm' (did you mean 'adam'?)"),
+    (train(loss="mse_loss"), "Keras has no loss 'mse_loss'"),
+    (train(data="digits.tgz"), "write 'digits.tgz' with its kind: csv, generator, images"),
+    (train(data={"npz": "no.npz"}), "no.npz is no .npz file of numbers: No such file"),
+    (train(data={"npz": str(DIGITS)}), "has no array 'x'; it has x_train, y_train"),
+    (train(data={"npz": str(DIGITS), "x": "y_test", "y": "y_test"}),
+     "an example of y_test has the shape [], and the model takes [8, 8, 1]"),
+    (train(data={"npz": str(DIGITS), "x": "x_test", "y": "y_train"}),
+     "its arrays have not the same number of examples: x_test [360, 8, 8, 1], y_train [1437]"),
+    (train(validation_split="10%", validation=TEST_DATA), "give either validation or"),
+    (train(callbacks={"early_stoping": {}}), "unknown key 'early_stoping' (did you mean 'early_"),
+    (train(callbacks={"early_stopping": {"patience": -1}}), "patience"),
+    (train(prune_schedule={"select": "x", "to": "80%", "end": 5}), "x matches no weight"),
+    (train(prune_schedule={"select": "**", "to": "80%", "begin": 5, "end": 5}), "not after begin"),
+    (train(data={"generator": "my:batches"}), "is code, which runs only with --allow-code"),
+    (train(data={"generator": "my batches"}), "is no name such as package.module:function"),
+    ({"evaluate": {"data": TEST_DATA, "metrics": ["accuracy"]}}, "metrics go with loss"),
+    ({"activations": {"layers": ["hiden"], "data": TEST_DATA}},
+     "the model has no layer 'hiden' (did you mean 'hidden'?)"),
+    ({"predict": {"data": TEST_DATA, "export": "out/model.keras"}}, "is a target; choose another"),
+    ({"predict": {"data": TEST_DATA, "export": "net.keras"}}, "never written to"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "message"), PROBLEMS, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_mistakes_are_told_before_any_work(step, message, net, tmp_path):
+    done = command("plan", recipe(tmp_path, step))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_that_no_step_finds(net, tmp_path):
+    path = recipe(tmp_path, expect=[{"metric": {"name": "accuracy", "at_least": 0.5}}])
+    done = command("plan", path)
+    assert done.returncode == 2
+    assert "no step finds out a metric; add evaluate, or train" in done.stderr
+
+
+def test_the_plan_of_a_training_needs_no_tensorflow_and_counts_its_memory(net, tmp_path):
+    path = recipe(tmp_path, train(epochs=1000))
+    done = command("plan", "--json", path)
+    facts = json.loads(done.stdout)
+    assert facts["tensorflow"]
+    assert facts["memory"] > 700e6
+    assert facts["steps"][0]["changes_at_most"] is None
+
+
+def test_a_loss_that_is_not_a_number_is_told(net, tmp_path):
+    broken = {"set": {"select": "hidden/bias", "to": 3e38}}
+    done = command(
+        "run", recipe(tmp_path, broken, train(epochs=2, optimizer={"sgd": {"learning_rate": 1e30}}))
+    )
+    assert done.returncode == 1
+    assert "the loss is nan after epoch 1; lower the learning rate" in done.stderr
+    assert not list((tmp_path / "out").glob("*.keras"))
