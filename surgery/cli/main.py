@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from surgery.cli import convert, inspect, ops, plan, run, schema, validate, verify
+from surgery.cli import convert, diff, inspect, ops, plan, run, schema, validate, verify
 
 _BUG = 70
 
@@ -32,7 +32,7 @@ def cli(allow_code: bool) -> None:
         os.environ["SURGERY_ALLOW_CODE"] = "1"
 
 
-for module in (run, validate, plan, verify, inspect, convert, ops, schema):
+for module in (run, validate, plan, verify, inspect, diff, convert, ops, schema):
     cli.add_command(module.command)
 
 

@@ -1,0 +1,99 @@
+"""`surgery diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from surgery.cli import _options
+
+if TYPE_CHECKING:
+    from surgery.weights.model import Model
+
+_TROUBLE = 2
+_GIT_ARGUMENTS = 7
+
+
+@click.command("diff")
+@click.argument("models", nargs=-1, required=True, metavar="A B [C...]")
+@click.option("--select", metavar="S", help='Only these weights: "*/kernel".')
+@click.option("--threads", type=click.IntRange(1, 64), help="Threads to use (default: the cores).")
+@click.option("--git", "for_git", is_flag=True, help="Be git's diff driver (see docs/diff.md).")
+@_options.as_json
+def command(
+    models: tuple[str, ...], select: str | None, threads: int | None, for_git: bool, as_json: bool
+) -> None:
+    """Compare models: weight by weight, layer by layer.
+
+    Exit codes as diff has them: 0 the same, 1 they differ, 2 trouble. Three and more give a
+    matrix of how far they are from each other.
+    """
+    from surgery.errors import SurgeryError, UsageError
+
+    if for_git:
+        if len(models) < _GIT_ARGUMENTS:
+            raise UsageError("--git takes the seven arguments that git gives to a diff driver")
+        path, old, _, _, new, *_ = models
+        models = (old, new)
+        click.echo(f"diff --surgery {path}")
+    elif len(models) < 2:
+        raise UsageError("give two models, or more")
+    try:
+        differ = _compare(models, select, threads, as_json)
+    except SurgeryError as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(0 if for_git else _TROUBLE) from None
+    if differ and not for_git:
+        raise click.exceptions.Exit(1)
+
+
+def _compare(
+    models: tuple[str, ...], select: str | None, threads: int | None, as_json: bool
+) -> bool:
+    """Show how they differ; returns whether they do."""
+    from surgery.report.difference import difference_facts, difference_text, matrix_text
+    from surgery.run.plan import default_threads
+    from surgery.weights.comparison import differences
+
+    opened = _opened(models, select)
+    found = {}
+    for i, a in enumerate(opened):
+        for j, b in enumerate(opened):
+            if i < j:
+                found[i, j] = differences(a, b, threads or default_threads())
+    for model in opened:
+        for check in model.checks:
+            check()
+    if as_json:
+        facts = [difference_facts(models[i], models[j], each) for (i, j), each in found.items()]
+        _options.echo_json(facts[0] if len(facts) == 1 else facts)
+    elif len(models) == 2:
+        click.echo(difference_text(*models, found[0, 1]))
+    else:
+        click.echo(matrix_text(models, found))
+    return any(not each.is_none for each in found.values())
+
+
+def _opened(models: tuple[str, ...], select: str | None) -> list[Model]:
+    """The models; one that holds weights only gets its names from one with an architecture."""
+    from dataclasses import replace
+
+    from surgery.formats._base import open_model
+    from surgery.weights.model import Model
+
+    opened = [
+        Model((), origin="nothing") if name == "/dev/null" else open_model(Path(name))
+        for name in models
+    ]
+    known = next((m.architecture for m in opened if m.architecture is not None), None)
+    for number, (name, model) in enumerate(zip(models, opened, strict=True)):
+        if model.architecture is None and known is not None and model.weights:
+            named = open_model(Path(name), known)
+            if {w.address for w in named.weights} <= set(known.weight_order):
+                opened[number] = named
+    if select is None:
+        return opened
+    wanted = _options.selector(select)
+    return [replace(model, weights=wanted.matches(model)) for model in opened]
