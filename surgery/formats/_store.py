@@ -214,6 +214,9 @@ def _natural(path: str) -> list[tuple[int, str]]:
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
     """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
     if model.format in _KERAS_3:
+        homeless = [weight.address for weight in model.weights if not weight.stored]
+        if homeless:
+            raise FormatError(f"Keras does not save {homeless[0]}, which no layer owns")
         return {weight.address: weight.stored for weight in model.weights}
     if model.architecture is None:
         raise FormatError(

@@ -80,10 +80,11 @@ class Checkpoint(Format):
         return list(_problems(model))[:1]
 
     def notes(self, model: Model) -> Sequence[str]:
-        if isinstance(model.carried.container, Container) or model.architecture is None:
+        known = model.architecture is not None or _built_objects(model) is not None
+        if isinstance(model.carried.container, Container) or not known:
             return []
         try:
-            _, tracked = _tracked(model, model.architecture)
+            _, tracked = _tracked(model)
             if left := [weight.address for weight in _untracked(model, tracked)]:
                 return [
                     f"TensorFlow does not track {names(left)} among the model's objects; they are "
@@ -97,6 +98,8 @@ class Checkpoint(Format):
     def needs_tensorflow(self, model: Model) -> bool:
         architecture = model.architecture
         if isinstance(model.carried.container, Container) or architecture is None:
+            return False
+        if _built_objects(model) is not None:
             return False
         return not objects.is_cached(_configs.as_keras3(architecture.config, model.carried))
 
@@ -189,18 +192,23 @@ def _problems(model: Model) -> Iterator[str]:
 
 def _new(model: Model, prefix: str) -> BundleWriter:
     """By objects where Keras can build the model, else by names."""
-    if model.architecture is not None:
-        with contextlib.suppress(SurgeryError):
-            return _by_objects(model, model.architecture, prefix)
+    with contextlib.suppress(SurgeryError):
+        return _by_objects(model, prefix)
     return _by_names(model, prefix)
 
 
-def _by_objects(model: Model, architecture: Architecture, prefix: str) -> BundleWriter:
+def _built_objects(model: Model) -> list[objects.Node] | None:
+    """The objects of a model that code has built."""
+    code = model.carried.code
+    return code.objects if code is not None else None
+
+
+def _by_objects(model: Model, prefix: str) -> BundleWriter:
     """A checkpoint as `tf.train.Checkpoint(model=model)` writes one.
 
     What TensorFlow does not track (cells in a list) is kept by name.
     """
-    found, tracked = _tracked(model, architecture)
+    found, tracked = _tracked(model)
     tensors = {key: model[address].tensor for key, address in tracked.items()}
     rest = {weight.address: weight.tensor for weight in _untracked(model, tracked)}
     nodes = [
@@ -210,10 +218,18 @@ def _by_objects(model: Model, architecture: Architecture, prefix: str) -> Bundle
     return new_bundle(prefix, {**tensors, **rest}, {GRAPH: put_graph(nodes)})
 
 
-def _tracked(model: Model, architecture: Architecture) -> tuple[list[objects.Node], dict[str, str]]:
-    """The objects that TensorFlow tracks, and the addresses of those that are weights, by key."""
-    found = objects.object_graph(_configs.as_keras3(architecture.config, model.carried))
-    addresses = list(architecture.weight_order)
+def _tracked(model: Model) -> tuple[list[objects.Node], dict[str, str]]:
+    """The objects that TensorFlow tracks, and the addresses of those that are weights, by key.
+
+    Raises SurgeryError where Keras cannot build the model.
+    """
+    built = _built_objects(model)
+    if built is not None:
+        found, addresses = built, [weight.address for weight in model.weights]
+    else:
+        architecture = model.need_architecture("it has no objects")
+        found = objects.object_graph(_configs.as_keras3(architecture.config, model.carried))
+        addresses = list(architecture.weight_order)
     tracked = {}
     for node in found:
         if node.place is None:

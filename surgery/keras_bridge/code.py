@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,8 @@ class Code:
     build: CodeName | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
+    objects: Any = None
+    """What TensorFlow tracks of the built model, whose variables are in the model's own order."""
 
     def custom_objects(self) -> dict[str, Any]:
         """The classes and functions of the modules, by name; Keras registers some by itself."""
@@ -128,13 +130,17 @@ class Code:
             raise SurgeryError(
                 f"{self.build.text} returned a {type(made).__name__}, not a keras.Model"
             )
-        if self.inputs:
-            given = [each.zeros() for each in self.inputs]
-            given = given if len(given) == 1 else [given]
-            called(f"a forward pass of {self.build.text}", made, *given)
-        if not made.built:
-            raise SurgeryError(
-                f"{self.build.text} returned a model without variables; give inputs, so that it "
-                "is called once: inputs: {shape: [1, 10]}"
-            )
+        call_once(made, self.inputs, self.build.text)
         return made
+
+
+def call_once(model: Any, inputs: Sequence[Input], name: str) -> None:
+    """Call a model on zeros, so that its variables exist; raises SurgeryError where it fails."""
+    if inputs:
+        given = [each.zeros() for each in inputs]
+        called(f"a forward pass of {name}", model, given[0] if len(given) == 1 else given)
+    if not model.built:
+        raise SurgeryError(
+            f"{name} is a model without variables; give inputs, so that it is called once: "
+            "inputs: {shape: [1, 10]}"
+        )

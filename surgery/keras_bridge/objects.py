@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -68,34 +68,49 @@ def _cache_file(config: Mapping[str, Any]) -> Path:
 
 def _from_keras(config: Mapping[str, Any]) -> list[Node]:
     import_keras()
+    with symbolic_model(config) as model:
+        return graph_of(model, model.weights)
+
+
+def graph_of(model: Any, variables: Sequence[Any]) -> list[Node]:
+    """The objects of a model, of which those variables are its weights."""
     import tensorflow as tf
 
-    with symbolic_model(config) as model:
-        places = {id(weight): place for place, weight in enumerate(model.weights)}
-        numbers: dict[int, int] = {}
-        found: list[Any] = []
-        paths: list[tuple[str, ...]] = []
-        children: list[list[tuple[str, int]]] = []
-        queue: deque[int] = deque()
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    found, paths, children = tracked(tf.train.Checkpoint(model=model))
+    return [
+        _node(item, inner, path, places)
+        for item, inner, path in zip(found, children, paths, strict=True)
+    ]
 
-        def number(item: Any, path: tuple[str, ...]) -> int:
-            if id(item) not in numbers:
-                numbers[id(item)] = len(found)
-                queue.append(len(found))
-                found.append(item)
-                paths.append(path)
-                children.append([])
-            return numbers[id(item)]
 
-        number(tf.train.Checkpoint(model=model), ())
-        while queue:
-            current = queue.popleft()
-            for name, child in tf.train.TrackableView.children(found[current]).items():
-                children[current].append((name, number(child, (*paths[current], name))))
-        return [
-            _node(item, inner, path, places)
-            for item, inner, path in zip(found, children, paths, strict=True)
-        ]
+def tracked(
+    root: Any,
+) -> tuple[list[Any], list[tuple[str, ...]], list[list[tuple[str, int]]]]:
+    """The objects that TensorFlow tracks from one on: with their paths and children."""
+    import tensorflow as tf
+
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+    paths: list[tuple[str, ...]] = []
+    children: list[list[tuple[str, int]]] = []
+    queue: deque[int] = deque()
+
+    def number(item: Any, path: tuple[str, ...]) -> int:
+        if id(item) not in numbers:
+            numbers[id(item)] = len(found)
+            queue.append(len(found))
+            found.append(item)
+            paths.append(path)
+            children.append([])
+        return numbers[id(item)]
+
+    number(root, ())
+    while queue:
+        current = queue.popleft()
+        for name, child in tf.train.TrackableView.children(found[current]).items():
+            children[current].append((name, number(child, (*paths[current], name))))
+    return found, paths, children
 
 
 def _node(
@@ -104,7 +119,8 @@ def _node(
     if id(item) in places:
         escaped = (name.replace(".", "..").replace("/", ".S") for name in path)
         key = "/".join([*escaped, ".ATTRIBUTES", "VARIABLE_VALUE"])
-        return Node(children, key, item.path, places[id(item)], len(places))
+        name = getattr(item, "path", item.name.removesuffix(":0"))
+        return Node(children, key, name, places[id(item)], len(places))
     if hasattr(item, "assign") and hasattr(item, "path"):
         raise SurgeryError(f"{item.path} is a variable of the model, but none of its weights")
     return Node(children)

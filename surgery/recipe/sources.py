@@ -21,9 +21,10 @@ from surgery.recipe.hub import module_folder
 from surgery.weights.initializers import initialized
 from surgery.weights.matching import mapped, matching, names
 from surgery.weights.model import Carried, Model
+from surgery.weights.npyfile import open_npy
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
-from surgery.weights.tensor import Mapped, Tensor, dtype_named
+from surgery.weights.tensor import Mapped, Tensor, constant, dtype_named
 from surgery.weights.weight import Weight, prefixes
 
 
@@ -58,10 +59,18 @@ class FromPath(Source):
         ["my_package.layers"],
         default=(),
     )
+    inputs: tuple[Input, ...] = key(
+        "Inputs for one forward pass of a model that was saved before it was ever called, so that "
+        "its variables exist; they are drawn with the recipe's seed.",
+        {"shape": [1, 10], "dtype": "float32"},
+        default=(),
+    )
 
     def __post_init__(self) -> None:
         if self.architecture is None and self.mismatch != "error":
             raise ValueError("mismatch goes with architecture")
+        if self.architecture is not None and self.inputs:
+            raise ValueError("inputs go with a whole model, without architecture")
 
     def open(self, seed: int) -> Model:
         model = self._whole(seed)
@@ -72,7 +81,7 @@ class FromPath(Source):
 
     def _whole(self, seed: int) -> Model:
         if self.architecture is None:
-            model = open_model(self.path)
+            model = self._completed(seed) if self.inputs else open_model(self.path)
             return _renamed(model, self.map) if self.map else model
         source = self.architecture.source
         if isinstance(source, FromApplication) and self.mismatch == "error":
@@ -82,8 +91,21 @@ class FromPath(Source):
         advice = "give map where names differ, or say mismatch: skip"
         return _joined(base, donor, self.map or {}, self.mismatch, advice)
 
+    def _completed(self, seed: int) -> Model:
+        """The model after a forward pass, with the variables that it made."""
+        code = Code(self.custom_objects)
+        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, Session(1) as session:
+            to = Path(folder) / "complete"
+            made = session.call(
+                "complete", path=self.path, code=code, inputs=self.inputs, to=to, seed=seed
+            )
+            model = open_model(made["path"])
+        return replace(model, inputs=(self.path,), origin=str(self.path))
+
     @property
     def needs_tensorflow(self) -> bool:
+        if self.inputs:
+            return True
         return self.architecture is not None and self.architecture.source.needs_tensorflow
 
 
@@ -174,6 +196,10 @@ class FromBuild(Source):
         "Modules whose classes the model uses.", ["my_package.layers"], default=()
     )
 
+    def __post_init__(self) -> None:
+        if self.weights.text == "imagenet":
+            raise ValueError("weights: imagenet goes with application")
+
     @cached_property
     def code(self) -> Code:
         """What the live model needs."""
@@ -183,7 +209,7 @@ class FromBuild(Source):
         model = self._built(seed)
         if self.weights.path is None:
             return model
-        donor = open_model(self.weights.path, model.architecture)
+        donor = _placed(open_model(self.weights.path, model.architecture), model)
         advice = "give weights that were saved from this model"
         return replace(_joined(model, donor, advice=advice), format=model.format)
 
@@ -192,13 +218,21 @@ class FromBuild(Source):
         with tempfile.TemporaryDirectory(prefix="surgery-") as folder, Session(1) as session:
             made = session.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
             model = open_model(Path(made["path"]))
-        weights = [
-            _as_built(weight, *made["weights"].get(weight.stored[-1], (weight.address, True)))
-            for weight in model.weights
-        ]
-        carried = replace(model.carried, code=self.code)
+            others = [
+                Weight(address, constant(open_npy(path).numpy()), variable_trains=False,
+                       trainable=False)
+                for address, path in made["others"].items()
+            ]  # fmt: skip
+        facts = {weight.address: made["weights"][weight.stored[-1]] for weight in model.weights}
+        ordered = sorted(model.weights, key=lambda weight: facts[weight.address][1])
+        weights = [_as_built(weight, *facts[weight.address]) for weight in ordered]
+        carried = replace(model.carried, code=replace(self.code, objects=made["objects"]))
         return replace(
-            model, weights=tuple(weights), carried=carried, inputs=(), origin=self.build.text
+            model,
+            weights=(*weights, *others),
+            carried=carried,
+            inputs=(),
+            origin=self.build.text,
         )
 
     @property
@@ -206,7 +240,18 @@ class FromBuild(Source):
         return True
 
 
-def _as_built(weight: Weight, address: str, trainable: bool) -> Weight:
+def _placed(donor: Model, model: Model) -> Model:
+    """The donor with the model's addresses, where both are stored at the same places."""
+    addresses = {place: weight.address for weight in model.weights for place in weight.stored}
+    named = {w.address: next((addresses[p] for p in w.stored if p in addresses), None)
+             for w in donor.weights}  # fmt: skip
+    if None in named.values() or len(set(named.values())) < len(named):
+        return donor
+    weights = (replace(w, address=str(named[w.address])) for w in donor.weights)
+    return replace(donor, weights=tuple(weights))
+
+
+def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Weight:
     """A weight by the name that the code gives it, where its config does not tell."""
     if weight.named and weight.trainable is not None:
         return weight

@@ -9,11 +9,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from surgery.architecture import snake_case
 from surgery.errors import SurgeryError
@@ -90,6 +92,7 @@ class LiveBench:
             for place in weight.stored
             if (there := places.get(place)) is not None
         ]
+        weights += [weight for weight in like.weights if not weight.stored]
         if len({weight.address for weight in weights}) < len(like.weights):
             raise SurgeryError(f"what Keras saved of {like.origin} has not all of its weights")
         return replace(made, weights=tuple(weights))
@@ -107,27 +110,27 @@ class LiveBench:
         """The model in a file that Keras loads."""
         name = "weights_h5" if _is_built(model) else "keras"
         form = formats()[name]
-        given = model.without_optimizer() if _is_built(model) else model
+        saved = [weight for weight in model.weights if weight.stored]
+        others = [weight for weight in model.weights if not weight.stored]
+        given = model
+        if _is_built(model):
+            given = replace(model.without_optimizer(), weights=tuple(saved))
         if problems := form.problems(given):
             raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
         path = self.room("model").with_suffix(form.suffix)
         write([TargetPlan(form, path, given)], self._plan.threads, Silent())
         written = form.open(path, model.architecture)
-        stored = {
-            weight.address: weight.stored if _is_built(model) else there.stored
-            for weight, there in _matched(model, written)
-        }
-        return LiveFile(path, stored, model.carried.code)
+        there = given if _is_built(model) else written
+        stored = {weight.address: weight.stored for weight in there.weights}
+        files = {weight.address: self.room("other.npy") for weight in others}
+        for weight in others if _is_built(model) else ():
+            np.save(files[weight.address], weight.tensor.numpy())
+        return LiveFile(path, stored, model.carried.code, files)
 
     def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
         if event == "epoch":
             self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
         self._progress.say(event, **facts)
-
-
-def _matched(model: Model, written: Model) -> Sequence[tuple[Any, Any]]:
-    there = written.by_address
-    return [(weight, there.get(weight.address, weight)) for weight in model.weights]
 
 
 def _is_built(model: Model) -> bool:

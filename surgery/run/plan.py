@@ -277,11 +277,17 @@ def _target_plan(target: Target, model: Model) -> TargetPlan:
     return TargetPlan(target.format, target.path, given)
 
 
+def _only_config(recipe: Recipe) -> list[Step]:
+    """The steps that edit the architecture only."""
+    steps = (s for s in recipe.steps if not isinstance(s.op, LiveOp))
+    return [step for step in steps if not step.op.changes_weights]
+
+
 def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
     targets = [target.format for target in recipe.export]
     for target in targets:
         yield from (f"{target.name}: {note}" for note in target.notes(model))
-    idle = [step for step in recipe.steps if not step.op.changes_weights]
+    idle = _only_config(recipe)
     if idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
         yield (
@@ -294,7 +300,8 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
     seen: dict[Path, int] = {}
     yield from _output_problems(recipe, inputs)
     targets = [(target, target.format) for target in recipe.export]
-    only_architecture = recipe.steps and not any(s.op.changes_weights for s in recipe.steps)
+    changing = any(step.op.changes_weights for step in recipe.steps)
+    only_architecture = _only_config(recipe) and not changing
     if only_architecture and not any(form.holds_architecture for _, form in targets):
         names = " and ".join(form.name for _, form in targets)
         yield _at(

@@ -16,6 +16,10 @@ FACTS = (
     "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
 )  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
+_NO_WEIGHTS = (
+    "it has no weights at all; a model that was saved before it was ever called gets them by "
+    "load: {path: ..., inputs: {shape: [1, 10]}}"
+)
 _FACT_KINDS: Mapping[str, tuple[type, ...]] = {
     "type": (str,),
     "variable": (str,),
@@ -55,13 +59,14 @@ class Select:
     def _nothing(self, model: Model) -> str:
         names = _names(model)
         close = [n for pattern in _patterns(self.value) for n in nearest(pattern, names, 3)]
+        close = close if model.weights or model.states else []
         hint = (
             f"the nearest are {', '.join(dict.fromkeys(close))}"
             if close
             else (
                 f"the model has {', '.join(names[:3])}, ..."
-                if names
-                else "the model has no weights"
+                if names and (model.weights or model.states)
+                else _NO_WEIGHTS
             )
         )
         return f"{self} matches no weight of {model.origin or 'the model'}; {hint}"

@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surgery.keras_bridge.code import Code
+import numpy as np
+
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.code import Code, Input, call_once
 from surgery.keras_bridge.live import models
 from surgery.keras_bridge.live.requests import LiveFile
+from surgery.keras_bridge.objects import graph_of
+
+
+def complete(
+    tell: Callable[..., None], path: Path, code: Code, inputs: Sequence[Input], to: Path
+) -> dict[str, Any]:
+    """Call a model that was saved before it had variables, and write it with them."""
+    model = models.load(LiveFile(path, {}, code))
+    call_once(model, inputs, str(path))
+    return {"path": models.save(model, LiveFile(path, {}), to)}
 
 
 def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
     """Build a model and write it: whole where Keras can load it again, else its weights.
 
-    `weights` has the address and the trainable flag of every variable by its place in the file.
+    `weights` has the address, the place in Keras's order and the trainable flag of every
+    variable by its place in the file; `others` the .npy files of those that Keras does not save,
+    and `objects` is what TensorFlow tracks of it.
     """
+    import keras
+
     model = code.model()
-    whole = to.with_name(f"{to.name}.keras")
     path = models.save(model, LiveFile(to, {}, code), to)
     with contextlib.suppress(Exception):  # a config that does not say all there is to say
-        import keras
-
+        whole = to.with_name(f"{to.name}.keras")
         model.save(whole)
         keras.saving.load_model(whole, code.custom_objects(), compile=False)
         path = whole
+    others = models.others(model)
+    files = {}
+    for number, (address, variable) in enumerate(others.items()):
+        files[address] = to.with_name(f"{to.name}-{number}.npy")
+        np.save(files[address], variable.numpy())
+    order = {id(variable): place for place, variable in enumerate(model.weights)}
     trained = {id(variable) for variable in model.trainable_variables}
+    objects = None
+    with contextlib.suppress(SurgeryError):  # then a checkpoint is written by names
+        objects = graph_of(model, [*model.weights, *others.values()])
     return {
         "path": path,
         "weights": {
-            place: (address, id(variable) in trained) for place, address, variable in named(model)
+            place: (address, order[id(variable)], id(variable) in trained)
+            for place, address, variable in named(model)
+            if id(variable) in order
         },
+        "others": files,
+        "objects": objects,
     }
 
 

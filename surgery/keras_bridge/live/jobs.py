@@ -9,6 +9,7 @@ from surgery.keras_bridge.live import building, measuring, training
 
 JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "build": building.build,
+    "complete": building.complete,
     "train": training.train,
     "evaluate": measuring.evaluate,
     "predict": measuring.predict,

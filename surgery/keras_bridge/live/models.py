@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.code import failure, may_run_code
 from surgery.keras_bridge.live.requests import LiveFile
@@ -21,6 +23,8 @@ def load(file: LiveFile, compiled: bool = False) -> Any:
         assert file.code is not None
         model = file.code.model()
         _keras(lambda: model.load_weights(file.path))
+        for address, variable in others(model).items():
+            variable.assign(np.load(file.others[address]))
         return model
     return _keras(
         lambda: keras.saving.load_model(
@@ -56,6 +60,21 @@ def advice(error: Exception) -> str:
             what = text[text.index(mark) :].partition(".")[0]
             return f"{what}; name its module: load: {{path: ..., custom_objects: [my.module]}}"
     return said if "--allow-code" in said else failure(error)
+
+
+def others(model: Any) -> dict[str, Any]:
+    """Variables that TensorFlow tracks and Keras does not save (those of a tf.Module)."""
+    import tensorflow as tf
+
+    from surgery.keras_bridge.objects import tracked
+
+    known = {id(inner) for v in model.variables for inner in (v, getattr(v, "value", None))}
+    found, paths, _ = tracked(model)
+    return {
+        "/".join(path): item
+        for item, path in zip(found, paths, strict=True)
+        if isinstance(item, tf.Variable) and id(item) not in known
+    }
 
 
 def variables(model: Any) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ class LiveFile:
     """A file to make a live model from, and where its weights are in it.
 
     `stored` has each weight's place (`layers/dense/vars/0`) by its address; `code` is what the
-    model needs of the user's code.
+    model needs of the user's code, and `others` are .npy files of variables that Keras does not
+    save.
     """
 
     path: Path
     stored: Mapping[str, tuple[str, ...]]
     code: Code | None = None
+    others: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def builds(self) -> bool:
