@@ -19,7 +19,9 @@ import numpy as np
 
 from surgery.architecture import snake_case
 from surgery.errors import SurgeryError
-from surgery.formats._base import formats, open_model
+from surgery.formats._base import open_model
+from surgery.formats.keras import Keras
+from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.session import Session
 from surgery.recipe.language import Recipe
@@ -108,8 +110,7 @@ class LiveBench:
 
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""
-        name = "weights_h5" if _is_built(model) else "keras"
-        form = formats()[name]
+        form = WeightsH5() if _is_built(model) else Keras(upgrade=True)
         saved = [weight for weight in model.weights if weight.stored]
         others = [weight for weight in model.weights if not weight.stored]
         given = model

@@ -1,0 +1,227 @@
+"""Models that Keras 1, 2 and tf.keras wrote, as Keras 3 loads them."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+import surgery
+from surgery.architecture.upgrades import upgraded
+from surgery.errors import SurgeryError
+from tests.conftest import ROOT, command, model_path, published_models
+
+WHOLE = {"h5_full", "h5_full_custom", "keras_zip", "keras_dir"}
+REFUSED = {
+    "deeplc-h5": "activation `<lambda>`",
+    "gen-keras1-lstm": "recurrent layers of Keras 1",
+    "megnet-formation-energy": "custom layers",
+    "keras-nested-container": "a class of its own",
+    "gen-nested-lambda": "a Lambda",
+}
+"""Those that Keras 3 does not load, each with what the table says."""
+
+
+def modern(path, tmp_path, **target):
+    recipe = {
+        "surgery": 1,
+        "load": str(path),
+        "export": [{"keras": {"path": str(tmp_path / "m.keras"), "upgrade": True, **target}}],
+    }
+    return surgery.run(recipe).plan
+
+
+@pytest.mark.parametrize(("entry", "golden"), published_models(WHOLE))
+def test_published_models_load_or_the_table_says_why(entry, golden, tmp_path):
+    import keras
+
+    slug, path = entry["slug"], model_path(golden)
+    page = (ROOT / "docs" / "old-keras.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| {slug} "))
+    if slug in REFUSED:
+        assert REFUSED[slug] in row
+        assert not loads(path, tmp_path)
+        return
+    assert "| yes" in row
+    if "prediction" in golden:
+        return  # test_published.py compares them
+    modern(path, tmp_path)
+    model = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    inputs = given(model)
+    outputs = listed(model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0))
+    for output, expected in zip(outputs, oracle(slug, path, inputs), strict=True):
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+
+
+def loads(path, tmp_path):
+    """Whether we write it as .keras, and Keras loads that."""
+    import keras
+
+    try:
+        modern(path, tmp_path)
+        keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    except (SurgeryError, TypeError, ValueError):
+        return False
+    return True
+
+
+def given(model):
+    """As golden.py draws them: two examples, 16 where a size is not fixed."""
+    rng = np.random.default_rng(0)
+    made = []
+    for each in model.inputs:
+        shape = [2, *(16 if size is None else size for size in each.shape[1:])]
+        embedded = "int" in str(each.dtype)
+        made.append(rng.integers(0, 10, shape) if embedded else rng.random(shape, np.float32))
+    return made
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def oracle(slug, path, inputs):
+    """What the Keras that wrote it puts out; Keras 1 itself is not to be had: by NumPy."""
+    if slug == "gen-keras1-conv":
+        return [keras1_conv(surgery.open(path), inputs[0])]
+    import tf_keras
+
+    model = tf_keras.models.load_model(path, compile=False)
+    return listed(model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0))
+
+
+def keras1_conv(model, x):
+    """Convolution (same), BatchNormalization, relu, pooling, Dense: the model by hand."""
+    w = {weight.address: weight.tensor.numpy() for weight in model.weights}
+    conv, norm, dense = "convolution2d_1", "batchnormalization_1", "dense_1"
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    y = np.einsum("nhwcij,ijcf->nhwf", windows, w[f"{conv}/kernel"]) + w[f"{conv}/bias"]
+    spread = np.sqrt(w[f"{norm}/moving_variance"] + 1e-3)
+    y = (y - w[f"{norm}/moving_mean"]) / spread * w[f"{norm}/gamma"] + w[f"{norm}/beta"]
+    y = np.maximum(y, 0)
+    n, height, width, channels = y.shape
+    y = y.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    scores = y.reshape(n, -1) @ w[f"{dense}/kernel"] + w[f"{dense}/bias"]
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def sequential(*layers):
+    return {"class_name": "Sequential", "config": [
+        {"class_name": name, "config": config} for name, config in layers
+    ]}  # fmt: skip
+
+
+CASES = [
+    ("2.5.0", ("LSTM", {"name": "a", "units": 3, "time_major": False}),
+     ("LSTM", {"name": "a", "units": 3}), "a: time_major: false is left out", None),
+    ("2.5.0", ("LSTM", {"name": "a", "time_major": True}),
+     ("LSTM", {"name": "a", "time_major": True}), None, "a: time_major: true"),
+    ("2.5.0", ("DepthwiseConv2D", {"name": "a", "groups": 1}),
+     ("DepthwiseConv2D", {"name": "a"}), "a: groups: 1 is left out", None),
+    ("2.5.0", ("DepthwiseConv2D", {"name": "a", "groups": 2}),
+     ("DepthwiseConv2D", {"name": "a", "groups": 2}), None, None),
+    ("2.2.4", ("LSTM", {"name": "a", "recurrent_activation": "hard_sigmoid"}),
+     ("LSTM", {"name": "a", "recurrent_activation": "hard_sigmoid"}), None, "another function"),
+    ("2.2.4", ("Dense", {"name": "a", "activation": "<lambda>"}),
+     ("Dense", {"name": "a", "activation": "<lambda>"}), None, "names no function"),
+    ("1.2.2", ("Dense", {"name": "a", "output_dim": 3, "init": "one", "bias": False,
+                         "input_dim": None,
+                         "W_regularizer": {"name": "L1L2Regularizer", "l1": 0.0, "l2": 0.5}}),
+     ("Dense", {"name": "a", "units": 3, "kernel_initializer": "one", "use_bias": False,
+                "kernel_regularizer": {"class_name": "L1L2", "config": {"l2": 0.5}}}),
+     "a: the names of Keras 1", None),
+    ("1.2.2", ("Convolution2D", {"name": "a", "nb_filter": 4, "nb_row": 3, "nb_col": 5,
+                                 "subsample": [1, 2], "border_mode": "same", "dim_ordering": "tf"}),
+     ("Conv2D", {"name": "a", "filters": 4, "strides": [1, 2], "padding": "same",
+                 "kernel_size": [3, 5], "data_format": "channels_last"}),
+     "a: the names of Keras 1", None),
+    ("1.2.2", ("Convolution2D", {"name": "a", "nb_filter": 4, "dim_ordering": "th"}),
+     ("Convolution2D", {"name": "a", "nb_filter": 4, "dim_ordering": "th"}), None, "another order"),
+    ("1.2.2", ("BatchNormalization", {"name": "a", "mode": 1}),
+     ("BatchNormalization", {"name": "a", "mode": 1}), None, "mode, which is gone"),
+    ("1.2.2", ("Embedding", {"name": "a", "input_dim": 9, "output_dim": 3, "dropout": 0.0,
+                             "init": "uniform", "input_length": 4}),
+     ("Embedding", {"name": "a", "input_dim": 9, "output_dim": 3,
+                    "embeddings_initializer": "uniform"}), "a: the names of Keras 1", None),
+    ("1.2.2", ("GRU", {"name": "a", "output_dim": 3}), ("GRU", {"name": "a", "output_dim": 3}),
+     None, "a: GRU of Keras 1 is not upgraded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "before", "after", "done", "left"), CASES)
+def test_upgrades(version, before, after, done, left):
+    config = sequential(before)
+    kept = copy.deepcopy(config)
+    new, notes = upgraded(config, version)
+    assert config == kept
+    (layer,) = new["config"]["layers"]
+    assert (layer["class_name"], layer["config"]) == after
+    assert notes.done == ([done] if done else [])
+    assert [left in said for said in notes.left] == ([True] if left else [])
+
+
+def test_a_model_of_today_is_left_alone():
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    config = json.loads(model.to_json())
+    new, notes = upgraded(config, "3.15.0")
+    assert (notes.done, notes.left) == ([], [])
+    assert new == config
+
+
+def test_the_plan_lists_what_is_upgraded(tmp_path):
+    import tf_keras
+
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.LSTM(3, name="memory", input_shape=(4, 2))])
+    model.save(tmp_path / "old.h5")
+    done = command("convert", tmp_path / "old.h5", tmp_path / "new.keras")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: keras: the config is upgraded: memory: time_major: false is left out" in done.stdout
+    )
+
+
+def test_a_zip_of_tf_keras_stays_one_that_tf_keras_loads(tmp_path):
+    """Unless it is to be upgraded."""
+    import keras
+    import tf_keras
+
+    inputs = tf_keras.Input((4,))
+    inner_in = tf_keras.Input((4,))
+    inner = tf_keras.Model(inner_in, tf_keras.layers.Dense(3, name="d")(inner_in), name="inner")
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="e")(inner(inputs)))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "old.keras")
+    surgery.save(surgery.open(tmp_path / "old.keras"), keras=tmp_path / "same.keras")
+    x = np.random.default_rng(0).random((3, 4), np.float32)
+    again = tf_keras.models.load_model(tmp_path / "same.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+    plan = modern(tmp_path / "old.keras", tmp_path)
+    assert any("the compile config of tf_keras is left out" in note for note in plan.notes)
+    new = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(new.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5)
+
+
+def test_the_live_level_takes_old_models(tmp_path):
+    """Evaluated as the Keras that wrote it does."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.Embedding(10, 4, input_length=5), layers.LSTM(3)])
+    model.save(tmp_path / "old.h5")
+    x = np.random.default_rng(0).integers(0, 10, (6, 5))
+    np.save(tmp_path / "x.npy", x)
+    recipe = {
+        "surgery": 1,
+        "load": str(tmp_path / "old.h5"),
+        "steps": [{"predict": {"data": {"npy": {"x": str(tmp_path / "x.npy")}},
+                               "export": str(tmp_path / "p.npz")}}],
+        "export": [{"npz": str(tmp_path / "w.npz")}],
+    }  # fmt: skip
+    surgery.run(recipe)
+    with np.load(tmp_path / "p.npz") as made:
+        np.testing.assert_allclose(made["y"], model.predict(x, verbose=0), rtol=1e-4, atol=1e-6)
