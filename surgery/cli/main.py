@@ -10,7 +10,20 @@ from typing import NoReturn
 
 import click
 
-from surgery.cli import convert, diff, inspect, ops, plan, run, schema, validate, verify
+from surgery.cli import (
+    activations,
+    bisect,
+    convert,
+    diff,
+    inspect,
+    ops,
+    plan,
+    run,
+    schema,
+    sensitivity,
+    validate,
+    verify,
+)
 
 _BUG = 70
 
@@ -32,7 +45,10 @@ def cli(allow_code: bool) -> None:
         os.environ["SURGERY_ALLOW_CODE"] = "1"
 
 
-for module in (run, validate, plan, verify, inspect, diff, convert, ops, schema):
+for module in (
+    run, validate, plan, verify, inspect, diff, convert, activations, sensitivity, bisect, ops,
+    schema,
+):  # fmt: skip
     cli.add_command(module.command)
 
 

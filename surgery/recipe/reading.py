@@ -93,6 +93,20 @@ def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
     return replace(built, draws=Randomness(seed, name))
 
 
+def data_from(text: str) -> Data:
+    """Data from the command line: a path, or a mapping as a recipe has it in one line."""
+    document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
+    builder = _Builder(document, Path())
+    try:
+        made = builder.data(document.value, ())
+    except ValueError as error:
+        raise UsageError(f"--data: {error}") from None
+    if made is None:
+        said = [problem.message for problem in builder.problems]
+        raise UsageError(f"--data: {said[0] if said else 'write it as in a recipe'}")
+    return made
+
+
 def _without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
     """Those that do not stand inside a place that the schema has complained of."""
     places = [problem.where for problem in known]

@@ -49,7 +49,9 @@ def execute(
     for note in plan.notes:
         progress.say("note", message=note)
     with contextlib.ExitStack() as stack:
-        bench = stack.enter_context(LiveBench(plan, progress)) if plan.is_live else None
+        bench = (
+            stack.enter_context(LiveBench(progress, plan.threads, plan)) if plan.is_live else None
+        )
         done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
         written = _written(done, progress, path, hashes, started)

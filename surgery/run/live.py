@@ -23,7 +23,7 @@ from surgery.formats._base import open_model
 from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
-from surgery.keras_bridge.live.session import Session
+from surgery.keras_bridge.live.session import Listener, Session
 from surgery.recipe.language import Recipe
 from surgery.run.manifest import key_of, path_of
 from surgery.run.plan import FileState, Plan, TargetPlan
@@ -33,18 +33,22 @@ from surgery.weights.model import Model
 
 
 class LiveBench:
-    """Does live steps for one run; used as a context manager."""
+    """Does live steps; used as a context manager.
 
-    def __init__(self, plan: Plan, progress: Progress) -> None:
-        self._plan, self._progress = plan, progress
+    With a plan they are those of a run, which may be taken up again when it was killed.
+    """
+
+    def __init__(self, progress: Progress, threads: int, plan: Plan | None = None) -> None:
+        self._progress, self._threads = progress, threads
+        self._plan = plan
         self._names = count()
+        self._listeners: list[Listener] = [self._heard]
         self._is_locked = False
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> LiveBench:
         with contextlib.ExitStack() as stack:
-            self._lasting = _lasting_folder(self._plan.recipe, self._plan.inputs)
-            self._session = stack.enter_context(Session(self._plan.threads, self._heard))
+            self._session = stack.enter_context(Session(self._threads, self._tell))
             folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=_scratch())
             self._folder = Path(stack.enter_context(folder))
             self._stack = stack.pop_all()
@@ -55,7 +59,7 @@ class LiveBench:
 
     def finish(self) -> None:
         """Remove what is kept for a killed run, which is not needed any more."""
-        for folder in _left(self._plan.recipe):
+        for folder in _left(self._plan.recipe) if self._plan else ():
             shutil.rmtree(folder, ignore_errors=True)
 
     def room(self, name: str) -> Path:
@@ -64,23 +68,24 @@ class LiveBench:
 
     def lasting(self, step: str) -> Path:
         """A folder of a step's that outlives a killed run of the same recipe on the same files."""
+        if self._plan is None:
+            return self.room("lasting")
+        lasting = _lasting_folder(self._plan.recipe, self._plan.inputs)
         if not self._is_locked:
-            self._lasting.mkdir(parents=True, exist_ok=True)
-            self._lock()
-        folder = self._lasting / (snake_case(step) or "step")
+            lasting.mkdir(parents=True, exist_ok=True)
+            self._lock(lasting, self._plan.recipe.name)
+        folder = lasting / (snake_case(step) or "step")
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _lock(self) -> None:
+    def _lock(self, folder: Path, name: str) -> None:
         self._is_locked = True
-        descriptor = os.open(self._lasting, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         self._stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SurgeryError(
-                f"another run of {self._plan.recipe.name} is going on; wait for it"
-            ) from None
+            raise SurgeryError(f"another run of {name} is going on; wait for it") from None
 
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""
@@ -119,7 +124,7 @@ class LiveBench:
         if problems := form.problems(given):
             raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
         path = self.room("model").with_suffix(form.suffix)
-        write([TargetPlan(form, path, given)], self._plan.threads, Silent())
+        write([TargetPlan(form, path, given)], self._threads, Silent())
         written = form.open(path, model.architecture)
         there = given if _is_built(model) else written
         stored = {weight.address: weight.stored for weight in there.weights}
@@ -128,9 +133,19 @@ class LiveBench:
             np.save(files[weight.address], weight.tensor.numpy())
         return LiveFile(path, stored, model.carried.code, files)
 
+    def listen(self, listener: Listener) -> None:
+        """Have one more told of what happens while a job is done."""
+        self._listeners.append(listener)
+
+    def _tell(self, event: str, facts: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(event, facts)
+
     def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
         if event == "epoch":
             self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
+        if event == "point":
+            self._progress.phase(f"{facts['weight']} {facts['level']}", 0)
         self._progress.say(event, **facts)
 
 

@@ -168,7 +168,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         try:
             matched = step.op.matched(model)
             observer = Observer()
-            done = _done(step.op, model, bench)
+            done = do_step(step.op, model, bench)
             model = observer.watch(model, done.model)
         except SurgeryError as error:
             if bench is not None and isinstance(step.op, LiveOp):
@@ -217,7 +217,8 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
     )
 
 
-def _done(op: Op, model: Model, bench: Bench | None) -> Done:
+def do_step(op: Op, model: Model, bench: Bench | None) -> Done:
+    """What an op makes of a model; a live one is done on a bench, else only foretold."""
     if bench is not None and isinstance(op, LiveOp):
         return op.run(model, bench)
     return Done(op.apply(model), {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from surgery.keras_bridge.live import building, measuring, training
+from surgery.keras_bridge.live import building, measuring, sensitivity, training
 
 JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "build": building.build,
@@ -13,6 +13,7 @@ JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "train": training.train,
     "evaluate": measuring.evaluate,
     "predict": measuring.predict,
+    "sensitivity": sensitivity.sensitivity,
     "activations": measuring.activations,
     "output_change": measuring.output_change,
 }

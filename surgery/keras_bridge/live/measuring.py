@@ -25,14 +25,19 @@ def evaluate(
     tell: Tell, file: LiveFile, data: Data, batch_size: int, compile: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The loss and the metrics on data."""
+    fed = feeding.feed(data, batch_size)
+    found = compiled(file, compile).evaluate(fed.dataset, verbose=0, return_dict=True)
+    return {"metrics": {name: float(value) for name, value in found.items()}}
+
+
+def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
+    """The model, compiled as it was saved or, if anything is given, by that."""
     model = models.load(file, compiled=not compile)
     if compile:
         compile_model(model, compile)
     elif not model.compiled:
         raise SurgeryError("the model is not compiled; give loss, and metrics")
-    fed = feeding.feed(data, batch_size)
-    found = model.evaluate(fed.dataset, verbose=0, return_dict=True)
-    return {"metrics": {name: float(value) for name, value in found.items()}}
+    return model
 
 
 def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""What commands share that measure a live model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from surgery.run.live import LiveBench
+    from surgery.run.measuring import Measurement
+    from surgery.weights.model import Model
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+data: Decorator = click.option(
+    "--data",
+    required=True,
+    metavar="D",
+    help='A .npz or .csv, or "{npz: digits.npz, x: x_test, y: y_test}" as in a recipe.',
+)
+loss: Decorator = click.option(
+    "--loss", help="A Keras loss (default: what the model was compiled with)."
+)
+metrics: Decorator = click.option(
+    "--metric", "metric", default="accuracy", show_default=True, help="The metric to look at."
+)
+batch_size: Decorator = click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True
+)
+
+
+def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Measurement:
+    """How to measure, from the options."""
+    from surgery.errors import UsageError
+    from surgery.keras_bridge.compiling import Loss, Metric
+    from surgery.recipe.reading import data_from
+    from surgery.run.measuring import Measurement
+
+    compile: dict[str, Any] = {}
+    if loss is not None:
+        try:
+            compile["loss"] = Loss.one(loss)
+            compile["metrics"] = [] if metric == "loss" else [Metric.one(metric)]
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    return Measurement(data_from(data), batch_size, compile)
+
+
+@contextlib.contextmanager
+def bench(title: str, quiet: bool) -> Iterator[LiveBench]:
+    """A bench with its own progress."""
+    from surgery.run.live import LiveBench
+    from surgery.run.plan import default_threads
+    from surgery.run.progress import progress_for
+
+    with progress_for(title, quiet) as progress, LiveBench(progress, default_threads()) as made:
+        yield made
+
+
+def model_of(path: Path, overrides: dict[str, str], bench: LiveBench) -> Model:
+    """The model in a file, or the one that a recipe makes."""
+    from surgery.errors import UsageError
+    from surgery.formats._base import open_model
+    from surgery.recipe.reading import read_recipe
+    from surgery.run.plan import make_plan
+
+    if path.suffix in (".yaml", ".yml"):
+        return make_plan(read_recipe(path, overrides), bench=bench).model
+    if overrides:
+        raise UsageError("-p goes with a recipe")
+    return open_model(path)

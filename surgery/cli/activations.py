@@ -1,0 +1,53 @@
+"""`surgery activations`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from surgery.cli import _live, _options
+
+
+@click.command("activations")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL|RECIPE")
+@_live.data
+@click.option("--layers", required=True, metavar="S", help='Layers by address: "conv*,dense".')
+@_live.batch_size
+@click.option("--export", type=click.Path(path_type=Path, dir_okay=False),
+              help="A .npz file for the values.")  # fmt: skip
+@_options.params
+@_options.as_json
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    model: Path,
+    data: str,
+    layers: str,
+    batch_size: int,
+    export: Path | None,
+    params: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show what inner layers put out: mean, share of zeros, dead units."""
+    import shutil
+
+    from surgery.ops.activations import Activations
+    from surgery.recipe.reading import data_from
+    from surgery.report.runs import found_text
+    from surgery.run.files import beside
+
+    wanted = tuple(part.strip() for part in layers.split(","))
+    op = Activations(layers=wanted, data=data_from(data), batch_size=batch_size, export=export)
+    with _live.bench("activations", quiet or as_json) as bench:
+        given = _live.model_of(model, _options.overrides(params), bench)
+        op.apply(given)
+        done = op.run(given, bench)
+        for path, made in done.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(made, beside(path))
+            beside(path).replace(path)
+    if as_json:
+        _options.echo_json(done.facts)
+    else:
+        click.echo(found_text(done.facts))

@@ -1,0 +1,64 @@
+"""`surgery bisect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from surgery.cli import _live, _options
+
+
+@click.command("bisect")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@_live.data
+@_live.metrics
+@_live.loss
+@_live.batch_size
+@click.option("--drop", default="1%", show_default=True, metavar="SHARE",
+              help="By how much the metric may get worse, in its own unit.")  # fmt: skip
+@_options.params
+@_options.as_json
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    recipe: Path,
+    data: str,
+    metric: str,
+    loss: str | None,
+    batch_size: int,
+    drop: str,
+    params: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Find the step of a recipe that broke the model, by measuring it between steps."""
+    from surgery.declaration import Share
+    from surgery.errors import UsageError
+    from surgery.recipe.reading import read_recipe
+    from surgery.report.tables import number, table
+    from surgery.run import measuring
+    from surgery.run.plan import make_plan
+
+    try:
+        allowed = float(Share.parse(drop).fraction)
+    except ValueError as error:
+        raise UsageError(f"--drop: {error}") from None
+    how = _live.measurement(data, batch_size, loss, metric)
+    read = read_recipe(recipe, _options.overrides(params))
+    make_plan(read)  # tells every mistake before any work
+    with _live.bench("bisect", quiet or as_json) as bench:
+        found = measuring.bisect(bench, read, how, metric, allowed)
+    titles = ["as it is loaded", *(step.title for step in read.steps)]
+    if as_json:
+        measured = [
+            {"steps": count, metric: value} for count, value in sorted(found.measured.items())
+        ]
+        name = titles[found.step] if found.step else None
+        _options.echo_json({"step": found.step, "name": name, "measured": measured})
+        return
+    rows = [[f"{n}. {titles[n]}", number(value)] for n, value in sorted(found.measured.items())]
+    click.echo(table(["after step", metric], rows, right=(1,)))
+    if found.step is None:
+        click.echo(f"no step makes {metric} worse by more than {drop}")
+    else:
+        click.echo(f"step {found.step} breaks the model: {titles[found.step]}")

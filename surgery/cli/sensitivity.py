@@ -1,0 +1,82 @@
+"""`surgery sensitivity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from surgery.cli import _live, _options
+
+
+@click.command("sensitivity")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL|RECIPE")
+@_live.data
+@_live.metrics
+@_live.loss
+@_live.batch_size
+@click.option("--select", default="**/kernel", show_default=True, metavar="S",
+              help="The weights to try.")  # fmt: skip
+@click.option("--kind", type=click.Choice(["zero", "noise", "bits"]), default="zero",
+              show_default=True, help="Prune, disturb or round them.")  # fmt: skip
+@click.option("--levels", metavar="L,L...", help="Shares (20%,80%), standard deviations, or bits.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="What noise is drawn from.")
+@click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False),
+              help="Keep every finding in this table, and go on from what is in it.")  # fmt: skip
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False),
+              help="Draw it (.png, .svg), with surgery[plot].")  # fmt: skip
+@_options.params
+@_options.as_json
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    model: Path,
+    data: str,
+    metric: str,
+    loss: str | None,
+    batch_size: int,
+    select: str,
+    kind: str,
+    levels: str | None,
+    seed: int,
+    table: Path | None,
+    picture: Path | None,
+    params: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show how much each weight matters: a metric, with one weight changed at a time."""
+    from surgery.report import sensitivity as report
+    from surgery.run import measuring
+
+    how = _live.measurement(data, batch_size, loss, metric)
+    tried = _levels(levels, kind) if levels else measuring.LEVELS[kind]
+    if picture is not None:
+        report.need_plotting()
+    with _live.bench("sensitivity", quiet or as_json) as bench:
+        given = _live.model_of(model, _options.overrides(params), bench)
+        wanted = _options.selector(select)
+        found = measuring.sensitivity(bench, given, how, wanted, kind, tried, seed, table)
+    measuring.picked(found[0].metrics, metric)
+    if as_json:
+        _options.echo_json(report.facts(found))
+    else:
+        click.echo(report.text(found, metric, kind))
+    if picture is not None:
+        report.draw(found, metric, kind, picture)
+
+
+def _levels(text: str, kind: str) -> list[str]:
+    from surgery.declaration import Share
+    from surgery.errors import UsageError
+
+    try:
+        parts = [part.strip() for part in text.split(",")]
+        if kind == "zero":
+            return [str(Share.parse(part).fraction) for part in parts]
+        if kind == "bits":
+            if not all(1 <= int(part) <= 24 for part in parts):
+                raise ValueError("bits are 1 to 24")
+            return [str(int(part)) for part in parts]
+        return [str(float(part)) for part in parts]
+    except ValueError as error:
+        raise UsageError(f"--levels {text}: {error}") from None

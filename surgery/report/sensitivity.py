@@ -1,0 +1,80 @@
+"""What `sensitivity` shows: a table, plain data, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.report.tables import number, table
+from surgery.run.measuring import Point
+
+_TITLES = {"zero": "share of zeros", "noise": "noise, in standard deviations", "bits": "bits"}
+
+
+def facts(found: Sequence[Point]) -> dict[str, Any]:
+    """As plain data."""
+    return {
+        "base": dict(found[0].metrics),
+        "points": [
+            {"weight": p.weight, "level": float(_value(p.level)), "metrics": dict(p.metrics)}
+            for p in found[1:]
+        ],
+    }
+
+
+def text(found: Sequence[Point], metric: str, kind: str) -> str:
+    """A row for each weight, a column for each level."""
+    levels = list(dict.fromkeys(point.level for point in found[1:]))
+    header = [f"{metric} by {_TITLES[kind]}", *(_label(level, kind) for level in levels)]
+    rows = [
+        [weight, *(number(points[level]) for level in levels)]
+        for weight, points in _by_weight(found, metric).items()
+    ]
+    base = f"as it is: {metric} {number(found[0].metrics[metric])}"
+    return f"{table(header, rows, right=range(1, len(header)))}\n{base}"
+
+
+def _by_weight(found: Sequence[Point], metric: str) -> Mapping[str, Mapping[str, float]]:
+    rows: dict[str, dict[str, float]] = {}
+    for point in found[1:]:
+        rows.setdefault(point.weight, {})[point.level] = point.metrics[metric]
+    return rows
+
+
+def _value(level: str) -> float:
+    top, _, bottom = level.partition("/")
+    return float(top) / float(bottom or 1)
+
+
+def _label(level: str, kind: str) -> str:
+    return f"{_value(level):.4g}" if kind != "zero" else f"{_value(level) * 100:.4g}%"
+
+
+def need_plotting() -> None:
+    """Raise SurgeryError where matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise SurgeryError('a picture needs matplotlib: pip install "surgery[plot]"') from None
+
+
+def draw(found: Sequence[Point], metric: str, kind: str, path: Path) -> None:
+    """A line for each weight, the metric over the levels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for weight, points in _by_weight(found, metric).items():
+        levels = [_value(level) for level in points]
+        axes.plot(levels, list(points.values()), marker="o", label=weight)
+    axes.axhline(found[0].metrics[metric], color="grey", linestyle=":", label="as it is")
+    axes.set_xlabel(_TITLES[kind])
+    axes.set_ylabel(metric)
+    if kind == "bits":
+        axes.invert_xaxis()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, metadata={"Software": None} if path.suffix == ".png" else None)

@@ -1,0 +1,204 @@
+"""Measuring models outside a run: how much each weight matters, and which step broke a model."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import SurgeryError, UsageError, did_you_mean
+from surgery.keras_bridge.data._base import Data
+from surgery.recipe.language import Recipe, Step
+from surgery.run.files import files_in
+from surgery.run.live import LiveBench
+from surgery.run.plan import do_step, file_state
+from surgery.weights.model import Model
+from surgery.weights.selectors import Select
+
+LEVELS: Mapping[str, Sequence[str]] = {
+    "zero": ("0.2", "0.4", "0.6", "0.8", "0.9", "0.95"),
+    "noise": ("0.05", "0.1", "0.2", "0.5", "1", "2"),
+    "bits": ("8", "6", "5", "4", "3", "2"),
+}
+"""What is tried, by kind: shares of zeros, standard deviations of noise, bits."""
+
+_LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "mape", "msle", "kld", "crossentropy", "hinge")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The metrics with one weight changed at one level; without a weight, as the model is."""
+
+    weight: str
+    level: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a model is measured."""
+
+    data: Data
+    batch_size: int
+    compile: Mapping[str, Any]
+
+
+def sensitivity(
+    bench: LiveBench,
+    model: Model,
+    how: Measurement,
+    select: Select,
+    kind: str,
+    levels: Sequence[str],
+    seed: int,
+    table: Path | None,
+) -> list[Point]:
+    """Measure the model with each selected weight at each level.
+
+    With a table (.csv) every finding is added to it at once; what stands in it already, of the
+    same model and data, is not measured again.
+    """
+    weights = [w.address for w in select.weights(model) if w.tensor.dtype.kind == "f"]
+    if not weights:
+        raise UsageError(f"{select} names no weight of floats")
+    wanted = [("", ""), *((weight, level) for weight in weights for level in levels)]
+    run = _run_id(model, how, kind, seed)
+    known = {(p.weight, p.level): p for p in _kept(table, run)} if table else {}
+    left = [point for point in wanted if point not in known]
+
+    def heard(event: str, facts: Mapping[str, Any]) -> None:
+        if event == "point":
+            point = Point(facts["weight"], facts["level"], facts["metrics"])
+            known[point.weight, point.level] = point
+            if table is not None:
+                _append(table, run, kind, point, is_new=len(known) == 1)
+
+    if left:
+        if table is not None and not known:
+            table.unlink(missing_ok=True)
+        bench.listen(heard)
+        bench.call(
+            "sensitivity",
+            model,
+            data=how.data,
+            batch_size=how.batch_size,
+            compile=how.compile,
+            kind=kind,
+            points=left,
+            seed_=seed,
+        )
+    return [known[point] for point in wanted]
+
+
+def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
+    """Of all that the findings depend on."""
+    inputs = [file for path in (*model.inputs, *how.data.inputs()) for file in files_in(path)]
+    states = [(str(path), file_state(path)) for path in inputs]
+    facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
+
+
+_COLUMNS = ("run", "kind", "weight", "level")
+
+
+def _kept(table: Path, run: str) -> Iterator[Point]:
+    """What a table holds of the same run."""
+    if not table.exists():
+        return
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ())[:4] != _COLUMNS:
+            raise UsageError(f"{table} is no table of sensitivity; choose another file")
+        for row in reader:
+            values = {k: v for k, v in row.items() if k not in _COLUMNS}
+            if row["run"] == run and all(values.values()):
+                metrics = {name: float(value) for name, value in values.items()}
+                yield Point(row["weight"], row["level"], metrics)
+
+
+def _append(table: Path, run: str, kind: str, point: Point, is_new: bool) -> None:
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow([*_COLUMNS, *point.metrics])
+        writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which step broke a model: `step` counts from 1, or is None where none did.
+
+    `measured` has the metric after so many steps, as far as it was measured.
+    """
+
+    step: int | None
+    measured: Mapping[int, float]
+
+
+def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop: float) -> Verdict:
+    """The first step after which the metric is worse than at first by more than `drop`.
+
+    Steps are bisected, as commits are: it is taken that the metric does not recover.
+    """
+    models = list(_models(recipe, bench))
+    measured: dict[int, float] = {}
+
+    def is_broken(count: int) -> bool:
+        measured[count] = _metric(bench, models[count], how, metric)
+        worse = measured[0] - measured[count]
+        return (-worse if _is_lower_better(metric) else worse) > drop
+
+    is_broken(0)
+    if not is_broken(len(models) - 1):
+        return Verdict(None, measured)
+    whole, broken = 0, len(models) - 1
+    while broken - whole > 1:
+        middle = (whole + broken) // 2
+        if is_broken(middle):
+            broken = middle
+        else:
+            whole = middle
+    return Verdict(broken, measured)
+
+
+def _models(recipe: Recipe, bench: LiveBench) -> Iterator[Model]:
+    """The model as it is loaded, then after each step."""
+    model = recipe.load.open(recipe.seed)
+    yield model
+    for step in recipe.steps:
+        model = _after(recipe, step, model, bench)
+        yield model
+
+
+def _after(recipe: Recipe, step: Step, model: Model, bench: LiveBench) -> Model:
+    try:
+        return do_step(step.op, model, bench).model
+    except SurgeryError as error:
+        problem = recipe.document.problem(step.place, str(error))
+        raise SurgeryError(problem.text(recipe.file)) from error
+
+
+def _metric(bench: LiveBench, model: Model, how: Measurement, metric: str) -> float:
+    found = bench.call(
+        "evaluate", model, data=how.data, batch_size=how.batch_size, compile=how.compile
+    )["metrics"]
+    return picked(found, metric)
+
+
+def picked(found: Mapping[str, float], metric: str) -> float:
+    """One of the metrics; raises UsageError for one that is not among them."""
+    if metric not in found:
+        hint = did_you_mean(metric, found)
+        raise UsageError(
+            f"the metric {metric!r} is not measured{hint}; there are {', '.join(found)}"
+        )
+    return found[metric]
+
+
+def _is_lower_better(metric: str) -> bool:
+    return any(word in metric for word in _LOWER_IS_BETTER)
