@@ -49,6 +49,7 @@ class LiveBench:
     def __enter__(self) -> LiveBench:
         with contextlib.ExitStack() as stack:
             self._session = stack.enter_context(Session(self._threads, self._tell))
+            self._session.start()
             folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=_scratch())
             self._folder = Path(stack.enter_context(folder))
             self._stack = stack.pop_all()

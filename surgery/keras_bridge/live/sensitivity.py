@@ -19,6 +19,9 @@ from surgery.weights.tensor import Array
 
 Change = Callable[[Array, str, tuple[int, str]], Array]
 
+_STEPS = 32
+"""Batches that TensorFlow takes without coming back to Python."""
+
 _CACHED = 256 << 20
 """Bytes of data that are kept in memory between measurements."""
 
@@ -39,7 +42,9 @@ def sensitivity(
     """
     model = compiled(file, compile)
     variables = dict(models.by_address(model, file))
-    dataset = feeding.feed(data, batch_size).dataset
+    fed = feeding.feed(data, batch_size)
+    model.steps_per_execution = min(fed.steps or 1, _STEPS)
+    dataset = fed.dataset
     if sum(path.stat().st_size for path in data.inputs() if path.is_file()) < _CACHED:
         dataset = dataset.cache()
     for address, level in points:

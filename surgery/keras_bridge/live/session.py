@@ -35,9 +35,15 @@ class Session:
             self._process.kill()
             self._process.communicate()
 
+    def start(self) -> None:
+        """Start the process already, so that it is ready when the first job comes."""
+        self._process = self._process or self._start()
+
     def call(self, job: str, /, **arguments: Any) -> dict[str, Any]:
         """Have a job done; raises SurgeryError with why it failed."""
-        process = self._process = self._process or self._start()
+        self.start()
+        process = self._process
+        assert process is not None
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             pickle.dump((job, arguments), process.stdin)
