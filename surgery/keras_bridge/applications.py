@@ -18,6 +18,7 @@ from surgery.declaration import key, keys_of, recipe_path
 from surgery.errors import SurgeryError, did_you_mean
 from surgery.keras_bridge.cache import cache_folder, write_cache
 from surgery.keras_bridge.quiet import import_keras
+from surgery.keras_bridge.symbolic import without_memory
 
 _INCLUDE = ("include_preprocessing",)
 _V3 = ("alpha", "minimalistic", "dropout_rate", "include_preprocessing")
@@ -194,7 +195,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
     weights = "imagenet" if application.weights.text == "imagenet" else None
     try:
         with (
-            keras.StatelessScope(initialize_variables=False),
+            without_memory(),
             mock.patch.object(file_utils, "get_file", note_file),
             mock.patch.object(keras.Model, "load_weights"),
         ):

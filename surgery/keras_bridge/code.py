@@ -7,8 +7,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class CodeName:
         """Its JSON Schema."""
         return {"type": "string", "minLength": 1}
 
+    @property
+    def file(self) -> Path:
+        """Where the module is, if it stands beside the recipe."""
+        return self.folder / f"{self.text.partition(':')[0].replace('.', '/')}.py"
+
     def load(self) -> Any:
         """The module, or what is in it; raises SurgeryError where it cannot be imported."""
         need_permission(self.text)
@@ -70,6 +75,18 @@ class CodeName:
         except Exception as error:  # the module may do anything
             raise SurgeryError(f"{self.text} cannot be imported: {failure(error)}") from error
         return found
+
+
+def code_names(value: Any) -> Iterator[CodeName]:
+    """All code that a declared part of a recipe names."""
+    if isinstance(value, CodeName):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from code_names(item)
+    elif is_dataclass(value):
+        for each in fields(value):
+            yield from code_names(getattr(value, each.name))
 
 
 def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:

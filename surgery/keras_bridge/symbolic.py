@@ -11,8 +11,28 @@ from surgery.errors import SurgeryError
 from surgery.keras_bridge.code import ALLOW_CODE, may_run_code
 from surgery.keras_bridge.quiet import import_keras
 
+_WAITING = "uninitialized_variables"
+"""What Keras calls the variables that wait for their values."""
+
 _NEEDS_MEMORY = "in a stateless scope"
 """What Keras says of a layer that calls others while it is built (a Lambda)."""
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """A scope in which variables have a shape and no value, and are forgotten afterwards.
+
+    Keras would else give them values when it next leaves a scope of its own.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute(_WAITING) or ())
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(_WAITING, waiting)
 
 
 @contextlib.contextmanager
@@ -22,10 +42,8 @@ def symbolic_model(config: Mapping[str, Any]) -> Iterator[Any]:
     Raises SurgeryError where Keras refuses, with what it says in one line.
     """
     import_keras()
-    import keras
-
     with contextlib.ExitStack() as scope:
-        scope.enter_context(keras.StatelessScope(initialize_variables=False))
+        scope.enter_context(without_memory())
         try:
             model = _built(config)
         except SurgeryError as error:

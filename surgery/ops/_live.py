@@ -28,8 +28,8 @@ class Bench(Protocol):
     def room(self, name: str) -> Path:
         """A free path that is removed when the run is over."""
 
-    def lasting(self, step: str) -> Path:
-        """A folder of a step's that outlives a killed run of the same recipe on the same files."""
+    def lasting(self) -> Path:
+        """A folder for the next step that outlives a killed run of the same recipe and files."""
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class Train(LiveOp):
             "train",
             model,
             to=bench.room("trained"),
-            lasting=bench.lasting(self.draws.step),
+            lasting=bench.lasting(),
             seed=self.draws.seed,
             seed_=self.draws.seed,
             plan=plan,

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from surgery.architecture import snake_case
 from surgery.errors import SurgeryError
 from surgery.formats._base import open_model
 from surgery.formats.keras import Keras
@@ -25,7 +24,7 @@ from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.session import Listener, Session
 from surgery.recipe.language import Recipe
-from surgery.run.manifest import key_of, path_of
+from surgery.run.manifest import code_files, key_of, path_of
 from surgery.run.plan import FileState, Plan, TargetPlan
 from surgery.run.progress import Progress, Silent
 from surgery.run.writing import write
@@ -42,6 +41,7 @@ class LiveBench:
         self._progress, self._threads = progress, threads
         self._plan = plan
         self._names = count()
+        self._lastings = count(1)
         self._listeners: list[Listener] = [self._heard]
         self._is_locked = False
         self._stack = contextlib.ExitStack()
@@ -67,15 +67,15 @@ class LiveBench:
         """A free path that is removed when the run is over."""
         return self._folder / f"{next(self._names)}-{name}"
 
-    def lasting(self, step: str) -> Path:
-        """A folder of a step's that outlives a killed run of the same recipe on the same files."""
+    def lasting(self) -> Path:
+        """A folder for the next step that outlives a killed run of the same recipe and files."""
         if self._plan is None:
             return self.room("lasting")
         lasting = _lasting_folder(self._plan.recipe, self._plan.inputs)
         if not self._is_locked:
             lasting.mkdir(parents=True, exist_ok=True)
             self._lock(lasting, self._plan.recipe.name)
-        folder = lasting / (snake_case(step) or "step")
+        folder = lasting / str(next(self._lastings))
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -165,7 +165,8 @@ def _lasting_folder(recipe: Recipe, inputs: Mapping[Path, FileState]) -> Path:
     What killed runs left that depended on something else is removed when a run ends well.
     """
     states = [(str(path), state) for path, state in inputs.items() if str(path) != recipe.file]
-    text = json.dumps([key_of(recipe), sorted(states)])
+    code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
+    text = json.dumps([key_of(recipe), sorted(states), code])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     manifest = path_of(recipe)
     return manifest.with_name(f".{manifest.name}.surgery-live-{digest}")

@@ -17,6 +17,7 @@ import numpy as np
 
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import Format, open_model
+from surgery.keras_bridge.code import CodeName, code_names
 from surgery.recipe.language import Recipe
 from surgery.recipe.sources import FromApplication
 from surgery.run.files import beside, files_in, tidy
@@ -42,6 +43,16 @@ def key_of(recipe: Recipe) -> str:
     if any(isinstance(source, FromApplication) for source in recipe.sources()):
         facts.append(metadata.version("keras"))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def code_files(recipe: Recipe) -> list[Path]:
+    """The files beside the recipe with code that it names."""
+    return [name.file for name in _code(recipe) if name.file.is_file()]
+
+
+def _code(recipe: Recipe) -> list[CodeName]:
+    parts = [*recipe.sources(), *(step.op for step in recipe.steps)]
+    return [name for part in parts for name in code_names(part)]
 
 
 def head(recipe: Recipe) -> Facts:
@@ -296,6 +307,8 @@ def is_current(recipe: Recipe, threads: int, hashes: bool = False) -> bool:
     Sizes and times are looked at first; a file with another time is summed again.
     """
     path = path_of(recipe)
+    if _code(recipe):
+        return False  # nobody knows what code depends on
     try:
         for written in (path, *(target.path for target in recipe.export)):
             tidy(written)

@@ -149,3 +149,24 @@ def test_the_second_run_imports_no_tensorflow(tmp_path):
         )
         assert done.stdout.strip() == expected
         assert done.stderr == ""
+
+
+def test_a_model_without_memory_leaves_nothing_behind(keras):
+    """Its variables are not given values when Keras leaves the next scope of its own."""
+    from surgery.keras_bridge.symbolic import symbolic_model
+
+    config = {
+        "module": "keras", "class_name": "Sequential", "registered_name": None,
+        "config": {"name": "large", "layers": [
+            {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
+             "config": {"batch_shape": [None, 1 << 18], "name": "in"}},
+            {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
+             "config": {"name": "d", "units": 1 << 18}},
+        ]},
+    }  # fmt: skip
+    with symbolic_model(config) as model:
+        assert model.weights[0].shape == (1 << 18, 1 << 18)
+    layer = keras.layers.Dense(2)
+    keras.layers.TimeDistributed(layer).compute_output_shape((None, 3, 4))
+    with keras.StatelessScope():
+        pass  # on leaving it, Keras would ask for 256 GB
