@@ -55,7 +55,7 @@ def _compare(
     """Show how they differ; returns whether they do."""
     from surgery.report.difference import difference_facts, difference_text, matrix_text
     from surgery.run.plan import default_threads
-    from surgery.weights.comparison import differences
+    from surgery.weights.difference import differences
 
     opened = _opened(models, select)
     found = {}

@@ -74,18 +74,21 @@ def need_live(model: Model, name: str) -> None:
         )
 
 
-def check_data(data: Data, model: Model) -> None:
-    """Raise where data cannot be read, or has not the shape that the model takes."""
+def check_data(data: Data, model: Model) -> int | None:
+    """The number of examples, where it is known without running code.
+
+    Raises where data cannot be read, or has not the shape that the model takes.
+    """
     if data.runs_code:
         need_permission(str(data))
-        return
+        return None
     examples = data.open()
     if isinstance(examples, Batches):
-        return
+        return None
     wanted = _input_shapes(model)
     given = [examples.columns[name].shape for name in examples.x.columns if examples.columns]
     if len(wanted) != 1 or len(given) != 1:
-        return
+        return examples.count
     fits = len(wanted[0]) == len(given[0]) and all(
         None in (a, b) or a == b for a, b in zip(wanted[0], given[0], strict=True)
     )
@@ -94,6 +97,7 @@ def check_data(data: Data, model: Model) -> None:
             f"{data}: an example of {examples.x.columns[0]} has the shape {_shape(given[0])}, and "
             f"the model takes {_shape(wanted[0])}"
         )
+    return examples.count
 
 
 def _shape(shape: Sequence[int | None]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from surgery.declaration import Share, key
 from surgery.errors import SelectorError, SurgeryError
 from surgery.keras_bridge.compiling import Callbacks, Loss, Metric, Optimizer
-from surgery.keras_bridge.data._base import Data
+from surgery.keras_bridge.data._base import Data, steps
 from surgery.keras_bridge.live.requests import Hold, Schedule, Training
 from surgery.ops._base import op
 from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
@@ -136,9 +136,9 @@ class Train(LiveOp):
 
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        for data in (self.data, self.validation):
-            if data is not None:
-                check_data(data, model)
+        self._check_steps(check_data(self.data, model))
+        if self.validation is not None:
+            check_data(self.validation, model)
         if not self.matched(model):
             raise SurgeryError("every layer is frozen; there is nothing to train")
         self._holds(model)
@@ -184,6 +184,19 @@ class Train(LiveOp):
             "history": history,
         }
         return Done(_taken(model, trained), facts)
+
+    def _check_steps(self, examples: int | None) -> None:
+        """Raise where a schedule goes on for longer than the training."""
+        if examples is None or self.prune_schedule is None:
+            return
+        if self.validation_split is not None:
+            examples = int(examples * (1 - self.validation_split.fraction))
+        total = self.epochs * steps(examples, self.batch_size)
+        if self.prune_schedule.end >= total:
+            raise SurgeryError(
+                f"prune_schedule ends at step {self.prune_schedule.end}, and the training has "
+                f"{total} steps ({self.epochs} epochs); train for longer, or end it earlier"
+            )
 
     def _holds(self, model: Model) -> list[Hold]:
         holds = []

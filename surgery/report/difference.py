@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from surgery.report.tables import number, plural, table
-from surgery.weights.comparison import Comparison, Difference
+from surgery.weights.comparison import Comparison
+from surgery.weights.difference import Difference
 
 _MOST = 20
 

@@ -49,6 +49,20 @@ def test_frozen_layers_and_masked_parts_stay(net, tmp_path):
     assert (kernel[0][:, 4:] != kernel[1][:, 4:]).all()
 
 
+def test_an_average_of_weights_keeps_what_is_kept(net, tmp_path):
+    """use_ema puts averages in the weights' places when the training ends."""
+    mask = np.zeros((12, 10), bool)
+    mask[3:6] = True
+    np.save(tmp_path / "mask.npy", mask)
+    keep = [{"select": "digit/kernel", "mask": "mask.npy"}]
+    averaging = {"adam": {"use_ema": True, "ema_momentum": 0.9, "weight_decay": 0.01}}
+    run(recipe(tmp_path, train(keep=keep, optimizer=averaging)))
+    before, after = values(surgery.open(net)), values(surgery.open(tmp_path / "out/model.keras"))
+    kernel = before["digit/kernel"], after["digit/kernel"]
+    assert kernel[0][mask].tobytes() == kernel[1][mask].tobytes()
+    assert (kernel[0][~mask] != kernel[1][~mask]).all()
+
+
 def test_half_precision_computes_and_full_precision_is_kept(net, tmp_path):
     run(recipe(tmp_path, train(mixed_precision="mixed_bfloat16")))
     model = surgery.open(tmp_path / "out/model.keras")
@@ -132,6 +146,8 @@ PROBLEMS = [
     (train(callbacks={"early_stopping": {"patience": -1}}), "patience"),
     (train(prune_schedule={"select": "x", "to": "80%", "end": 5}), "x matches no weight"),
     (train(prune_schedule={"select": "**", "to": "80%", "begin": 5, "end": 5}), "not after begin"),
+    (train(prune_schedule={"select": "**/kernel", "to": "80%", "end": 45}),
+     "prune_schedule ends at step 45, and the training has 45 steps (1 epochs)"),
     (train(data={"generator": "my:batches"}), "is code, which runs only with --allow-code"),
     (train(data={"generator": "my batches"}), "is no name such as package.module:function"),
     ({"evaluate": {"data": TEST_DATA, "metrics": ["accuracy"]}}, "metrics go with loss"),

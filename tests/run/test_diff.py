@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.weights.comparison import differences, of_block
+from surgery.weights.comparison import of_block
+from surgery.weights.difference import differences
 from tests.conftest import (
     command,
     config_of,

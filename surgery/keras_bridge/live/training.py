@@ -25,6 +25,9 @@ def train(
     variables = dict(models.by_address(model, file))
     masks = [hold(variables, each) for each in plan.holds]
     pruner = Pruner(plan.schedule, variables) if plan.schedule else None
+    addresses = [address for each in plan.holds for address in each.addresses]
+    addresses += plan.schedule.addresses if plan.schedule else []
+    held = [variables[address] for address in dict.fromkeys(addresses)]
     clock = feeding.Clock()
     shuffle = feeding.Shuffle(seed_, clock)
     given = shuffle if plan.shuffle else None
@@ -51,6 +54,8 @@ def train(
         shuffle=False,
         verbose=0,
     )
+    for variable in held:  # an average or the best epoch may have been put in its place since
+        variable.assign(variable.constraint(variable))
     for layer, policy in kept_policies:
         layer.dtype_policy = policy
     return {
