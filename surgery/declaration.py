@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
+import math
 import os
 import pkgutil
 import re
@@ -47,6 +49,19 @@ def key(description: str, example: object, default: Any = REQUIRED, **schema: ob
     if default is REQUIRED:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def as_json(value: object) -> str:
+    """JSON, indented; null for a number that is none or infinite, which JSON has not."""
+    return json.dumps(_finite(value), indent=1)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def recipe_path(value: str, folder: Path) -> Path:

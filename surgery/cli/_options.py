@@ -44,6 +44,6 @@ def selector(text: str) -> Select:
 
 def echo_json(value: object) -> None:
     """Print JSON, indented."""
-    import json
+    from surgery.declaration import as_json as text
 
-    click.echo(json.dumps(value, indent=1))
+    click.echo(text(value))

@@ -54,6 +54,12 @@ class _Named:
         """As the recipe has it: `adam`, `{adam: {learning_rate: 0.001}}`, or Keras's config."""
         return cls(cls.one(value))
 
+    @property
+    def text(self) -> str:
+        """Its name alone."""
+        value = self.value
+        return str(value["class_name"] if isinstance(value, Mapping) else value)
+
     @classmethod
     def one(cls, value: object) -> object:
         """One of them in the form that Keras takes."""
@@ -209,6 +215,12 @@ class Callbacks:
         "Write a line of metrics for every epoch.", {"filename": "out/history.csv"}, default=None
     )
 
+    def paths(self) -> list[Path]:
+        """Where they write to."""
+        given = [getattr(self, name) for name in self.__dataclass_fields__]
+        values = (value for each in given if each is not None for value in vars(each).values())
+        return [value for value in values if isinstance(value, Path)]
+
     def calls(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Keras's class and arguments of each."""
         given = [getattr(self, name) for name in self.__dataclass_fields__]
@@ -216,9 +228,7 @@ class Callbacks:
 
 
 def _arguments(callback: Any) -> dict[str, Any]:
-    arguments = {
+    return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(callback).items()
     }
-    # A training that is taken up again goes on in the file that it has begun.
-    return {**arguments, "append": True} if isinstance(callback, CSVLogger) else arguments

@@ -57,6 +57,10 @@ class LiveOp(Op):
     def run(self, model: Model, bench: Bench) -> Done:
         """Do it."""
 
+    def writes(self) -> Sequence[Path]:
+        """Where else it writes to while it is done."""
+        return ()
+
     def outputs(self) -> Mapping[Path, str]:
         """The files that the step writes, each with the key that names it."""
         return {}

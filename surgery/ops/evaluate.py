@@ -45,12 +45,12 @@ class Evaluate(LiveOp):
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
         check_data(self.data, model)
-        return model
-
-    def run(self, model: Model, bench: Bench) -> Done:
         carried = model.carried
         if self.loss is None and not (carried.compile_config or carried.training_config):
             raise SurgeryError("the model is not compiled; give loss, and metrics")
+        return model
+
+    def run(self, model: Model, bench: Bench) -> Done:
         compile = compiling(self.loss, self.metrics)
         found = bench.call(
             "evaluate", model, data=self.data, batch_size=self.batch_size, compile=compile

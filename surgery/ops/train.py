@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,8 +117,16 @@ class Train(LiveOp):
         if self.validation is not None and self.validation_split is not None:
             raise ValueError("give either validation or validation_split")
         for number, weight in (self.class_weight or {}).items():
-            if not str(number).isdigit() or isinstance(weight, bool | str):
+            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not str(number).isdecimal() or not is_number or not 0 <= weight < math.inf:
                 raise ValueError(f"class_weight: {number}: {weight} is no class and its weight")
+        arguments = self.optimizer.value if isinstance(self.optimizer.value, Mapping) else {}
+        holds = self.keep_zeros or self.keep or self.prune_schedule
+        if holds and (arguments.get("config") or {}).get("ema_overwrite_frequency"):
+            raise ValueError(
+                "ema_overwrite_frequency puts averages in the weights' places at every so many "
+                "steps, which keep neither zeros nor masks; leave it out"
+            )
 
     @property
     def title(self) -> str:
@@ -143,7 +152,14 @@ class Train(LiveOp):
             raise SurgeryError("every layer is frozen; there is nothing to train")
         self._holds(model)
         self._schedule(model)
-        return model.without_optimizer()
+        if model.carried.code is not None and model.carried.code.build is not None:
+            return model.without_optimizer()  # Keras keeps no compile config with weights alone
+        compiled = {"optimizer": {"class_name": self.optimizer.text, "config": {}}}
+        bare = model.without_optimizer()
+        return replace(bare, carried=replace(bare.carried, compile_config=compiled))
+
+    def writes(self) -> Sequence[Path]:
+        return self.callbacks.paths() if self.callbacks else ()
 
     def run(self, model: Model, bench: Bench) -> Done:
         plan = Training(
@@ -205,6 +221,10 @@ class Train(LiveOp):
             holds.append(Hold(kernels))
         for keep in self.keep:
             weights = keep.select.weights(model)
+            if fixed := [w.address for w in weights if w.trainable is False]:
+                raise SelectorError(
+                    f"{fixed[0]} is not trained by an optimizer; keep is for what is"
+                )
             mask = open_npy(keep.mask)
             for weight in weights:
                 if weight.tensor.shape != mask.shape:
@@ -223,6 +243,11 @@ class Train(LiveOp):
         frozen = [w.address for w in weights if w.trainable is False]
         if frozen:
             raise SelectorError(f"{frozen[0]} is not trained, so it is not pruned while training")
+        kept = {w.address for keep in self.keep for w in keep.select.weights(model)}
+        if both := [w.address for w in weights if w.address in kept]:
+            raise SelectorError(
+                f"{both[0]} is named by keep and by prune_schedule; it is one of them"
+            )
         return Schedule(
             [weight.address for weight in weights],
             wanted.from_.fraction,

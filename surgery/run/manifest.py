@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from surgery.declaration import as_json
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import Format, open_model
 from surgery.keras_bridge.code import CodeName, code_names
@@ -347,7 +348,7 @@ def _note_times(path: Path, facts: Facts) -> None:
 
 def as_text(facts: Facts) -> str:
     """A manifest as it is written."""
-    return json.dumps(facts, indent=1) + "\n"
+    return as_json(facts) + "\n"
 
 
 def _foreign(facts: Facts, folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.keras_bridge.data._base import Data
 from surgery.recipe.language import Recipe, Step
-from surgery.run.files import files_in
+from surgery.run.files import beside, files_in
 from surgery.run.live import LiveBench
 from surgery.run.plan import do_step, file_state
 from surgery.weights.model import Model
@@ -26,7 +26,10 @@ LEVELS: Mapping[str, Sequence[str]] = {
 }
 """What is tried, by kind: shares of zeros, standard deviations of noise, bits."""
 
-_LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "mape", "msle", "kld", "crossentropy", "hinge")
+_LOWER_IS_BETTER = (
+    "loss", "error", "mse", "mae", "mape", "msle", "kld", "divergence", "crossentropy", "hinge",
+    "poisson", "log_cosh", "false_",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,11 @@ def sensitivity(
             point = Point(facts["weight"], facts["level"], facts["metrics"])
             known[point.weight, point.level] = point
             if table is not None:
-                _append(table, run, kind, point, is_new=len(known) == 1)
+                _append(table, run, kind, point)
 
     if left:
-        if table is not None and not known:
-            table.unlink(missing_ok=True)
+        if table is not None:
+            _rewrite(table, run, kind, [known[point] for point in wanted if point in known])
         bench.listen(heard)
         bench.call(
             "sensitivity",
@@ -110,21 +113,31 @@ def _kept(table: Path, run: str) -> Iterator[Point]:
     if not table.exists():
         return
     with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+        whole = [line for line in file if line.endswith("\n")]  # a killed run leaves a part
+        reader = csv.DictReader(whole)
         if tuple(reader.fieldnames or ())[:4] != _COLUMNS:
             raise UsageError(f"{table} is no table of sensitivity; choose another file")
         for row in reader:
             values = {k: v for k, v in row.items() if k not in _COLUMNS}
-            if row["run"] == run and all(values.values()):
+            if row["run"] == run and values and all(values.values()):
                 metrics = {name: float(value) for name, value in values.items()}
                 yield Point(row["weight"], row["level"], metrics)
 
 
-def _append(table: Path, run: str, kind: str, point: Point, is_new: bool) -> None:
+def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
+    """Begin the table anew with what is known."""
     table.parent.mkdir(parents=True, exist_ok=True)
+    new = beside(table)
+    new.write_text("", encoding="utf-8")
+    for point in points:
+        _append(new, run, kind, point)
+    new.replace(table)
+
+
+def _append(table: Path, run: str, kind: str, point: Point) -> None:
     with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if is_new:
+        writer = csv.writer(file, lineterminator="\n")
+        if not file.tell():
             writer.writerow([*_COLUMNS, *point.metrics])
         writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
 
@@ -151,7 +164,8 @@ def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop
     def is_broken(count: int) -> bool:
         measured[count] = _metric(bench, models[count], how, metric)
         worse = measured[0] - measured[count]
-        return (-worse if _is_lower_better(metric) else worse) > drop
+        # What is no number any more is broken.
+        return not (-worse if _is_lower_better(metric) else worse) <= drop
 
     is_broken(0)
     if not is_broken(len(models) - 1):

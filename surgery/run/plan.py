@@ -340,7 +340,15 @@ def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem
     taken = {target.path.resolve(): "a target" for target in recipe.export}
     taken[path_of(recipe).resolve()] = "where the run's manifest goes"
     for step in recipe.steps:
-        outputs = step.op.outputs() if isinstance(step.op, LiveOp) else {}
+        if not isinstance(step.op, LiveOp):
+            continue
+        outputs = step.op.outputs()
+        for path in step.op.writes():
+            place = (*step.place, step.op.name)
+            if said := taken.get(path.resolve()):
+                yield _at(recipe, place, f"{path} is {said}; choose another path")
+            elif path.resolve() in {given.resolve() for given in inputs}:
+                yield _at(recipe, place, f"{path} is an input, which is never written to")
         for path, name in outputs.items():
             place = (*step.place, step.op.name, name)
             if said := taken.get(path.resolve()):

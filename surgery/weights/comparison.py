@@ -120,7 +120,7 @@ def _same_bytes(a: Tensor, b: Tensor, span: Span) -> bool:
 
 def of_block(a: Array, b: Array) -> Comparison:
     """How two flat arrays of one length differ, computed in their own precision."""
-    before, after = (v.astype(compute_dtype(v.dtype), copy=False) for v in (a, b))
+    before, after = (_reals(v.astype(compute_dtype(v.dtype), copy=False)) for v in (a, b))
     if before.dtype.kind != "f" or before.dtype != after.dtype:
         before, after = before.astype(np.float64), after.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -128,10 +128,8 @@ def of_block(a: Array, b: Array) -> Comparison:
         found = _summed(before, after, difference)
         if not math.isfinite(found.squares + found.before + found.after):
             found = _summed(*_finite(before, after))
-    if a.dtype == b.dtype:
-        changed = int(np.count_nonzero(_bits(a) != _bits(b)))
-    else:
-        changed = int(np.count_nonzero(difference != 0))
+    is_same_kind = a.dtype == b.dtype
+    changed = _changed(a, b) if is_same_kind else int(np.count_nonzero(difference != 0))
     zeros = int(np.count_nonzero(before == 0)), int(np.count_nonzero(after == 0))
     return replace(found, count=a.size, changed=changed, zeros=zeros)
 
@@ -160,8 +158,19 @@ def _summed(before: Array, after: Array, difference: Array) -> Comparison:
     )
 
 
-def _bits(values: Array) -> Array:
-    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+def _reals(values: Array) -> Array:
+    """Complex numbers as pairs of real ones."""
+    return values.view(values.real.dtype) if values.dtype.kind == "c" else values
+
+
+def _changed(a: Array, b: Array) -> int:
+    """How many elements have not the same bytes."""
+    item = a.dtype.itemsize
+    if item in (1, 2, 4, 8):
+        left, right = (np.ascontiguousarray(v).view(f"u{item}") for v in (a, b))
+        return int(np.count_nonzero(left != right))
+    left, right = (np.ascontiguousarray(v).view(np.uint8).reshape(-1, item) for v in (a, b))
+    return int(np.count_nonzero((left != right).any(axis=1)))
 
 
 def _words(values: Array) -> Array:

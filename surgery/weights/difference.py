@@ -11,7 +11,7 @@ from typing import Any
 from surgery.architecture import Architecture, Layer
 from surgery.weights.comparison import Comparison, are_equal, compared
 from surgery.weights.digest import sha256
-from surgery.weights.model import Model
+from surgery.weights.model import Carried, Model
 from surgery.weights.weight import Weight
 
 
@@ -103,7 +103,9 @@ def _renamed(only_a: Iterable[Weight], only_b: Iterable[Weight], pool: Executor)
 def _optimizer(a: Model, b: Model, pool: Executor, threads: int) -> Iterator[str]:
     """Whether the optimizers of both have the same variables."""
     left, right = a.optimizer, b.optimizer
-    if left and right and len(left) != len(right):
+    if bool(left) != bool(right) and a.architecture is not None and b.architecture is not None:
+        yield f"optimizer state only in the {'first' if left else 'second'}"
+    elif left and right and len(left) != len(right):
         yield f"optimizer state: {len(left)} variables -> {len(right)}"
     elif left and right:
         pairs = zip((t for _, t in left), (t for _, t in right), strict=True)
@@ -120,8 +122,15 @@ def _config(a: Model, b: Model) -> Iterator[str]:
     """What is not the same of the layers, and of what rides along."""
     if a.architecture is not None and b.architecture is not None:
         yield from _layers(a.architecture, b.architecture)
-    if a.carried.compile_config and b.carried.compile_config:
-        for path, old, new in _changes(a.carried.compile_config, b.carried.compile_config, ""):
+        yield from _compiled(a.carried, b.carried)
+
+
+def _compiled(a: Carried, b: Carried) -> Iterator[str]:
+    left, right = (each.compile_config or each.training_config for each in (a, b))
+    if bool(left) != bool(right):
+        yield f"compile config only in the {'first' if left else 'second'}"
+    elif a.compile_config and b.compile_config:
+        for path, old, new in _changes(a.compile_config, b.compile_config, ""):
             yield f"compile config: {path} {old} -> {new}"
 
 

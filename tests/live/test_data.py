@@ -30,6 +30,9 @@ def folder(tmp_path_factory):
     np.save(folder / "y.npy", y)
     rows = [f"{a[0]},{n},{a[1]},k{n % 3}" for n, a in zip(y, x.reshape(COUNT, -1), strict=True)]
     (folder / "d.csv").write_text("\n".join(["a,y,b,kind", *rows]) + "\n")
+    (folder / "twice.csv").write_text("a,a,y\n1,2,3\n")
+    (folder / "blank.csv").write_text("a,y\n\n1,2\n\r\n3,4\n\n")
+    (folder / "one.csv").write_text("a\n1\n2\n3")
     (folder / "words.csv").write_bytes(b"a,b\r\n1,2\r\n3,four")
     with tf.io.TFRecordWriter(str(folder / "d.tfrecord")) as writer:
         for image, label in zip(x, y, strict=True):
@@ -185,11 +188,18 @@ def test_a_generator_knows_its_epoch(folder, monkeypatch):
     monkeypatch.setenv("SURGERY_ALLOW_CODE", "1")
     clock = feeding.Clock(2)
     source = data(folder, {"generator": "made:batches", "arguments": {"count": 3}})
-    found = batches(source, shuffle=feeding.Shuffle(0, clock))
+    found = batches(source, shuffle=feeding.Shuffle(0, clock, is_on=False))
     assert [int(x[0, 0]) for x, _ in found] == [20, 21, 22]
 
 
+def test_empty_lines_and_short_ones(folder):
+    x, y = batches(data(folder, {"csv": "blank.csv", "target": "y"}))[0]
+    assert (x.tolist(), y.tolist()) == ([[1], [3]], [2, 4])
+    assert batches(data(folder, "one.csv"))[0][0].tolist() == [[1], [2], [3]]
+
+
 BROKEN = [
+    ({"csv": "twice.csv", "target": "y"}, "twice.csv has two columns 'a'"),
     ({"npz": "x.npy"}, "x.npy is no .npz file of numbers"),
     ({"npz": "d.npz", "y": "z"}, "d.npz has no array 'z'"),
     ({"npy": {"x": "d.csv"}}, "d.csv is no .npy file of numbers"),

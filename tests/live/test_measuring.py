@@ -56,7 +56,7 @@ def test_sensitivity_is_what_keras_measures_and_goes_on_from_its_table(trained, 
         kernel.assign(before)
 
     lines = table.read_text().splitlines()
-    table.write_text("\n".join(lines[:4]) + "\n")
+    table.write_text("\n".join(lines[:4]) + "\n" + lines[4][:-5])  # killed while writing
     again = json.loads(sensitivity(trained, "--json", *options))
     assert again == facts
     assert table.read_text().splitlines() == lines
@@ -139,6 +139,35 @@ def test_bisect_by_a_loss_which_gets_worse_by_growing(trained, tmp_path):
     path = recipe(tmp_path, *steps, load=str(trained))
     done = command("bisect", path, "--data", DATA, "--metric", "loss", "--loss", LOSS)
     assert done.stdout.splitlines()[-1] == "step 2 breaks the model: zero digit"
+
+
+def test_bisect_takes_what_is_no_number_for_broken(trained, tmp_path):
+    steps = [{"scale": {"select": "digit", "by": 1.0}}, {"scale": {"select": "**", "by": 1e30}}]
+    path = recipe(tmp_path, *steps, load=str(trained))
+    done = command("bisect", path, "--data", DATA, "--metric", "loss", "--loss", LOSS, "--json")
+    facts = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert facts["step"] == 2
+    assert facts["measured"][-1]["loss"] is None
+
+
+def test_all_layers_and_half_precision(tmp_path):
+    """Every layer that is called; bfloat16, which .npz has not, as float32."""
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4, dtype="mixed_bfloat16", name="d"),
+        layers.Dense(1, name="e"), layers.Reshape((), name="flat"),
+    ])  # fmt: skip
+    model.save(tmp_path / "m.keras")
+    options = ["--layers", "*", "--data", DATA, "--export", tmp_path / "a.npz", "--json"]
+    done = command("activations", tmp_path / "m.keras", *options)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)["layers"]
+    assert {"d", "e", "flat"} <= set(facts)
+    assert facts["flat"]["units"] == 1
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["d"].dtype == np.float32
 
 
 def test_activations(trained, digits, tmp_path):

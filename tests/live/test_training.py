@@ -63,11 +63,21 @@ def test_an_average_of_weights_keeps_what_is_kept(net, tmp_path):
     assert (kernel[0][~mask] != kernel[1][~mask]).all()
 
 
+def test_two_trainings_of_one_name_are_two(net, tmp_path):
+    """Neither takes up what the other one left."""
+    steps = [{"name": "fit", **train()}, {"name": "Fit!", **train()}, {"name": "fit", **train()}]
+    done = run(recipe(tmp_path, *steps))
+    found = [step.found for step in done.plan.steps]
+    assert [each["resumed_from"] for each in found] == [0, 0, 0]
+    assert len({each["metrics"]["loss"] for each in found}) == 3
+
+
 def test_half_precision_computes_and_full_precision_is_kept(net, tmp_path):
-    run(recipe(tmp_path, train(mixed_precision="mixed_bfloat16")))
+    run(recipe(tmp_path, train(mixed_precision="mixed_float16")))
     model = surgery.open(tmp_path / "out/model.keras")
     assert {weight.tensor.dtype.name for weight in model.weights} == {"float32"}
-    assert "bfloat16" not in json.dumps(model.architecture.config)
+    assert "float16" not in json.dumps(model.architecture.config)
+    assert model.carried.compile_config["optimizer"]["class_name"] == "LossScaleOptimizer"
     assert (
         values(model)["hidden/kernel"].tobytes()
         != values(surgery.open(net))["hidden/kernel"].tobytes()
@@ -118,12 +128,14 @@ def test_the_same_training_gives_the_same_bytes(net, tmp_path):
     assert (tmp_path / "out/model.keras").read_bytes() == first
 
 
-@pytest.mark.parametrize(("limit", "code"), [(10.0, 0), (0.0001, 3)])
-def test_how_far_the_outputs_may_change(limit, code, net, tmp_path):
+@pytest.mark.parametrize(
+    ("limit", "code", "on"), [(10.0, 0, {}), (0.0001, 3, {"on": "data", "data": TEST_DATA})]
+)
+def test_how_far_the_outputs_may_change(limit, code, on, net, tmp_path):
     path = recipe(
         tmp_path,
         {"scale": {"select": "digit/kernel", "by": 1.2}},
-        expect=[{"output_change": {"at_most": limit}}],
+        expect=[{"output_change": {"at_most": limit, **on}}],
     )
     done = command("run", path)
     assert done.returncode == code, done.stderr
@@ -148,6 +160,16 @@ PROBLEMS = [
     (train(prune_schedule={"select": "**", "to": "80%", "begin": 5, "end": 5}), "not after begin"),
     (train(prune_schedule={"select": "**/kernel", "to": "80%", "end": 45}),
      "prune_schedule ends at step 45, and the training has 45 steps (1 epochs)"),
+    (train(class_weight={"0": None}), "class_weight: 0: None is no class and its weight"),
+    (train(class_weight={"0": -1}), "class_weight: 0: -1 is no class and its weight"),
+    (train(keep_zeros=True, optimizer={"adam": {"use_ema": True, "ema_overwrite_frequency": 2}}),
+     "ema_overwrite_frequency puts averages in the weights' places"),
+    (train(keep=[{"select": "digit/kernel", "mask": "m.npy"}],
+           prune_schedule={"select": "digit/kernel", "to": "5%", "end": 9}),
+     "digit/kernel is named by keep and by prune_schedule; it is one of them"),
+    (train(callbacks={"csv_logger": {"filename": "net.keras"}}), "is an input, which is never"),
+    (train(callbacks={"model_checkpoint": {"filepath": "out/model.keras"}}), "is a target"),
+    ({"evaluate": {"data": TEST_DATA}}, "the model is not compiled; give loss, and metrics"),
     (train(data={"generator": "my:batches"}), "is code, which runs only with --allow-code"),
     (train(data={"generator": "my batches"}), "is no name such as package.module:function"),
     ({"evaluate": {"data": TEST_DATA, "metrics": ["accuracy"]}}, "metrics go with loss"),
@@ -162,6 +184,7 @@ PROBLEMS = [
     ("step", "message"), PROBLEMS, ids=lambda v: v if isinstance(v, str) else ""
 )
 def test_mistakes_are_told_before_any_work(step, message, net, tmp_path):
+    np.save(tmp_path / "m.npy", np.ones((12, 10)))
     done = command("plan", recipe(tmp_path, step))
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr

@@ -148,6 +148,33 @@ def test_any_two_forms(tmp_path):
         assert (code, len(facts["same"])) == (0, 4), (form, facts)
 
 
+def test_what_only_one_of_them_is_compiled_with(tmp_path):
+    found = [
+        p.values
+        for p in published_models()
+        if p.values[0] and p.values[0]["slug"] == "deeplc-keras"
+    ]
+    if not found:
+        pytest.skip("the published models are not here")
+    model = surgery.open(model_path(found[0][1]))
+    surgery.save(model.without_optimizer(), keras=tmp_path / "bare.keras")
+    code, facts = diff(model_path(found[0][1]), tmp_path / "bare.keras")
+    assert code == 1
+    assert facts["config"] == [
+        "compile config only in the first", "optimizer state only in the first",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "longdouble"])
+def test_wide_dtypes(dtype, tmp_path):
+    values = np.arange(5).astype(dtype)
+    np.savez(tmp_path / "a.npz", w=values)
+    np.savez(tmp_path / "b.npz", w=values * 2)
+    done = command("diff", tmp_path / "a.npz", tmp_path / "b.npz")
+    assert done.returncode in (1, 2), done.stderr  # some are no weights of a .npz here
+    assert "Traceback" not in done.stderr
+
+
 def test_several_give_a_matrix(tmp_path):
     a, b = changed(tmp_path, scale={"select": "**", "by": 2})
     _, c = changed(tmp_path, "c.keras")

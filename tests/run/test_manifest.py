@@ -255,7 +255,7 @@ def test_a_folder_in_the_manifest_s_place_is_refused(folder):
 
 def test_an_input_that_changes_while_it_is_read(folder):
     script = """
-import os, sys, surgery.run.writing as e
+import os, sys, surgery.run.execute as e
 old = e.checking.check_inputs
 def late(plan):
     os.utime("m.keras", (1, 1))
@@ -275,7 +275,7 @@ main()
 
 def test_two_runs_of_one_target(folder):
     script = """
-import sys, time, surgery.run.writing as e
+import sys, time, surgery.run.execute as e
 e.checking.check_inputs = lambda plan: (print("now", flush=True), time.sleep(30))
 from surgery.cli.main import main
 sys.argv = ["surgery", "run", "-q", "r.yaml"]

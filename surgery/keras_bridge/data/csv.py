@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,10 @@ class Csv(Data):
         return (self.csv,)
 
     def open(self) -> Examples:
-        starts = _line_starts(self.csv)
-        with self.csv.open("rb") as file:
-            header = next(csv.reader([_text(file.read(int(starts[1])), self.csv, 1)]), [])
+        lines = _line_places(self.csv)
+        header = _cells(self.csv, lines, 0)
+        if double := [name for name in header if header.count(name) > 1]:
+            raise FormatError(f"{self.csv} has two columns {double[0]!r}")
         features = list(self.columns or [name for name in header if name != self.target])
         for name in [*features, *([self.target] if self.target else [])]:
             if name not in header:
@@ -53,22 +54,22 @@ class Csv(Data):
         target = header.index(self.target) if self.target else None
 
         def gather(rows: Rows) -> Mapping[str, Array]:
-            lines = _lines(self.csv, starts, rows, len(header))
+            table = [_cells(self.csv, lines, row + 1, len(header)) for row in rows]
             x = np.array(
                 [[self._number(line[p], row) for p in places]
-                 for line, row in zip(lines, rows, strict=True)],
+                 for line, row in zip(table, rows, strict=True)],
                 np.float32,
             )  # fmt: skip
             if target is None:
                 return {"x": x}
-            y = [self._label(line[target], row) for line, row in zip(lines, rows, strict=True)]
+            y = [self._label(line[target], row) for line, row in zip(table, rows, strict=True)]
             return {"x": x, "y": np.array(y, np.int64 if self.classes else np.float32)}
 
         columns = {"x": Column((len(features),), np.dtype(np.float32))}
         if target is not None:
             columns["y"] = Column((), np.dtype(np.int64 if self.classes else np.float32))
         y = None if target is None else Names("y")
-        return Examples(len(starts) - 2, columns, gather, Names("x"), y)
+        return Examples(len(lines) - 1, columns, gather, Names("x"), y)
 
     def _number(self, text: str, row: int) -> float:
         try:
@@ -88,37 +89,39 @@ class Csv(Data):
         return self.classes.index(text)
 
 
-def _line_starts(path: Path) -> Array:
-    """Where each line that is not empty begins, the header's first, and where the last ends."""
-    starts, done = [0], 0
+def _line_places(path: Path) -> Array:
+    """Where each line that is not empty begins and ends, the header first."""
+    ends, done = [0], 0
     try:
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
-                ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
-                starts += (ends + done + 1).tolist()
+                found = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+                ends += (found + done + 1).tolist()
                 done += len(block)
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}") from None
-    if starts[-1] != done:
-        starts.append(done)
-    if len(starts) < 3:
+    if ends[-1] != done:
+        ends.append(done)
+    places = np.stack([np.array(ends[:-1], np.int64), np.array(ends[1:], np.int64)], axis=1)
+    if len(places):
+        first = np.memmap(path, np.uint8, "r")[places[:, 0]]
+        places = places[(first != ord("\n")) & (first != ord("\r"))]
+    if len(places) < 2:
         raise FormatError(f"{path} has no line below its header")
-    return np.array(starts, np.int64)
+    return places
 
 
-def _lines(path: Path, starts: Array, rows: Rows, width: int) -> Sequence[list[str]]:
-    found = []
+def _cells(path: Path, lines: Array, number: int, width: int | None = None) -> list[str]:
+    """The cells of a line; the header is number 0."""
+    begin, end = (int(place) for place in lines[number])
     with path.open("rb") as file:
-        for row in rows:
-            file.seek(starts[row + 1])
-            text = _text(file.read(int(starts[row + 2] - starts[row + 1])), path, row + 2)
-            cells = next(csv.reader([text]), [])
-            if len(cells) != width:
-                raise FormatError(
-                    f"{path}:{row + 2} has {len(cells)} columns, and its header has {width}"
-                )
-            found.append(cells)
-    return found
+        file.seek(begin)
+        cells = next(csv.reader([_text(file.read(end - begin), path, number + 1)]), [])
+    if width is not None and len(cells) != width:
+        raise FormatError(
+            f"{path}:{number + 1} has {len(cells)} columns, and its header has {width}"
+        )
+    return cells
 
 
 def _text(line: bytes, path: Path, number: int) -> str:

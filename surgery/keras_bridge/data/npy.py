@@ -18,6 +18,10 @@ class Pair:
     y: Path | None = key("What is to come out.", "y.npy", default=None)
     sample_weight: Path | None = key("What each example counts.", "weight.npy", default=None)
 
+    def __post_init__(self) -> None:
+        if self.y is None and self.sample_weight is not None:
+            raise ValueError("sample_weight goes with y")
+
 
 @data
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,10 @@ class Npz(Data):
     )
     sample_weight: str | None = key("What each example counts.", "weight", default=None)
 
+    def __post_init__(self) -> None:
+        if self.y is None and self.sample_weight is not None:
+            raise ValueError("sample_weight goes with y")
+
     def inputs(self) -> tuple[Path, ...]:
         return (self.npz,)
 

@@ -33,10 +33,11 @@ class Feed:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Another order of the examples for every epoch, drawn from a seed."""
+    """Another order of the examples for every epoch, drawn from a seed, if it is on."""
 
     seed: int
     clock: Clock
+    is_on: bool = True
 
 
 def feed(source: Data, batch_size: int, shuffle: Shuffle | None = None) -> Feed:
@@ -67,7 +68,7 @@ def _of_rows(examples: Examples, rows: Rows, batch_size: int, shuffle: Shuffle |
 
     def batches() -> Iterator[Rows]:
         order = rows
-        if shuffle is not None:
+        if shuffle is not None and shuffle.is_on:
             drawn = generator(shuffle.seed, "shuffle", shuffle.clock.epoch)
             order = drawn.permutation(rows)
         for start in range(0, len(order), batch_size):

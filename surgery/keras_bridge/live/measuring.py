@@ -15,6 +15,7 @@ from surgery.keras_bridge.live import feeding, models
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.training import compile_model
 from surgery.weights.random import generator
+from surgery.weights.tensor import is_numpy_s
 
 Tell = Callable[..., None]
 _PROBES = 16
@@ -70,12 +71,20 @@ def activations(
     writer = _Rows(to) if to else None
     totals: dict[str, Activity] = {}
     for batch in _inputs(data, batch_size):
-        outputs = {name: value.numpy() for name, value in run(batch).items()}
+        try:
+            outputs = {name: value.numpy() for name, value in run(batch).items()}
+        except TypeError as error:  # TensorFlow's InaccessibleTensorError
+            raise SurgeryError(
+                "a cell is called inside a loop, where its outputs cannot be seen; name the "
+                "layer that it is in"
+            ) from error
         for name, values in outputs.items():
             totals.setdefault(name, Activity()).add(values)
         if writer is not None:
             writer.add(outputs)
-    if missing := sorted(set(found) - set(totals)):
+    missing = sorted(name for name in found if name not in totals and name in layers)
+    if missing or not totals:
+        missing = missing or sorted(found)
         raise SurgeryError(f"{missing[0]} is not called by the model")
     return {
         "layers": {name: totals[name].facts() for name in totals},
@@ -127,7 +136,8 @@ class Activity:
         self._count += values.size
         self._zeros += int(values.size - np.count_nonzero(values))
         self._total += float(values.sum(dtype=np.float64))
-        units = (values != 0).reshape(-1, values.shape[-1]).any(axis=0)
+        last = values.shape[-1] if values.ndim > 1 else 1
+        units = (values != 0).reshape(-1, last).any(axis=0)
         self._alive = units if self._alive is None else self._alive | units
 
     def facts(self) -> dict[str, Any]:
@@ -154,6 +164,8 @@ class _Rows:
         """More rows of every array."""
         for name, values in arrays.items():
             array = np.ascontiguousarray(values)
+            if not is_numpy_s(array.dtype):  # bfloat16, which .npz files have not
+                array = array.astype(np.float32)
             if name not in self._files:
                 file = (self._folder / str(len(self._files))).open("wb")
                 self._files[name] = file

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from surgery.keras_bridge.live import feeding, models
 from surgery.keras_bridge.live.callbacks import Resume, Ticker
@@ -21,7 +24,7 @@ def train(
     """Fit a model, from where a killed training of the same plan left off; writes the result."""
     model = models.load(file)
     kept_policies = _mixed(model, plan.mixed_precision)
-    compile_model(model, plan.compile)
+    compile_model(model, plan.compile, scales_loss=plan.mixed_precision == "mixed_float16")
     variables = dict(models.by_address(model, file))
     masks = [hold(variables, each) for each in plan.holds]
     pruner = Pruner(plan.schedule, variables) if plan.schedule else None
@@ -30,7 +33,7 @@ def train(
     held = [variables[address] for address in dict.fromkeys(addresses)]
     clock = feeding.Clock()
     shuffle = feeding.Shuffle(seed_, clock)
-    given = shuffle if plan.shuffle else None
+    given = replace(shuffle, is_on=plan.shuffle)
     validation: feeding.Feed | None
     if plan.validation_split is not None:
         fed, validation = feeding.split(plan.data, plan.batch_size, given, plan.validation_split)
@@ -39,11 +42,15 @@ def train(
         other = plan.validation
         validation = None if other is None else feeding.feed(other, plan.batch_size)
     own = [_callback(name, arguments) for name, arguments in plan.callbacks]
+    loggers = [each for each in own if isinstance(each, keras.callbacks.CSVLogger)]
+    others = [each for each in own if each not in loggers]
     ticker = Ticker(clock, seed_, plan.epochs, tell)
     extra = [pruner] if pruner else []
-    resume = Resume(lasting, [*own, *extra], masks)
+    resume = Resume(lasting, [*others, *extra], masks)
     model.optimizer.build(model.trainable_variables)
     first = clock.epoch = resume.epoch
+    for logger in loggers:
+        logger.append = first > 0
     model.fit(
         fed.dataset,
         epochs=plan.epochs,
@@ -71,17 +78,20 @@ def _class_weight(model: Any, given: Mapping[int, float] | None) -> dict[int, fl
     if given is None:
         return None
     outputs = _outputs(model)
-    count = max(int(outputs[0].shape[-1] or 1) if outputs else 1, 1 + max(given))
+    units = int(outputs[0].shape[-1] or 1) if outputs else 1
+    count = max(units, 2, 1 + max(given))
     return {number: given.get(number, 1.0) for number in range(count)}
 
 
-def compile_model(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Compile a model with names and configs, as a recipe has them."""
-    import keras
+def compile_model(model: Any, arguments: Mapping[str, Any], scales_loss: bool = False) -> None:
+    """Compile a model with names and configs, as a recipe has them.
 
+    `scales_loss` as Keras does it for a model whose policy is mixed_float16.
+    """
     made = dict(arguments)
     if (optimizer := made.get("optimizer")) is not None:
-        made["optimizer"] = keras.optimizers.get(optimizer)
+        found = keras.optimizers.get(optimizer)
+        made["optimizer"] = keras.optimizers.LossScaleOptimizer(found) if scales_loss else found
     made["loss"] = _each(keras.losses.get, made.get("loss"))
     made["metrics"] = _each(_metric, made.get("metrics"))
     model.compile(**made)
@@ -96,14 +106,10 @@ def _each(get: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _metric(value: Any) -> Any:
-    import keras
-
     return keras.metrics.get(value)
 
 
 def _callback(name: str, arguments: Mapping[str, Any]) -> Any:
-    import keras
-
     return getattr(keras.callbacks, name)(**arguments)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import re
 import signal
 import sys
 import threading
+import warnings
 from typing import Any
 
 from surgery.errors import SurgeryError
@@ -60,6 +62,7 @@ def _prepare(threads: int) -> None:
     import_keras()
     import tensorflow as tf
 
+    warnings.filterwarnings("ignore", message="Your input ran out of data")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
@@ -81,7 +84,8 @@ def _reason(error: Exception) -> str:
     for mark in ("SurgeryError: ", "FormatError: "):
         if mark in text:
             return text.partition(mark)[2].partition("\n")[0]
-    return failure(error)
+    said = re.search(r"\n([^\n]+)\s*\[\[\{\{node", text)
+    return said[1].strip() if said else failure(error)
 
 
 if __name__ == "__main__":
