@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
 from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
 from surgery.keras_bridge.configs import cache_file, resolved
-from surgery.keras_bridge.live.session import Session
+from surgery.keras_bridge.live.session import Session, session
 from surgery.recipe.hub import module_folder
 from surgery.weights.initializers import initialized
 from surgery.weights.matching import mapped, matching, names
@@ -94,9 +95,9 @@ class FromPath(Source):
     def _completed(self, seed: int) -> Model:
         """The model after a forward pass, with the variables that it made."""
         code = Code(self.custom_objects)
-        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, Session(1) as session:
+        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
             to = Path(folder) / "complete"
-            made = session.call(
+            made = live.call(
                 "complete", path=self.path, code=code, inputs=self.inputs, to=to, seed=seed
             )
             model = open_model(made["path"])
@@ -206,17 +207,24 @@ class FromBuild(Source):
         return Code(self.custom_objects, self.build, dict(self.arguments or {}), self.inputs)
 
     def open(self, seed: int) -> Model:
-        model = self._built(seed)
+        if seed not in self._made:
+            self._made[seed] = self._built(seed)
+        model = self._made[seed]
         if self.weights.path is None:
             return model
         donor = _placed(open_model(self.weights.path, model.architecture), model)
         advice = "give weights that were saved from this model"
         return replace(_joined(model, donor, advice=advice), format=model.format)
 
+    @cached_property
+    def _made(self) -> dict[int, Model]:
+        """What has been built already, by seed: a run plans twice."""
+        return {}
+
     def _built(self, seed: int) -> Model:
         need_permission(self.build.text)
-        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, Session(1) as session:
-            made = session.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
+        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
+            made = live.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
             model = open_model(Path(made["path"]))
             others = [
                 Weight(address, constant(open_npy(path).numpy()), variable_trains=False,
@@ -238,6 +246,11 @@ class FromBuild(Source):
     @property
     def needs_tensorflow(self) -> bool:
         return True
+
+
+def _session() -> contextlib.AbstractContextManager[Session]:
+    """A process with Keras that runs the user's code."""
+    return session(1, lambda _event, _facts: None, runs_code=True)
 
 
 def _placed(donor: Model, model: Model) -> Model:

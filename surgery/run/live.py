@@ -22,9 +22,9 @@ from surgery.formats._base import open_model
 from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
-from surgery.keras_bridge.live.session import Listener, Session
+from surgery.keras_bridge.live.session import Listener, session
 from surgery.recipe.language import Recipe
-from surgery.run.manifest import code_files, key_of, path_of
+from surgery.run.manifest import code_files, key_of, path_of, runs_code
 from surgery.run.plan import FileState, Plan, TargetPlan
 from surgery.run.progress import Progress, Silent
 from surgery.run.writing import write
@@ -48,7 +48,8 @@ class LiveBench:
 
     def __enter__(self) -> LiveBench:
         with contextlib.ExitStack() as stack:
-            self._session = stack.enter_context(Session(self._threads, self._tell))
+            own = self._plan is None or runs_code(self._plan.recipe)
+            self._session = stack.enter_context(session(self._threads, self._tell, own))
             self._session.start()
             folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=_scratch())
             self._folder = Path(stack.enter_context(folder))

@@ -51,6 +51,11 @@ def code_files(recipe: Recipe) -> list[Path]:
     return [name.file for name in _code(recipe) if name.file.is_file()]
 
 
+def runs_code(recipe: Recipe) -> bool:
+    """Whether it names code of the user's."""
+    return bool(_code(recipe))
+
+
 def _code(recipe: Recipe) -> list[CodeName]:
     parts = [*recipe.sources(), *(step.op for step in recipe.steps)]
     return [name for part in parts for name in code_names(part)]
@@ -308,7 +313,7 @@ def is_current(recipe: Recipe, threads: int, hashes: bool = False) -> bool:
     Sizes and times are looked at first; a file with another time is summed again.
     """
     path = path_of(recipe)
-    if _code(recipe):
+    if runs_code(recipe):
         return False  # nobody knows what code depends on
     try:
         for written in (path, *(target.path for target in recipe.export)):

@@ -1,22 +1,22 @@
 """The recipes about digits: trained, pruned, fine-tuned, pruned while training, transferred."""
 
-import json
-
 import numpy as np
 
 import surgery
+from surgery.recipe.reading import read_recipe
+from surgery.run.execute import execute
+from surgery.run.plan import make_plan
 from tests.conftest import ROOT, command, values
 
 
-def run(out, name, *given):
-    options = ["--json", "--threads", "1", "-p", f"out={out}", *given]
-    done = command("run", ROOT / "recipes" / f"{name}.yaml", *options)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["steps"]
+def run(out, name, **given):
+    """In this process, so that the one with Keras goes from recipe to recipe."""
+    recipe = read_recipe(ROOT / "recipes" / f"{name}.yaml", {"out": str(out), **given})
+    return execute(make_plan(recipe, threads=1)).plan.steps
 
 
 def accuracy(steps, index=-1):
-    return steps[index]["found"]["metrics"]["accuracy"]
+    return steps[index].found["metrics"]["accuracy"]
 
 
 def test_the_recipes_about_digits(tmp_path, digits):
@@ -26,23 +26,23 @@ def test_the_recipes_about_digits(tmp_path, digits):
     assert learned >= 0.98
     keras_goes_on(tmp_path / "digits.keras", digits, learned)
 
-    model = ["-p", f"model={tmp_path / 'digits.keras'}"]
-    pruned = run(tmp_path, "digits-prune", *model)
+    model = str(tmp_path / "digits.keras")
+    pruned = run(tmp_path, "digits-prune", model=model)
     assert accuracy(pruned, 0) == learned
     assert accuracy(pruned) < 0.9
 
-    tuned = run(tmp_path, "digits-finetune", "-p", f"model={tmp_path / 'digits-pruned.keras'}")
+    tuned = run(tmp_path, "digits-finetune", model=str(tmp_path / "digits-pruned.keras"))
     assert accuracy(tuned) >= learned - 0.01
     zeros_stayed(tmp_path / "digits-pruned.keras", tmp_path / "digits-finetuned.keras")
 
-    scheduled = run(tmp_path, "digits-schedule", *model)
+    scheduled = run(tmp_path, "digits-schedule", model=model)
     assert accuracy(scheduled) >= learned - 0.01
     for kernel in kernels(tmp_path / "digits-scheduled.keras").values():
         assert np.count_nonzero(kernel == 0) >= int(kernel.size * 0.8)
 
-    transferred = run(tmp_path, "digits-transfer", *model)
-    assert transferred[2]["matched"] == ["even/kernel", "even/bias"]
-    assert len(transferred[4]["matched"]) == 16
+    transferred = run(tmp_path, "digits-transfer", model=model)
+    assert [w.address for w in transferred[2].matched] == ["even/kernel", "even/bias"]
+    assert len(transferred[4].matched) == 16
     assert accuracy(transferred) >= 0.97
     assert all(weight.trainable for weight in surgery.open(tmp_path / "even.keras").weights)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -17,23 +18,22 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 class Session:
-    """A process with Keras, for one job after another; used as a context manager.
+    """A process with Keras, for one job after another.
 
     User code, TensorFlow's memory and its crashes stay in there.
     """
 
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
-        self._threads = threads
-        self._listen = listen
+        self.threads = threads
+        self.listen = listen
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
 
     def start(self) -> None:
         """Start the process already, so that it is ready when the first job comes."""
@@ -48,16 +48,22 @@ class Session:
         with contextlib.suppress(BrokenPipeError):
             pickle.dump((job, arguments), process.stdin)
             process.stdin.flush()
-        for kind, facts in self._messages(process):
-            if kind == "done":
-                return facts
-            if kind == "failed":
-                raise SurgeryError(facts["message"])
-            self._listen(kind, facts)
-        raise SurgeryError(self._death(process))
+        is_idle = False
+        try:
+            for kind, facts in self._messages(process):
+                is_idle = kind in ("done", "failed")
+                if kind == "done":
+                    return facts
+                if kind == "failed":
+                    raise SurgeryError(facts["message"])
+                self.listen(kind, facts)
+            raise SurgeryError(self._death(process))
+        finally:
+            if not is_idle:  # interrupted, or dead
+                self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "surgery.keras_bridge.live.worker", str(self._threads)]
+        command = [sys.executable, "-m", "surgery.keras_bridge.live.worker", str(self.threads)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -70,7 +76,6 @@ class Session:
                 yield pickle.load(process.stdout)
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
-        self._process = None
         code = process.wait()
         if code == -signal.SIGKILL:
             why = "was killed, as happens where memory runs out"
@@ -79,3 +84,32 @@ class Session:
         else:
             why = f"ended with exit code {code}"
         return f"the process with Keras {why}; nothing was written"
+
+
+_IDLE: list[Session] = []
+
+
+@contextlib.contextmanager
+def session(threads: int, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
+    """A session; one that an earlier run of this process has left is taken up.
+
+    What runs code of the user's gets one of its own: modules may have changed since.
+    """
+    idle = [] if runs_code else [each for each in _IDLE if each.threads == threads]
+    taken = idle[0] if idle else Session(threads)
+    if idle:
+        _IDLE.remove(taken)
+    taken.listen = listen
+    try:
+        yield taken
+    finally:
+        if runs_code or _IDLE:
+            taken.close()
+        else:
+            _IDLE.append(taken)
+
+
+@atexit.register
+def _close() -> None:
+    for each in _IDLE:
+        each.close()
