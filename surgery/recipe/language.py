@@ -55,6 +55,8 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
         },
     ),
 }
+PER_SWEEP = ("matrix", "cluster")
+"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 
 def step_name() -> tuple[Any, _Meta]:
@@ -116,6 +118,11 @@ class Recipe:
     params: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
     """What the file says, with every parameter's value in its place."""
+
+    index: int | None = None
+    """Which run of its matrix it is."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the matrix gives this run."""
 
     def sources(self) -> list[Source]:
         """Where all its models come from: the one that is loaded, then the donors."""

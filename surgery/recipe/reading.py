@@ -21,8 +21,10 @@ from surgery.expectations._base import expectations
 from surgery.formats._base import formats
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import Op, ops
+from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, Place, parse
-from surgery.recipe.language import Expected, Recipe, Step, Target
+from surgery.recipe.language import PER_SWEEP, Expected, Recipe, Step, Target
+from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.params import resolve, substitute
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
@@ -32,35 +34,137 @@ from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
 
 
-def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe in a file; raises RecipeError with every mistake, or UsageError for `-p`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
-    return recipe_from(data, str(path), path.parent, overrides or {})
+def read_recipe(
+    path: Path, overrides: Mapping[str, str] | None = None, index: int | None = None
+) -> Recipe:
+    """The recipe in a file; of one with a matrix, the run of that number.
+
+    Raises RecipeError with every mistake, or UsageError for `-p` and the number.
+    """
+    return RecipeFile.read(path, overrides).only(index)
 
 
 def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, str]) -> Recipe:
     """The recipe in `data`; relative paths in it start at `folder`."""
-    document = parse(data, file)
-    value = document.value
-    if not isinstance(value, dict):
-        raise RecipeError(
-            file, [document.problem((), "a recipe is a mapping: surgery: 1, load: ...")]
+    return RecipeFile(data, file, folder, overrides).only(None)
+
+
+class RecipeFile:
+    """A recipe's file: one recipe, or with a matrix one for each of its runs.
+
+    `runs` has the values of each, or is None without a matrix.
+    """
+
+    def __init__(
+        self, data: bytes, file: str, folder: Path, overrides: Mapping[str, str] | None = None
+    ) -> None:
+        self.file, self.folder = file, folder
+        self.document = parse(data, file)
+        value = self.document.value
+        if not isinstance(value, dict):
+            said = "a recipe is a mapping: surgery: 1, load: ..."
+            raise RecipeError(file, [self.document.problem((), said)])
+        overrides = overrides or {}
+        given = value.get("params")
+        defaults = given if isinstance(given, dict) else {}
+        own = {name: text for name, text in overrides.items() if name in defaults}
+        params = resolve(defaults, own)
+        whole, problems = substitute(
+            {name: value[name] for name in PER_SWEEP if name in value}, params, self.document
         )
-    defaults = value.get("params")
-    params = resolve(defaults if isinstance(defaults, dict) else {}, overrides)
-    value, problems = substitute(value, params, document)
-    problems += document.duplicates
-    problems += schema_problems(recipe_schema(), value, document)
-    builder = _Builder(document, folder)
-    recipe = builder.recipe(value, file, params)
-    problems += _without_repeats(builder.problems, problems)
-    if recipe is None or problems:
-        raise RecipeError(file, problems)
-    return recipe
+        problems += _part_problems(whole, self.document)
+        if problems:
+            raise RecipeError(file, problems)
+        self.runs: Sequence[Values] | None = None
+        names: list[str] = []
+        if "matrix" in whole:
+            seed, _ = substitute(value.get("seed", 0), params, self.document)
+            made = self._combinations(whole["matrix"], seed if isinstance(seed, int) else 0)
+            names = list(dict.fromkeys(name for values in made for name in values))
+            params = resolve({**dict.fromkeys(names), **defaults}, overrides)
+            self.runs = with_fixed(made, {n: params[n] for n in names if n in overrides})
+        else:
+            params = resolve(defaults, overrides)
+        self.params = {name: params[name] for name in params if name not in names or name in own}
+        self.params |= {name: defaults[name] for name in names if name in defaults}
+        builder = _Builder(self.document, folder)
+        self.cluster: Cluster = (
+            builder.declared(Cluster, whole.get("cluster", {}), ("cluster",)) or Cluster()
+        )
+        if builder.problems:
+            raise RecipeError(file, builder.problems)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> RecipeFile:
+        """Read a file; raises RecipeError and UsageError."""
+        try:
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
+        return cls(data, str(path), path.parent, overrides)
+
+    def _combinations(self, matrix: Mapping[str, Any], seed: int) -> list[Values]:
+        try:
+            return combinations(matrix, self.document, self.folder, seed)
+        except RecipeError as error:
+            raise RecipeError(self.file, error.problems) from None
+
+    def only(self, index: int | None) -> Recipe:
+        """The one recipe, or the run of that number; raises UsageError where it is not one."""
+        if self.runs is None:
+            if index is not None:
+                raise UsageError(f"{self.file} has no matrix, so it has no run {index}")
+            return self._recipe(None)
+        last = len(self.runs) - 1
+        if index is None:
+            raise UsageError(
+                f"{self.file} has a matrix of {last + 1} runs: surgery sweep does them all, and "
+                f"--index N one (0 to {last})"
+            )
+        if not 0 <= index <= last:
+            raise UsageError(f"{self.file} has the runs 0 to {last}, and no run {index}")
+        return self._recipe(index)
+
+    def all(self) -> list[Recipe]:
+        """All of its recipes; raises RecipeError with every mistake, and the runs that have it."""
+        if self.runs is None:
+            return [self._recipe(None)]
+        recipes, problems = [], {}
+        for index in range(len(self.runs)):
+            try:
+                recipes.append(self._recipe(index))
+            except RecipeError as error:
+                problems[index] = error.problems
+        if problems:
+            raise RecipeError(self.file, grouped(problems, self.runs))
+        return recipes
+
+    def _recipe(self, index: int | None) -> Recipe:
+        params, values = self.params, {}
+        if index is not None and self.runs is not None:
+            values = dict(self.runs[index])
+            params = {"index": index, "id": run_id(values), **params, **values}
+        plain = {n: v for n, v in self.document.value.items() if n not in PER_SWEEP}
+        value, problems = substitute(plain, params, self.document)
+        problems += self.document.duplicates
+        problems += schema_problems(recipe_schema(), value, self.document)
+        builder = _Builder(self.document, self.folder)
+        recipe = builder.recipe(value, self.file, params)
+        problems += _without_repeats(builder.problems, problems)
+        if recipe is None or problems:
+            raise RecipeError(self.file, problems)
+        if index is None:
+            return recipe
+        name = f"{recipe.name}-{run_id(values)}"
+        return replace(recipe, name=name, index=index, values=values)
+
+
+def _part_problems(whole: Mapping[str, Any], document: Document) -> list[Problem]:
+    """What is wrong with the keys that are about all runs."""
+    properties = recipe_schema()["properties"]
+    schema = {"properties": {name: properties[name] for name in PER_SWEEP}}
+    return schema_problems(schema, whole, document)
 
 
 def as_json(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any, Literal
 from surgery.declaration import REQUIRED, Share, first_line, keys_of
 from surgery.formats._base import Format
 from surgery.keras_bridge.data._base import Data, kinds
+from surgery.recipe import matrix
+from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
@@ -24,8 +27,9 @@ REFERENCE = r"^\$\{[^}]+\}$"
 _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 
 
-def recipe_schema() -> dict[str, Any]:
-    """The whole schema; a fresh dict."""
+@functools.cache
+def recipe_schema() -> Mapping[str, Any]:
+    """The whole schema."""
     from surgery.expectations._base import expectations
     from surgery.formats._base import formats
     from surgery.ops._base import ops
@@ -37,6 +41,8 @@ def recipe_schema() -> dict[str, Any]:
         if format.can_write
     }
     properties = {name: _value(hint, meta) for name, (hint, meta) in TOP.items()}
+    properties["matrix"] = matrix.SCHEMA
+    properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
     properties["load"] = _source()
     properties["steps"] = {
         "description": "What is done to the model, in this order.",

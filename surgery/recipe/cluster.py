@@ -1,0 +1,76 @@
+"""`cluster`: what each run of a sweep asks a batch system for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.declaration import key
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """A time limit in whole minutes."""
+
+    minutes: int
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> TimeLimit:
+        """From minutes, `2h`, `90m`, or as Slurm has it: `H:MM:SS`, `D-HH:MM:SS`."""
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise TypeError
+        text = str(value).strip()
+        if found := re.fullmatch(r"(\d+)\s*([mhd]?)", text):
+            minutes = int(found[1]) * {"": 1, "m": 1, "h": 60, "d": 1440}[found[2]]
+        elif found := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text):
+            days, hours, middle, seconds = (int(part or 0) for part in found.groups())
+            minutes = days * 1440 + hours * 60 + middle + (seconds > 0)
+        else:
+            raise ValueError(f"{value!r} is no time; write minutes, 2h, or H:MM:SS")
+        if minutes == 0:
+            raise ValueError("a time limit is one minute or more")
+        return cls(minutes)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": ["integer", "string"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What each run of a sweep asks a cluster for, and how its jobs are submitted."""
+
+    partition: str | None = key("Slurm's partition.", "gpu", default=None)
+    time: TimeLimit | None = key("The time limit of a run.", "2h", default=None)
+    mem: str | None = key(
+        "Memory of a run; without it, what the plan says.", "8GB", default=None,
+        pattern=r"^\d+(\.\d+)?\s*[KMGT]?B?$",
+    )  # fmt: skip
+    cpus: int | None = key("Cores of a run.", 4, default=None, minimum=1)
+    gpus: int | None = key("GPUs of a run.", 1, default=None, minimum=0)
+    account: str | None = key("The account that is billed.", "lab", default=None)
+    qos: str | None = key("Slurm's quality of service.", "normal", default=None)
+    array_parallelism: int = key("How many runs go at once.", 32, default=256, minimum=1)
+    setup: tuple[str, ...] = key(
+        "Lines of shell before each run.", ["module load cuda"], default=()
+    )
+    sbatch: Mapping[str, Any] | None = key(
+        "More options of sbatch.", {"constraint": "a100"}, default=None
+    )
+    signal: int = key(
+        "Seconds before the time limit at which a run is stopped cleanly, to be requeued and go "
+        "on; 0 lets the time limit kill it.",
+        120,
+        default=90,
+        minimum=0,
+    )
+    requeues: int = key(
+        "How often a run that came to its time limit is requeued.", 3, default=10, minimum=0
+    )
+    image: str | None = key(
+        "The container image, for --emit kubernetes.", "registry.example/surgery:1", default=None
+    )

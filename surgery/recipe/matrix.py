@@ -1,0 +1,316 @@
+"""`matrix`: the combinations of values that make one recipe many runs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from surgery.declaration import recipe_path
+from surgery.errors import Problem, RecipeError
+from surgery.recipe.document import Document, Place, parse, scalar
+from surgery.weights.random import generator
+
+MOST_RUNS = 100_000
+"""More are a mistake in the matrix rather than a plan."""
+
+Values = Mapping[str, Any]
+"""The values of one run, by the parameters' names."""
+
+_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_SCALAR = {"type": ["string", "number", "boolean", "null"]}
+_PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_OWN = ("include", "exclude", "zip", "samples")
+
+
+def _described(description: str, example: object, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "examples": [example], **schema}
+
+
+_FILE = _described(
+    "A file of values: .txt (one a line), .csv (by its header), .yaml or .json.",
+    "levels.txt",
+    type="string",
+    minLength=1,
+)
+_AXIS = _described(
+    "The values of a parameter: a list, or {file: ...}.",
+    ["10%", "20%"],
+    type=["array", "object"],
+    minItems=1,
+    items=_SCALAR,
+    properties={"file": _FILE},
+    required=["file"],
+    additionalProperties=False,
+)
+_ROWS: dict[str, Any] = {
+    "type": ["array", "object"],
+    "items": {"type": "object", "additionalProperties": _SCALAR, "minProperties": 1},
+    "properties": {"file": _FILE},
+    "required": ["file"],
+    "additionalProperties": False,
+}
+_DRAWN = _described(
+    "How a value is drawn.",
+    {"log_uniform": [0.00001, 0.01]},
+    type="object",
+    minProperties=1,
+    maxProperties=1,
+    additionalProperties=False,
+    properties={
+        "uniform": _described("From low to high, evenly.", [0, 0.5], **_PAIR),
+        "log_uniform": _described("From low to high, evenly in the logarithm.", [1e-5, 0.01],
+                                  **_PAIR),
+        "integer": _described("A whole number from low to high, both included.", [1, 8], **_PAIR),
+        "choice": _described("One of a list.", ["adam", "sgd"], type="array", minItems=1,
+                             items=_SCALAR),
+    },
+)  # fmt: skip
+SCHEMA = _described(
+    "Values that make this recipe many runs, one for each combination; surgery sweep runs them.",
+    {"lowest": ["10%", "20%", "40%"], "layer": ["fc1", "fc2"]},
+    type="object",
+    minProperties=1,
+    propertyNames={"pattern": _NAME},
+    additionalProperties=_AXIS,
+    properties={
+        "zip": _described(
+            "Parameters whose values go together: lists of one length, or {file: ...}.",
+            {"lowest": ["10%", "20%"], "bits": [8, 4]},
+            type="object",
+            minProperties=1,
+            additionalProperties={"type": "array", "items": _SCALAR, "minItems": 1},
+            properties={"file": {**_FILE, "type": ["string", "array"]}},
+        ),
+        "samples": _described(
+            "Random search: so many draws, from the recipe's seed.",
+            {"count": 20, "draw": {"rate": {"log_uniform": [1e-5, 0.01]}}},
+            type="object",
+            required=["count", "draw"],
+            additionalProperties=False,
+            properties={
+                "count": _described("How many draws.", 20, type="integer", minimum=1),
+                "draw": _described(
+                    "Each parameter's distribution.",
+                    {"rate": {"log_uniform": [1e-5, 0.01]}},
+                    type="object",
+                    minProperties=1,
+                    propertyNames={"pattern": _NAME},
+                    additionalProperties=_DRAWN,
+                ),
+            },
+        ),
+        "exclude": _described(
+            "Combinations to leave out; one that names some parameters leaves out all that agree.",
+            [{"lowest": "40%", "layer": "fc2"}],
+            **_ROWS,
+        ),
+        "include": _described(
+            "More values for the combinations that agree with them, else a combination of its own.",
+            [{"lowest": "90%", "layer": "fc1"}],
+            **_ROWS,
+        ),
+    },
+)
+"""The JSON Schema of the key `matrix`."""
+
+
+def run_id(values: Values) -> str:
+    """The name of the run with these values; the same wherever it stands in the matrix."""
+    return hashlib.blake2b(_key(values).encode(), digest_size=5).hexdigest()
+
+
+def _key(values: Values) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def shown(values: Values) -> str:
+    """The values for people: `lowest=10%, layer=fc1`."""
+    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def combinations(
+    matrix: Mapping[str, Any], document: Document, folder: Path, seed: int
+) -> list[Values]:
+    """The values of every run, in order.
+
+    Exclusions come before inclusions, which follow the rule of GitHub's workflows. Raises
+    RecipeError.
+    """
+    return _Reader(document, folder, seed).combinations(matrix)
+
+
+def with_fixed(runs: Iterable[Values], fixed: Values) -> list[Values]:
+    """The runs with some values the same in all, and none of them twice."""
+    return list({_key(values): values for values in ({**run, **fixed} for run in runs)}.values())
+
+
+class _Reader:
+    def __init__(self, document: Document, folder: Path, seed: int) -> None:
+        self.document, self.folder, self.seed = document, folder, seed
+
+    def fail(self, place: Place, message: str) -> RecipeError:
+        # Which file it is that `run` was given, whoever calls knows.
+        return RecipeError("", [self.document.problem(("matrix", *place), message)])
+
+    def combinations(self, matrix: Mapping[str, Any]) -> list[Values]:
+        axes = [
+            [{name: value} for value in self.axis(name, given)]
+            for name, given in matrix.items()
+            if name not in _OWN
+        ]
+        if "zip" in matrix:
+            axes.append(self.zipped(matrix["zip"]))
+        if "samples" in matrix:
+            axes.append(self.samples(**matrix["samples"]))
+        names = [name for rows in axes for name in rows[0]]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise self.fail((), f"{twice[0]} has values in two places; keep one of them")
+        if math.prod(map(len, axes)) > MOST_RUNS:
+            raise self.fail((), f"it makes more than {MOST_RUNS:,} runs")
+        made: list[Values] = (
+            [dict(_merged(parts)) for parts in itertools.product(*axes)] if axes else []
+        )
+        for number, row in enumerate(self.rows(matrix, "exclude")):
+            if unknown := [name for name in row if name not in names]:
+                place = ("exclude", number, unknown[0])
+                raise self.fail(place, f"{unknown[0]} is no parameter of the matrix")
+            made = [values for values in made if not _agrees(values, row, row)]
+        made = _included(made, list(self.rows(matrix, "include")), set(names))
+        if not made:
+            raise self.fail((), "nothing is left of it; every combination is excluded")
+        return made
+
+    def axis(self, name: str, given: Any) -> list[Any]:
+        if isinstance(given, list):
+            return given
+        found = self.file(given["file"], (name, "file"))
+        rows = [row[name] if isinstance(row, dict) and name in row else row for row in found]
+        if not rows or any(isinstance(row, dict | list) for row in rows):
+            raise self.fail((name, "file"), f"{given['file']} has no list of values for {name}")
+        return rows
+
+    def zipped(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if isinstance(given.get("file"), str):
+            return self.table(given["file"], ("zip", "file"))
+        if len({len(values) for values in given.values()}) > 1:
+            lengths = ", ".join(f"{name} has {len(values)}" for name, values in given.items())
+            raise self.fail(("zip",), f"lists that go together are of one length; {lengths}")
+        return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+
+    def samples(self, count: int, draw: Mapping[str, Any]) -> list[dict[str, Any]]:
+        for name, how in draw.items():
+            ((kind, given),) = how.items()
+            place = ("samples", "draw", name, kind)
+            if kind != "choice" and not given[0] < given[1]:
+                raise self.fail(place, "low is to be less than high")
+            if kind == "log_uniform" and given[0] <= 0:
+                raise self.fail(place, "low is to be more than 0")
+        if count > MOST_RUNS:
+            raise self.fail(("samples", "count"), f"it makes more than {MOST_RUNS:,} runs")
+        return [
+            {name: self.drawn(name, number, *next(iter(how.items()))) for name, how in draw.items()}
+            for number in range(count)
+        ]
+
+    def drawn(self, name: str, number: int, kind: str, given: Sequence[Any]) -> Any:
+        """The value of a parameter in that draw, which no other parameter or count changes."""
+        random = generator(self.seed, "samples", name, number)
+        if kind == "choice":
+            return given[int(random.integers(len(given)))]
+        low, high = given
+        if kind == "integer":
+            return int(random.integers(math.ceil(low), math.floor(high) + 1))
+        if kind == "log_uniform":
+            low, high = math.log(low), math.log(high)
+        drawn = float(random.uniform(low, high))
+        # Six digits, so that it can be read in a table and given with -p.
+        return float(f"{math.exp(drawn) if kind == 'log_uniform' else drawn:.6g}")
+
+    def rows(self, matrix: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        given = matrix.get(name, [])
+        return given if isinstance(given, list) else self.table(given["file"], (name, "file"))
+
+    def table(self, text: str, place: Place) -> list[dict[str, Any]]:
+        found = self.file(text, place)
+        if not found or not all(isinstance(row, dict) and row for row in found):
+            raise self.fail(place, f"{text} has no rows of parameters; give a .csv with a header")
+        if len({tuple(sorted(row)) for row in found}) > 1:
+            raise self.fail(place, f"the rows of {text} have different parameters")
+        return found
+
+    def file(self, text: str, place: Place) -> list[Any]:
+        path = recipe_path(text, self.folder)
+        try:
+            data = path.read_bytes()
+            if path.suffix == ".csv":
+                reader = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
+                found = [
+                    {name.strip(): scalar((value or "").strip()) for name, value in row.items()}
+                    for row in reader
+                ]
+            elif path.suffix in (".yaml", ".yml", ".json"):
+                found = parse(data, str(path)).value
+            else:
+                lines = (line.strip() for line in data.decode("utf-8-sig").splitlines())
+                found = [scalar(line) for line in lines if line and not line.startswith("#")]
+        except OSError as error:
+            raise self.fail(place, f"{path}: {error.strerror}") from None
+        except (ValueError, AttributeError, csv.Error) as error:
+            raise self.fail(place, f"{path} cannot be read: {error}") from None
+        if not isinstance(found, list):
+            raise self.fail(place, f"{path} has no list in it")
+        return found
+
+
+def _merged(parts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for part in parts:
+        yield from part.items()
+
+
+def _agrees(values: Values, row: Values, names: Iterable[str]) -> bool:
+    """Whether both have the same value for each of the names."""
+    return all(name in values and _text(values[name]) == _text(row[name]) for name in names)
+
+
+def _included(made: Sequence[Values], rows: Iterable[Values], names: set[str]) -> list[Values]:
+    """Each row added to the combinations whose values it keeps, or a combination of its own."""
+    extended = [dict(values) for values in made]
+    own: list[Values] = []
+    for row in rows:
+        fitting = [values for values in extended if _agrees(values, row, names & row.keys())]
+        for values in fitting:
+            values.update(row)
+        if not fitting:
+            own.append(row)
+    return [*extended, *own]
+
+
+def grouped(problems: Mapping[int, Sequence[Problem]], runs: Sequence[Values]) -> list[Problem]:
+    """The problems of many runs, each once, with the runs that have it where not all do."""
+    having: dict[Problem, list[int]] = {}
+    for index, found in problems.items():
+        for problem in found:
+            having.setdefault(problem, []).append(index)
+    return [
+        problem
+        if len(indices) == len(runs)
+        else Problem(
+            problem.line, problem.column, problem.where, problem.message + _which(indices, runs)
+        )
+        for problem, indices in having.items()
+    ]
+
+
+def _which(indices: Sequence[int], runs: Sequence[Values]) -> str:
+    more = f", and {len(indices) - 1} more of {len(runs)}" if len(indices) > 1 else ""
+    return f" (run {indices[0]}: {shown(runs[indices[0]])}{more})"
