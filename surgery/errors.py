@@ -32,6 +32,10 @@ class SelectorError(SurgeryError):
     exit_code = 2
 
 
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that what is half-written is removed."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One mistake in a recipe, with the place it stands at (1-based line and column)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from surgery.recipe.reading import RecipeFile
     from surgery.weights.selectors import Select
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -20,6 +21,30 @@ as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print
 recipes: Decorator = click.argument(
     "recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE..."
 )
+
+
+index: Decorator = click.option(
+    "--index", type=click.IntRange(0), metavar="N",
+    help="Which run of the recipe's matrix (default: the array index of Slurm, Kubernetes, PBS "
+    "or LSF).",
+)  # fmt: skip
+
+_INDICES = {"SLURM_ARRAY_TASK_ID": 0, "JOB_COMPLETION_INDEX": 0, "PBS_ARRAY_INDEX": 0,
+            "LSB_JOBINDEX": 1}  # fmt: skip
+"""Where engines tell a job its index, and what they count from."""
+
+
+def index_of(file: RecipeFile) -> int | None:
+    """The run that the engine means; None where there is no matrix or no engine."""
+    import os
+
+    if file.runs is None:
+        return None
+    for name, first in _INDICES.items():
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) >= first:
+            return int(value) - first
+    return None
 
 
 def overrides(params: tuple[str, ...]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import click
 from surgery.cli import (
     activations,
     bisect,
+    cache,
     convert,
     diff,
     inspect,
@@ -21,15 +22,13 @@ from surgery.cli import (
     run,
     schema,
     sensitivity,
+    sweep,
     validate,
     verify,
 )
+from surgery.errors import SurgeryError, Terminated
 
 _BUG = 70
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that what is half-written is removed."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
@@ -46,8 +45,8 @@ def cli(allow_code: bool) -> None:
 
 
 for module in (
-    run, validate, plan, verify, inspect, diff, convert, activations, sensitivity, bisect, ops,
-    schema,
+    run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity, bisect,
+    cache, ops, schema,
 ):  # fmt: skip
     cli.add_command(module.command)
 
@@ -63,8 +62,6 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _guarded() -> int:
-    from surgery.errors import SurgeryError
-
     try:
         return cli.main(prog_name="surgery", standalone_mode=False) or 0
     except click.exceptions.Exit as error:

@@ -12,14 +12,15 @@ from surgery.cli import _options
 @click.command("plan")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_options.params
+@_options.index
 @_options.as_json
-def command(recipe: Path, params: tuple[str, ...], as_json: bool) -> None:
+def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: bool) -> None:
     """Show what a recipe will do, from the model's headers alone."""
     from surgery.recipe.reading import read_recipe
     from surgery.report.runs import plan_facts, plan_text
     from surgery.run.plan import make_plan
 
-    plan = make_plan(read_recipe(recipe, _options.overrides(params)))
+    plan = make_plan(read_recipe(recipe, _options.overrides(params), index))
     if as_json:
         _options.echo_json(plan_facts(plan))
     else:

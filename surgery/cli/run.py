@@ -13,12 +13,16 @@ from surgery.cli import _options
 
 if TYPE_CHECKING:
     from surgery.recipe.language import Recipe
+    from surgery.recipe.reading import RecipeFile
     from surgery.run.progress import Progress
 
 
 @click.command("run")
 @_options.recipes
 @_options.params
+@_options.index
+@click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False),
+              help="With --index: the sweep's folder, as for surgery sweep.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads to use (default: the cores).")
 @click.option("--force", is_flag=True, help="Run even where the outputs are up to date.")
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 def command(
     recipes: tuple[Path, ...],
     params: tuple[str, ...],
+    index: int | None,
+    folder: Path | None,
     dry_run: bool,
     threads: int | None,
     force: bool,
@@ -46,7 +52,7 @@ def command(
     verbose: bool,
 ) -> None:
     """Run recipes: read a model, change it, write it."""
-    from surgery.recipe.reading import read_recipe
+    from surgery.recipe.reading import RecipeFile
     from surgery.report.runs import (
         current_facts,
         current_text,
@@ -73,8 +79,13 @@ def command(
 
     # All are checked before the first one runs.
     given = _options.overrides(params)
-    read = [read_recipe(path, given) for path in recipes]
+    files = [RecipeFile.read(path, given) for path in recipes]
+    numbers = [index if index is not None else _options.index_of(file) for file in files]
+    read = [file.only(number) for file, number in zip(files, numbers, strict=True)]
     silent = quiet or as_json
+    if len(files) == 1 and numbers[0] is not None and not dry_run:
+        _run_of_sweep(files[0], numbers[0], given, folder, threads, force, silent, as_json)
+        return
     facts = []
     for recipe in read:
         with (
@@ -87,6 +98,48 @@ def command(
             click.echo(text)
     if as_json:
         _options.echo_json(facts[0] if len(facts) == 1 else facts)
+
+
+def _run_of_sweep(
+    file: RecipeFile,
+    index: int,
+    overrides: dict[str, str],
+    folder: Path | None,
+    threads: int | None,
+    force: bool,
+    silent: bool,
+    as_json: bool,
+) -> None:
+    """One run of a matrix, with a record in the sweep's folder; does nothing if it is done."""
+    from dataclasses import asdict
+
+    from surgery.errors import SurgeryError
+    from surgery.report.sweeps import ended_text
+    from surgery.run.plan import default_threads
+    from surgery.sweep.folder import SweepFolder
+    from surgery.sweep.shared_steps import SharedSteps
+    from surgery.sweep.work import do_run
+
+    recipe = file.only(index)
+    into = SweepFolder.of(file, folder)
+    into.begin(file, overrides, "local", {})
+    run = into.runs()[index]
+    known = into.record(run.id)
+    if force or (known is not None and not (known.is_done or known.is_recipes_fault)):
+        into.forget(run.id)
+    count = threads or default_threads()
+    memo = SharedSteps(file).memo(recipe, count)
+    record = do_run(into, recipe, count, memo, is_logged=False)
+    if record is None:
+        held = into.holder(run.id)
+        by = f"process {held.pid} on {held.host}" if held else "another process"
+        raise SurgeryError(f"run {index} is being done by {by}; wait for it")
+    if as_json:
+        _options.echo_json(asdict(record))
+    elif not silent:
+        click.echo(ended_text(record))
+    if not record.is_done:
+        raise click.exceptions.Exit(record.exit_code or 1)
 
 
 @contextlib.contextmanager

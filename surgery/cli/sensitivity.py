@@ -46,12 +46,13 @@ def command(
 ) -> None:
     """Show how much each weight matters: a metric, with one weight changed at a time."""
     from surgery.report import sensitivity as report
+    from surgery.report.pictures import need_plotting
     from surgery.run import measuring
 
     how = _live.measurement(data, batch_size, loss, metric)
     tried = _levels(levels, kind) if levels else measuring.LEVELS[kind]
     if picture is not None:
-        report.need_plotting()
+        need_plotting()
     with _live.bench("sensitivity", quiet or as_json) as bench:
         given = _live.model_of(model, _options.overrides(params), bench)
         wanted = _options.selector(select)

@@ -15,14 +15,14 @@ from surgery.cli import _options
 def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
     from surgery.errors import RecipeError
-    from surgery.recipe.reading import read_recipe
+    from surgery.recipe.reading import RecipeFile
 
     wrong = False
     given = _options.overrides(params)
     for path in recipes:
         try:
-            read_recipe(path, given)
-            click.echo(f"{path}: valid")
+            count = len(RecipeFile.read(path, given).all())
+            click.echo(f"{path}: valid{f', {count} runs' if count > 1 else ''}")
         except RecipeError as error:
             wrong = True
             click.echo(str(error), err=True)

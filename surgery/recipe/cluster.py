@@ -45,9 +45,9 @@ class Cluster:
     """What each run of a sweep asks a cluster for, and how its jobs are submitted."""
 
     partition: str | None = key("Slurm's partition.", "gpu", default=None)
-    time: TimeLimit | None = key("The time limit of a run.", "2h", default=None)
+    time: TimeLimit = key("The time limit of a run.", "2h", default=TimeLimit(60))
     mem: str | None = key(
-        "Memory of a run; without it, what the plan says.", "8GB", default=None,
+        "Memory of a run; without it, what the plan says and a quarter more.", "8GB", default=None,
         pattern=r"^\d+(\.\d+)?\s*[KMGT]?B?$",
     )  # fmt: skip
     cpus: int | None = key("Cores of a run.", 4, default=None, minimum=1)

@@ -76,6 +76,7 @@ class RecipeFile:
         if problems:
             raise RecipeError(file, problems)
         self.runs: Sequence[Values] | None = None
+        self._sources: dict[str, Source] = {}
         names: list[str] = []
         if "matrix" in whole:
             seed, _ = substitute(value.get("seed", 0), params, self.document)
@@ -126,6 +127,10 @@ class RecipeFile:
             raise UsageError(f"{self.file} has the runs 0 to {last}, and no run {index}")
         return self._recipe(index)
 
+    def run(self, index: int) -> Recipe:
+        """The run of that number; without a matrix the only one is number 0."""
+        return self._recipe(None if self.runs is None else index)
+
     def all(self) -> list[Recipe]:
         """All of its recipes; raises RecipeError with every mistake, and the runs that have it."""
         if self.runs is None:
@@ -149,7 +154,7 @@ class RecipeFile:
         value, problems = substitute(plain, params, self.document)
         problems += self.document.duplicates
         problems += schema_problems(recipe_schema(), value, self.document)
-        builder = _Builder(self.document, self.folder)
+        builder = _Builder(self.document, self.folder, self._sources)
         recipe = builder.recipe(value, self.file, params)
         problems += _without_repeats(builder.problems, problems)
         if recipe is None or problems:
@@ -158,6 +163,20 @@ class RecipeFile:
             return recipe
         name = f"{recipe.name}-{run_id(values)}"
         return replace(recipe, name=name, index=index, values=values)
+
+
+def merged_cluster(file: RecipeFile, given: Mapping[str, Any]) -> Cluster:
+    """What the recipe asks of a cluster, with other values over it; raises UsageError."""
+    document = Document({"cluster": given}, {}, {})
+    builder = _Builder(document, Path())
+    problems = [*_part_problems(document.value, document)]
+    made = builder.declared(Cluster, given, ("cluster",))
+    problems = problems or builder.problems
+    if problems or not isinstance(made, Cluster):
+        said = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
+        raise UsageError(said or "cluster: it is no mapping")
+    names = [field.name for name, field in keys_of(Cluster).items() if name in given]
+    return replace(file.cluster, **{name: getattr(made, name) for name in names})
 
 
 def _part_problems(whole: Mapping[str, Any], document: Document) -> list[Problem]:
@@ -230,9 +249,13 @@ def _without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list
 class _Builder:
     """Makes the typed parts that are sound, and notes what is wrong with the others."""
 
-    def __init__(self, document: Document, folder: Path) -> None:
+    def __init__(
+        self, document: Document, folder: Path, sources: dict[str, Source] | None = None
+    ) -> None:
+        """`sources` are those of other recipes of the same file, which share what they opened."""
         self.document = document
         self.folder = folder
+        self.sources = {} if sources is None else sources
         self.problems: list[Problem] = []
         self.seed = 0
 
@@ -271,12 +294,17 @@ class _Builder:
     def source(self, value: Any) -> Source | None:
         if isinstance(value, str):
             value = {"path": value}
-        found: Source | None = self.one_of(SOURCES, value, ("load",))
-        return found
+        name = json.dumps(value)
+        if name not in self.sources:
+            found: Source | None = self.one_of(SOURCES, value, ("load",))
+            if found is None:
+                return None
+            self.sources[name] = found
+        return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
         """A second source; raises ValueError with what is wrong with it."""
-        inner = _Builder(self.document, self.folder)
+        inner = _Builder(self.document, self.folder, self.sources)
         inner.seed = self.seed
         source = inner.source(value)
         if source is None:

@@ -207,19 +207,12 @@ class FromBuild(Source):
         return Code(self.custom_objects, self.build, dict(self.arguments or {}), self.inputs)
 
     def open(self, seed: int) -> Model:
-        if seed not in self._made:
-            self._made[seed] = self._built(seed)
-        model = self._made[seed]
+        model = self._built(seed)
         if self.weights.path is None:
             return model
         donor = _placed(open_model(self.weights.path, model.architecture), model)
         advice = "give weights that were saved from this model"
         return replace(_joined(model, donor, advice=advice), format=model.format)
-
-    @cached_property
-    def _made(self) -> dict[int, Model]:
-        """What has been built already, by seed: a run plans twice."""
-        return {}
 
     def _built(self, seed: int) -> Model:
         need_permission(self.build.text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import SurgeryError
+from surgery.report import pictures
 from surgery.report.tables import number, table
 from surgery.run.measuring import Point
 
@@ -52,29 +52,14 @@ def _label(level: str, kind: str) -> str:
     return f"{_value(level):.4g}" if kind != "zero" else f"{_value(level) * 100:.4g}%"
 
 
-def need_plotting() -> None:
-    """Raise SurgeryError where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise SurgeryError('a picture needs matplotlib: pip install "surgery[plot]"') from None
-
-
 def draw(found: Sequence[Point], metric: str, kind: str, path: Path) -> None:
     """A line for each weight, the metric over the levels."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
+    axes = pictures.axes(_TITLES[kind], metric)
     for weight, points in _by_weight(found, metric).items():
         levels = [_value(level) for level in points]
         axes.plot(levels, list(points.values()), marker="o", label=weight)
     axes.axhline(found[0].metrics[metric], color="grey", linestyle=":", label="as it is")
-    axes.set_xlabel(_TITLES[kind])
-    axes.set_ylabel(metric)
     if kind == "bits":
         axes.invert_xaxis()
-    axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="best")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None} if path.suffix == ".png" else None)
+    pictures.save(axes, path)

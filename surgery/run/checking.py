@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from surgery.errors import ExpectationError, SurgeryError
 from surgery.expectations._base import Found
-from surgery.run.plan import Plan, file_state
+from surgery.run.plan import Plan
 from surgery.run.streaming import Sums
 from surgery.weights.digest import Watched
+from surgery.weights.filestate import file_state
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped
 from surgery.weights.weight import Weight

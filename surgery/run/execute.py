@@ -12,7 +12,7 @@ from typing import Any
 
 from surgery.formats._base import formats
 from surgery.run import checking, manifest
-from surgery.run.live import LiveBench
+from surgery.run.live import LiveBench, Memo
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, make_plan
 from surgery.run.progress import Progress, Silent
@@ -36,12 +36,17 @@ class Result:
 
 
 def execute(
-    plan: Plan, progress: Progress | None = None, with_manifest: bool = True, hashes: bool = False
+    plan: Plan,
+    progress: Progress | None = None,
+    with_manifest: bool = True,
+    hashes: bool = False,
+    memo: Memo | None = None,
 ) -> Result:
     """Do what the plan says; all targets are there afterwards, or none.
 
-    `hashes` adds the SHA-256 of whole files to the manifest. Raises SurgeryError where the disk
-    is full or a file cannot be read or written, or is changed while it is read.
+    `hashes` adds the SHA-256 of whole files to the manifest; `memo` may know what live steps
+    made in another run. Raises SurgeryError where the disk is full or a file cannot be read or
+    written, or is changed while it is read.
     """
     started = time.monotonic()
     progress = progress or Silent()
@@ -50,7 +55,9 @@ def execute(
         progress.say("note", message=note)
     with contextlib.ExitStack() as stack:
         bench = (
-            stack.enter_context(LiveBench(progress, plan.threads, plan)) if plan.is_live else None
+            stack.enter_context(LiveBench(progress, plan.threads, plan, memo))
+            if plan.is_live
+            else None
         )
         done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
@@ -118,6 +125,7 @@ def _manifest(
                 "op": step.step.op.name,
                 "name": step.step.name,
                 "matched": [weight.address for weight in step.matched],
+                "elements": effect.before.count,
                 "changed": effect.changed,
                 "before": effect.before.as_dict(),
                 "after": effect.after.as_dict(),

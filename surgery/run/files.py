@@ -15,11 +15,6 @@ from surgery.errors import SurgeryError
 from surgery.formats._files import sync
 
 
-def files_in(path: Path) -> list[Path]:
-    """The files that a model's path stands for, in order."""
-    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-
-
 def beside(path: Path, suffix: str = "") -> Path:
     """The name of an unfinished target, in the target's own folder."""
     return path.with_name(f".{path.name}.surgery-{os.getpid()}{suffix}")

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,10 +25,14 @@ from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.session import Listener, session
 from surgery.recipe.language import Recipe
 from surgery.run.manifest import code_files, key_of, path_of, runs_code
-from surgery.run.plan import FileState, Plan, TargetPlan
+from surgery.run.plan import Plan, TargetPlan
 from surgery.run.progress import Progress, Silent
 from surgery.run.writing import write
+from surgery.weights.filestate import FileState
 from surgery.weights.model import Model
+
+Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
+"""What the job of that number made, or makes when it is called."""
 
 
 class LiveBench:
@@ -37,9 +41,17 @@ class LiveBench:
     With a plan they are those of a run, which may be taken up again when it was killed.
     """
 
-    def __init__(self, progress: Progress, threads: int, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        threads: int,
+        plan: Plan | None = None,
+        memo: Memo | None = None,
+    ) -> None:
         self._progress, self._threads = progress, threads
         self._plan = plan
+        self._memo: Memo = memo or (lambda _number, do: do())
+        self._calls = count()
         self._names = count()
         self._lastings = count(1)
         self._listeners: list[Listener] = [self._heard]
@@ -108,12 +120,16 @@ class LiveBench:
 
     def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
         """Have a job of keras_bridge.live done on a model; raises SurgeryError where it fails."""
-        given = {
-            name: self.file(value) if isinstance(value, Model) else value
-            for name, value in arguments.items()
-        }
-        self._progress.phase(job, 0)
-        return self._session.call(job, file=self.file(model), **given)
+
+        def do() -> Mapping[str, Any]:
+            given = {
+                name: self.file(value) if isinstance(value, Model) else value
+                for name, value in arguments.items()
+            }
+            self._progress.phase(job, 0)
+            return self._session.call(job, file=self.file(model), **given)
+
+        return self._memo(next(self._calls), do)
 
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""

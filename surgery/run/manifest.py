@@ -21,8 +21,9 @@ from surgery.formats._base import Format, open_model
 from surgery.keras_bridge.code import CodeName, code_names
 from surgery.recipe.language import Recipe
 from surgery.recipe.sources import FromApplication
-from surgery.run.files import beside, files_in, tidy
+from surgery.run.files import beside, tidy
 from surgery.weights.digest import Watched, sha256
+from surgery.weights.filestate import files_in
 from surgery.weights.model import Model
 from surgery.weights.tensor import Stored, Tensor
 

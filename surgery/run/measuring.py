@@ -13,9 +13,10 @@ from typing import Any
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.keras_bridge.data._base import Data
 from surgery.recipe.language import Recipe, Step
-from surgery.run.files import beside, files_in
+from surgery.run.files import beside
 from surgery.run.live import LiveBench
-from surgery.run.plan import do_step, file_state
+from surgery.run.plan import do_step
+from surgery.weights.filestate import file_states
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 
@@ -99,8 +100,8 @@ def sensitivity(
 
 def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
     """Of all that the findings depend on."""
-    inputs = [file for path in (*model.inputs, *how.data.inputs()) for file in files_in(path)]
-    states = [(str(path), file_state(path)) for path in inputs]
+    inputs = file_states([*model.inputs, *how.data.inputs()])
+    states = [(str(path), state) for path, state in inputs.items()]
     facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
@@ -165,7 +166,7 @@ def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop
         measured[count] = _metric(bench, models[count], how, metric)
         worse = measured[0] - measured[count]
         # What is no number any more is broken.
-        return not (-worse if _is_lower_better(metric) else worse) <= drop
+        return not (-worse if is_lower_better(metric) else worse) <= drop
 
     is_broken(0)
     if not is_broken(len(models) - 1):
@@ -182,7 +183,7 @@ def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop
 
 def _models(recipe: Recipe, bench: LiveBench) -> Iterator[Model]:
     """The model as it is loaded, then after each step."""
-    model = recipe.load.open(recipe.seed)
+    model = recipe.load.opened(recipe.seed)
     yield model
     for step in recipe.steps:
         model = _after(recipe, step, model, bench)
@@ -214,5 +215,6 @@ def picked(found: Mapping[str, float], metric: str) -> float:
     return found[metric]
 
 
-def _is_lower_better(metric: str) -> bool:
+def is_lower_better(metric: str) -> bool:
+    """Whether a smaller value of the metric is a better one, by its name."""
     return any(word in metric for word in _LOWER_IS_BETTER)

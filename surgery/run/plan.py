@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from surgery.ops._base import Op
 from surgery.ops._live import Bench, Done, LiveOp
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
-from surgery.run.files import files_in
 from surgery.run.manifest import path_of
 from surgery.run.observing import Observer
+from surgery.weights.filestate import FileState, file_states
 from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK
 from surgery.weights.weight import Weight
@@ -71,16 +71,6 @@ class TargetPlan:
     def bytes(self) -> int:
         """Bytes of weights, optimizer state left out."""
         return self.model.nbytes
-
-
-FileState = tuple[int, int, int]
-"""A file's inode, size and time of change: another one means other contents."""
-
-
-def file_state(path: Path) -> FileState:
-    """The state of a file now; raises OSError where it is gone."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -157,7 +147,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
     """
     needs_tensorflow = any(source.needs_tensorflow for source in recipe.sources())
     try:
-        source = recipe.load.open(recipe.seed)
+        source = recipe.load.opened(recipe.seed)
     except FormatError as error:
         raise FormatError(_at(recipe, ("load",), str(error)).text(recipe.file)) from None
     source = source.watched()
@@ -205,7 +195,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         model=model,
         steps=tuple(steps),
         donors=tuple(donated),
-        inputs=_seen(inputs),
+        inputs=file_states(inputs),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow or writes_by_tensorflow or _is_live(recipe),
@@ -259,10 +249,6 @@ def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iter
                 "it changes variables that are no weights, which no target holds; add checkpoint "
                 "or savedmodel",
             )
-
-
-def _seen(paths: Iterable[Path]) -> Mapping[Path, FileState]:
-    return {file: file_state(file) for path in paths for file in files_in(path)}
 
 
 def _blamed(step: Step, error: SurgeryError) -> Place:

@@ -14,6 +14,7 @@ from surgery.run import files
 from surgery.run.plan import TargetPlan
 from surgery.run.progress import Progress
 from surgery.run.streaming import Sums, Watch, stream
+from surgery.weights.filestate import files_in
 
 Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
@@ -89,4 +90,4 @@ def _existing_parent(path: Path) -> Path:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in files.files_in(path))
+    return sum(file.stat().st_size for file in files_in(path))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+from surgery.weights.filestate import FileState, file_states
 from surgery.weights.model import Model
 
 
@@ -15,6 +19,22 @@ class Source(ABC):
     @abstractmethod
     def open(self, seed: int) -> Model:
         """The model, opened lazily."""
+
+    def opened(self, seed: int) -> Model:
+        """The model as it was opened before, where its files have not changed since."""
+        seen = self._seen
+        if seed in seen:
+            states, model = seen[seed]
+            with contextlib.suppress(OSError):
+                if file_states(model.inputs) == states:
+                    return model
+        model = self.open(seed)
+        seen[seed] = file_states(model.inputs), model
+        return model
+
+    @cached_property
+    def _seen(self) -> dict[int, tuple[Mapping[Path, FileState], Model]]:
+        return {}
 
     @property
     @abstractmethod
@@ -32,4 +52,4 @@ class Donor:
     @cached_property
     def model(self) -> Model:
         """The model, whose weights are summed while they are read."""
-        return self.source.open(self.seed).watched()
+        return self.source.opened(self.seed).watched()

@@ -17,6 +17,7 @@ ORDER = [
     {"ops", "expectations", "formats"},
     {"recipe"},
     {"run"},
+    {"sweep"},
     {"report"},
     {"cli"},
 ]

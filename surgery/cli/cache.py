@@ -1,0 +1,44 @@
+"""`surgery cache`."""
+
+from __future__ import annotations
+
+import click
+
+from surgery.cli import _options
+
+
+@click.group("cache", invoke_without_command=True)
+@_options.as_json
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Show what is kept to save work, and where; prune removes it."""
+    if context.invoked_subcommand is not None:
+        return
+    from datetime import datetime
+
+    from surgery.keras_bridge.cache import cache_folder
+    from surgery.report.tables import plural, size, table
+    from surgery.sweep.shared_steps import entries
+
+    found = entries()
+    if as_json:
+        kept = [{"path": str(path), "bytes": size, "used": used} for path, size, used in found]
+        _options.echo_json({"folder": str(cache_folder()), "entries": kept})
+        return
+    if found:
+        rows = [[path.name, size(count), f"{datetime.fromtimestamp(used):%Y-%m-%d %H:%M}"]
+                for path, count, used in found]  # fmt: skip
+        click.echo(table(["kept", "size", "last used"], rows, right=[1]))
+    total = sum(count for _, count, _ in found)
+    click.echo(f"{cache_folder()}: {plural(len(found), 'result')} of steps kept, {size(total)}")
+
+
+@command.command("prune")
+@click.option("--to", "limit", type=click.IntRange(0), default=0, metavar="BYTES",
+              help="Keep so many bytes of what was used last (default: none).")  # fmt: skip
+def prune(limit: int) -> None:
+    """Remove what is kept, the least recently used first."""
+    from surgery.report.tables import size
+    from surgery.sweep.shared_steps import prune as remove
+
+    click.echo(f"removed {size(remove(limit))}")

@@ -1,0 +1,37 @@
+"""Pictures, by matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import SurgeryError
+
+
+def need_plotting() -> None:
+    """Raise SurgeryError where matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise SurgeryError('a picture needs matplotlib: pip install "surgery[plot]"') from None
+
+
+def axes(x: str, y: str) -> Any:
+    """The axes of a new picture."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(8, 5), layout="constrained").add_subplot()
+    made.set_xlabel(x)
+    made.set_ylabel(y)
+    made.grid(alpha=0.3)
+    return made
+
+
+def save(axes: Any, path: Path) -> None:
+    """Write the picture (.png, .svg), the same bytes every time."""
+    from matplotlib import rc_context
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {".png": {"Software": None}, ".svg": {"Date": None}}.get(path.suffix)
+    with rc_context({"svg.hashsalt": "surgery"}):
+        axes.figure.savefig(path, dpi=150, metadata=metadata)

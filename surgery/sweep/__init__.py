@@ -1,0 +1,1 @@
+"""Sweeps: one recipe, many runs, on one machine or on a cluster."""

@@ -1,0 +1,191 @@
+"""A sweep's folder: plain files, one a run, from which everything can be read again.
+
+`sweep.json` says what is swept; `runs/ID.json` what became of a run, renamed into place;
+`runs/ID.claim-N` who does it now; `logs/INDEX.log` what it said; `jobs/*.json` the batch jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import UsageError
+from surgery.recipe.matrix import Values, run_id
+from surgery.recipe.reading import RecipeFile
+from surgery.sweep.claims import Claim, Holder, drop, holder, take
+
+VERSION = 1
+DONE, FAILED, KILLED = "done", "failed", "killed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What became of a run; `key` says what it depended on."""
+
+    id: str
+    index: int
+    values: Values
+    state: str
+    key: str
+    exit_code: int = 0
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    sparsity: float | None = None
+    bytes: int = 0
+    outputs: Sequence[str] = ()
+    seconds: float = 0.0
+    ended: float = 0.0
+    host: str = ""
+    job: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its outputs are there."""
+        return self.state == DONE
+
+    @property
+    def is_recipes_fault(self) -> bool:
+        """Whether trying again would end the same: a wrong recipe, an expectation not met."""
+        return self.state == FAILED and self.exit_code in (2, 3)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a sweep: its number, its name, and its values of the matrix."""
+
+    index: int
+    id: str
+    values: Values
+
+
+class SweepFolder:
+    """The folder of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def existing(cls, path: Path) -> SweepFolder:
+        """The folder of a sweep that has begun; raises UsageError for another one."""
+        folder = cls(path)
+        folder.facts()
+        return folder
+
+    @classmethod
+    def of(cls, file: RecipeFile, path: Path | None) -> SweepFolder:
+        """The folder where a recipe's sweep goes: `NAME.sweep` beside the recipe."""
+        recipe = Path(file.file)
+        return cls(path or recipe.with_name(f"{recipe.stem}.sweep"))
+
+    def begin(
+        self, file: RecipeFile, overrides: Mapping[str, str], on: str, cluster: Mapping[str, Any]
+    ) -> None:
+        """Say what is swept, and where; raises UsageError where the folder is another sweep's."""
+        recipe = Path(file.file).absolute()
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            known = (self.path / self.facts()["recipe"]).resolve()
+            if known != recipe.resolve():
+                raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
+        for name in ("runs", "logs", "jobs"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        facts = {
+            "sweep": VERSION,
+            "recipe": os.path.relpath(recipe, self.path.absolute()),
+            "params": dict(overrides),
+            "on": on,
+            "cluster": dict(cluster),
+            "runs": list(file.runs or ({},)),
+        }
+        _replace(self.path / "sweep.json", facts)
+
+    def facts(self) -> dict[str, Any]:
+        """What is swept; raises UsageError where the folder is no sweep's."""
+        try:
+            facts = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
+            if facts["sweep"] != VERSION:
+                raise UsageError(f"{self.path} is of version {facts['sweep']} of sweeps")
+            return dict(facts)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{self.path / 'sweep.json'} is damaged") from None
+
+    def recipe_file(self) -> RecipeFile:
+        """The recipe that is swept, as it now is."""
+        facts = self.facts()
+        return RecipeFile.read(Path(os.path.relpath(self.path / facts["recipe"])), facts["params"])
+
+    def runs(self) -> list[Run]:
+        """All runs."""
+        values = self.facts()["runs"]
+        return [Run(index, run_id(each), each) for index, each in enumerate(values)]
+
+    def record(self, id: str) -> Record | None:
+        """What became of a run; None where it has not ended, or its record is damaged."""
+        try:
+            facts = json.loads((self.path / "runs" / f"{id}.json").read_text(encoding="utf-8"))
+            known = {each.name for each in fields(Record)}
+            return Record(**{name: value for name, value in facts.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+
+    def keep(self, record: Record) -> None:
+        """Keep what became of a run."""
+        _replace(self.path / "runs" / f"{record.id}.json", asdict(record))
+
+    def forget(self, id: str) -> None:
+        """Have a run done again."""
+        (self.path / "runs" / f"{id}.json").unlink(missing_ok=True)
+
+    def claim(self, id: str) -> Claim | None:
+        """The right to do a run; None where another process has it."""
+        return take(self.path / "runs" / id)
+
+    def holder(self, id: str) -> Holder | None:
+        """Who does a run, or did it when it was killed."""
+        return holder(self.path / "runs" / id)
+
+    def unclaim(self, id: str) -> None:
+        """Take away the claim of a killed process."""
+        drop(self.path / "runs" / id)
+
+    def log(self, index: int) -> Path:
+        """Where a run's log is."""
+        return self.path / "logs" / f"{index}.log"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more runs are to begin."""
+        return (self.path / "stop").exists()
+
+    def stop(self) -> None:
+        """Have no more runs begin."""
+        (self.path / "stop").touch()
+
+    def resume(self) -> None:
+        """Have runs begin again."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep what was submitted."""
+        _replace(self.path / "jobs" / f"{name}.json", facts)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What was submitted, in order."""
+        files = (self.path / "jobs").glob("*.json")
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        return sorted(found, key=lambda facts: facts["submitted"])
+
+
+def _replace(path: Path, facts: object) -> None:
+    """Write a file as a whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    os.replace(temporary, path)

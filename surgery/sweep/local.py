@@ -1,0 +1,195 @@
+"""A sweep on this machine: as many processes as it has cores and memory for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from surgery.recipe.reading import RecipeFile
+from surgery.sweep.folder import KILLED, Record, SweepFolder
+from surgery.sweep.planning import PlannedRun
+from surgery.sweep.shared_steps import is_kept
+from surgery.sweep.work import is_settled, key_of
+
+_SECONDS_TO_END = 30.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free here, as the system and its limits have it."""
+    found = [1 << 62]
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) << 10)
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        found.append(limit - int((group / "memory.current").read_text()))
+    return min(found)
+
+
+class _Worker:
+    """A process that does runs, and the run that it does now."""
+
+    def __init__(self, folder: SweepFolder, threads: int) -> None:
+        command = [sys.executable, "-m", "surgery.sweep.worker", str(folder.path), str(threads)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.run: PlannedRun | None = None
+
+    @property
+    def answers(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def begin(self, run: PlannedRun) -> None:
+        assert self.process.stdin is not None
+        self.run = run
+        with contextlib.suppress(BrokenPipeError):  # it has died, which its answers' end tells
+            self.process.stdin.write(json.dumps(run.index) + "\n")
+            self.process.stdin.flush()
+
+
+class LocalSweep:
+    """Does the runs of a sweep; iterating gives each run that has ended, with its record."""
+
+    def __init__(
+        self, folder: SweepFolder, file: RecipeFile, jobs: int, threads: int, memory: int
+    ) -> None:
+        self._folder, self._file = folder, file
+        self._jobs, self._threads, self._memory = jobs, threads, memory
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+
+    def do(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Record]]:
+        """Do them, and wait for those that other processes do; none begins after a stop."""
+        waiting = list(runs)
+        elsewhere: list[PlannedRun] = []
+        try:
+            while waiting or elsewhere or self._busy:
+                while (run := self._next(waiting)) is not None:
+                    waiting.remove(run)
+                    self._begin(run)
+                for worker in self._ready(0.05 if elsewhere and not self._busy else None):
+                    run = worker.run
+                    if run is None:
+                        continue
+                    record = self._ended(worker, run)
+                    if record is not None:
+                        yield run, record
+                    elif not self._folder.is_stopped:
+                        elsewhere.append(run)
+                if self._folder.is_stopped:
+                    waiting, elsewhere = [], []
+                for run in [] if self._busy else list(elsewhere):
+                    if (record := self._settled(run)) is not None:
+                        elsewhere.remove(run)
+                        yield run, record
+                    elif (held := self._folder.holder(run.id)) is None or not held.is_there:
+                        elsewhere.remove(run)
+                        waiting.append(run)
+                if elsewhere and not waiting and not self._busy:
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            self._end()
+
+    @property
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.run is not None]
+
+    def _next(self, waiting: Sequence[PlannedRun]) -> PlannedRun | None:
+        """A run that there is room for, and whose first steps no other run does right now."""
+        busy = [worker.run for worker in self._busy if worker.run is not None]
+        if len(busy) >= self._jobs or self._folder.is_stopped:
+            return None
+        heads = {run.head for run in busy if run.head is not None and not is_kept(run.head)}
+        used = sum(run.memory for run in busy)
+        for run in waiting:
+            if run.head not in heads and (not busy or used + run.memory <= self._memory):
+                return run
+        return None
+
+    def _begin(self, run: PlannedRun) -> None:
+        free = [worker for worker in self._workers if worker.run is None]
+        if not free:
+            free = [_Worker(self._folder, self._threads)]
+            self._workers += free
+            self._selector.register(free[0].answers, selectors.EVENT_READ, free[0])
+        free[0].begin(run)
+
+    def _ready(self, seconds: float | None) -> list[_Worker]:
+        """The workers that have something to say, or are gone."""
+        if not self._workers or (seconds is None and not self._busy):
+            return []
+        return [key.data for key, _ in self._selector.select(seconds)]
+
+    def _ended(self, worker: _Worker, run: PlannedRun) -> Record | None:
+        """The record of a run that a worker has ended; None where another process does it."""
+        line = worker.answers.readline()
+        worker.run = None
+        if line:
+            return self._folder.record(run.id) if json.loads(line) else None
+        self._selector.unregister(worker.answers)
+        self._workers.remove(worker)
+        code = worker.process.wait()
+        self._folder.unclaim(run.id)
+        if self._folder.is_stopped:
+            return self._folder.record(run.id)
+        return self._settled(run) or self._killed(run, code)
+
+    def _killed(self, run: PlannedRun, code: int) -> Record:
+        if code < 0:
+            name = signal.Signals(-code).name
+            said = f"killed by {name}"
+            said += ", as happens where memory runs out" if code == -signal.SIGKILL else ""
+        else:
+            said = f"its process ended with exit code {code}"
+        with self._folder.log(run.index).open("a", encoding="utf-8") as log:
+            print(said, file=log)
+        record = Record(
+            id=run.id, index=run.index, values=run.values, state=KILLED,
+            key=key_of(self._file.run(run.index)), exit_code=code, message=said,
+            ended=time.time(),
+        )  # fmt: skip
+        self._folder.keep(record)
+        return record
+
+    def _settled(self, run: PlannedRun) -> Record | None:
+        record = self._folder.record(run.id)
+        if record is None or not is_settled(self._file.run(run.index), record):
+            return None
+        return record
+
+    def _end(self) -> None:
+        """End all workers; those in the middle of a run remove what they have begun."""
+        for worker in self._workers:
+            if worker.run is None:
+                worker.process.kill()
+            else:
+                worker.process.terminate()
+        until = time.monotonic() + _SECONDS_TO_END
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            worker.answers.close()
+        self._workers = []

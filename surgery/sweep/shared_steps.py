@@ -1,0 +1,185 @@
+"""Live steps that several runs of a sweep begin with: done once, and kept in the cache.
+
+Steps that stream are not kept: to read what they made takes as long as to make it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from surgery.keras_bridge.cache import cache_folder
+from surgery.ops._live import LiveOp
+from surgery.recipe.language import Recipe
+from surgery.recipe.reading import RecipeFile
+from surgery.run.live import Memo
+from surgery.run.manifest import runs_code
+from surgery.sweep.claims import take, waiting
+from surgery.weights.filestate import file_states, files_in
+
+LIMIT = 10 << 30
+"""Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
+
+
+def kept_steps() -> Path:
+    """The folder of all that is kept."""
+    return cache_folder() / "steps"
+
+
+def is_kept(name: str) -> bool:
+    """Whether what has that name has been done already."""
+    return (kept_steps() / name).exists()
+
+
+class SharedSteps:
+    """What the runs of a recipe have in common at their heads."""
+
+    def __init__(self, file: RecipeFile) -> None:
+        self._file = file
+
+    def memo(self, recipe: Recipe, threads: int) -> Memo | None:
+        """What knows the results of the run's first live steps; None where it shares none."""
+        if recipe.index is None or runs_code(recipe):
+            return None
+        keys = list(self._keys(recipe, recipe.index, threads))
+
+        def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+            return _once(kept_steps() / keys[number], do) if number < len(keys) else do()
+
+        return recall if keys else None
+
+    def first(self, recipe: Recipe) -> str | None:
+        """The name of the first thing that it shares with other runs, for planning."""
+        if recipe.index is None or runs_code(recipe):
+            return None
+        return next(self._keys(recipe, recipe.index, 0), None)
+
+    def _keys(self, recipe: Recipe, index: int, threads: int) -> Iterator[str]:
+        """A name for the head up to each live step, as long as other runs have the same head."""
+        live = [i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp)]
+        for number in live:
+            if not self._is_shared(number, index):
+                return
+            steps = recipe.steps[: number + 1]
+            given = [path for step in steps for path in step.op.inputs()]
+            given += [path for step in steps for donor in step.op.donors()
+                      for path in donor.model.inputs]  # fmt: skip
+            states = file_states([*recipe.load.opened(recipe.seed).inputs, *given])
+            facts = [
+                metadata.version("surgery"),
+                metadata.version("keras"),
+                threads,
+                recipe.seed,
+                recipe.resolved["load"],
+                recipe.resolved["steps"][: number + 1],
+                [(str(file.absolute()), state) for file, state in states.items()],
+            ]
+            yield hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _is_shared(self, number: int, index: int) -> bool:
+        runs = self._file.runs or ()
+        names = self._named(number)
+        if names & {"index", "id"}:
+            return False
+        return self._counts(frozenset(names))[_choice(runs[index], names)] > 1
+
+    def _named(self, number: int) -> set[str]:
+        """The parameters that decide about the model up to that step."""
+        value = self._file.document.value
+        head = [value.get("load"), value.get("seed"), value["steps"][: number + 1]]
+        return set(re.findall(r"\$\{([^}]*)\}", json.dumps(head)))
+
+    def _counts(self, names: frozenset[str]) -> Counter[str]:
+        if names not in self._counted:
+            runs = self._file.runs or ()
+            self._counted[names] = Counter(_choice(run, names) for run in runs)
+        return self._counted[names]
+
+    @cached_property
+    def _counted(self) -> dict[frozenset[str], Counter[str]]:
+        return {}
+
+
+def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
+    return json.dumps({name: values.get(name) for name in sorted(names)})
+
+
+def _once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What is kept in a folder; done and kept by one process, while others wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        if (kept := _kept(folder)) is not None:
+            return kept
+        claim = take(folder)
+        if claim is None:
+            for _ in waiting(folder):
+                pass
+            continue
+        with claim:
+            if (kept := _kept(folder)) is not None:
+                return kept
+            made = do()
+            with contextlib.suppress(OSError):  # a full disk: others do it again
+                _keep(folder, made)
+            return made
+
+
+def _kept(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    os.utime(folder)
+    if "path" in facts:
+        facts["path"] = folder / facts["path"]
+    return facts
+
+
+def _keep(folder: Path, made: Mapping[str, Any]) -> None:
+    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    new.mkdir()
+    try:
+        facts = dict(made)
+        if "path" in facts:
+            path = Path(facts["path"])
+            shutil.copyfile(path, new / path.name)
+            facts["path"] = path.name
+        (new / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        new.rename(folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    prune(int(os.environ.get("SURGERY_CACHE_BYTES") or LIMIT))
+
+
+def entries() -> list[tuple[Path, int, float]]:
+    """What is kept, the least recently used first: its folder, bytes, and when it was used."""
+    found = [
+        (folder, sum(file.stat().st_size for file in files_in(folder)), folder.stat().st_mtime)
+        for folder in kept_steps().glob("*")
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]
+    return sorted(found, key=lambda entry: entry[2])
+
+
+def prune(limit: int) -> int:
+    """Remove what was used least recently, until no more bytes than that are kept."""
+    known = entries()
+    total, removed = sum(size for _, size, _ in known), 0
+    for folder, size, _ in known:
+        if total - removed <= limit:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        removed += size
+    return removed

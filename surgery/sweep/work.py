@@ -1,0 +1,135 @@
+"""Doing one run of a sweep: once, whoever else tries, and with a record of what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from surgery.errors import SurgeryError
+from surgery.recipe.language import Recipe
+from surgery.recipe.matrix import run_id
+from surgery.run import manifest
+from surgery.run.execute import execute
+from surgery.run.live import Memo
+from surgery.run.plan import make_plan
+from surgery.run.progress import Log
+from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
+
+_BUG = 70
+
+
+def do_run(
+    folder: SweepFolder,
+    recipe: Recipe,
+    threads: int | None,
+    memo: Memo | None = None,
+    is_logged: bool = True,
+) -> Record | None:
+    """Do a run, unless its record says that it is done; None where another process does it.
+
+    What it says goes to its log, unless there is one already. What is wrong with it is in the
+    record, never raised; a signal is raised, and leaves none.
+    """
+    id = run_id(recipe.values)
+    claim = folder.claim(id)
+    if claim is None:
+        return None
+    with claim:
+        known = folder.record(id)
+        if known is not None and is_settled(recipe, known):
+            return known
+        log = _logged(folder.log(recipe.index or 0)) if is_logged else contextlib.nullcontext()
+        with log:
+            record = _done(recipe, threads, memo)
+        folder.keep(record)
+        return record
+
+
+def is_settled(recipe: Recipe, record: Record) -> bool:
+    """Whether a record is of this very run, and what it wrote is still there."""
+    if record.key != key_of(recipe):
+        return False
+    if record.state != DONE:
+        return True
+    if manifest.runs_code(recipe):  # for which no manifest can say that it is current
+        return all(Path(path).exists() for path in record.outputs)
+    return manifest.is_current(recipe, threads=1)
+
+
+def key_of(recipe: Recipe) -> str:
+    """What a run depends on, besides the contents of models and data."""
+    code = [path.read_bytes() for path in manifest.code_files(recipe)]
+    return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
+
+
+def _done(recipe: Recipe, threads: int | None, memo: Memo | None) -> Record:
+    started = time.time()
+    record = Record(
+        id=run_id(recipe.values),
+        index=recipe.index or 0,
+        values=recipe.values,
+        state=DONE,
+        key=key_of(recipe),
+        host=socket.gethostname(),
+        job=os.environ.get("SLURM_JOB_ID", ""),
+    )
+    try:
+        if not manifest.is_current(recipe, threads or 1):
+            plan = make_plan(recipe, threads)
+            execute(plan, Log(recipe.name), memo=memo)
+        record = _with_manifest(record, manifest.path_of(recipe))
+    except SurgeryError as error:
+        print(error, file=sys.stderr)
+        record = replace(record, state=FAILED, exit_code=error.exit_code, message=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        said = f"a bug in surgery: {type(error).__name__}: {error}; the log has all of it"
+        record = replace(record, state=FAILED, exit_code=_BUG, message=said)
+    ended = time.time()
+    return replace(record, seconds=round(ended - started, 3), ended=ended)
+
+
+def _with_manifest(record: Record, path: Path) -> Record:
+    """What a run found out, as its manifest has it."""
+    facts = manifest.read(path)
+    metrics = {
+        name: value
+        for step in facts["steps"]
+        for name, value in step.get("found", {}).get("metrics", {}).items()
+    }
+    changed = [step for step in facts["steps"] if step["elements"]]
+    return replace(
+        record,
+        metrics=metrics,
+        sparsity=changed[-1]["after"]["zeros"] / changed[-1]["elements"] if changed else None,
+        outputs=[str((path.parent / each["path"]).resolve()) for each in facts["outputs"]],
+        bytes=sum(file["bytes"] for each in facts["outputs"] for file in each["files"]),
+    )
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Have all that this process and its children say added to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(log)

@@ -1,0 +1,41 @@
+"""A process of a local sweep: does one run after another, as its parent names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from surgery.errors import Terminated
+from surgery.sweep.folder import SweepFolder
+from surgery.sweep.shared_steps import SharedSteps
+from surgery.sweep.work import do_run
+
+
+def main() -> None:
+    """Do runs until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    signal.signal(signal.SIGTERM, _terminate)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    folder, threads = SweepFolder(Path(sys.argv[1])), int(sys.argv[2])
+    file = folder.recipe_file()
+    shared = SharedSteps(file)
+    try:
+        for line in sys.stdin:
+            recipe = file.run(json.loads(line))
+            record = do_run(folder, recipe, threads, shared.memo(recipe, threads))
+            print(json.dumps(record is not None), file=answers)
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    main()

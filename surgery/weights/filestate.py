@@ -1,0 +1,25 @@
+"""The files of a model, and by what one can see that they have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+FileState = tuple[int, int, int]
+"""A file's inode, size and time of change: another one means other contents."""
+
+
+def files_in(path: Path) -> list[Path]:
+    """The files that a model's path stands for, in order."""
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+
+
+def file_state(path: Path) -> FileState:
+    """The state of a file now; raises OSError where it is gone."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def file_states(paths: Iterable[Path]) -> Mapping[Path, FileState]:
+    """The states of all files that the paths stand for."""
+    return {file: file_state(file) for path in paths for file in files_in(path)}
