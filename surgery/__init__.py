@@ -12,6 +12,7 @@ surgery.save(model, keras="scaled.keras")
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,4 +31,6 @@ def __getattr__(name: str) -> object:
     for module in ("surgery.api", "surgery.errors"):
         if name in __all__ and hasattr(found := import_module(module), name):
             return getattr(found, name)
+    if find_spec(f"surgery.{name}"):  # a room of ours, which is imported after this
+        raise AttributeError(name)
     return import_module("surgery.api").op_function(name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surgery import remote
 from surgery.errors import FormatError, UsageError, did_you_mean
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -62,7 +63,7 @@ def save(model: Model, **targets: str | Path) -> None:
         if name not in formats():
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        target = TargetPlan(formats()[name], Path(given), model)
+        target = TargetPlan(formats()[name], remote.local(given), model)
         problems = [*target.format.problems(model)]
         if problem := path_problem(target.path, target.format, model.inputs):
             problems.append(problem)

@@ -18,6 +18,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from surgery import remote
+
 REQUIRED = dataclasses.MISSING
 
 
@@ -65,9 +67,14 @@ def _finite(value: Any) -> Any:
 
 
 def recipe_path(value: str, folder: Path) -> Path:
-    """A path in a recipe: `~` is the user's home, and a relative one starts at `folder`."""
+    """A path in a recipe: `~` is the user's home, a relative one starts at `folder`.
+
+    A URL becomes the path of its twin.
+    """
     if "\0" in value:
         raise ValueError("a path has no NUL in it")
+    if remote.url_in(value):
+        return remote.local(value)
     return folder / os.path.expanduser(value)
 
 

@@ -69,6 +69,7 @@ def selector(text: str) -> Select:
 
 def echo_json(value: object) -> None:
     """Print JSON, indented."""
+    from surgery import remote
     from surgery.declaration import as_json as text
 
-    click.echo(text(value))
+    click.echo(remote.named(text(value)))

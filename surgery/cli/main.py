@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from surgery import remote
 from surgery.cli import (
     activations,
     bisect,
@@ -70,7 +71,7 @@ def _guarded() -> int:
         error.show()
         return error.exit_code
     except SurgeryError as error:
-        click.echo(str(error), err=True)
+        click.echo(remote.named(str(error)), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)

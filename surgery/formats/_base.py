@@ -7,10 +7,11 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from surgery import remote
 from surgery.architecture import Architecture
 from surgery.declaration import import_all
 from surgery.errors import FormatError, SurgeryError
@@ -146,9 +147,12 @@ def format_for(path: Path) -> str | None:
 
 
 def open_model(path: Path, architecture: Architecture | None = None) -> Model:
-    """The model in a file or folder of any format."""
+    """The model in a file or folder of any format; a URL is one too."""
+    path = remote.local(path)
+    remote.prepare(path)
     with _refusing(path):
-        return format_of(path).open(path, architecture)
+        model = format_of(path).open(path, architecture)
+    return replace(model, origin=remote.named(model.origin))
 
 
 @contextlib.contextmanager

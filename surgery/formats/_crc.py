@@ -6,13 +6,14 @@ generator. The method is that of zlib's `crc32_combine` (Mark Adler).
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
 
 import numpy as np
+
+from surgery.weights.tensor import pread
 
 _ONE = 1 << 31
 
@@ -113,7 +114,7 @@ class Pieces:
     def _between(self, start: int, end: int, crc: int) -> int:
         """The CRC gone on with over what was not noted, which is read back."""
         while start < end:
-            block = os.pread(self._descriptor, min(end - start, 1 << 20), start)
+            block = pread(self._descriptor, min(end - start, 1 << 20), start)
             if not block:
                 raise OSError("the file being written became shorter")
             crc = self._kind.extend(block, crc)

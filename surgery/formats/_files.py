@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from surgery.formats._base import Output, Sink
-from surgery.weights.tensor import Array, Tensor
+from surgery.weights.tensor import Array, Tensor, preadv
 
 _MOST_READ = 1 << 26
 """Bytes that are read at once."""
@@ -22,6 +24,65 @@ def contents(path: Path) -> bytes | memoryview:
         if os.fstat(file.fileno()).st_size < _MOST_READ:
             return file.read()
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+class Window(io.RawIOBase):
+    """A part of a file as a file of its own, read and written by absolute offset."""
+
+    def __init__(self, descriptor: int, base: int = 0, size: int | None = None) -> None:
+        self.descriptor = descriptor
+        self.base = base
+        self.size = size
+        self.position = 0
+
+    def _length(self) -> int:
+        if self.size is not None:
+            return self.size
+        return max(0, os.fstat(self.descriptor).st_size - self.base)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at the position, up to the window's end."""
+        view = memoryview(buffer)
+        wanted = max(0, min(len(view), self._length() - self.position))
+        count = 0
+        if wanted and self.position >= 0:
+            count = preadv(self.descriptor, view[:wanted], self.base + self.position)
+        self.position += count
+        return count
+
+    def write(self, data: Any) -> int:
+        """Write at the position."""
+        count = os.pwrite(self.descriptor, data, self.base + self.position)
+        self.position += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position."""
+        start = (0, self.position, self._length())[whence]
+        self.position = start + offset
+        return self.position
+
+    def tell(self) -> int:
+        """The position."""
+        return self.position
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file end `size` bytes behind the window's start."""
+        size = self.position if size is None else size
+        os.ftruncate(self.descriptor, self.base + size)
+        return size
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
 
 
 def create(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 
 from surgery.errors import FormatError
+from surgery.formats._files import Window
 from surgery.weights.model import Model
 from surgery.weights.tensor import (
     Array,
@@ -37,64 +37,16 @@ _MOST_ROWS = 1 << 22
 """Elements that are read at once from a dataset whose bytes do not lie in one piece."""
 
 
-class Window(io.RawIOBase):
-    """A part of a file as a file of its own, read and written by absolute offset."""
-
-    def __init__(self, descriptor: int, base: int = 0, size: int | None = None) -> None:
-        self.descriptor = descriptor
-        self.base = base
-        self.size = size
-        self.position = 0
-
-    def _length(self) -> int:
-        if self.size is not None:
-            return self.size
-        return max(0, os.fstat(self.descriptor).st_size - self.base)
+class _Padded(Window):
+    """A window as HDF5's own driver has it: zeros from its end on."""
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position; zeros from the window's end on, as HDF5's own driver has it."""
+        """Read at the position; never less than is asked for."""
         view = memoryview(buffer)
-        wanted = max(0, min(len(view), self._length() - self.position))
-        count = 0
-        if wanted and self.position >= 0:
-            count = os.preadv(self.descriptor, [view[:wanted]], self.base + self.position)
+        count = super().readinto(view)
         view[count:] = bytes(len(view) - count)
-        self.position += len(view)
+        self.position += len(view) - count
         return len(view)
-
-    def write(self, data: Any) -> int:
-        """Write at the position."""
-        count = os.pwrite(self.descriptor, data, self.base + self.position)
-        self.position += count
-        return count
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move the position."""
-        start = (0, self.position, self._length())[whence]
-        self.position = start + offset
-        return self.position
-
-    def tell(self) -> int:
-        """The position."""
-        return self.position
-
-    def truncate(self, size: int | None = None) -> int:
-        """Make the file end `size` bytes behind the window's start."""
-        size = self.position if size is None else size
-        os.ftruncate(self.descriptor, self.base + size)
-        return size
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
 
 
 class Reader:
@@ -112,7 +64,7 @@ class Reader:
         self._is_needed = False
         try:
             self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
-            self.file = h5py.File(Window(self.descriptor, self.base, size), "r")
+            self.file = h5py.File(_Padded(self.descriptor, self.base, size), "r")
         except OSError as error:
             raise FormatError(f"{path} is not a readable HDF5 file: {error}") from None
 
@@ -309,7 +261,7 @@ def lay_out(
 
     The same calls give the same bytes: no times are tracked and no space is reused.
     """
-    with h5py.File(Window(descriptor, base), "w", libver="earliest") as file:
+    with h5py.File(_Padded(descriptor, base), "w", libver="earliest") as file:
         writer = Writer(file)
         build(writer)
         places = writer.places()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from surgery.errors import FormatError
 from surgery.formats._crc import CRC32, Pieces
-from surgery.formats._files import write_at
-from surgery.weights.tensor import Descriptor
+from surgery.formats._files import Window, write_at
+from surgery.weights.tensor import Descriptor, pread
 
 MAGIC = b"PK\x03\x04"
 EMPTY = b"PK\x05\x06"
@@ -34,7 +34,7 @@ class Archive:
         self.path = path
         self._descriptor = Descriptor.open(path)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(Window(self._descriptor)) as archive:
                 entries = archive.infolist()
         except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is not a readable zip archive: {error}") from None
@@ -62,7 +62,7 @@ class Archive:
         if info.file_size > _LARGEST_TEXT:
             raise FormatError(f"{self.path}: {name} is absurdly large ({info.file_size:,} bytes)")
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with zipfile.ZipFile(Window(self._descriptor)) as archive:
                 return archive.read(name)
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
@@ -77,7 +77,7 @@ class Archive:
         if info.compress_type != zipfile.ZIP_STORED:
             return self._unpacked(name), 0, info.file_size
         descriptor = self._descriptor
-        header = os.pread(descriptor, 30, info.header_offset)
+        header = pread(descriptor, 30, info.header_offset)
         if len(header) < 30 or header[:4] != MAGIC:
             raise FormatError(f"{self.path}: the entry of {name} is broken")
         start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
@@ -101,7 +101,7 @@ class Archive:
             )
         try:
             with (
-                zipfile.ZipFile(self.path) as archive,
+                zipfile.ZipFile(Window(self._descriptor)) as archive,
                 archive.open(name) as member,
                 tempfile.TemporaryFile(prefix="surgery-") as file,
             ):

@@ -20,7 +20,7 @@ from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named
+from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named, pread
 from surgery.weights.weight import Weight
 
 INDEX = "model.safetensors.index.json"
@@ -165,11 +165,11 @@ def _indexed(index: Path) -> Iterator[Path]:
 def _weights(path: Path) -> Iterator[Weight]:
     descriptor = Descriptor.open(path)
     size = os.fstat(descriptor).st_size
-    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    length = int.from_bytes(pread(descriptor, 8, 0), "little")
     if not 2 <= length <= min(_MOST_HEADER, size - 8):
         raise FormatError(f"{path}: its header of {length} bytes does not fit in it")
     try:
-        header = json.loads(os.pread(descriptor, length, 8), object_pairs_hook=_without_repeats)
+        header = json.loads(pread(descriptor, length, 8), object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: its header is not readable JSON: {error}") from None
     if not isinstance(header, dict):

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from surgery import remote
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
@@ -156,6 +157,7 @@ class FromConfig(Source):
 
     @cached_property
     def _config(self) -> Mapping[str, Any]:
+        remote.fetch(self.config)
         try:
             found = json.loads(self.config.read_bytes())
         except OSError as error:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from surgery import remote
+
 NARROWEST = 40
 
 
@@ -32,7 +34,9 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path as short as it can be said from here; a URL where it stands for one."""
+    if url := remote.url_of(path):
+        return url
     resolved = path.resolve()
     here = Path.cwd()
     return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)

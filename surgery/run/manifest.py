@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from surgery.declaration import as_json
+from surgery import remote
+from surgery.declaration import as_json, recipe_path
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import Format, open_model
 from surgery.keras_bridge.code import CodeName, code_names
@@ -57,6 +58,11 @@ def runs_code(recipe: Recipe) -> bool:
     return bool(_code(recipe))
 
 
+def is_remote(recipe: Recipe) -> bool:
+    """Whether it writes to URLs."""
+    return any(remote.url_of(target.path) is not None for target in recipe.export)
+
+
 def _code(recipe: Recipe) -> list[CodeName]:
     parts = [*recipe.sources(), *(step.op for step in recipe.steps)]
     return [name for part in parts for name in code_names(part)]
@@ -90,7 +96,7 @@ def input_facts(model: Model, folder: Path) -> Facts:
     if model.inputs and not model.format:
         files = file_facts(model.inputs, folder)
         for file in files:
-            file["sha256"] = _file_sha256(folder / file["path"])
+            file["sha256"] = _file_sha256(_place(file["path"], folder))
         path = _relative(model.inputs[0], folder)
         return {"origin": model.origin, "path": path, "files": files, "rest_sha256": None,
                 "weights": []}  # fmt: skip
@@ -98,11 +104,16 @@ def input_facts(model: Model, folder: Path) -> Facts:
         "origin": model.origin,
         "path": _relative(model.inputs[0], folder) if model.inputs else None,
         "files": file_facts(model.inputs, folder),
-        "rest_sha256": rest_sha256(model, model.inputs[0]) if model.inputs else None,
+        "rest_sha256": None if _is_elsewhere(model) else rest_sha256(model, model.inputs[0]),
         "weights": [
             {"address": weight.address, "sha256": _seen(weight.tensor)} for weight in model.weights
         ],
     }
+
+
+def _is_elsewhere(model: Model) -> bool:
+    """Whether it comes from no file, or from a remote one, which is not read whole for a sum."""
+    return not model.inputs or remote.url_of(model.inputs[0]) is not None
 
 
 def _seen(tensor: Tensor) -> str | None:
@@ -165,6 +176,8 @@ def add_file_hashes(facts: Facts, written: Path) -> None:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    if url := remote.url_of(path):
+        return url
     return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
@@ -181,10 +194,13 @@ def _stat_facts(written: Path) -> Iterator[Facts]:
 
 def _stat(file: Path) -> Facts:
     found = file.stat()
+    if (version := remote.state(file)) is not None:
+        return {"bytes": found.st_size, "version": version}
     return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
 def _file_sha256(path: Path) -> str:
+    remote.fetch(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -212,6 +228,8 @@ def rest_sha256(model: Model, path: Path) -> str:
 
 def read(path: Path) -> Facts:
     """A manifest; raises FormatError where the file is none."""
+    path = remote.local(path)
+    remote.fetch(path)
     try:
         facts = json.loads(path.read_bytes())
     except OSError as error:
@@ -239,14 +257,14 @@ class Finding:
 
 def verify(path: Path, threads: int) -> Iterator[Finding]:
     """Compare what stands on disk with what a run saw; raises FormatError for no manifest."""
-    facts, folder = read(path), path.parent
+    facts, folder = read(path), remote.local(path).parent
     try:
         with ThreadPoolExecutor(threads) as pool:
             for output in facts["outputs"]:
-                yield from _verified(folder / output["path"], output, folder, pool)
+                yield from _verified(_place(output["path"], folder), output, folder, pool)
             for given in facts["inputs"]:
-                if given["path"] is not None and (folder / given["path"]).exists():
-                    yield from _verified(folder / given["path"], given, folder, pool)
+                if given["path"] is not None and _place(given["path"], folder).exists():
+                    yield from _verified(_place(given["path"], folder), given, folder, pool)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"{path} is damaged: {error!r}") from error
 
@@ -267,10 +285,10 @@ def _problems(
 ) -> Iterator[str]:
     """Everything by which a model differs from what a manifest says of it."""
     for file in facts["files"]:
-        if not (folder / file["path"]).is_file():
+        if not _place(file["path"], folder).is_file():
             yield f"{file['path']} is missing"
             return
-        size = (folder / file["path"]).stat().st_size
+        size = _place(file["path"], folder).stat().st_size
         if size != file["bytes"]:
             yield f"{file['path']} has {size} bytes, not {file['bytes']}"
     if foreign := _foreign(facts, folder):
@@ -302,7 +320,7 @@ def _problems(
 def _differing(facts: Facts, folder: Path) -> Iterator[str]:
     """The files that are not what their own sums say, where they have some."""
     for file in facts["files"]:
-        if "sha256" in file and _file_sha256(folder / file["path"]) != file["sha256"]:
+        if "sha256" in file and _file_sha256(_place(file["path"], folder)) != file["sha256"]:
             yield f"{file['path']} differs"
 
 
@@ -314,8 +332,8 @@ def is_current(recipe: Recipe, threads: int, hashes: bool = False) -> bool:
     Sizes and times are looked at first; a file with another time is summed again.
     """
     path = path_of(recipe)
-    if runs_code(recipe):
-        return False  # nobody knows what code depends on
+    if runs_code(recipe) or is_remote(recipe):
+        return False  # nobody knows what code depends on, or who writes to a bucket
     try:
         for written in (path, *(target.path for target in recipe.export)):
             tidy(written)
@@ -346,7 +364,7 @@ def _note_times(path: Path, facts: Facts) -> None:
     for file in (
         file for model in (*facts["inputs"], *facts["outputs"]) for file in model["files"]
     ):
-        file.update(_stat(path.parent / file["path"]))
+        file.update(_stat(_place(file["path"], path.parent)))
     new = beside(path)
     new.write_text(as_text(facts), encoding="utf-8")
     os.replace(new, path)
@@ -354,18 +372,29 @@ def _note_times(path: Path, facts: Facts) -> None:
 
 def as_text(facts: Facts) -> str:
     """A manifest as it is written."""
-    return as_json(facts) + "\n"
+    return remote.named(as_json(facts)) + "\n"
 
 
 def _foreign(facts: Facts, folder: Path) -> list[str]:
     """The files in a model's folder that were not there when the manifest was written."""
-    known = {(folder / file["path"]).resolve() for file in facts["files"]}
-    found = (file for file in files_in(folder / facts["path"]) if file.resolve() not in known)
+    known = {_place(file["path"], folder).resolve() for file in facts["files"]}
+    files = files_in(_place(facts["path"], folder))
+    found = (file for file in files if file.resolve() not in known)
     return [_relative(file, folder) for file in found]
 
 
 def _untouched(files: Sequence[Facts], folder: Path) -> bool:
     return all(
-        _stat(folder / file["path"]) == {"bytes": file["bytes"], "mtime_ns": file["mtime_ns"]}
+        _stat(_place(file["path"], folder)) == {k: v for k, v in file.items() if k in _STATE}
         for file in files
     )
+
+
+_STATE = ("bytes", "mtime_ns", "version")
+
+
+def _place(text: str, folder: Path) -> Path:
+    """Where a file of a manifest is."""
+    path = recipe_path(text, folder)
+    remote.prepare(path)
+    return path

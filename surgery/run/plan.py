@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from surgery import remote
 from surgery.errors import (
     ExpectationError,
     FormatError,
@@ -156,6 +157,8 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
     steps = []
     for step in recipe.steps:
         try:
+            for path in step.op.inputs():
+                remote.fetch(path)
             matched = step.op.matched(model)
             observer = Observer()
             done = do_step(step.op, model, bench)

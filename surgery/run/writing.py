@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import Output
 from surgery.run import files
@@ -50,10 +51,14 @@ def write(
             outputs = [_begun(target, temporary[target.path], undo) for target in targets]
             sums = stream(outputs, threads, progress, watchers or {}, summing)
             more = conclude(temporary, sums)
-            files.put_in_place({**{t.path: temporary[t.path] for t in targets}, **more})
+            made = {**{t.path: temporary[t.path] for t in targets}, **more}
+            written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]
+            for path in [path for path in made if remote.url_of(path) is not None]:
+                remote.send(made.pop(path), path)
+            files.put_in_place(made)
         except OSError as error:
             raise SurgeryError(_said(error)) from error
-    return tuple(Written(t.format.name, t.path, _size(t.path)) for t in targets)
+    return tuple(written)
 
 
 def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output:

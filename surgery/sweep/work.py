@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import run_id
@@ -59,8 +60,9 @@ def is_settled(recipe: Recipe, record: Record) -> bool:
         return False
     if record.state != DONE:
         return True
-    if manifest.runs_code(recipe):  # for which no manifest can say that it is current
-        return all(Path(path).exists() for path in record.outputs)
+    # Of these no manifest can say that they are current.
+    if manifest.runs_code(recipe) or manifest.is_remote(recipe):
+        return all(remote.exists(remote.local(path)) for path in record.outputs)
     return manifest.is_current(recipe, threads=1)
 
 

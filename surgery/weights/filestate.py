@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-FileState = tuple[int, int, int]
-"""A file's inode, size and time of change: another one means other contents."""
+from surgery import remote
+
+FileState = tuple[int, int, int] | str
+"""A file's inode, size and time of change, or a remote one's version: another one means other
+contents."""
 
 
 def files_in(path: Path) -> list[Path]:
@@ -16,6 +19,8 @@ def files_in(path: Path) -> list[Path]:
 
 def file_state(path: Path) -> FileState:
     """The state of a file now; raises OSError where it is gone."""
+    if (version := remote.state(path)) is not None:
+        return version
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, is_numpy_s
+from surgery.weights.tensor import (
+    Array,
+    Computed,
+    Descriptor,
+    Extent,
+    Stored,
+    Tensor,
+    is_numpy_s,
+    pread,
+)
 
 _LONGEST_HEADER = 1 << 16
 
@@ -34,7 +43,7 @@ def npy_at(
     keep: Descriptor | None = None,
 ) -> Tensor:
     """A .npy file that lies in another one; it is read by `keep`, or opened for each chunk."""
-    head = io.BytesIO(os.pread(descriptor, min(size, _LONGEST_HEADER), base))
+    head = io.BytesIO(pread(descriptor, min(size, _LONGEST_HEADER), base))
     try:
         shape, fortran, dtype = _header(head)
     except (ValueError, SyntaxError, EOFError, TypeError, RecursionError, MemoryError) as error:

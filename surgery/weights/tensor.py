@@ -16,6 +16,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from surgery import remote
+
 Array = np.ndarray[Any, np.dtype[Any]]
 ChunkFunction = Callable[[Array, int], Array]
 Result = TypeVar("Result")
@@ -102,14 +104,35 @@ Named = tuple[str, Tensor]
 class Descriptor(int):
     """An open file's descriptor, closed when the last that reads by it is gone."""
 
+    twin: remote.Twin | None = None
+
     @classmethod
     def open(cls, path: Path) -> Descriptor:
         """Open a file to read; raises OSError."""
-        return cls(os.open(path, os.O_RDONLY))
+        made = cls(os.open(path, os.O_RDONLY))
+        made.twin = remote.twin(path)
+        return made
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self)
+
+
+def pread(descriptor: int, size: int, offset: int) -> bytes:
+    """Bytes of a file, as `os.pread`; of a remote one they are fetched first."""
+    _fetch(descriptor, offset, size)
+    return os.pread(descriptor, size, offset)
+
+
+def preadv(descriptor: int, view: memoryview, offset: int) -> int:
+    """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
+    _fetch(descriptor, offset, len(view))
+    return os.preadv(descriptor, [view], offset)
+
+
+def _fetch(descriptor: int, offset: int, size: int) -> None:
+    if isinstance(descriptor, Descriptor) and descriptor.twin is not None:
+        descriptor.twin.fill(offset, offset + size)
 
 
 class Stored(Tensor):
@@ -145,8 +168,7 @@ class Stored(Tensor):
         if self._descriptor is not None:
             self._fill(buffer.data, self._descriptor, offset)
         else:
-            with self.extent.path.open("rb") as file:
-                self._fill(buffer.data, file.fileno(), offset)
+            self._fill(buffer.data, Descriptor.open(self.extent.path), offset)
         if self._seen is not None and start % CHUNK == 0 and stop == min(start + CHUNK, self.size):
             self._seen(offset, buffer.data)
         return buffer.view(self.dtype)
@@ -154,7 +176,7 @@ class Stored(Tensor):
     def _fill(self, view: memoryview, descriptor: int, offset: int) -> None:
         done = 0
         while done < len(view):
-            count = os.preadv(descriptor, [view[done:]], offset + done)
+            count = preadv(descriptor, view[done:], offset + done)
             if count == 0:
                 raise OSError(f"{self.extent.path} ends before its weights do")
             done += count

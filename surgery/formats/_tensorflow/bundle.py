@@ -17,7 +17,16 @@ from surgery.formats._crc import CRC32C, Pieces
 from surgery.formats._tensorflow.objects import Node, read_graph
 from surgery.formats._tensorflow.proto import Message, fields, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
-from surgery.weights.tensor import Array, Computed, Descriptor, Extent, Stored, Tensor, dtype_named
+from surgery.weights.tensor import (
+    Array,
+    Computed,
+    Descriptor,
+    Extent,
+    Stored,
+    Tensor,
+    dtype_named,
+    pread,
+)
 
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -189,7 +198,7 @@ class Bundle:
         """The bytes of an entry that is not of numbers, as they are stored."""
         entry = self.entries[name]
         self._check_place(name, entry)
-        return os.pread(self._descriptors[entry.shard], entry.size, entry.offset)
+        return pread(self._descriptors[entry.shard], entry.size, entry.offset)
 
     def text(self, name: str) -> bytes:
         """The one string that an entry holds: its length, a checksum of that, and its bytes."""

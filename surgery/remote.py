@@ -1,0 +1,299 @@
+"""Models and data behind URLs (s3://, gs://, hf://, https://), by fsspec.
+
+A URL has a local twin: a path in this process's temporary folder. What is large there is a file
+with holes, which are filled when bytes of it are read; the rest is fetched whole. What is written
+to a twin is sent off when it is whole. So all other code knows paths alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from surgery.errors import SurgeryError
+
+BLOCK = 1 << 17
+"""Bytes that are fetched at least: a read of a header is followed by others near to it."""
+
+_MOST_WHOLE = 8 << 20
+_HEADS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
+_SHARD = re.compile(r".*\.data-\d{5}-of-\d{5}")
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)(.+)", re.DOTALL)
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
+
+Result = TypeVar("Result")
+
+
+def url_in(text: str) -> str | None:
+    """The URL that a text is, also where a path has made one slash of two; None for no URL."""
+    found = _URL.fullmatch(text)
+    if not found or (f"{found[1]}://" not in text and os.path.lexists(text)):
+        return None
+    return f"{found[1]}://{found[2]}"
+
+
+@functools.cache
+def _root() -> Path:
+    """Where the twins are; gone when the process ends."""
+    folder = tempfile.mkdtemp(prefix="surgery-remote-", dir=os.environ.get("SLURM_TMPDIR") or None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+_known: set[str] = set()
+
+
+def local(path: Path | str) -> Path:
+    """The twin of a URL; any other path as it is."""
+    url = url_in(str(path))
+    if url is None:
+        return Path(path)
+    scheme, _, rest = url.partition("://")
+    if ".." in rest.split("/"):
+        raise ValueError(f"{url} has .. in it; write the path out")
+    _known.add(scheme)
+    return _root() / scheme / rest
+
+
+def url_of(path: Path) -> str | None:
+    """The URL that a path is the twin of; None for a local path."""
+    if not _known or not path.is_relative_to(_root()):
+        return None
+    scheme, *rest = path.relative_to(_root()).parts
+    return f"{scheme}://{'/'.join(rest)}"
+
+
+def named(text: str) -> str:
+    """A text with URLs in place of their twins."""
+    if not _known:
+        return text
+    return re.sub(rf"{re.escape(str(_root()))}/([a-z0-9+.-]+)/", r"\1://", text)
+
+
+class Twin:
+    """A remote file, and the local one with holes that stands for it."""
+
+    def __init__(self, path: Path, system: Any, name: str, size: int) -> None:
+        self._path, self._system, self._name, self.size = path, system, name, size
+        self._is_there = bytearray(-(-size // BLOCK))
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(size)
+
+    def fill(self, start: int, stop: int) -> None:
+        """Have the bytes of a range in the local file."""
+        stop = min(stop, self.size)
+        if start >= stop:
+            return
+        first, last = start // BLOCK, -(-stop // BLOCK)
+        with self._lock:
+            missing = [n for n in range(first, last) if not self._is_there[n]]
+        for run in _runs(missing):
+            begin, end = run[0] * BLOCK, min((run[-1] + 1) * BLOCK, self.size)
+            data = _asked(
+                self._path, lambda: self._system.cat_file(self._name, start=begin, end=end)
+            )
+            if len(data) == self.size:  # from a server that knows no ranges
+                data = data[begin:end]
+            if len(data) != end - begin:
+                raise SurgeryError(f"{url_of(self._path)} is cut short, or was changed")
+            with self._path.open("r+b") as file:
+                file.seek(begin)
+                file.write(data)
+            with self._lock:
+                for number in run:
+                    self._is_there[number] = 1
+
+    def _asked(self, begin: int, end: int) -> bytes:
+        return _asked(self._path, lambda: self._system.cat_file(self._name, start=begin, end=end))
+
+
+def _runs(numbers: list[int]) -> Iterator[list[int]]:
+    """Numbers that follow one another, together."""
+    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        yield [number for _, number in group]
+
+
+_twins: dict[Path, Twin] = {}
+_versions: dict[Path, str] = {}
+
+
+def twin(path: Path) -> Twin | None:
+    """What fills a file's holes; None for a file that has none."""
+    return _twins.get(path) if _twins else None
+
+
+def prepare(path: Path) -> None:
+    """Have a model's twin here, large files with holes; nothing for a local path.
+
+    Raises SurgeryError where there is nothing, or it cannot be had.
+    """
+    if url_of(path) is None or _is_prepared(path):
+        return
+    system, name = _system(path)
+    facts = _asked(path, lambda: _facts(system, name))
+    if facts is None:  # perhaps a checkpoint, which is named by what its files begin with
+        found = _asked(path, lambda: [f for f in system.glob(f"{name}.*") if _belongs(f, name)])
+        if not found:
+            raise SurgeryError(f"{url_of(path)}: no such file or folder")
+        for file in found:
+            _prepare_file(path.parent / file.rpartition("/")[2], system, file)
+    elif facts["type"] == "directory":
+        for file in _asked(path, lambda: system.find(name)):
+            inner = file[len(name) :].strip("/") if file.startswith(name) else file
+            if ".." not in inner.split("/"):
+                _prepare_file(path / inner, system, file)
+    else:
+        _prepare_file(path, system, name)
+
+
+def _belongs(file: str, name: str) -> bool:
+    """Whether it is a file of the checkpoint of that name."""
+    rest = file.rpartition("/")[2].removeprefix(name.rpartition("/")[2])
+    return rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether all of it is here, and has not changed since."""
+    known = [
+        each
+        for each in _versions
+        if each == path
+        or path in each.parents
+        or (each.parent == path.parent and _belongs(each.name, path.name))
+    ]
+    return bool(known) and all(state(each) == _versions[each] for each in known)
+
+
+def _prepare_file(path: Path, system: Any, name: str) -> None:
+    facts = _asked(path, lambda: system.info(name))
+    size = facts.get("size")
+    version = _version(system, name)
+    _twins.pop(path, None)
+    if size is None or size <= _MOST_WHOLE or not _is_sparse(path, system, name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _asked(path, lambda: system.get_file(name, str(path)))
+    else:
+        made = Twin(path, system, name, size)
+        made.fill(0, BLOCK)  # formats are recognised by their first and last bytes
+        made.fill(size - BLOCK, size)
+        _twins[path] = made
+    _versions[path] = version
+
+
+def _is_sparse(path: Path, system: Any, name: str) -> bool:
+    """Whether all that reads such a file has its holes filled; others are fetched whole."""
+    if _SHARD.fullmatch(path.name):
+        return True
+    head: bytes = _asked(path, lambda: system.cat_file(name, start=0, end=16))
+    return head.startswith(_HEADS) or head[8:9] == b"{"
+
+
+def fetch(path: Path) -> None:
+    """Have all of a file or folder here; nothing for a local path."""
+    if url_of(path) is None:
+        return
+    prepare(path)
+    for each, known in list(_twins.items()):
+        if each == path or path in each.parents:
+            known.fill(0, known.size)
+
+
+def state(path: Path) -> str | None:
+    """What tells one version of a remote file from another, asked for now; None if local."""
+    if url_of(path) is None or path not in _versions:
+        return None
+    system, name = _system(path)
+    return _version(system, name)
+
+
+def _version(system: Any, name: str) -> str:
+    system.invalidate_cache()
+    facts = _asked(None, lambda: system.info(name))
+    tags = ("ETag", "etag", "md5Hash", "checksum", "blob_id", "mtime", "LastModified",
+            "last_modified", "created")  # fmt: skip
+    return repr([facts.get("size"), *(str(facts[tag]) for tag in tags if tag in facts)])
+
+
+def exists(path: Path) -> bool:
+    """Whether a path, or what it is the twin of, is there."""
+    if url_of(path) is None:
+        return path.exists()
+    system, name = _system(path)
+    system.invalidate_cache()
+    return bool(_asked(path, lambda: system.exists(name)))
+
+
+def send(made: Path, path: Path) -> None:
+    """Put a finished file or folder to where a path is the twin of.
+
+    Each file is seen only when it is whole (object stores and fsspec see to that); of a folder
+    the files at the top, which tell of the others, come last.
+    """
+    system, name = _system(path)
+    if made.is_dir():
+        files = [file for file in made.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda f: (-len(f.relative_to(made).parts), f)):
+            inner = f"{name}/{file.relative_to(made).as_posix()}"
+            _asked(path, lambda: _put(system, file, inner))  # noqa: B023
+    else:
+        _asked(path, lambda: _put(system, made, name))
+    system.invalidate_cache()
+
+
+def _put(system: Any, file: Path, name: str) -> None:
+    if "file" in system.protocol or "memory" in system.protocol:
+        system.makedirs(name.rpartition("/")[0], exist_ok=True)
+    system.put_file(str(file), name)
+
+
+def _facts(system: Any, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(system.info(name))
+    except FileNotFoundError:
+        return None
+
+
+@functools.cache
+def _opened(scheme: str) -> Any:
+    """The file system of a scheme, which the cloud's own settings configure."""
+    try:
+        import fsspec
+
+        return fsspec.filesystem(scheme, use_listings_cache=False)
+    except ImportError:
+        extra = _EXTRAS.get(scheme, "http")
+        raise SurgeryError(f'{scheme}:// needs more: pip install "surgery[{extra}]"') from None
+    except ValueError:
+        raise SurgeryError(f"{scheme}:// is no scheme that fsspec knows") from None
+
+
+def _system(path: Path) -> tuple[Any, str]:
+    url = url_of(path)
+    assert url is not None
+    system = _opened(url.partition("://")[0])
+    return system, str(system._strip_protocol(url))
+
+
+def _asked(path: Path | None, ask: Callable[[], Result]) -> Result:
+    """What a file system answers; raises SurgeryError with what it says."""
+    try:
+        return ask()
+    except SurgeryError:
+        raise
+    except Exception as error:  # each cloud's library has its own
+        where = f"{url_of(path)}: " if path is not None else ""
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, FileNotFoundError):
+            said = "no such file or folder"
+        raise SurgeryError(f"{where}{said}") from error
