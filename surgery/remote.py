@@ -100,9 +100,7 @@ class Twin:
             missing = [n for n in range(first, last) if not self._is_there[n]]
         for run in _runs(missing):
             begin, end = run[0] * BLOCK, min((run[-1] + 1) * BLOCK, self.size)
-            data = _asked(
-                self._path, lambda: self._system.cat_file(self._name, start=begin, end=end)
-            )
+            data = self._asked(begin, end)
             if len(data) == self.size:  # from a server that knows no ranges
                 data = data[begin:end]
             if len(data) != end - begin:
@@ -115,7 +113,10 @@ class Twin:
                     self._is_there[number] = 1
 
     def _asked(self, begin: int, end: int) -> bytes:
-        return _asked(self._path, lambda: self._system.cat_file(self._name, start=begin, end=end))
+        data: bytes = _asked(
+            self._path, lambda: self._system.cat_file(self._name, start=begin, end=end)
+        )
+        return data
 
 
 def _runs(numbers: list[int]) -> Iterator[list[int]]:

@@ -115,7 +115,6 @@ def _run_of_sweep(
 
     from surgery.errors import SurgeryError
     from surgery.report.sweeps import ended_text
-    from surgery.run.plan import default_threads
     from surgery.sweep.folder import SweepFolder
     from surgery.sweep.shared_steps import SharedSteps
     from surgery.sweep.work import do_run
@@ -127,7 +126,7 @@ def _run_of_sweep(
     known = into.record(run.id)
     if force or (known is not None and not (known.is_done or known.is_recipes_fault)):
         into.forget(run.id)
-    count = threads or default_threads()
+    count = threads or 1
     memo = SharedSteps(file).memo(recipe, count)
     record = do_run(into, recipe, count, memo, is_logged=False)
     if record is None:

@@ -39,7 +39,8 @@ _folder = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR
 _on = click.option("--on", type=click.Choice(["local", "slurm"]), help="Where the runs go.")
 _jobs = click.option("--jobs", type=click.IntRange(1), help="Runs at once (default: the cores).")
 _threads = click.option("--threads", type=click.IntRange(1, 64),
-                        help="Threads of a run (default: the cores left to it).")  # fmt: skip
+                        help="Threads of a run (default: 1, or cluster's cpus); trainings give "
+                        "the same bytes for the same number only.")  # fmt: skip
 _cluster = click.option("--cluster", "flags", multiple=True, metavar="NAME=VALUE",
                         help="A key of cluster, over the recipe's and the profile's.")  # fmt: skip
 _profile = click.option("--profile", type=click.Path(path_type=Path, dir_okay=False),
@@ -215,17 +216,13 @@ class _Sweep:
         threads: int | None,
         silent: bool,
     ) -> None:
-        from surgery.run.plan import default_threads
         from surgery.sweep.local import cores
 
         self.file, self.folder, self.overrides = file, folder, overrides
         self.on, self.given, self.silent = on, cluster, silent
         self.cluster = _merged(file, cluster)
         self.jobs = jobs or (cores() if on == "local" else self.cluster.array_parallelism)
-        if on == "local":
-            self.threads = threads or max(1, min(4, cores() // self.jobs))
-        else:
-            self.threads = threads or self.cluster.cpus or default_threads()
+        self.threads = threads or (self.cluster.cpus if on == "slurm" else None) or 1
 
     def plan(self) -> SweepPlan:
         from surgery.sweep.planning import plan_sweep
@@ -303,7 +300,7 @@ class _Sweep:
         from surgery.sweep.status import statuses
 
         if todo:
-            ids = slurm.submit(self.folder, todo, self.cluster, plan.memory)
+            ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)
             if not self.silent:
                 click.echo(f"submitted {len(todo)} runs as {', '.join(ids)}", err=True)
         while wait and any(each.is_open for each in statuses(self.folder)):

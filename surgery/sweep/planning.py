@@ -56,9 +56,6 @@ def plan_sweep(
 ) -> SweepPlan:
     """Plan every run; raises RecipeError with all that is wrong, and the runs that have it."""
     recipes = file.all()
-    collisions = list(_collisions(recipes))
-    if collisions:
-        raise RecipeError(file.file, collisions)
     shared = SharedSteps(file)
     runs, problems = [], {}
     notes: dict[str, None] = {}
@@ -83,6 +80,8 @@ def plan_sweep(
         told(number)
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
+    if collisions := list(_collisions(recipes)):
+        raise RecipeError(file.file, collisions)
     return SweepPlan(file, runs, list(notes))
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from surgery.errors import SurgeryError, Terminated, UsageError
 from surgery.recipe.cluster import Cluster
-from surgery.run.plan import default_threads
 from surgery.sweep.folder import KILLED, Record, SweepFolder
 from surgery.sweep.planning import PlannedRun
 from surgery.sweep.shared_steps import SharedSteps
@@ -58,8 +57,8 @@ class _TooLong(BaseException):
 class SlurmRun:
     """What a job of an array does; submitit keeps it, and calls `checkpoint` before a requeue."""
 
-    def __init__(self, folder: Path, signalled: bool) -> None:
-        self.folder, self.signalled = folder, signalled
+    def __init__(self, folder: Path, threads: int, signalled: bool) -> None:
+        self.folder, self.threads, self.signalled = folder, threads, signalled
 
     def __call__(self, index: int) -> None:
         """Do the run of that number; ends the process with its exit code."""
@@ -69,9 +68,9 @@ class SlurmRun:
         file = folder.recipe_file()
         recipe = file.run(index)
         self._heed_signals()
-        threads = default_threads()
+        memo = SharedSteps(file).memo(recipe, self.threads)
         try:
-            record = do_run(folder, recipe, threads, SharedSteps(file).memo(recipe, threads))
+            record = do_run(folder, recipe, self.threads, memo)
         except Terminated:
             sys.exit(128 + signal.SIGTERM)
         except _TooLong as error:
@@ -112,7 +111,11 @@ class SlurmRun:
 
 
 def submit(
-    folder: SweepFolder, runs: Sequence[PlannedRun], cluster: Cluster, plan_memory: int
+    folder: SweepFolder,
+    runs: Sequence[PlannedRun],
+    cluster: Cluster,
+    threads: int,
+    plan_memory: int,
 ) -> list[str]:
     """Submit the runs as job arrays, and give their ids; raises SurgeryError where it fails."""
     try:
@@ -128,7 +131,7 @@ def submit(
         executor.update_parameters(**_parameters(cluster, name, plan_memory))
         for start in range(0, len(runs), size):
             part = runs[start : start + size]
-            work = SlurmRun(folder.path.absolute(), cluster.signal > 0)
+            work = SlurmRun(folder.path.absolute(), threads, cluster.signal > 0)
             submitted = time.time()
             given = executor.map_array(work, [run.index for run in part])
             facts = {

@@ -1,0 +1,321 @@
+"""A sweep on this machine: planned first, done once, gone on with after anything."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+import surgery
+from tests.conftest import command, dense_model, same_bytes, values
+from tests.sweep.conftest import RECIPE, begin, outputs, started, wait_for
+
+ALL = [f"{by}-{lowest}" for by in (1, 2, 3) for lowest in ("10%", "50%")]
+
+
+def test_every_run_is_done_once(sweep, tmp_path):
+    done = command("sweep", sweep, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "6 runs: 6 done"
+    assert len(done.stderr.splitlines()) == 6
+    for name in ALL:
+        by, lowest = name.split("-")
+        expected = surgery.open(tmp_path / "model.keras")
+        expected = surgery.scale(expected, "a", by=int(by))
+        expected = surgery.zero(expected, "a/kernel", lowest=lowest)
+        assert same_bytes(surgery.open(tmp_path / "out" / name / "model.keras"), expected)
+        (manifest,) = (tmp_path / "out" / name).glob("prune-*.run.json")
+        assert command("verify", manifest).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    again = command("sweep", sweep)
+    assert again.returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert all(started(tmp_path / "recipe.sweep", index) == 1 for index in range(6))
+
+
+def test_the_table(sweep, tmp_path):
+    command("sweep", sweep, "-q")
+    folder = tmp_path / "recipe.sweep"
+    rows = json.loads(command("sweep", "table", folder, "--json").stdout)
+    assert [row["by"] for row in rows] == [1, 1, 2, 2, 3, 3]
+    assert [row["sparsity"] for row in rows] == [1 / 12, 0.5] * 3
+    assert all(row["bytes"] > 1000 and row["state"] == "done" for row in rows)
+    lines = command("sweep", "table", folder, "--csv", "--sort", "lowest").stdout.splitlines()
+    assert lines[0] == "run,by,lowest,state,sparsity,bytes,seconds"
+    assert [line.split(",")[2] for line in lines[1:]] == ["10%"] * 3 + ["50%"] * 3
+    text = command("sweep", "table", folder).stdout.splitlines()
+    assert text[0].split() == ["run", "by", "lowest", "state", "sparsity", "bytes", "seconds"]
+    wrong = command("sweep", "table", folder, "--sort", "lowst")
+    assert wrong.returncode == 2
+    assert "there is no column 'lowst' (did you mean 'lowest'?)" in wrong.stderr
+    made = [command("sweep", "plot", folder, "--x", "lowest", "--y", "sparsity", "--by", "by",
+                    "-o", tmp_path / name) for name in ("a.png", "b.svg", "c.svg")]  # fmt: skip
+    assert [each.returncode for each in made] == [0, 0, 0]
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "b.svg").read_bytes() == (tmp_path / "c.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("out/${by}-${lowest}/model.keras", "out/${by}.keras",
+         'export[0].keras: runs 0 (by=1, lowest=10%) and 1 (by=1, lowest=50%) would both write'),
+        ("out/${by}-${lowest}/model.npz", "out/${by}-${lowest}/model.keras/${by}.npz",
+         "are one in the other"),
+        ("load: model.keras", "load: out/1-10%/model.keras", "no such file or folder"),
+        ("select: a,", 'select: "x${by}",', "x3"),
+        ("[10%, 50%]", "[10%, x]", "'x' is not a share; write 10% or 0.1 (run 1: by=1, lowest=x, "
+                                   "and 2 more of 6)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_before_the_first_run(old, new, said, sweep, tmp_path):
+    sweep.write_text(sweep.read_text().replace(old, new))
+    done = command("sweep", sweep)
+    assert done.returncode in (1, 2), done.stdout
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "recipe.sweep").exists()
+
+
+def test_no_run_writes_into_what_another_writes(small, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        'surgery: 1\nload: model.keras\nmatrix: {to: [x/y, x]}\nexport: [{npy: "out/${to}"}]\n'
+    )
+    done = command("sweep", path)
+    assert done.returncode == 2
+    assert "runs 0 (to=x/y) and 1 (to=x) would write one into the other's" in done.stderr
+    assert "put ${to} into the path" in done.stderr
+
+
+def test_no_run_reads_what_another_writes(sweep, tmp_path):
+    (tmp_path / "out/1-10%").mkdir(parents=True)
+    dense_model(tmp_path / "out/1-10%")
+    sweep.write_text(sweep.read_text().replace("load: model.keras", "load: out/1-10%/model.keras"))
+    done = command("sweep", sweep)
+    assert done.returncode == 2
+    assert "is an input of this recipe, which is never written to" in done.stderr or (
+        "depend on each other: one writes" in done.stderr
+    )
+
+
+def test_a_run_that_fails_fails_alone(sweep, tmp_path):
+    limit = "expect:\n  - sparsity: {select: a/kernel, at_most: 20%}\nexport:"
+    sweep.write_text(sweep.read_text().replace("export:", limit))
+    done = command("sweep", sweep)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "6 runs: 3 done, 3 failed"
+    assert lines[1].startswith("failed: run 1 (by=1, lowest=50%): ")
+    assert "expect[0]" in lines[1]
+    folder = tmp_path / "recipe.sweep"
+    assert command("sweep", "retry", folder).stdout.splitlines()[0] == lines[0]
+    assert started(folder, 1) == 1  # it would end the same
+    assert command("sweep", "retry", folder, "--all").returncode == 1
+    assert started(folder, 1) == 2
+    sweep.write_text(sweep.read_text().replace("at_most: 20%", "at_most: 60%"))
+    assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
+
+
+def specials(tmp_path, slow, name="slow-1"):
+    """The recipe with a run whose model comes slowly."""
+    urls = ", ".join(f'"{slow.url(each)}"' for each in ("quick-1", name, "quick-2"))
+    text = RECIPE.format(load='"${model}"').replace("  by: [1, 2, 3]", f"  model: [{urls}]")
+    text = text.replace('by: "${by}"', "by: 2").replace("${by}", "${index}")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text.replace("  lowest: [10%, 50%]", "  lowest: [10%]"))
+    return path
+
+
+def holder(folder):
+    """The process that does the run with the slow model."""
+    (claim,) = folder.glob("runs/*.claim-*")
+    return json.loads(claim.read_text())["pid"]
+
+
+def test_a_killed_run_fails_alone_and_is_tried_again(tmp_path, slow):
+    path, folder = specials(tmp_path, slow), tmp_path / "recipe.sweep"
+    process = begin("sweep", path, "--jobs", "2")
+    wait_for(lambda: slow.gets["/slow-1"] == 2 and len(list(folder.glob("runs/*.json"))) == 2)
+    status = command("sweep", "status", folder).stdout
+    assert status.splitlines()[0] == "3 runs: 2 done, 1 running"
+    os.kill(holder(folder), signal.SIGKILL)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "3 runs: 2 done, 1 killed" in text
+    assert "killed by SIGKILL, as happens where memory runs out" in text
+    done = command("sweep", "retry", folder)
+    assert done.stdout.splitlines()[0] == "3 runs: 3 done"
+    assert [started(folder, index) for index in range(3)] == [1, 1, 1]
+
+
+def test_cancel_and_go_on(tmp_path, slow):
+    path, folder = specials(tmp_path, slow), tmp_path / "recipe.sweep"
+    process = begin("sweep", path, "--jobs", "1")
+    wait_for(lambda: slow.gets["/slow-1"] == 2)
+    done = command("sweep", "cancel", folder)
+    assert done.stdout.startswith("cancelled; 1 processes ended")
+    process.communicate(timeout=60)
+    assert command("sweep", "status", folder).stdout.splitlines()[0] == "3 runs: 2 waiting, 1 done"
+    assert command("sweep", "retry", folder).stdout.splitlines()[0] == "3 runs: 3 done"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_cleanly(number, code, tmp_path, slow):
+    path, folder = specials(tmp_path, slow), tmp_path / "recipe.sweep"
+    process = begin("sweep", path, "--jobs", "1")
+    wait_for(lambda: slow.gets["/slow-1"] == 2)
+    os.killpg(process.pid, number)  # as a terminal does
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "stopped; 1 of 3 runs have ended, and the same command goes on" in text
+    assert not list(folder.glob("runs/*claim*"))
+    assert command("sweep", path).stdout.splitlines()[0] == "3 runs: 3 done"
+
+
+def test_two_sweeps_at_once_share_the_work(sweep, tmp_path):
+    text = sweep.read_text().replace("[1, 2, 3]", str(list(range(12))))
+    sweep.write_text(text)
+    both = [begin("sweep", sweep, "--jobs", "2") for _ in range(2)]
+    for process in both:
+        text, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, text
+        assert "24 runs: 24 done" in text
+    folder = tmp_path / "recipe.sweep"
+    assert [started(folder, index) for index in range(24)] == [1] * 24
+    assert not list(folder.glob("runs/*claim*"))
+
+
+def test_killed_at_any_moment_it_goes_on(sweep, tmp_path):
+    text = sweep.read_text().replace("[1, 2, 3]", str(list(range(10))))
+    sweep.write_text(text)
+    folder, random_ = tmp_path / "recipe.sweep", random.Random(7)
+    for _ in range(20):
+        process = begin("sweep", sweep, "--jobs", "2")
+        time.sleep(random_.uniform(0.3, 1.3))
+        finished = {path.name: path.stat().st_mtime_ns for path in folder.glob("runs/*.json")}
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        now = {path.name: path.stat().st_mtime_ns for path in folder.glob("runs/*.json")}
+        assert finished.items() <= now.items()  # nothing that was done is done again
+        if len(now) == 20:
+            for path in list(folder.glob("runs/*.json"))[::3]:
+                path.unlink()  # as if it had not come so far
+    done = command("sweep", sweep)
+    assert done.stdout.splitlines()[0] == "20 runs: 20 done"
+    for manifest in (tmp_path / "out").rglob("*.run.json"):
+        assert command("verify", manifest).returncode == 0
+    assert not list((tmp_path / "out").rglob(".*"))  # no litter
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "index"),
+    [
+        ("SLURM_ARRAY_TASK_ID", "3", 3),
+        ("JOB_COMPLETION_INDEX", "0", 0),
+        ("PBS_ARRAY_INDEX", "5", 5),
+        ("LSB_JOBINDEX", "6", 5),  # which counts from 1
+    ],
+)
+def test_a_run_by_the_index_of_any_engine(variable, value, index, sweep, tmp_path):
+    done = command("run", sweep, **{variable: value})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"run {index} (by=")
+    assert len(list((tmp_path / "recipe.sweep/runs").glob("*.json"))) == 1
+    made = outputs(tmp_path / "out")
+    assert list(made) == [f"{ALL[index]}/model.keras", f"{ALL[index]}/model.npz"]
+    before = (tmp_path / "out" / ALL[index] / "model.npz").stat().st_mtime_ns
+    assert command("run", sweep, "--index", index).returncode == 0  # idempotent
+    assert (tmp_path / "out" / ALL[index] / "model.npz").stat().st_mtime_ns == before
+    assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
+    assert (tmp_path / "out" / ALL[index] / "model.npz").stat().st_mtime_ns == before
+
+
+def test_a_matrix_needs_a_sweep_or_an_index(sweep):
+    done = command("run", sweep)
+    assert done.returncode == 2
+    assert "has a matrix of 6 runs: surgery sweep does them all, and --index N one" in done.stderr
+    assert command("run", sweep, "--index", "6").returncode == 2
+    plan = command("plan", sweep, "--index", "5")
+    assert plan.returncode == 0
+    assert "prune-" in plan.stdout
+    assert command("validate", sweep).stdout.strip().endswith("valid, 6 runs")
+
+
+def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "surgery: 1\nseed: 3\n"
+        f"load: {{config: {digits_cnn}/digits-cnn.json}}\n"
+        "matrix: {lowest: [20%, 50%, 80%]}\n"
+        "steps:\n"
+        f"  - train: {{data: {{npz: {digits_cnn}/digits.npz, x: x_test, y: y_test}}, epochs: 2,\n"
+        "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
+        '  - zero: {select: "*/kernel", lowest: "${lowest}"}\n'
+        f"  - evaluate: {{data: {{npz: {digits_cnn}/digits.npz, x: x_test, y: y_test}},\n"
+        "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
+        'export: [{keras: "${out}/${lowest}.keras"}]\nparams: {out: out}\n'
+    )
+    done = command("sweep", path, "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "recipe.sweep"
+    logs = [(folder / f"logs/{index}.log").read_text() for index in range(3)]
+    assert sum("epoch" in log for log in logs) == 1
+    cached = json.loads(command("cache", "--json").stdout)
+    assert len(cached["entries"]) == 1
+    rows = json.loads(command("sweep", "table", folder, "--json").stdout)
+    assert all(0 < row["accuracy"] <= 1 for row in rows)
+    assert "* the best accuracy" in command("sweep", "table", folder).stdout
+    alone = command("run", path, "--index", "2", "-p", f"out={tmp_path / 'alone'}", "--dir",
+                    tmp_path / "alone.sweep", XDG_CACHE_HOME=str(tmp_path / "none"))  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    assert (tmp_path / "alone/80%.keras").read_bytes() == (tmp_path / "out/80%.keras").read_bytes()
+    assert command("cache", "prune").stdout.startswith("removed ")
+    assert json.loads(command("cache", "--json").stdout)["entries"] == []
+
+
+@pytest.fixture
+def digits_cnn():
+    from tests.conftest import ROOT
+
+    return ROOT / "recipes" / "data"
+
+
+def test_a_folder_of_another_sweep_is_left_alone(sweep, tmp_path):
+    assert command("sweep", sweep, "--dir", tmp_path / "s", "-q").returncode == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(sweep.read_text())
+    done = command("sweep", other, "--dir", tmp_path / "s")
+    assert done.returncode == 2
+    assert "holds the sweep of" in done.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").touch()
+    done = command("sweep", other, "--dir", tmp_path / "mine")
+    assert done.returncode == 2
+    assert "is no folder of a sweep" in done.stderr
+    assert command("sweep", "status", tmp_path / "none").returncode == 2
+
+
+def test_damaged_records_are_as_none(sweep, tmp_path):
+    command("sweep", sweep, "-q")
+    folder = tmp_path / "recipe.sweep"
+    for number, path in enumerate(sorted(folder.glob("runs/*.json"))):
+        path.write_bytes([b"", b"{", b"[]", b'{"id": 1}', b"\xff", b"null"][number])
+    assert "6 waiting" in command("sweep", "status", folder).stdout
+    assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
+    assert [started(folder, index) for index in range(6)] == [1] * 6  # the manifests know
+    rows = json.loads(command("sweep", "table", folder, "--json").stdout)
+    assert [row["sparsity"] for row in rows] == [1 / 12, 0.5] * 3
+
+
+def test_a_changed_input_is_done_again(sweep, tmp_path):
+    command("sweep", sweep, "-q")
+    model = surgery.scale(surgery.open(tmp_path / "model.keras"), "b", by=3)
+    surgery.save(model, keras=tmp_path / "new.keras")
+    (tmp_path / "new.keras").replace(tmp_path / "model.keras")
+    assert command("sweep", sweep, "-q").returncode == 0
+    assert started(tmp_path / "recipe.sweep", 0) == 2
+    expected = values(surgery.open(tmp_path / "model.keras"))["b/kernel"]
+    assert (values(surgery.open(tmp_path / "out/1-10%/model.keras"))["b/kernel"] == expected).all()
