@@ -181,6 +181,7 @@ def _prepare_file(path: Path, system: Any, name: str) -> None:
     size = facts.get("size")
     version = _version(system, name)
     _twins.pop(path, None)
+    path.unlink(missing_ok=True)  # a model that was opened before goes on reading what it was
     if size is None or size <= _MOST_WHOLE or not _is_sparse(path, system, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         _asked(path, lambda: system.get_file(name, str(path)))

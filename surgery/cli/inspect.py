@@ -44,7 +44,7 @@ def command(
     opened = open_model(model)
     weights = opened.weights if select is None else _options.selector(select).weights(opened)
     if as_json:
-        facts = model_facts(opened, str(model), weights, stats, hashes)
+        facts = model_facts(opened, opened.origin, weights, stats, hashes)
         _check(opened, stats or hashes)
         _options.echo_json(facts)
     elif values:

@@ -98,7 +98,7 @@ def counts_text(found: Sequence[RunStatus]) -> str:
 
 def _told(found: Sequence[RunStatus]) -> Iterator[str]:
     for each in found:
-        if each.detail and each.state != DONE:
+        if each.detail and (each.state != DONE or "requeued" in each.detail):
             run = _run(each.run.index, each.run.values)
             yield f"{each.state}: run {run}: {_first(each.detail)}"
 

@@ -40,7 +40,8 @@ def _statuses(folder: SweepFolder) -> Iterator[RunStatus]:
         if held is not None and held.is_there:
             yield RunStatus(run, RUNNING, record, f"{held.host}, process {held.pid}")
         elif record is not None and (job is None or not job.is_newer(record)):
-            yield RunStatus(run, record.state, record, record.message)
+            told = job.detail if job is not None else ""
+            yield RunStatus(run, record.state, record, record.message or told)
         elif job is not None:
             yield RunStatus(run, job.state, record, job.detail)
         elif held is not None:

@@ -112,7 +112,10 @@ def _with_manifest(record: Record, path: Path) -> Record:
         record,
         metrics=metrics,
         sparsity=changed[-1]["after"]["zeros"] / changed[-1]["elements"] if changed else None,
-        outputs=[str((path.parent / each["path"]).resolve()) for each in facts["outputs"]],
+        outputs=[
+            remote.url_in(each["path"]) or str((path.parent / each["path"]).resolve())
+            for each in facts["outputs"]
+        ],
         bytes=sum(file["bytes"] for each in facts["outputs"] for file in each["files"]),
     )
 

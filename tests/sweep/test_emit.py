@@ -1,0 +1,64 @@
+"""What is made for other engines: held by Kubernetes' schema, and run by bash as Slurm would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.conftest import command
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize("version", ["1.29", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize(
+    "flags", [[], ["--cluster", "mem=8GB", "--cluster", "cpus=4", "--cluster", "gpus=1"]]
+)
+def test_a_job_is_what_kubernetes_says_it_is(version, flags, sweep, tmp_path):
+    image = ["--cluster", "image=registry.example/surgery:1"]
+    done = command("sweep", "recipe.yaml", "--emit", "kubernetes", *image, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    job = yaml.safe_load(done.stdout)
+    kubernetes_validate.validate(job, version, strict=True)
+    spec = job["spec"]
+    assert (spec["completions"], spec["completionMode"]) == (6, "Indexed")
+    container = spec["template"]["spec"]["containers"][0]
+    assert container["command"] == [
+        "surgery", "run", "recipe.yaml", "--dir", "recipe.sweep"
+    ]  # fmt: skip
+    if flags:
+        assert container["resources"]["limits"] == {
+            "cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"
+        }  # fmt: skip
+
+
+def test_a_job_needs_an_image_and_a_recipe_on_its_volume(sweep, tmp_path):
+    done = command("sweep", "recipe.yaml", "--emit", "kubernetes", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--cluster image=NAME" in done.stderr
+    (tmp_path / "inner").mkdir()
+    done = command("sweep", "../recipe.yaml", "--emit", "kubernetes", "--cluster", "image=x",
+                   cwd=tmp_path / "inner")  # fmt: skip
+    assert done.returncode == 2
+    assert "is outside of this folder" in done.stderr
+
+
+def test_an_array_script_runs_as_it_is(sweep, tmp_path):
+    flags = ["--cluster", "time=1:30:00", "--cluster", "partition=gpu", "-p", "by=2"]
+    done = command("sweep", "recipe.yaml", "--emit", "sbatch", *flags, cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert "#SBATCH --array=0-1%256" in lines
+    assert "#SBATCH --open-mode=append" in lines
+    assert "#SBATCH --time=90" in lines
+    assert "#SBATCH --signal=B:TERM@90" in lines
+    for index in range(2):
+        environment = {**os.environ, "SLURM_ARRAY_TASK_ID": str(index),
+                       "PATH": f"{BIN}:{os.environ['PATH']}"}  # fmt: skip
+        subprocess.run(["bash"], input=done.stdout, text=True, check=True, cwd=tmp_path,
+                       env=environment, capture_output=True)  # fmt: skip
+    status = command("sweep", "status", tmp_path / "recipe.sweep")
+    assert status.stdout.splitlines()[0] == "2 runs: 2 done"

@@ -1,0 +1,186 @@
+"""A real Slurm on one node: runs are requeued, killed, too long or wrong, and told apart."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import ROOT, command
+from tests.sweep.conftest import begin, outputs, wait_for
+
+SCRIPTS = ROOT.parent / "shared" / "slurm"
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The environment of a Slurm that runs here; skips loudly where none can."""
+    if not (SCRIPTS / "start-slurm.sh").exists():
+        pytest.skip(f"Slurm is not started here: {SCRIPTS}/start-slurm.sh is missing")
+    home = tmp_path_factory.mktemp("slurm")
+    environment = {**os.environ, "SLURM_HOME": str(home)}
+    done = subprocess.run([SCRIPTS / "start-slurm.sh"], capture_output=True, text=True,
+                          check=False, env=environment)  # fmt: skip
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        pytest.skip(f"Slurm cannot be started here: {' / '.join(said)}")
+    script = f'. "{home}/env.sh" && env -0'
+    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    given = dict(line.partition("=")[::2] for line in shown.stdout.split("\0") if line)
+    yield {name: value for name, value in given.items() if name.startswith("SLURM")}
+    subprocess.run([SCRIPTS / "stop-slurm.sh"], capture_output=True, check=False, env=environment)
+
+
+NAMES = [f"quick-{n}" for n in range(21)]
+for place, name in ((3, "slow-requeue"), (9, "slow-kill"), (15, "slow-limit")):
+    NAMES.insert(place, name)
+WRONG = 6
+
+RECIPE = """surgery: 1
+name: prune
+seed: 3
+params: {base: x, out: x}
+load: "${model}"
+matrix:
+  zip:
+    model: [%s]
+    lowest: [%s]
+steps:
+  - zero: {select: a/kernel, lowest: "${lowest}"}
+expect:
+  - sparsity: {select: a/kernel, at_most: 60%%}
+export:
+  - keras: "${out}/${lowest}-${index}.keras"
+  - npy: "${out}/${lowest}-${index}"
+cluster: {time: 1, signal: 0, partition: batch}
+"""
+TRAINED = """surgery: 1
+name: trained
+seed: 4
+params: {out: x, data: x}
+load: {config: "${data}/digits-cnn.json"}
+matrix: {rate: [0.001]}
+steps:
+  - train: {data: {npz: "${data}/digits.npz", x: x_test, y: y_test}, epochs: 90,
+      optimizer: {adam: {learning_rate: "${rate}"}}, loss: sparse_categorical_crossentropy}
+export:
+  - keras: "${out}/${rate}.keras"
+cluster: {time: 10, mem: 2GB}
+"""
+
+
+def states(folder, environment):
+    done = command("sweep", "status", folder, "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["runs"]
+
+
+def holder(folder, id):
+    (claim,) = (folder / "runs").glob(f"{id}.claim-*")
+    return json.loads(claim.read_text())
+
+
+def test_a_sweep_on_slurm(slurm, slow, tmp_path):
+    path, folder = tmp_path / "recipe.yaml", tmp_path / "slurm.sweep"
+    shares = ["90%" if index == WRONG else "50%" if index % 2 else "25%" for index in range(24)]
+    models = ", ".join(f'"${{base}}/{name}"' for name in NAMES)
+    path.write_text(RECIPE % (models, ", ".join(shares)))
+    trained, resumed = tmp_path / "trained.yaml", tmp_path / "trained.sweep"
+    trained.write_text(TRAINED)
+    data = ROOT / "recipes" / "data"
+
+    here = command("sweep", path, "--dir", tmp_path / "local.sweep", "-p", f"out={tmp_path}/local",
+                   "-p", f"base={slow.url('local')}")  # fmt: skip
+    assert here.stdout.splitlines()[0] == "24 runs: 23 done, 1 failed", here.stdout + here.stderr
+
+    given = ["-p", f"out={tmp_path}/slurm", "-p", f"base={slow.url('slurm')}"]
+    sent = command("sweep", path, "--dir", folder, "--on", "slurm", *given, **slurm)
+    assert sent.returncode == 0, sent.stderr
+    assert sent.stderr.startswith("submitted 24 runs as ")
+    given = ["-p", f"out={tmp_path}/resumed", "-p", f"data={data}"]
+    sent = command("sweep", trained, "--dir", resumed, "--on", "slurm", *given, **slurm)
+    assert sent.returncode == 0, sent.stderr
+
+    ids = {run["index"]: run["id"] for run in states(folder, slurm)}
+    kinds = {name: NAMES.index(f"slow-{name}") for name in ("requeue", "kill", "limit")}
+    wait_for(lambda: slow.gets["/slurm/slow-requeue"] == 2, 90)
+    assert states(folder, slurm)[kinds["requeue"]]["state"] == "running"
+    job = holder(folder, ids[kinds["requeue"]])["job"]
+    subprocess.run(["scontrol", "requeue", job], check=True, env={**os.environ, **slurm})
+    wait_for(lambda: slow.gets["/slurm/slow-kill"] == 2, 90)
+    os.kill(holder(folder, ids[kinds["kill"]])["pid"], signal.SIGKILL)
+
+    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 90)
+    again = command("sweep", path, "--dir", folder, "--on", "slurm",
+                    "-p", f"out={tmp_path}/slurm", "-p", f"base={slow.url('slurm')}",
+                    **slurm)  # fmt: skip
+    assert "submitted" not in again.stderr  # all are on their way, or done
+
+    # The training gets the signal that comes before a time limit, in its fifth epoch.
+    log = resumed / "logs/0.log"
+    wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 120)
+    pid = holder(resumed, states(resumed, slurm)[0]["id"])["pid"]
+    os.kill(pid, signal.SIGUSR2)
+
+    wait_for(lambda: not {"running", "pending", "requeued"}
+             & {run["state"] for run in states(folder, slurm)}, 240, 1)  # fmt: skip
+    time.sleep(6)  # accounting lags
+    found = states(folder, slurm)
+    told = {name: (found[index]["state"], found[index]["detail"]) for name, index in kinds.items()}
+    assert told["requeue"][0] == "done"
+    assert "requeued once" in told["requeue"][1]
+    assert told["kill"][0] == "killed"
+    assert "FAILED" in told["kill"][1]
+    assert told["limit"][0] == "timed out"
+    assert "TIMEOUT" in told["limit"][1]
+    assert found[WRONG]["state"] == "failed"
+    assert "sparsity" in found[WRONG]["detail"]
+    others = {run["state"] for run in found if run["index"] not in {*kinds.values(), WRONG}}
+    assert others == {"done"}
+    text = command("sweep", "status", folder, **slurm).stdout.splitlines()
+    assert text[0] == "24 runs: 21 done, 1 failed, 1 killed, 1 timed out"
+
+    retried = begin("sweep", "retry", folder, "--wait", **slurm)
+    said, _ = retried.communicate(timeout=200)
+    assert "24 runs: 23 done, 1 failed" in said
+    assert "submitted 2 runs as" in said
+    assert outputs(tmp_path / "slurm") == outputs(tmp_path / "local")
+
+    wait_for(lambda: {run["state"] for run in states(resumed, slurm)} == {"done"}, 200, 1)
+    assert log.read_text().count(": started ") == 2
+    assert log.read_text().count("epoch number=1 ") == 1  # it went on from its last epoch
+    alone = command("sweep", trained, "--dir", tmp_path / "alone.sweep", "-p",
+                    f"out={tmp_path}/alone", "-p", f"data={data}")  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    assert outputs(tmp_path / "resumed") == outputs(tmp_path / "alone")
+
+
+def test_cancel(slurm, slow, tmp_path):
+    path, folder = tmp_path / "recipe.yaml", tmp_path / "recipe.sweep"
+    path.write_text(RECIPE % ('"${base}/slow-a", "${base}/slow-b"', "25%, 50%"))
+    given = ["-p", f"out={tmp_path}/out", "-p", f"base={slow.url('cancel')}"]
+    assert command("sweep", path, "--on", "slurm", *given, **slurm).returncode == 0
+    wait_for(lambda: slow.gets["/cancel/slow-a"] == 2, 60)
+    done = command("sweep", "cancel", folder, **slurm)
+    assert "jobs " in done.stdout
+    assert " cancelled" in done.stdout
+    wait_for(lambda: {run["state"] for run in states(folder, slurm)} == {"cancelled"}, 60, 0.5)
+    slow.go_on.set()
+    assert command("sweep", "retry", folder, "--on", "local", **slurm).returncode == 0
+
+
+def test_what_slurm_refuses_is_told(slurm, small, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "surgery: 1\nload: model.keras\nmatrix: {by: [1, 2]}\n"
+        'steps: [{scale: {select: a, by: "${by}"}}]\nexport: [{npz: "out/${by}.npz"}]\n'
+    )
+    done = command("sweep", path, "--on", "slurm", "--cluster", "partition=none", **slurm)
+    assert done.returncode == 1
+    assert "Slurm does not take the runs: " in done.stderr
+    assert "partition" in done.stderr
+    done = command("sweep", path, "--on", "slurm", "--cluster", "partitoin=none", **slurm)
+    assert done.returncode == 2
+    assert "unknown key 'partitoin' (did you mean 'partition'?)" in done.stderr
