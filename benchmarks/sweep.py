@@ -37,7 +37,7 @@ FUTURES = """
 import concurrent.futures, sys
 import surgery
 def one(by):
-    surgery.run(sys.argv[1], by=str(by), out=sys.argv[2])
+    surgery.run(sys.argv[1], by=str(by), out=f"{sys.argv[2]}/{by}")
 if __name__ == "__main__":
     with concurrent.futures.ProcessPoolExecutor(int(sys.argv[4])) as pool:
         list(pool.map(one, range(int(sys.argv[3]))))

@@ -7,14 +7,17 @@ reference all come from here.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import math
 import os
 import pkgutil
 import re
+import typing
 from collections.abc import Mapping
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +81,24 @@ def recipe_path(value: str, folder: Path) -> Path:
     return folder / os.path.expanduser(value)
 
 
+@functools.cache
 def import_all(package: str) -> None:
     """Import every module of a package, so that dropping a file in registers it."""
     module = importlib.import_module(package)
     for info in pkgutil.iter_modules(module.__path__):
         importlib.import_module(f"{package}.{info.name}")
+
+
+@functools.cache
+def version(package: str) -> str:
+    """The version of an installed package."""
+    return metadata.version(package)
+
+
+@functools.cache
+def hints_of(declared: type) -> Mapping[str, Any]:
+    """The types of a class's fields."""
+    return typing.get_type_hints(declared)
 
 
 def first_line(declared: type) -> str:

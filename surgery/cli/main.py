@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import click
 
-from surgery import remote
 from surgery.cli import (
     activations,
     bisect,
@@ -71,6 +70,8 @@ def _guarded() -> int:
         error.show()
         return error.exit_code
     except SurgeryError as error:
+        from surgery import remote
+
         click.echo(remote.named(str(error)), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

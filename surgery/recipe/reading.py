@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surgery.declaration import Share, keys_of, recipe_path
+from surgery.declaration import Share, hints_of, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.expectations._base import expectations
 from surgery.formats._base import formats
@@ -360,7 +360,7 @@ class _Builder:
         """An instance of a declared dataclass, or None where the value does not make one."""
         if not isinstance(value, Mapping):
             return None
-        hints = typing.get_type_hints(declared)
+        hints = hints_of(declared)
         arguments: dict[str, Any] = dict(extra)
         before = len(self.problems)
         for name, field in keys_of(declared).items():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from surgery.declaration import REQUIRED, Share, first_line, keys_of
+from surgery.declaration import REQUIRED, Share, first_line, hints_of, keys_of
 from surgery.formats._base import Format
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe import matrix
@@ -111,7 +111,7 @@ def _step_name() -> dict[str, Any]:
 
 def mapping_schema(declared: type, description: str) -> dict[str, Any]:
     """The schema of a declared dataclass."""
-    hints = typing.get_type_hints(declared)
+    hints = hints_of(declared)
     keys = keys_of(declared)
     required = [
         name
@@ -139,7 +139,7 @@ def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
 def _source() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for declared, name in source_keys():
-        hints = typing.get_type_hints(declared)
+        hints = hints_of(declared)
         properties.setdefault(name, _value(hints[name], keys_of(declared)[name].metadata))
     return {
         "description": first_line(Source),

@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgery.errors import UsageError, did_you_mean
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
 from surgery.report.tables import number, plural, shown, size, table
-from surgery.run.measuring import is_lower_better
+from surgery.run.metrics import is_lower_better
 from surgery.sweep.folder import DONE, Record
-from surgery.sweep.planning import SweepPlan
 from surgery.sweep.status import RunStatus
+
+if TYPE_CHECKING:
+    from surgery.sweep.planning import SweepPlan
 
 _FEW = 10
 

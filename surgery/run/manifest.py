@@ -9,14 +9,13 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from surgery import remote
-from surgery.declaration import as_json, recipe_path
+from surgery.declaration import as_json, recipe_path, version
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import Format, open_model
 from surgery.keras_bridge.code import CodeName, code_names
@@ -42,9 +41,9 @@ def path_of(recipe: Recipe) -> Path:
 def key_of(recipe: Recipe) -> str:
     """What a run's outputs depend on, besides the inputs' contents, as one hash."""
     start = _relative(Path(recipe.file).parent, path_of(recipe).parent)
-    facts = [VERSION, metadata.version("surgery"), start, recipe.seed, recipe.resolved]
+    facts = [VERSION, version("surgery"), start, recipe.seed, recipe.resolved]
     if any(isinstance(source, FromApplication) for source in recipe.sources()):
-        facts.append(metadata.version("keras"))
+        facts.append(version("keras"))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -79,10 +78,10 @@ def head(recipe: Recipe) -> Facts:
         "params": dict(recipe.params),
         "seed": recipe.seed,
         "versions": {
-            "surgery": metadata.version("surgery"),
+            "surgery": version("surgery"),
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "h5py": metadata.version("h5py"),
+            "h5py": version("h5py"),
         },
     }
 

@@ -15,6 +15,7 @@ from surgery.keras_bridge.data._base import Data
 from surgery.recipe.language import Recipe, Step
 from surgery.run.files import beside
 from surgery.run.live import LiveBench
+from surgery.run.metrics import is_lower_better
 from surgery.run.plan import do_step
 from surgery.weights.filestate import file_states
 from surgery.weights.model import Model
@@ -26,11 +27,6 @@ LEVELS: Mapping[str, Sequence[str]] = {
     "bits": ("8", "6", "5", "4", "3", "2"),
 }
 """What is tried, by kind: shares of zeros, standard deviations of noise, bits."""
-
-_LOWER_IS_BETTER = (
-    "loss", "error", "mse", "mae", "mape", "msle", "kld", "divergence", "crossentropy", "hinge",
-    "poisson", "log_cosh", "false_",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,8 +209,3 @@ def picked(found: Mapping[str, float], metric: str) -> float:
             f"the metric {metric!r} is not measured{hint}; there are {', '.join(found)}"
         )
     return found[metric]
-
-
-def is_lower_better(metric: str) -> bool:
-    """Whether a smaller value of the metric is a better one, by its name."""
-    return any(word in metric for word in _LOWER_IS_BETTER)

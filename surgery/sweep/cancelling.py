@@ -7,14 +7,14 @@ import os
 import signal
 import socket
 
-from surgery.sweep import slurm
+from surgery.sweep import jobs
 from surgery.sweep.folder import SweepFolder
 
 
 def cancel(folder: SweepFolder) -> str:
     """Have nothing more begin, and end what runs; says what was ended."""
     folder.stop()
-    arrays = slurm.cancel(folder)
+    arrays = jobs.cancel(folder)
     ended, elsewhere = 0, 0
     for run in folder.runs():
         held = folder.holder(run.id)

@@ -8,6 +8,7 @@ highest number counts: whoever finds that its holder is gone links the next.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -116,6 +117,7 @@ def _self() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _where() -> str:
     """What tells this machine's processes from those of others, containers included."""
     with contextlib.suppress(OSError):

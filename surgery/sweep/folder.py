@@ -12,15 +12,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgery.errors import UsageError
 from surgery.recipe.matrix import Values, run_id
-from surgery.recipe.reading import RecipeFile
 from surgery.sweep.claims import Claim, Holder, drop, holder, take
 
+if TYPE_CHECKING:
+    from surgery.recipe.reading import RecipeFile
+
 VERSION = 1
-DONE, FAILED, KILLED = "done", "failed", "killed"
+DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,8 @@ class SweepFolder:
 
     def recipe_file(self) -> RecipeFile:
         """The recipe that is swept, as it now is."""
+        from surgery.recipe.reading import RecipeFile  # which takes time that status has not
+
         facts = self.facts()
         return RecipeFile.read(Path(os.path.relpath(self.path / facts["recipe"])), facts["params"])
 

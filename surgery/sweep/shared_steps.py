@@ -15,10 +15,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from surgery.declaration import version
 from surgery.keras_bridge.cache import cache_folder
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
@@ -77,8 +77,8 @@ class SharedSteps:
                       for path in donor.model.inputs]  # fmt: skip
             states = file_states([*recipe.load.opened(recipe.seed).inputs, *given])
             facts = [
-                metadata.version("surgery"),
-                metadata.version("keras"),
+                version("surgery"),
+                version("keras"),
                 threads,
                 recipe.seed,
                 recipe.resolved["load"],

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from surgery.sweep.folder import Record, Run, SweepFolder
-from surgery.sweep.slurm import job_states
+from surgery.sweep.jobs import job_states
 
 WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
 
