@@ -30,7 +30,7 @@ from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK
 from surgery.weights.weight import Weight
 
-BASE_MEMORY = 80 << 20
+BASE_MEMORY = 100 << 20
 """Bytes that Python, NumPy and h5py take before the first weight is read; measured."""
 
 TENSORFLOW_MEMORY = 620 << 20

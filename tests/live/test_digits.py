@@ -3,7 +3,7 @@
 import numpy as np
 
 import surgery
-from surgery.recipe.reading import read_recipe
+from surgery.recipe.reading import RecipeFile, read_recipe
 from surgery.run.execute import execute
 from surgery.run.plan import make_plan
 from tests.conftest import ROOT, command, values
@@ -45,6 +45,14 @@ def test_the_recipes_about_digits(tmp_path, digits):
     assert len(transferred[4].matched) == 16
     assert accuracy(transferred) >= 0.97
     assert all(weight.trainable for weight in surgery.open(tmp_path / "even.keras").weights)
+
+    swept = RecipeFile.read(
+        ROOT / "recipes" / "digits-sweep.yaml", {"model": model, "out": str(tmp_path)}
+    )
+    found = [accuracy(execute(make_plan(each, threads=1)).plan.steps) for each in swept.all()]
+    assert found[0] > learned - 0.02  # 10 % zeros cost little
+    assert found[7] == accuracy(pruned)  # 80 %, as above
+    assert found[8] < 0.5
 
     manifests = sorted(tmp_path.glob("*.run.json"))
     assert len(manifests) == 5

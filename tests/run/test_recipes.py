@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.recipe.reading import read_recipe
+from surgery.recipe.reading import RecipeFile, read_recipe
 from tests.conftest import ROOT, command, dense_model, same_bytes
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -23,7 +23,7 @@ def test_there_are_at_least_five():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_valid(path):
-    read_recipe(path)
+    assert RecipeFile.read(path).all()
 
 
 def run(name, tmp_path, *options):
