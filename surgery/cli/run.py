@@ -121,7 +121,7 @@ def _run_of_sweep(
 
     recipe = file.only(index)
     into = SweepFolder.of(file, folder)
-    into.begin(file, overrides, "local", {})
+    into.begin(file, overrides)
     run = into.runs()[index]
     known = into.record(run.id)
     if force or (known is not None and not (known.is_done or known.is_recipes_fault)):

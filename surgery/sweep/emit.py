@@ -31,8 +31,7 @@ def sbatch(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Clust
         "gpus": cluster.gpus,
         "account": cluster.account,
         "qos": cluster.qos,
-        # To the batch shell, which python takes the place of.
-        "signal": f"B:TERM@{cluster.signal}" if cluster.signal else None,
+        "signal": f"B:USR1@{cluster.signal}" if cluster.signal else None,  # to the script alone
         **(cluster.sbatch or {}),
     }
     lines = [
@@ -48,7 +47,11 @@ def sbatch(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Clust
             f"# {_count(file)} runs; before sbatch: {made}",
             *lines,
             *cluster.setup,
-            f'exec {run} --index "$SLURM_ARRAY_TASK_ID"',
+            f'{run} --index "$SLURM_ARRAY_TASK_ID" &',
+            "run=$!",
+            "# Before the time limit: stop cleanly, and go on in the same job, begun again.",
+            """trap 'kill "$run"; wait "$run"; scontrol requeue "$SLURM_JOB_ID"; exit' USR1""",
+            'wait "$run"',
         ]
     )
 

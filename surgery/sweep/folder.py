@@ -85,12 +85,21 @@ class SweepFolder:
         return cls(path or recipe.with_name(f"{recipe.stem}.sweep"))
 
     def begin(
-        self, file: RecipeFile, overrides: Mapping[str, str], on: str, cluster: Mapping[str, Any]
+        self,
+        file: RecipeFile,
+        overrides: Mapping[str, str],
+        on: str | None = None,
+        cluster: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say what is swept, and where; raises UsageError where the folder is another sweep's."""
+        """Say what is swept, and where (or as before).
+
+        Raises UsageError where the folder is another sweep's.
+        """
         recipe = Path(file.file).absolute()
+        before: Mapping[str, Any] = {"on": "local", "cluster": {}}
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            known = (self.path / self.facts()["recipe"]).resolve()
+            before = self.facts()
+            known = (self.path / before["recipe"]).resolve()
             if known != recipe.resolve():
                 raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
         for name in ("runs", "logs", "jobs"):
@@ -99,8 +108,8 @@ class SweepFolder:
             "sweep": VERSION,
             "recipe": os.path.relpath(recipe, self.path.absolute()),
             "params": dict(overrides),
-            "on": on,
-            "cluster": dict(cluster),
+            "on": on or before["on"],
+            "cluster": dict(before["cluster"] if cluster is None else cluster),
             "runs": list(file.runs or ({},)),
         }
         _replace(self.path / "sweep.json", facts)

@@ -114,6 +114,7 @@ def _told(
         state = "unknown"
     if state == KILLED and code:
         detail += f" ({code})"
+        detail += _MEMORY if code in ("0:9", "137:0") else ""
     if not queued and state in ("running", "pending"):
         detail += " (accounting lags behind)"
     requeues = sum(1 for earlier in known[:-1] if earlier[0].split(" ")[0] in _REQUEUED)
@@ -122,6 +123,7 @@ def _told(
     return state, detail + (f", on {node}" if node and node != "None assigned" else "")
 
 
+_MEMORY = ", by SIGKILL, as happens where memory runs out"
 _REQUEUED = ("REQUEUED", "PREEMPTED", "NODE_FAIL")
 
 

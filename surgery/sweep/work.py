@@ -55,11 +55,14 @@ def do_run(
 
 
 def is_settled(recipe: Recipe, record: Record) -> bool:
-    """Whether a record is of this very run, and what it wrote is still there."""
+    """Whether a record is of this very run, which failed, or wrote what is still there.
+
+    One that was killed from outside is not settled.
+    """
     if record.key != key_of(recipe):
         return False
     if record.state != DONE:
-        return True
+        return record.state == FAILED
     # Of these no manifest can say that they are current.
     if manifest.runs_code(recipe) or manifest.is_remote(recipe):
         return all(remote.exists(remote.local(path)) for path in record.outputs)

@@ -54,7 +54,7 @@ def test_an_array_script_runs_as_it_is(sweep, tmp_path):
     assert "#SBATCH --array=0-1%256" in lines
     assert "#SBATCH --open-mode=append" in lines
     assert "#SBATCH --time=90" in lines
-    assert "#SBATCH --signal=B:TERM@90" in lines
+    assert "#SBATCH --signal=B:USR1@90" in lines
     for index in range(2):
         environment = {**os.environ, "SLURM_ARRAY_TASK_ID": str(index),
                        "PATH": f"{BIN}:{os.environ['PATH']}"}  # fmt: skip

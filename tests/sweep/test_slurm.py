@@ -171,6 +171,28 @@ def test_cancel(slurm, slow, tmp_path):
     assert command("sweep", "retry", folder, "--on", "local", **slurm).returncode == 0
 
 
+def test_more_runs_than_an_array_takes(slurm, small, tmp_path):
+    said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True,
+                          check=True, env={**os.environ, **slurm}).stdout  # fmt: skip
+    (line,) = [line for line in said.splitlines() if line.startswith("MaxArraySize")]
+    most = int(line.split("=")[1])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"surgery: 1\nload: model.keras\nmatrix: {{by: {list(range(most + 2))}}}\n"
+        'steps: [{scale: {select: a, by: "${by}"}}]\nexport: [{npz: "out/${by}.npz"}]\n'
+        "cluster: {array_parallelism: 1}\n"
+    )
+    sent = command("sweep", path, "--on", "slurm", **slurm)
+    assert sent.returncode == 0, sent.stderr
+    ids = sent.stderr.removeprefix(f"submitted {most + 2} runs as ").strip().split(", ")
+    assert len(ids) == 2
+    command("sweep", "cancel", tmp_path / "recipe.sweep", **slurm)
+    found = states(tmp_path / "recipe.sweep", slurm)
+    assert len(found) == most + 2
+    assert all(run["detail"].partition("_")[0] == f"job {ids[run['index'] // most]}"
+               for run in found if run["state"] == "cancelled")  # fmt: skip
+
+
 def test_what_slurm_refuses_is_told(slurm, small, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(
