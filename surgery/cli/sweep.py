@@ -145,7 +145,8 @@ def retry(
         if record and record.state != DONE and (everything or not record.is_recipes_fault):
             into.forget(run.id)
     given = {**facts["cluster"], **_cluster_values(flags, profile)}
-    sweep = _Sweep(into.recipe_file(), into, facts["params"], on or facts["on"], given, jobs,
+    file = into.recipe_file(as_begun=False)
+    sweep = _Sweep(file, into, facts["params"], on or facts["on"], given, jobs,
                    threads, quiet or as_json)  # fmt: skip
     sweep.run(wait, as_json)
 

@@ -56,9 +56,15 @@ class RecipeFile:
     """
 
     def __init__(
-        self, data: bytes, file: str, folder: Path, overrides: Mapping[str, str] | None = None
+        self,
+        data: bytes,
+        file: str,
+        folder: Path,
+        overrides: Mapping[str, str] | None = None,
+        runs: Sequence[Values] | None = None,
     ) -> None:
-        self.file, self.folder = file, folder
+        """`runs` are those of a sweep that has begun, in place of what the matrix makes now."""
+        self.data, self.file, self.folder = data, file, folder
         self.document = parse(data, file)
         value = self.document.value
         if not isinstance(value, dict):
@@ -80,7 +86,7 @@ class RecipeFile:
         names: list[str] = []
         if "matrix" in whole:
             seed, _ = substitute(value.get("seed", 0), params, self.document)
-            made = self._combinations(whole["matrix"], seed if isinstance(seed, int) else 0)
+            made = runs or self._combinations(whole["matrix"], seed if isinstance(seed, int) else 0)
             names = list(dict.fromkeys(name for values in made for name in values))
             params = resolve({**dict.fromkeys(names), **defaults}, overrides)
             self.runs = with_fixed(made, {n: params[n] for n in names if n in overrides})

@@ -1,7 +1,8 @@
 """A sweep's folder: plain files, one a run, from which everything can be read again.
 
-`sweep.json` says what is swept; `runs/ID.json` what became of a run, renamed into place;
-`runs/ID.claim-N` who does it now; `logs/INDEX.log` what it said; `jobs/*.json` the batch jobs.
+`sweep.json` says what is swept, and `recipe.yaml` is the recipe as it was then; `runs/ID.json` says
+what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/INDEX.log` what it
+said; `jobs/*.json` the batch jobs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from surgery.recipe.reading import RecipeFile
 
 VERSION = 1
+_RECIPE = "recipe.yaml"
 DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
@@ -112,6 +114,7 @@ class SweepFolder:
             "cluster": dict(before["cluster"] if cluster is None else cluster),
             "runs": list(file.runs or ({},)),
         }
+        _replace(self.path / _RECIPE, file.data)
         _replace(self.path / "sweep.json", facts)
 
     def facts(self) -> dict[str, Any]:
@@ -128,12 +131,16 @@ class SweepFolder:
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{self.path / 'sweep.json'} is damaged") from None
 
-    def recipe_file(self) -> RecipeFile:
-        """The recipe that is swept, as it now is."""
+    def recipe_file(self, as_begun: bool = True) -> RecipeFile:
+        """The recipe that is swept, as it was when the sweep began, or as it now is."""
         from surgery.recipe.reading import RecipeFile  # which takes time that status has not
 
         facts = self.facts()
-        return RecipeFile.read(Path(os.path.relpath(self.path / facts["recipe"])), facts["params"])
+        path = Path(os.path.relpath(self.path / facts["recipe"]))
+        if not as_begun:
+            return RecipeFile.read(path, facts["params"])
+        data = (self.path / _RECIPE).read_bytes()
+        return RecipeFile(data, str(path), path.parent, facts["params"], facts["runs"])
 
     def runs(self) -> list[Run]:
         """All runs."""
@@ -198,7 +205,7 @@ class SweepFolder:
 
 
 def _replace(path: Path, facts: object) -> None:
-    """Write a file as a whole, or not at all."""
+    """Write a file as a whole, or not at all; what is no bytes as JSON."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
     os.replace(temporary, path)

@@ -144,8 +144,10 @@ class LocalSweep:
         """The record of a run that a worker has ended; None where another process does it."""
         line = worker.answers.readline()
         worker.run = None
+        if line and json.loads(line):
+            return self._folder.record(run.id) or self._killed(run, 0)
         if line:
-            return self._folder.record(run.id) if json.loads(line) else None
+            return None
         self._selector.unregister(worker.answers)
         self._workers.remove(worker)
         code = worker.process.wait()

@@ -310,6 +310,21 @@ def test_damaged_records_are_as_none(sweep, tmp_path):
     assert [row["sparsity"] for row in rows] == [1 / 12, 0.5] * 3
 
 
+def test_the_runs_go_by_the_recipe_as_it_was(tmp_path, slow):
+    path, folder = specials(tmp_path, slow), tmp_path / "recipe.sweep"
+    process = begin("sweep", path, "--jobs", "1")
+    wait_for(lambda: slow.gets["/slow-1"] == 2)
+    text = path.read_text()
+    path.write_text(text.replace("quick-2", "quick-3").replace("10%", "50%"))
+    os.kill(holder(folder), signal.SIGKILL)  # what comes next reads the recipe again
+    said, _ = process.communicate(timeout=60)
+    assert "3 runs: 2 done, 1 killed" in said
+    assert "/quick-3" not in slow.gets
+    again = command("sweep", path)
+    assert again.stdout.splitlines()[0] == "3 runs: 3 done"
+    assert slow.gets["/quick-3"] == 2
+
+
 def test_a_changed_input_is_done_again(sweep, tmp_path):
     command("sweep", sweep, "-q")
     model = surgery.scale(surgery.open(tmp_path / "model.keras"), "b", by=3)
