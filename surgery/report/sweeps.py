@@ -132,8 +132,9 @@ def rows(found: Sequence[RunStatus], sort: str | None = None) -> list[Row]:
 
 
 def _rank(value: Any, falls: bool) -> tuple[bool, float, str]:
-    if isinstance(value, int | float):
-        return False, -value if falls else value, ""
+    amount = _value(value)
+    if amount is not None:
+        return False, -amount if falls else amount, ""
     return True, 0.0, str(value)
 
 

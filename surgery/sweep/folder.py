@@ -1,8 +1,8 @@
 """A sweep's folder: plain files, one a run, from which everything can be read again.
 
 `sweep.json` says what is swept; `recipe.yaml` is the recipe as it was then; `runs/ID.json` says
-what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/INDEX.log` what it
-said; `jobs/*.json` the batch jobs.
+what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/INDEX.log` what
+it said; `jobs/*.json` the batch jobs.
 """
 
 from __future__ import annotations

@@ -142,3 +142,21 @@ def test_one_run_of_a_matrix(tmp_path):
     (tmp_path / "plain.yaml").write_text("surgery: 1\nload: m.keras\nexport: [{npz: x.npz}]\n")
     with pytest.raises(UsageError, match="has no matrix, so it has no run 1"):
         RecipeFile.read(tmp_path / "plain.yaml").only(1)
+
+
+def test_a_table_is_sorted_as_people_read_it():
+    from surgery.report.sweeps import rows, table_csv
+    from surgery.sweep.folder import Record, Run
+    from surgery.sweep.status import RunStatus
+
+    def status(index, lowest, accuracy):
+        run = Run(index, str(index), {"lowest": lowest})
+        metrics = {} if accuracy is None else {"accuracy": accuracy}
+        record = Record(id=run.id, index=index, values=run.values, state="done", key="",
+                        metrics=metrics)  # fmt: skip
+        return RunStatus(run, "done", record)
+
+    found = [status(0, "10%", 0.5), status(1, "5%", 0.9), status(2, "all", None), status(3, 1, 0.7)]
+    assert [row["run"] for row in rows(found, "lowest")] == [1, 0, 3, 2]
+    assert [row["run"] for row in rows(found, "accuracy")] == [1, 3, 0, 2]  # the best first
+    assert table_csv(rows(found)).splitlines()[3] == "2,all,done,,,0,0.0"
