@@ -1,7 +1,10 @@
+import functools
 import json
 import os
+import select
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -133,15 +136,33 @@ def same_bytes(a, b):
 
 
 def command(*arguments, cwd=None, **environment):
-    """Run `surgery` as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "surgery", *map(str, arguments)],
-        capture_output=True,
+    """Run `surgery` as a user does, in a process of its own."""
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "cwd": str(cwd or Path.cwd()),
+            "environment": {**os.environ, **environment},
+            "out": out.name,
+            "err": err.name,
+        }
+        server = forking_server()
+        print(json.dumps(request), file=server.stdin, flush=True)
+        assert select.select([server.stdout], [], [], 300)[0], f"{arguments} takes too long"
+        code = json.loads(server.stdout.readline())
+        return subprocess.CompletedProcess(
+            request["arguments"], code, Path(out.name).read_text(), Path(err.name).read_text()
+        )
+
+
+@functools.cache
+def forking_server():
+    """What forks for every command; it ends with this process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.forking"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        cwd=cwd,
-        check=False,
-        env={**os.environ, **environment},
-        timeout=300,
+        cwd=ROOT,
     )
 
 

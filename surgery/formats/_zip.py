@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
@@ -34,8 +35,8 @@ class Archive:
         self.path = path
         self._descriptor = Descriptor.open(path)
         try:
-            with zipfile.ZipFile(Window(self._descriptor)) as archive:
-                entries = archive.infolist()
+            self._archive = zipfile.ZipFile(io.BufferedReader(Window(self._descriptor)))
+            entries = self._archive.infolist()
         except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is not a readable zip archive: {error}") from None
         self.members = {info.filename: info for info in entries}
@@ -62,8 +63,7 @@ class Archive:
         if info.file_size > _LARGEST_TEXT:
             raise FormatError(f"{self.path}: {name} is absurdly large ({info.file_size:,} bytes)")
         try:
-            with zipfile.ZipFile(Window(self._descriptor)) as archive:
-                return archive.read(name)
+            return self._archive.read(name)
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
 
@@ -101,8 +101,7 @@ class Archive:
             )
         try:
             with (
-                zipfile.ZipFile(Window(self._descriptor)) as archive,
-                archive.open(name) as member,
+                self._archive.open(name) as member,
                 tempfile.TemporaryFile(prefix="surgery-") as file,
             ):
                 while left > 0 and (block := member.read(min(left, 1 << 20))):
