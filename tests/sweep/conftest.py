@@ -64,7 +64,7 @@ def begin(*arguments, cwd=None, **environment):
     )
 
 
-def wait_for(what, seconds=60, pause=0.02):
+def wait_for(what, seconds=120, pause=0.02):
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until, "waited in vain"

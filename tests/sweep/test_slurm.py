@@ -105,14 +105,14 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
 
     ids = {run["index"]: run["id"] for run in states(folder, slurm)}
     kinds = {name: NAMES.index(f"slow-{name}") for name in ("requeue", "kill", "limit")}
-    wait_for(lambda: slow.gets["/slurm/slow-requeue"] == 2, 90)
+    wait_for(lambda: slow.gets["/slurm/slow-requeue"] == 2, 240)
     assert states(folder, slurm)[kinds["requeue"]]["state"] == "running"
     job = holder(folder, ids[kinds["requeue"]])["job"]
     subprocess.run(["scontrol", "requeue", job], check=True, env={**os.environ, **slurm})
-    wait_for(lambda: slow.gets["/slurm/slow-kill"] == 2, 90)
+    wait_for(lambda: slow.gets["/slurm/slow-kill"] == 2, 240)
     os.kill(holder(folder, ids[kinds["kill"]])["pid"], signal.SIGKILL)
 
-    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 90)
+    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 240)
     again = command("sweep", path, "--dir", folder, "--on", "slurm",
                     "-p", f"out={tmp_path}/slurm", "-p", f"base={slow.url('slurm')}",
                     **slurm)  # fmt: skip
@@ -120,12 +120,12 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
 
     # The training gets the signal that comes before a time limit, in its fifth epoch.
     log = resumed / "logs/0.log"
-    wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 120)
+    wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 300)
     pid = holder(resumed, states(resumed, slurm)[0]["id"])["pid"]
     os.kill(pid, signal.SIGUSR2)
 
     wait_for(lambda: not {"running", "pending", "requeued"}
-             & {run["state"] for run in states(folder, slurm)}, 240, 1)  # fmt: skip
+             & {run["state"] for run in states(folder, slurm)}, 400, 1)  # fmt: skip
     time.sleep(6)  # accounting lags
     found = states(folder, slurm)
     told = {name: (found[index]["state"], found[index]["detail"]) for name, index in kinds.items()}
@@ -143,12 +143,12 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
     assert text[0] == "24 runs: 21 done, 1 failed, 1 killed, 1 timed out"
 
     retried = begin("sweep", "retry", folder, "--wait", **slurm)
-    said, _ = retried.communicate(timeout=200)
+    said, _ = retried.communicate(timeout=400)
     assert "24 runs: 23 done, 1 failed" in said
     assert "submitted 2 runs as" in said
     assert outputs(tmp_path / "slurm") == outputs(tmp_path / "local")
 
-    wait_for(lambda: {run["state"] for run in states(resumed, slurm)} == {"done"}, 200, 1)
+    wait_for(lambda: {run["state"] for run in states(resumed, slurm)} == {"done"}, 400, 1)
     assert log.read_text().count(": started ") == 2
     assert log.read_text().count("epoch number=1 ") == 1  # it went on from its last epoch
     alone = command("sweep", trained, "--dir", tmp_path / "alone.sweep", "-p",
@@ -162,11 +162,11 @@ def test_cancel(slurm, slow, tmp_path):
     path.write_text(RECIPE % ('"${base}/slow-a", "${base}/slow-b"', "25%, 50%"))
     given = ["-p", f"out={tmp_path}/out", "-p", f"base={slow.url('cancel')}"]
     assert command("sweep", path, "--on", "slurm", *given, **slurm).returncode == 0
-    wait_for(lambda: slow.gets["/cancel/slow-a"] == 2, 60)
+    wait_for(lambda: slow.gets["/cancel/slow-a"] == 2, 240)
     done = command("sweep", "cancel", folder, **slurm)
     assert "jobs " in done.stdout
     assert " cancelled" in done.stdout
-    wait_for(lambda: {run["state"] for run in states(folder, slurm)} == {"cancelled"}, 60, 0.5)
+    wait_for(lambda: {run["state"] for run in states(folder, slurm)} == {"cancelled"}, 120, 0.5)
     slow.go_on.set()
     assert command("sweep", "retry", folder, "--on", "local", **slurm).returncode == 0
 
