@@ -35,7 +35,8 @@ def run(recipe: Recipe, /, **params: object) -> Result:
     Relative paths start at the file's folder, or for a mapping at the working folder.
     Raises RecipeError (what is wrong, and where), or SurgeryError where the run fails.
     """
-    from surgery.recipe.reading import as_json, read_recipe, recipe_from
+    from surgery.recipe.building import as_json
+    from surgery.recipe.reading import read_recipe, recipe_from
     from surgery.run.execute import execute
     from surgery.run.plan import make_plan
 
@@ -89,7 +90,7 @@ def op_function(name: str) -> Callable[..., Model]:
         )
 
     def apply(model: Model, select: object, *, seed: int = 0, **keys: object) -> Model:
-        from surgery.recipe.reading import build_op
+        from surgery.recipe.building import build_op
 
         given = {key.rstrip("_"): value for key, value in keys.items()}  # from_ is from
         return build_op(name, {"select": select, **given}, seed).apply(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import FrameType
 
 
 class SurgeryError(Exception):
@@ -34,6 +35,11 @@ class SelectorError(SurgeryError):
 
 class Terminated(BaseException):
     """SIGTERM, as an exception, so that what is half-written is removed."""
+
+
+def terminate(_number: int, _frame: FrameType | None) -> None:
+    """Handle SIGTERM by raising Terminated."""
+    raise Terminated
 
 
 @dataclass(frozen=True, order=True)

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,15 +80,17 @@ def named(text: str) -> str:
 
 
 class Twin:
-    """A remote file, and the local one with holes that stands for it."""
+    """A remote file, and the local one with holes that stands for it.
+
+    It goes on filling the file that it made, also when another one has taken that one's path.
+    """
 
     def __init__(self, path: Path, system: Any, name: str, size: int) -> None:
         self._path, self._system, self._name, self.size = path, system, name, size
         self._is_there = bytearray(-(-size // BLOCK))
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            file.truncate(size)
+        self._file = path.open("x+b")
+        self._file.truncate(size)
 
     def fill(self, start: int, stop: int) -> None:
         """Have the bytes of a range in the local file."""
@@ -99,23 +101,22 @@ class Twin:
         with self._lock:
             missing = [n for n in range(first, last) if not self._is_there[n]]
         for run in _runs(missing):
-            begin, end = run[0] * BLOCK, min((run[-1] + 1) * BLOCK, self.size)
-            data = self._asked(begin, end)
-            if len(data) == self.size:  # from a server that knows no ranges
-                data = data[begin:end]
-            if len(data) != end - begin:
-                raise SurgeryError(f"{url_of(self._path)} is cut short, or was changed")
-            with self._path.open("r+b") as file:
-                file.seek(begin)
-                file.write(data)
+            data = self._fetched(run[0] * BLOCK, min((run[-1] + 1) * BLOCK, self.size))
             with self._lock:
+                self._file.seek(run[0] * BLOCK)
+                self._file.write(data)
+                self._file.flush()
                 for number in run:
                     self._is_there[number] = 1
 
-    def _asked(self, begin: int, end: int) -> bytes:
+    def _fetched(self, begin: int, end: int) -> bytes:
         data: bytes = _asked(
             self._path, lambda: self._system.cat_file(self._name, start=begin, end=end)
         )
+        if len(data) == self.size:  # from a server that knows no ranges
+            data = data[begin:end]
+        if len(data) != end - begin:
+            raise SurgeryError(f"{url_of(self._path)} is cut short, or was changed")
         return data
 
 
@@ -142,20 +143,20 @@ def prepare(path: Path) -> None:
     if url_of(path) is None or _is_prepared(path):
         return
     system, name = _system(path)
-    facts = _asked(path, lambda: _facts(system, name))
+    facts = _facts(path)
     if facts is None:  # perhaps a checkpoint, which is named by what its files begin with
         found = _asked(path, lambda: [f for f in system.glob(f"{name}.*") if _belongs(f, name)])
         if not found:
             raise SurgeryError(f"{url_of(path)}: no such file or folder")
         for file in found:
-            _prepare_file(path.parent / file.rpartition("/")[2], system, file)
+            _prepare_file(path.parent / file.rpartition("/")[2])
     elif facts["type"] == "directory":
         for file in _asked(path, lambda: system.find(name)):
-            inner = file[len(name) :].strip("/") if file.startswith(name) else file
+            inner = file.removeprefix(name).strip("/")
             if ".." not in inner.split("/"):
-                _prepare_file(path / inner, system, file)
+                _prepare_file(path / inner)
     else:
-        _prepare_file(path, system, name)
+        _prepare_file(path, facts)
 
 
 def _belongs(file: str, name: str) -> bool:
@@ -164,41 +165,62 @@ def _belongs(file: str, name: str) -> bool:
     return rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
 
 
-def _is_prepared(path: Path) -> bool:
-    """Whether all of it is here, and has not changed since."""
-    known = [
+def _known_files(path: Path) -> list[Path]:
+    """What is here of a file, a folder, or a checkpoint of that name."""
+    return [
         each
         for each in _versions
         if each == path
         or path in each.parents
         or (each.parent == path.parent and _belongs(each.name, path.name))
     ]
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether all of it is here, and has not changed since."""
+    known = _known_files(path)
     return bool(known) and all(state(each) == _versions[each] for each in known)
 
 
-def _prepare_file(path: Path, system: Any, name: str) -> None:
-    facts = _asked(path, lambda: system.info(name))
+def unchanged(path: Path) -> Callable[[], None]:
+    """A check that what is here now of a path is what the URL still has."""
+    seen = {each: _versions[each] for each in _known_files(path)}
+
+    def check() -> None:
+        for each, version in seen.items():
+            if state(each) != version:
+                raise SurgeryError(f"{url_of(each)} was changed while it was read")
+
+    return check
+
+
+def _prepare_file(path: Path, facts: Mapping[str, Any] | None = None) -> None:
+    facts = facts or _facts(path)
+    if facts is None:
+        raise SurgeryError(f"{url_of(path)}: no such file or folder")
+    system, name = _system(path)
     size = facts.get("size")
-    version = _version(system, name)
     _twins.pop(path, None)
     path.unlink(missing_ok=True)  # a model that was opened before goes on reading what it was
-    if size is None or size <= _MOST_WHOLE or not _is_sparse(path, system, name):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if size is None or size <= _MOST_WHOLE or not _is_sparse(path, size):
         _asked(path, lambda: system.get_file(name, str(path)))
     else:
         made = Twin(path, system, name, size)
         made.fill(0, BLOCK)  # formats are recognised by their first and last bytes
         made.fill(size - BLOCK, size)
         _twins[path] = made
-    _versions[path] = version
+    _versions[path] = _version(facts)
 
 
-def _is_sparse(path: Path, system: Any, name: str) -> bool:
+def _is_sparse(path: Path, size: int) -> bool:
     """Whether all that reads such a file has its holes filled; others are fetched whole."""
     if _SHARD.fullmatch(path.name):
         return True
+    system, name = _system(path)
     head: bytes = _asked(path, lambda: system.cat_file(name, start=0, end=16))
-    return head.startswith(_HEADS) or head[8:9] == b"{"
+    is_safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size
+    return head.startswith(_HEADS) or is_safetensors
 
 
 def fetch(path: Path) -> None:
@@ -215,25 +237,25 @@ def state(path: Path) -> str | None:
     """What tells one version of a remote file from another, asked for now; None if local."""
     if url_of(path) is None or path not in _versions:
         return None
-    system, name = _system(path)
-    return _version(system, name)
+    facts = _facts(path)
+    return "gone" if facts is None else _version(facts)
 
 
-def _version(system: Any, name: str) -> str:
-    system.invalidate_cache()
-    facts = _asked(None, lambda: system.info(name))
-    tags = ("ETag", "etag", "md5Hash", "checksum", "blob_id", "mtime", "LastModified",
-            "last_modified", "created")  # fmt: skip
-    return repr([facts.get("size"), *(str(facts[tag]) for tag in tags if tag in facts)])
+_TAGS = ("ETag", "etag", "md5Hash", "checksum", "blob_id", "mtime", "LastModified",
+         "last_modified", "created")  # fmt: skip
+"""Where file systems tell a file's version, the surest first."""
+
+
+def _version(facts: Mapping[str, Any]) -> str:
+    tag = next((str(facts[tag]) for tag in _TAGS if facts.get(tag)), "")
+    return f"{facts.get('size')} {tag}"
 
 
 def exists(path: Path) -> bool:
     """Whether a path, or what it is the twin of, is there."""
     if url_of(path) is None:
         return path.exists()
-    system, name = _system(path)
-    system.invalidate_cache()
-    return bool(_asked(path, lambda: system.exists(name)))
+    return _facts(path) is not None
 
 
 def send(made: Path, path: Path) -> None:
@@ -259,11 +281,18 @@ def _put(system: Any, file: Path, name: str) -> None:
     system.put_file(str(file), name)
 
 
-def _facts(system: Any, name: str) -> dict[str, Any] | None:
-    try:
-        return dict(system.info(name))
-    except FileNotFoundError:
-        return None
+def _facts(path: Path) -> Mapping[str, Any] | None:
+    """What a file system says of a file or folder now; None where there is none."""
+    system, name = _system(path)
+    system.invalidate_cache()
+
+    def ask() -> Mapping[str, Any] | None:
+        try:
+            return dict(system.info(name))
+        except FileNotFoundError:
+            return None
+
+    return _asked(path, ask)
 
 
 @functools.cache
@@ -287,15 +316,14 @@ def _system(path: Path) -> tuple[Any, str]:
     return system, str(system._strip_protocol(url))
 
 
-def _asked(path: Path | None, ask: Callable[[], Result]) -> Result:
+def _asked(path: Path, ask: Callable[[], Result]) -> Result:
     """What a file system answers; raises SurgeryError with what it says."""
     try:
         return ask()
     except SurgeryError:
         raise
     except Exception as error:  # each cloud's library has its own
-        where = f"{url_of(path)}: " if path is not None else ""
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, FileNotFoundError):
             said = "no such file or folder"
-        raise SurgeryError(f"{where}{said}") from error
+        raise SurgeryError(f"{url_of(path)}: {said}") from error

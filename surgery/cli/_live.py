@@ -37,11 +37,18 @@ batch_size: Decorator = click.option(
 )
 
 
+def measured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a model is measured."""
+    for option in (batch_size, loss, metrics, data):
+        command = option(command)
+    return command
+
+
 def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Measurement:
     """How to measure, from the options."""
     from surgery.errors import UsageError
     from surgery.keras_bridge.compiling import Loss, Metric
-    from surgery.recipe.reading import data_from
+    from surgery.recipe.building import data_from
     from surgery.run.measuring import Measurement
 
     compile: dict[str, Any] = {}

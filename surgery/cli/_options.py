@@ -18,6 +18,9 @@ params: Decorator = click.option(
     "-p", "params", multiple=True, metavar="NAME=VALUE", help="Give a parameter of the recipe."
 )
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet: Decorator = click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but errors, or what was asked for."
+)
 recipes: Decorator = click.argument(
     "recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE..."
 )

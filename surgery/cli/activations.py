@@ -18,7 +18,7 @@ from surgery.cli import _live, _options
               help="A .npz file for the values.")  # fmt: skip
 @_options.params
 @_options.as_json
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options.quiet
 def command(
     model: Path,
     data: str,
@@ -33,7 +33,7 @@ def command(
     import shutil
 
     from surgery.ops.activations import Activations
-    from surgery.recipe.reading import data_from
+    from surgery.recipe.building import data_from
     from surgery.report.runs import found_text
     from surgery.run.files import beside
 

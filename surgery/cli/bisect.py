@@ -11,15 +11,12 @@ from surgery.cli import _live, _options
 
 @click.command("bisect")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@_live.data
-@_live.metrics
-@_live.loss
-@_live.batch_size
+@_live.measured
 @click.option("--drop", default="1%", show_default=True, metavar="SHARE",
               help="By how much the metric may get worse, in its own unit.")  # fmt: skip
 @_options.params
 @_options.as_json
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options.quiet
 def command(
     recipe: Path,
     data: str,

@@ -20,7 +20,7 @@ from surgery.cli import _options
     type=click.Path(path_type=Path),
     help="The model whose weights IN holds.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@_options.quiet
 def command(
     source: Path,
     target: Path,
@@ -34,7 +34,8 @@ def command(
 
     from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
     from surgery.formats._base import format_for, formats
-    from surgery.recipe.reading import as_json, recipe_from
+    from surgery.recipe.building import as_json
+    from surgery.recipe.reading import recipe_from
     from surgery.report.runs import result_text
     from surgery.run.execute import execute
     from surgery.run.plan import make_plan

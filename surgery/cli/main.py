@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -26,7 +25,7 @@ from surgery.cli import (
     validate,
     verify,
 )
-from surgery.errors import SurgeryError, Terminated
+from surgery.errors import SurgeryError, Terminated, terminate
 
 _BUG = 70
 
@@ -53,12 +52,8 @@ for module in (
 
 def main() -> NoReturn:
     """Run the command line and end with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(_guarded())
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _guarded() -> int:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="Print a line on stderr for every event.",
 )
 @_options.as_json
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@_options.quiet
 @click.option("-v", "--verbose", is_flag=True, help="Print what became of every weight.")
 def command(
     recipes: tuple[Path, ...],

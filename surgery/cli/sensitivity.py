@@ -11,10 +11,7 @@ from surgery.cli import _live, _options
 
 @click.command("sensitivity")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL|RECIPE")
-@_live.data
-@_live.metrics
-@_live.loss
-@_live.batch_size
+@_live.measured
 @click.option("--select", default="**/kernel", show_default=True, metavar="S",
               help="The weights to try.")  # fmt: skip
 @click.option("--kind", type=click.Choice(["zero", "noise", "bits"]), default="zero",
@@ -27,7 +24,7 @@ from surgery.cli import _live, _options
               help="Draw it (.png, .svg), with surgery[plot].")  # fmt: skip
 @_options.params
 @_options.as_json
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options.quiet
 def command(
     model: Path,
     data: str,

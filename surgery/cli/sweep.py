@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from surgery.cli import _options
-from surgery.errors import Terminated
-
-if TYPE_CHECKING:
-    from surgery.recipe.cluster import Cluster
-    from surgery.recipe.reading import RecipeFile
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.planning import PlannedRun, SweepPlan
 
 
 class _Group(click.Group):
@@ -46,7 +34,6 @@ _cluster = click.option("--cluster", "flags", multiple=True, metavar="NAME=VALUE
 _profile = click.option("--profile", type=click.Path(path_type=Path, dir_okay=False),
                         help="A .yaml file with keys of cluster, over the recipe's.")  # fmt: skip
 _wait = click.option("--wait", is_flag=True, help="With Slurm: wait until all runs have ended.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 
 
 @command.command("start")
@@ -64,7 +51,7 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 @click.option("--emit", type=click.Choice(["sbatch", "kubernetes"]),
               help="Only print an array script, or an Indexed Job.")  # fmt: skip
 @_options.as_json
-@_quiet
+@_options.quiet
 def start(
     recipe: Path,
     params: tuple[str, ...],
@@ -81,17 +68,20 @@ def start(
     quiet: bool,
 ) -> None:
     """Plan all runs of a recipe, then do those that are not done yet."""
-    from surgery.recipe.reading import RecipeFile
+    from surgery.cli._sweep import Sweep, cluster_values
+    from surgery.recipe.reading import RecipeFile, merged_cluster
+    from surgery.sweep.emit import FORMS
     from surgery.sweep.folder import SweepFolder
 
     overrides = _options.overrides(params)
     file = RecipeFile.read(recipe, overrides)
-    given = _cluster_values(flags, profile)
+    given = cluster_values(flags, profile)
     into = SweepFolder.of(file, folder)
     if emit is not None:
-        click.echo(_emitted(emit, file, into, params, _merged(file, given)))
+        file.all()  # raises what is wrong with a recipe before it is sent anywhere
+        click.echo(FORMS[emit](file, into.path, params, merged_cluster(file, given)))
         return
-    sweep = _Sweep(file, into, overrides, on or "local", given, jobs, threads, quiet or as_json)
+    sweep = Sweep(file, into, overrides, on or "local", given, jobs, threads, quiet or as_json)
     if dry_run:
         sweep.show_plan(as_json)
         return
@@ -122,7 +112,7 @@ def status(folder: Path, as_json: bool) -> None:
 @_profile
 @_wait
 @_options.as_json
-@_quiet
+@_options.quiet
 def retry(
     folder: Path,
     everything: bool,
@@ -136,17 +126,18 @@ def retry(
     quiet: bool,
 ) -> None:
     """Do again what failed, and what never ran; not what the recipe itself made fail."""
-    from surgery.sweep.folder import DONE, SweepFolder
+    from surgery.cli._sweep import Sweep, cluster_values
+    from surgery.sweep.folder import SweepFolder
 
     into = SweepFolder.existing(folder)
     facts = into.facts()
     for run in into.runs():
         record = into.record(run.id)
-        if record and record.state != DONE and (everything or not record.is_recipes_fault):
+        if record and not record.is_done and (everything or not record.is_recipes_fault):
             into.forget(run.id)
-    given = {**facts["cluster"], **_cluster_values(flags, profile)}
+    given = {**facts["cluster"], **cluster_values(flags, profile)}
     file = into.recipe_file(as_begun=False)
-    sweep = _Sweep(file, into, facts["params"], on or facts["on"], given, jobs,
+    sweep = Sweep(file, into, facts["params"], on or facts["on"], given, jobs,
                    threads, quiet or as_json)  # fmt: skip
     sweep.run(wait, as_json)
 
@@ -201,171 +192,3 @@ def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None
     path = out or folder / f"{y}-{x}.png"
     draw(statuses(SweepFolder.existing(folder)), x, y, by, path)
     click.echo(f"wrote {shown(path)}")
-
-
-class _Sweep:
-    """A sweep as the command does it."""
-
-    def __init__(
-        self,
-        file: RecipeFile,
-        folder: SweepFolder,
-        overrides: dict[str, str],
-        on: str,
-        cluster: dict[str, Any],
-        jobs: int | None,
-        threads: int | None,
-        silent: bool,
-    ) -> None:
-        from surgery.sweep.local import cores
-
-        self.file, self.folder, self.overrides = file, folder, overrides
-        self.on, self.given, self.silent = on, cluster, silent
-        self.cluster = _merged(file, cluster)
-        self.jobs = jobs or (cores() if on == "local" else self.cluster.array_parallelism)
-        self.threads = threads or (self.cluster.cpus if on == "slurm" else None) or 1
-
-    def plan(self) -> SweepPlan:
-        from surgery.sweep.planning import plan_sweep
-
-        with _bar("planning", len(self.file.runs or [{}]), self.silent) as advance:
-            return plan_sweep(self.file, self.threads, lambda _number: advance(""))
-
-    def show_plan(self, as_json: bool) -> None:
-        from surgery.report.sweeps import plan_facts, plan_text
-
-        plan = self.plan()
-        if as_json:
-            _options.echo_json(plan_facts(plan, self.folder.path))
-        else:
-            click.echo(plan_text(plan, self.folder.path, min(self.jobs, len(plan.runs))))
-
-    def run(self, wait: bool, as_json: bool) -> None:
-        from surgery.report import sweeps
-        from surgery.sweep.folder import DONE
-        from surgery.sweep.status import statuses
-
-        started = time.monotonic()
-        plan = self.plan()
-        self.folder.begin(self.file, self.overrides, self.on, self.given)
-        self.folder.resume()
-        todo = self._left(plan)
-        if self.on == "slurm":
-            self._submit(todo, plan, wait)
-        else:
-            self._do(todo)
-        found = statuses(self.folder)
-        if as_json:
-            _options.echo_json({"folder": str(self.folder.path), **sweeps.status_facts(found)})
-        elif not self.silent:
-            click.echo(f"{sweeps.status_text(found)}\nin {time.monotonic() - started:.1f} s; "
-                       f"surgery sweep table {self.folder.path} shows them")  # fmt: skip
-        over = self.on == "local" or wait
-        if over and any(each.state != DONE for each in found):
-            raise click.exceptions.Exit(1)
-
-    def _left(self, plan: SweepPlan) -> list[PlannedRun]:
-        """The runs that have no record as they now are, and are with no batch system."""
-        from surgery.sweep.status import statuses
-        from surgery.sweep.work import is_settled
-
-        submitted = {each.run.id for each in statuses(self.folder) if each.is_open}
-        left = []
-        for run in plan.runs:
-            record = self.folder.record(run.id)
-            if record is not None and is_settled(self.file.run(run.index), record):
-                continue
-            if self.on == "local" or run.id not in submitted:
-                left.append(run)
-        return left
-
-    def _do(self, todo: Sequence[PlannedRun]) -> None:
-        from surgery.report.sweeps import ended_text
-        from surgery.sweep.local import LocalSweep, free_memory
-
-        sweep = LocalSweep(self.folder, self.file, self.jobs, self.threads, free_memory())
-        done = 0
-        try:
-            with _bar("runs", len(todo), self.silent) as advance:
-                for _, record in sweep.do(todo):
-                    done += 1
-                    advance(ended_text(record))
-        except (KeyboardInterrupt, Terminated) as error:
-            number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            click.echo(f"stopped; {done} of {len(todo)} runs have ended, and the same command "
-                       "goes on with the others", err=True)  # fmt: skip
-            raise click.exceptions.Exit(128 + number) from None
-
-    def _submit(self, todo: Sequence[PlannedRun], plan: SweepPlan, wait: bool) -> None:
-        from surgery.sweep import slurm
-        from surgery.sweep.status import statuses
-
-        if todo:
-            ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)
-            if not self.silent:
-                click.echo(f"submitted {len(todo)} runs as {', '.join(ids)}", err=True)
-        while wait and any(each.is_open for each in statuses(self.folder)):
-            time.sleep(2)
-
-
-def _cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]:
-    """The keys of cluster that a profile and the flags give."""
-    from surgery.errors import UsageError
-    from surgery.recipe.document import parse, scalar
-
-    found: dict[str, Any] = {}
-    if profile is not None:
-        try:
-            value = parse(profile.read_bytes(), str(profile)).value
-        except OSError as error:
-            raise UsageError(f"{profile}: {error.strerror}") from None
-        if not isinstance(value, dict):
-            raise UsageError(f"{profile}: a profile is a mapping of the keys of cluster")
-        found |= value.get("cluster", value)
-    for text in flags:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--cluster {text}: write it as --cluster name=value")
-        found[name] = scalar(value)
-    return found
-
-
-def _merged(file: RecipeFile, given: dict[str, Any]) -> Cluster:
-    from surgery.recipe.reading import merged_cluster
-
-    return merged_cluster(file, given)
-
-
-def _emitted(
-    form: str, file: RecipeFile, folder: SweepFolder, params: tuple[str, ...], cluster: Cluster
-) -> str:
-    from surgery.sweep import emit
-
-    file.all()  # raises what is wrong with a recipe before it is sent anywhere
-    return emit.FORMS[form](file, folder.path, params, cluster)
-
-
-@contextlib.contextmanager
-def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
-    """What tells of each thing done: a bar where a person watches, else a line for each."""
-    import sys
-
-    if silent or (not sys.stderr.isatty() and title == "planning"):
-        yield lambda _line: None
-        return
-    if not sys.stderr.isatty():
-        yield lambda line: click.echo(line, err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-
-        def advance(line: str) -> None:
-            bar.advance(task)
-            if line and ": done" not in line:
-                bar.console.print(line, markup=False, highlight=False)
-
-        yield advance

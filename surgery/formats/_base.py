@@ -152,7 +152,10 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
     remote.prepare(path)
     with _refusing(path):
         model = format_of(path).open(path, architecture)
-    return replace(model, origin=remote.named(model.origin))
+    if remote.url_of(path) is None:
+        return model
+    checks = (remote.unchanged(path), *model.checks)
+    return replace(model, origin=remote.named(model.origin), checks=checks)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,12 @@ class _Reader:
         if math.prod(map(len, axes)) > MOST_RUNS:
             raise self.fail((), f"it makes more than {MOST_RUNS:,} runs")
         made: list[Values] = (
-            [dict(_merged(parts)) for parts in itertools.product(*axes)] if axes else []
+            [
+                {name: value for part in parts for name, value in part.items()}
+                for parts in itertools.product(*axes)
+            ]
+            if axes
+            else []
         )
         for number, row in enumerate(self.rows(matrix, "exclude")):
             if unknown := [name for name in row if name not in names]:
@@ -270,11 +275,6 @@ class _Reader:
         if not isinstance(found, list):
             raise self.fail(place, f"{path} has no list in it")
         return found
-
-
-def _merged(parts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    for part in parts:
-        yield from part.items()
 
 
 def _agrees(values: Values, row: Values, names: Iterable[str]) -> bool:

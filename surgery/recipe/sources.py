@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,14 @@ from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
 from surgery.keras_bridge.configs import cache_file, resolved
 from surgery.keras_bridge.live.session import Session, session
 from surgery.recipe.hub import module_folder
+from surgery.recipe.joining import joined, part, placed, renamed
 from surgery.weights.initializers import initialized
-from surgery.weights.matching import mapped, matching, names
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import open_npy
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
-from surgery.weights.tensor import Mapped, Tensor, constant, dtype_named
-from surgery.weights.weight import Weight, prefixes
+from surgery.weights.tensor import constant, dtype_named
+from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +79,23 @@ class FromPath(Source):
         if self.custom_objects:
             carried = replace(model.carried, code=Code(self.custom_objects))
             model = replace(model, carried=carried)
-        return model if self.select is None else _part(model, self.select.weights(model))
+        return model if self.select is None else part(model, self.select.weights(model))
 
     def _whole(self, seed: int) -> Model:
         if self.architecture is None:
             model = self._completed(seed) if self.inputs else open_model(self.path)
-            return _renamed(model, self.map) if self.map else model
+            return renamed(model, self.map) if self.map else model
         source = self.architecture.source
         if isinstance(source, FromApplication) and self.mismatch == "error":
             source = replace(source, weights=WeightsOf("none"))  # none of its own is used
         base = source.open(seed)
         donor = open_model(self.path, base.architecture)
         advice = "give map where names differ, or say mismatch: skip"
-        return _joined(base, donor, self.map or {}, self.mismatch, advice)
+        return joined(base, donor, self.map or {}, self.mismatch, advice)
 
     def _completed(self, seed: int) -> Model:
         """The model after a forward pass, with the variables that it made."""
+        remote.fetch(self.path)  # which Keras reads by itself
         code = Code(self.custom_objects)
         with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
             to = Path(folder) / "complete"
@@ -119,10 +120,10 @@ class FromApplication(Application, Source):
         resolved = self.resolve()
         model = _drawn(self.application, resolved, seed)
         if self.weights.path is not None:
-            return _joined(model, open_model(self.weights.path, model.architecture))
+            return joined(model, open_model(self.weights.path, model.architecture))
         if resolved.download is not None:
             file = imagenet_file(self, resolved.download)
-            return _joined(model, open_model(file, model.architecture))
+            return joined(model, open_model(file, model.architecture))
         return model
 
     @property
@@ -153,7 +154,7 @@ class FromConfig(Source):
         )
         if self.weights.path is None:
             return model
-        return _joined(model, open_model(self.weights.path, model.architecture))
+        return joined(model, open_model(self.weights.path, model.architecture))
 
     @cached_property
     def _config(self) -> Mapping[str, Any]:
@@ -212,9 +213,9 @@ class FromBuild(Source):
         model = self._built(seed)
         if self.weights.path is None:
             return model
-        donor = _placed(open_model(self.weights.path, model.architecture), model)
+        donor = placed(open_model(self.weights.path, model.architecture), model)
         advice = "give weights that were saved from this model"
-        return replace(_joined(model, donor, advice=advice), format=model.format)
+        return replace(joined(model, donor, advice=advice), format=model.format)
 
     def _built(self, seed: int) -> Model:
         need_permission(self.build.text)
@@ -246,17 +247,6 @@ class FromBuild(Source):
 def _session() -> contextlib.AbstractContextManager[Session]:
     """A process with Keras that runs the user's code."""
     return session(1, lambda _event, _facts: None, runs_code=True)
-
-
-def _placed(donor: Model, model: Model) -> Model:
-    """The donor with the model's addresses, where both are stored at the same places."""
-    addresses = {place: weight.address for weight in model.weights for place in weight.stored}
-    named = {w.address: next((addresses[p] for p in w.stored if p in addresses), None)
-             for w in donor.weights}  # fmt: skip
-    if None in named.values() or len(set(named.values())) < len(named):
-        return donor
-    weights = (replace(w, address=str(named[w.address])) for w in donor.weights)
-    return replace(donor, weights=tuple(weights))
 
 
 def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Weight:
@@ -320,97 +310,3 @@ def _drawn(name: str, resolved: Resolved, seed: int) -> Model:
         weights.append(Weight(slot.address, tensor, (), slot.trainable, trainable))
     carried = Carried(keras_version=resolved.keras_version, backend="tensorflow")
     return Model(tuple(weights), architecture, carried, origin=f"keras.applications.{name}")
-
-
-_CHECK_ARGUMENTS = "check the application's arguments (include_top, input_shape, classes, alpha...)"
-
-
-def _joined(
-    model: Model,
-    donor: Model,
-    patterns: Mapping[str, str] | None = None,
-    mismatch: str = "error",
-    advice: str = _CHECK_ARGUMENTS,
-) -> Model:
-    """The model with the weights of a file that was saved from the same architecture."""
-    try:
-        found = matching(model.weights, donor.weights, patterns or {})
-    except ValueError as error:
-        raise FormatError(f"map: {error}") from None
-    problems = list(found.problems())
-    if found.left_over:
-        problems.append(f"left over: {names(found.left_over)}")
-    if problems and (mismatch == "error" or not found.pairs):
-        raise FormatError(
-            f"{donor.origin} does not fit {model.origin}: {'; '.join(problems)}; {advice}"
-        )
-    changed = [replace(weight, tensor=_as(given.tensor, weight)) for weight, given in found.pairs]
-    carried = replace(model.without_optimizer().carried, container=None)
-    joined = replace(
-        model.without_optimizer().with_weights(changed),
-        carried=carried,
-        origin=donor.origin,
-        inputs=(*donor.inputs, *model.inputs),
-        checks=(*donor.checks, *model.checks),
-        format="",
-    )
-    if model.carried.compile_config or model.carried.training_config:
-        joined = joined.with_note(
-            f"the compile config of {model.origin} is left out: its optimizer state belongs to "
-            "other weights"
-        )
-    if problems and mismatch == "report":
-        said = f"{len(found.pairs)} weights from {donor.origin}"
-        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
-    return joined
-
-
-def _part(model: Model, weights: Sequence[Weight]) -> Model:
-    """The model with some of its weights, which is no whole model any more."""
-    if len(weights) == len(model.weights) + len(model.states):
-        return model
-    rest = replace(model.without_optimizer(), architecture=None, states=())
-    carried = replace(rest.carried, container=None, state={}, assets={})
-    return replace(rest, weights=tuple(weights), carried=carried)
-
-
-def _as(tensor: Tensor, weight: Weight) -> Tensor:
-    """The tensor in the weight's own dtype."""
-    dtype = weight.tensor.dtype
-    return (
-        tensor if tensor.dtype == dtype else Mapped(tensor, lambda values, _: values, None, dtype)
-    )
-
-
-def _renamed(model: Model, patterns: Mapping[str, str]) -> Model:
-    """The model with other addresses."""
-    try:
-        found = mapped(model.weights, patterns)
-        slots = dict(_following(found, model.states))
-        if taken := sorted(slots.keys() & found.keys()):
-            raise ValueError(f"{taken[0]} is the name of another variable already")
-    except ValueError as error:
-        raise FormatError(f"map: {error}") from None
-    if all(name == weight.address for name, weight in found.items()):
-        raise FormatError(f"map: {', '.join(patterns)} matches no weight of {model.origin}")
-    if model.architecture is not None:
-        raise FormatError(
-            f"map: {model.origin} is a whole model, whose layers have names; use the step rename"
-        )
-    weights, states = (
-        tuple(replace(weight, address=name) for name, weight in each.items())
-        for each in (found, slots)
-    )
-    carried = replace(model.carried, container=None)
-    return replace(model, weights=weights, states=states, carried=carried)
-
-
-def _following(
-    found: Mapping[str, Weight], states: Sequence[Weight]
-) -> Iterator[tuple[str, Weight]]:
-    """The states by new names: a slot `w/Adam` goes where `w` goes."""
-    new = {weight.address: name for name, weight in found.items()}
-    for state in states:
-        owner = next((p for p in prefixes(state.address) if p in new), None)
-        name = state.address if owner is None else new[owner] + state.address[len(owner) :]
-        yield name, state

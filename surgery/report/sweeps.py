@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surgery.declaration import Share
 from surgery.errors import UsageError, did_you_mean
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
@@ -29,7 +30,17 @@ def plan_facts(plan: SweepPlan, folder: Path) -> dict[str, Any]:
     return {
         "recipe": plan.file.file,
         "folder": str(folder),
-        "runs": [asdict(run) for run in plan.runs],
+        "runs": [
+            {
+                "index": run.index,
+                "id": run.id,
+                "values": dict(run.values),
+                "memory": run.memory,
+                "bytes_read": run.bytes_read,
+                "bytes_written": run.bytes_written,
+            }
+            for run in plan.runs
+        ],
         "memory": plan.memory,
         "shared": plan.shared,
         "notes": list(plan.notes),
@@ -226,7 +237,7 @@ def draw(found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path)
 
 def _value(value: Any) -> float | None:
     """A number to draw; 10% is 0.1."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        share = value.strip().removesuffix("%")
-        return float(share) / 100 if share.replace(".", "", 1).isdigit() else None
+    if isinstance(value, str) and value.endswith("%"):
+        with contextlib.suppress(ValueError):
+            return float(Share.parse(value).fraction)
     return float(value) if isinstance(value, int | float) else None

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import open_model
 from surgery.formats.keras import Keras
@@ -181,7 +182,11 @@ def _lasting_folder(recipe: Recipe, inputs: Mapping[Path, FileState]) -> Path:
 
     What killed runs left that depended on something else is removed when a run ends well.
     """
-    states = [(str(path), state) for path, state in inputs.items() if str(path) != recipe.file]
+    states = [
+        (remote.named(str(path)), state)
+        for path, state in inputs.items()
+        if str(path) != recipe.file
+    ]
     code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
     text = json.dumps([key_of(recipe), sorted(states), code])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

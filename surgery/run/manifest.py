@@ -25,7 +25,7 @@ from surgery.run.files import beside, tidy
 from surgery.weights.digest import Watched, sha256
 from surgery.weights.filestate import files_in
 from surgery.weights.model import Model
-from surgery.weights.tensor import Stored, Tensor
+from surgery.weights.tensor import Descriptor, Stored, Tensor, pread
 
 VERSION = 1
 _BLOCK = 1 << 20
@@ -177,6 +177,8 @@ def add_file_hashes(facts: Facts, written: Path) -> None:
 def _relative(path: Path, folder: Path) -> str:
     if url := remote.url_of(path):
         return url
+    if remote.url_of(folder):
+        return path.absolute().as_posix()
     return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
@@ -214,14 +216,12 @@ def rest_sha256(model: Model, path: Path) -> str:
     digest = hashlib.sha256()
     for name in files_in(path):
         digest.update(name.relative_to(path).as_posix().encode() + b"\0")
-        with name.open("rb") as file:
-            done = 0
-            for offset, size in [*sorted(held.get(name, ())), (name.stat().st_size, 0)]:
-                while done < offset and (block := os.pread(file.fileno(), _BLOCK, done)):
-                    block = block[: offset - done]
-                    digest.update(block)
-                    done += len(block)
-                done = max(done, offset + size)
+        file, done = Descriptor.open(name), 0
+        for offset, size in [*sorted(held.get(name, ())), (name.stat().st_size, 0)]:
+            while block := pread(file, min(_BLOCK, max(0, offset - done)), done):
+                digest.update(block)
+                done += len(block)
+            done = max(done, offset + size)
     return digest.hexdigest()
 
 

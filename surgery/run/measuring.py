@@ -17,7 +17,7 @@ from surgery.run.files import beside
 from surgery.run.live import LiveBench
 from surgery.run.metrics import is_lower_better
 from surgery.run.plan import do_step
-from surgery.weights.filestate import file_states
+from surgery.weights.filestate import named_states
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 
@@ -96,8 +96,7 @@ def sensitivity(
 
 def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
     """Of all that the findings depend on."""
-    inputs = file_states([*model.inputs, *how.data.inputs()])
-    states = [(str(path), state) for path, state in inputs.items()]
+    states = named_states([*model.inputs, *how.data.inputs()])
     facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 

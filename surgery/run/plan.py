@@ -128,10 +128,15 @@ class Plan:
         return BASE_MEMORY + chunks + max(writing, live) + tensorflow
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """As many threads as this process may use cores; more than four bring nothing but memory."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
-    return min(4, len(allowed(0)) if allowed else os.cpu_count() or 1)
+    return min(4, cores())
 
 
 def _is_live(recipe: Recipe) -> bool:

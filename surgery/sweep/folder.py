@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _RECIPE = "recipe.yaml"
+_FOLDERS = ("runs", "logs", "jobs")
 DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
@@ -99,12 +100,12 @@ class SweepFolder:
         """
         recipe = Path(file.file).absolute()
         before: Mapping[str, Any] = {"on": "local", "cluster": {}}
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self._is_taken():
             before = self.facts()
             known = (self.path / before["recipe"]).resolve()
             if known != recipe.resolve():
                 raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
-        for name in ("runs", "logs", "jobs"):
+        for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         facts = {
             "sweep": VERSION,
@@ -116,6 +117,13 @@ class SweepFolder:
         }
         _replace(self.path / _RECIPE, file.data)
         _replace(self.path / "sweep.json", facts)
+
+    def _is_taken(self) -> bool:
+        """Whether something stands there; not what another one begins that very moment."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return "sweep.json" in names or not names <= {_RECIPE, *_FOLDERS}
 
     def facts(self) -> dict[str, Any]:
         """What is swept; raises UsageError where the folder is no sweep's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from surgery.recipe.reading import RecipeFile
 from surgery.sweep.folder import KILLED, Record, SweepFolder
 from surgery.sweep.planning import PlannedRun
 from surgery.sweep.shared_steps import is_kept
@@ -22,12 +20,6 @@ from surgery.sweep.work import is_settled, key_of
 
 _SECONDS_TO_END = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def free_memory() -> int:
@@ -70,10 +62,8 @@ class _Worker:
 class LocalSweep:
     """Does the runs of a sweep; iterating gives each run that has ended, with its record."""
 
-    def __init__(
-        self, folder: SweepFolder, file: RecipeFile, jobs: int, threads: int, memory: int
-    ) -> None:
-        self._folder, self._file = folder, file
+    def __init__(self, folder: SweepFolder, jobs: int, threads: int, memory: int) -> None:
+        self._folder = folder
         self._jobs, self._threads, self._memory = jobs, threads, memory
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -167,7 +157,7 @@ class LocalSweep:
             print(said, file=log)
         record = Record(
             id=run.id, index=run.index, values=run.values, state=KILLED,
-            key=key_of(self._file.run(run.index)), exit_code=code, message=said,
+            key=key_of(run.recipe), exit_code=code, message=said,
             ended=time.time(),
         )  # fmt: skip
         self._folder.keep(record)
@@ -175,7 +165,7 @@ class LocalSweep:
 
     def _settled(self, run: PlannedRun) -> Record | None:
         record = self._folder.record(run.id)
-        if record is None or not is_settled(self._file.run(run.index), record):
+        if record is None or not is_settled(run.recipe, record):
             return None
         return record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from surgery.errors import Problem, RecipeError
@@ -23,13 +24,26 @@ from surgery.sweep.shared_steps import SharedSteps
 class PlannedRun:
     """A run, and what its plan says; `head` names what it does first, where others do it too."""
 
-    index: int
-    id: str
-    values: Values
+    recipe: Recipe
     memory: int
     bytes_read: int
     bytes_written: int
     head: str | None
+
+    @property
+    def index(self) -> int:
+        """Its number; the only one is number 0."""
+        return self.recipe.index or 0
+
+    @property
+    def values(self) -> Values:
+        """What the matrix gives it."""
+        return self.recipe.values
+
+    @cached_property
+    def id(self) -> str:
+        """Its name in the sweep's folder."""
+        return run_id(self.values)
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class SweepPlan:
 
 
 def plan_sweep(
-    file: RecipeFile, threads: int, told: Callable[[int], None] = lambda _number: None
+    file: RecipeFile, threads: int, told: Callable[[], None] = lambda: None
 ) -> SweepPlan:
     """Plan every run; raises RecipeError with all that is wrong, and the runs that have it."""
     recipes = file.all()
@@ -68,16 +82,14 @@ def plan_sweep(
         notes.update(dict.fromkeys(plan.notes))
         runs.append(
             PlannedRun(
-                number,
-                run_id(recipe.values),
-                recipe.values,
+                recipe,
                 plan.memory,
                 plan.bytes_read,
                 plan.bytes_written,
-                shared.first(recipe),
+                shared.first(recipe, threads),
             )
         )
-        told(number)
+        told()
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
     if collisions := list(_collisions(recipes)):

@@ -26,7 +26,7 @@ from surgery.recipe.reading import RecipeFile
 from surgery.run.live import Memo
 from surgery.run.manifest import runs_code
 from surgery.sweep.claims import take, waiting
-from surgery.weights.filestate import file_states, files_in
+from surgery.weights.filestate import files_in, named_states
 
 LIMIT = 10 << 30
 """Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
@@ -50,32 +50,29 @@ class SharedSteps:
 
     def memo(self, recipe: Recipe, threads: int) -> Memo | None:
         """What knows the results of the run's first live steps; None where it shares none."""
-        if recipe.index is None or runs_code(recipe):
-            return None
-        keys = list(self._keys(recipe, recipe.index, threads))
+        keys = list(self._keys(recipe, threads))
 
         def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
             return _once(kept_steps() / keys[number], do) if number < len(keys) else do()
 
         return recall if keys else None
 
-    def first(self, recipe: Recipe) -> str | None:
+    def first(self, recipe: Recipe, threads: int) -> str | None:
         """The name of the first thing that it shares with other runs, for planning."""
-        if recipe.index is None or runs_code(recipe):
-            return None
-        return next(self._keys(recipe, recipe.index, 0), None)
+        return next(self._keys(recipe, threads), None)
 
-    def _keys(self, recipe: Recipe, index: int, threads: int) -> Iterator[str]:
+    def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
         """A name for the head up to each live step, as long as other runs have the same head."""
+        if recipe.index is None or runs_code(recipe):
+            return
         live = [i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp)]
         for number in live:
-            if not self._is_shared(number, index):
+            if not self._is_shared(number, recipe.index):
                 return
             steps = recipe.steps[: number + 1]
             given = [path for step in steps for path in step.op.inputs()]
             given += [path for step in steps for donor in step.op.donors()
                       for path in donor.model.inputs]  # fmt: skip
-            states = file_states([*recipe.load.opened(recipe.seed).inputs, *given])
             facts = [
                 version("surgery"),
                 version("keras"),
@@ -83,7 +80,7 @@ class SharedSteps:
                 recipe.seed,
                 recipe.resolved["load"],
                 recipe.resolved["steps"][: number + 1],
-                [(str(file.absolute()), state) for file, state in states.items()],
+                named_states([*recipe.load.opened(recipe.seed).inputs, *given]),
             ]
             yield hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from surgery.errors import SurgeryError, Terminated, UsageError
+from surgery.errors import SurgeryError, Terminated, UsageError, terminate
 from surgery.recipe.cluster import Cluster
 from surgery.sweep.folder import TIMEOUT, Record, SweepFolder
 from surgery.sweep.jobs import said
@@ -78,9 +78,6 @@ class SlurmRun:
                     requeue(number, frame)
             except Exception as error:
                 raise _TooLong(str(error)) from None
-
-        def terminate(_number: int, _frame: FrameType | None) -> None:
-            raise Terminated
 
         signal.signal(signal.SIGTERM, terminate)
         signal.signal(signal.SIGUSR2, stop if self.signalled else signal.SIG_IGN)

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
-from surgery.errors import Terminated
+from surgery.errors import Terminated, terminate
 from surgery.sweep.folder import SweepFolder
 from surgery.sweep.shared_steps import SharedSteps
 from surgery.sweep.work import do_run
@@ -18,7 +17,7 @@ from surgery.sweep.work import do_run
 def main() -> None:
     """Do runs until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     folder, threads = SweepFolder(Path(sys.argv[1])), int(sys.argv[2])
@@ -31,10 +30,6 @@ def main() -> None:
             print(json.dumps(record is not None), file=answers)
     except Terminated:
         sys.exit(128 + signal.SIGTERM)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ def file_state(path: Path) -> FileState:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def named_states(paths: Iterable[Path]) -> list[tuple[str, FileState]]:
+    """The states of all files by their names, the same in every process: what a key is made of."""
+    states = file_states(paths)
+    return [(remote.named(str(path.absolute())), state) for path, state in states.items()]
+
+
 def file_states(paths: Iterable[Path]) -> Mapping[Path, FileState]:
     """The states of all files that the paths stand for."""
     return {file: file_state(file) for path in paths for file in files_in(path)}

@@ -18,6 +18,7 @@ from surgery.weights.tensor import (
     Extent,
     Stored,
     Tensor,
+    have,
     is_numpy_s,
     pread,
 )
@@ -55,7 +56,12 @@ def npy_at(
         raise FormatError(f"{name} is cut short: {size} bytes of {expected}")
     if fortran and len(shape) > 1:
         whole = np.memmap(path, dtype, "r", base + offset, shape, "F")
-        return Computed(shape, _little(dtype), lambda start, stop: _flat(whole, start, stop))
+
+        def read(start: int, stop: int) -> Array:
+            have(descriptor if keep is None else keep, base + offset, whole.nbytes)
+            return _flat(whole, start, stop)
+
+        return Computed(shape, _little(dtype), read)
     stored = Stored(shape, dtype, Extent(path, base + offset), keep)
     if dtype.isnative:
         return stored

@@ -120,17 +120,18 @@ class Descriptor(int):
 
 def pread(descriptor: int, size: int, offset: int) -> bytes:
     """Bytes of a file, as `os.pread`; of a remote one they are fetched first."""
-    _fetch(descriptor, offset, size)
+    have(descriptor, offset, size)
     return os.pread(descriptor, size, offset)
 
 
 def preadv(descriptor: int, view: memoryview, offset: int) -> int:
     """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
-    _fetch(descriptor, offset, len(view))
+    have(descriptor, offset, len(view))
     return os.preadv(descriptor, [view], offset)
 
 
-def _fetch(descriptor: int, offset: int, size: int) -> None:
+def have(descriptor: int, offset: int, size: int) -> None:
+    """Have bytes of a file here, which a remote one may not have yet."""
     if isinstance(descriptor, Descriptor) and descriptor.twin is not None:
         descriptor.twin.fill(offset, offset + size)
 

@@ -9,8 +9,8 @@ import pytest
 
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.live import feeding
+from surgery.recipe.building import Builder
 from surgery.recipe.document import Document
-from surgery.recipe.reading import _Builder
 
 COUNT = 23
 
@@ -75,7 +75,7 @@ def example(tf, features):
 
 
 def data(folder, value):
-    builder = _Builder(Document(value, {}, {}), folder)
+    builder = Builder(Document(value, {}, {}), folder)
     made = builder.data(value, ())
     assert made is not None, [problem.message for problem in builder.problems]
     return made

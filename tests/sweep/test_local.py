@@ -5,10 +5,13 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 import surgery
+from surgery.recipe.reading import RecipeFile
+from surgery.sweep.shared_steps import SharedSteps
 from tests.conftest import command, dense_model, same_bytes, values
 from tests.sweep.conftest import RECIPE, begin, outputs, started, wait_for
 
@@ -269,8 +272,11 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     folder = tmp_path / "recipe.sweep"
     logs = [(folder / f"logs/{index}.log").read_text() for index in range(3)]
     assert sum("epoch" in log for log in logs) == 1
-    cached = json.loads(command("cache", "--json").stdout)
-    assert len(cached["entries"]) == 1
+    (entry,) = json.loads(command("cache", "--json").stdout)["entries"]
+    file = RecipeFile.read(path)
+    assert {SharedSteps(file).first(each, threads=1) for each in file.all()} == {
+        Path(entry["path"]).name
+    }
     rows = json.loads(command("sweep", "table", folder, "--json").stdout)
     assert all(0 < row["accuracy"] <= 1 for row in rows)
     assert "* the best accuracy" in command("sweep", "table", folder).stdout
@@ -287,6 +293,13 @@ def digits_cnn():
     from tests.conftest import ROOT
 
     return ROOT / "recipes" / "data"
+
+
+def test_a_folder_that_another_one_begins_that_moment_is_no_foreign_one(sweep, tmp_path):
+    folder = tmp_path / "recipe.sweep"
+    (folder / "runs").mkdir(parents=True)
+    (folder / ".sweep.json.0123").touch()
+    assert command("sweep", sweep, "-q").returncode == 0
 
 
 def test_a_folder_of_another_sweep_is_left_alone(sweep, tmp_path):

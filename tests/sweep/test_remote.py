@@ -157,6 +157,48 @@ def test_a_file_that_changes_meanwhile(s3, tmp_path, monkeypatch):
     assert not (values(first)["a/kernel"] == values(second)["a/kernel"]).all()
 
 
+def test_a_large_file_that_changes_is_not_mixed_with_what_it_was(s3, large, tmp_path, monkeypatch):
+    environment, bucket = s3
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket.upload_file(str(large / "m.keras"), "lab", "mixed/m.keras")
+    first = surgery.open("s3://lab/mixed/m.keras")
+    surgery.save(surgery.scale(surgery.open(large / "m.keras"), "wide", by=3),
+                 keras=tmp_path / "other.keras")  # fmt: skip
+    bucket.upload_file(str(tmp_path / "other.keras"), "lab", "mixed/m.keras")
+    with pytest.raises(SurgeryError, match=r"mixed/m\.keras was changed while it was read"):
+        surgery.save(first, npz=tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+    second = surgery.open("s3://lab/mixed/m.keras")
+    surgery.save(second, npz=tmp_path / "out.npz")
+    expected = values(surgery.open(tmp_path / "other.keras"))["wide/kernel"]
+    assert (values(surgery.open(tmp_path / "out.npz"))["wide/kernel"] == expected).all()
+
+
+def test_a_large_output_is_verified_where_it_is(s3, large, tmp_path):
+    environment, _bucket = s3
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"surgery: 1\nname: whole\nload: {large}/m.keras\n"
+        'export: [{keras: "s3://lab/verified/m.keras"}]\n'
+    )
+    assert command("run", recipe, **environment).returncode == 0
+    done = command("verify", "s3://lab/verified/whole.run.json", **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_arrays_in_fortran_s_order(s3, tmp_path, monkeypatch):
+    environment, bucket = s3
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    arrays = {"a": np.asfortranarray(np.arange(3_000_000, dtype=np.float32).reshape(1500, 2000)),
+              "b": np.arange(3_000_000, dtype=np.float32)}  # fmt: skip
+    np.savez(tmp_path / "m.npz", **arrays)
+    bucket.upload_file(str(tmp_path / "m.npz"), "lab", "fortran/m.npz")
+    found = values(surgery.open("s3://lab/fortran/m.npz"))
+    assert (found["a"] == arrays["a"]).all()
+
+
 def test_over_http_without_ranges(slow):
     model = surgery.open(slow.url("model.keras"))
     assert model.origin == slow.url("model.keras")

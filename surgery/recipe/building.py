@@ -1,0 +1,328 @@
+"""The typed parts of a recipe from plain values, with what is wrong with the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from surgery.declaration import Share, hints_of, keys_of, recipe_path
+from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
+from surgery.expectations._base import expectations
+from surgery.formats._base import formats
+from surgery.keras_bridge.data._base import Data, kinds
+from surgery.ops._base import Op, ops
+from surgery.recipe.document import Document, Place, parse
+from surgery.recipe.language import Expected, Recipe, Step, Target
+from surgery.recipe.schema import recipe_schema
+from surgery.recipe.sources import SOURCES
+from surgery.recipe.validation import schema_problems
+from surgery.weights.random import Randomness
+from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor, Source
+
+
+def as_json(value: object) -> str:
+    """What Python code gives in place of a recipe's text; NumPy's numbers and paths too.
+
+    Raises UsageError for what a recipe cannot hold.
+    """
+
+    def plain(item: object) -> object:
+        if isinstance(item, np.generic | np.ndarray):
+            return item.tolist()
+        if isinstance(item, Path):
+            return str(item)
+        raise UsageError(f"{item!r} is nothing that a recipe can hold; give numbers and text")
+
+    return json.dumps(value, default=plain)
+
+
+def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
+    """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
+    steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
+    keys = json.loads(as_json(keys))
+    document = Document(keys, {}, {})
+    problems = schema_problems(steps[name], keys, document)
+    builder = Builder(document, Path())
+    built = builder.declared(ops()[name], keys, ())
+    problems += without_repeats(builder.problems, problems)
+    if problems or not isinstance(built, Op):
+        raise RecipeError(name, problems)
+    return replace(built, draws=Randomness(seed, name))
+
+
+def data_from(text: str) -> Data:
+    """Data from the command line: a path, or a mapping as a recipe has it in one line."""
+    document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
+    builder = Builder(document, Path())
+    try:
+        made = builder.data(document.value, ())
+    except ValueError as error:
+        raise UsageError(f"--data: {error}") from None
+    if made is None:
+        said = [problem.message for problem in builder.problems]
+        raise UsageError(f"--data: {said[0] if said else 'write it as in a recipe'}")
+    return made
+
+
+def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Those that do not stand inside a place that the schema has complained of."""
+    places = [problem.where for problem in known]
+    return [
+        problem
+        for problem in found
+        if not any(
+            w == problem.where
+            or w.startswith((f"{problem.where}.", f"{problem.where}["))
+            or problem.where.startswith((f"{w}.", f"{w}["))
+            for w in places
+            if w
+        )
+    ]
+
+
+class Builder:
+    """Makes the typed parts that are sound, and notes what is wrong with the others."""
+
+    def __init__(
+        self, document: Document, folder: Path, sources: dict[str, Source] | None = None
+    ) -> None:
+        """`sources` are those of other recipes of the same file, which share what they opened."""
+        self.document = document
+        self.folder = folder
+        self.sources = {} if sources is None else sources
+        self.problems: list[Problem] = []
+        self.seed = 0
+
+    def problem(self, place: Place, message: str, at_key: bool = False) -> None:
+        self.problems.append(self.document.problem(place, message, at_key))
+
+    def recipe(
+        self, value: Mapping[str, Any], file: str, params: Mapping[str, Any]
+    ) -> Recipe | None:
+        seed = value.get("seed", 0)
+        self.seed = seed if isinstance(seed, int) else 0
+        load = self.source(value.get("load"))
+        steps = [
+            self.step(item, ("steps", i)) for i, item in enumerate(_list(value.get("steps", [])))
+        ]
+        expect = [
+            self.expected(item, ("expect", i))
+            for i, item in enumerate(_list(value.get("expect", [])))
+        ]
+        export = [
+            self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
+        ]
+        whole = [step for step in steps if step is not None]
+        targets = [target for target in export if target is not None]
+        expected = [each for each in expect if each is not None]
+        if load is None or len(whole) < len(steps) or len(targets) < len(export):
+            return None
+        if len(expected) < len(expect):
+            return None
+        name = value.get("name") or Path(file).name.removesuffix(".yaml")
+        return Recipe(
+            file, self.document, str(name), self.seed, load,
+            tuple(_seeded(whole, self.seed)), tuple(expected), tuple(targets), params, value,
+        )  # fmt: skip
+
+    def source(self, value: Any) -> Source | None:
+        if isinstance(value, str):
+            value = {"path": value}
+        name = json.dumps(value)
+        if name not in self.sources:
+            found: Source | None = self.one_of(SOURCES, value, ("load",))
+            if found is None:
+                return None
+            self.sources[name] = found
+        return self.sources[name]
+
+    def donor(self, value: Any) -> Donor:
+        """A second source; raises ValueError with what is wrong with it."""
+        inner = Builder(self.document, self.folder, self.sources)
+        inner.seed = self.seed
+        source = inner.source(value)
+        if source is None:
+            first = [problem.message for problem in inner.problems[:1]]
+            raise ValueError(first[0] if first else "give a path, or a mapping as in load")
+        return Donor(source, self.seed)
+
+    def step(self, value: Any, place: Place) -> Step | None:
+        if not isinstance(value, Mapping):
+            return None
+        names = [name for name in value if name in ops()]
+        if len(names) != 1:
+            said = f"has {', '.join(names)}" if names else "has none"
+            if names or not set(value) - {"name"}:
+                self.problem(place, f"a step has exactly one op, and this one {said}")
+            return None
+        op = self.declared(ops()[names[0]], value[names[0]], (*place, names[0]))
+        title = value.get("name")
+        return None if op is None else Step(op, str(title) if title else None, place)
+
+    def expected(self, value: Any, place: Place) -> Expected | None:
+        if not isinstance(value, Mapping):
+            return None
+        if len(value) != 1:
+            said = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"an expectation is one key, and this one {said}")
+            return None
+        ((name, inner),) = value.items()
+        if name not in expectations():
+            return None  # which the schema has said
+        made = self.declared(expectations()[name], inner, (*place, name))
+        return None if made is None else Expected(made, (*place, name))
+
+    def target(self, value: Any, place: Place) -> Target | None:
+        if not isinstance(value, Mapping):
+            return None
+        if len(value) != 1:
+            said = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"a target is one format and its path, and this one {said}")
+            return None
+        ((name, inner),) = value.items()
+        if isinstance(inner, str):
+            inner = {"path": inner}
+        if name not in formats():
+            return None  # which the schema has said
+        form = self.declared(type(formats()[name]), inner, (*place, name))
+        if form is None:
+            return None
+        target = self.declared(Target, inner, (*place, name), format=form)
+        return target if isinstance(target, Target) else None
+
+    def declared(self, declared: type, value: Any, place: Place, **extra: Any) -> Any:
+        """An instance of a declared dataclass, or None where the value does not make one."""
+        if not isinstance(value, Mapping):
+            return None
+        hints = hints_of(declared)
+        arguments: dict[str, Any] = dict(extra)
+        before = len(self.problems)
+        for name, field in keys_of(declared).items():
+            if name not in value:
+                continue
+            try:
+                arguments[field.name] = self.convert(hints[field.name], value[name], (*place, name))
+            except (ValueError, SurgeryError) as error:
+                self.problem((*place, name), str(error))
+            except TypeError:
+                return None  # of the wrong kind, which the schema has said
+        if len(self.problems) > before:
+            return None
+        try:
+            return declared(**arguments)
+        except ValueError as error:
+            self.problem(place, str(error))
+        except TypeError:
+            pass  # a key is missing, which the schema has said
+        return None
+
+    def convert(self, hint: Any, value: Any, place: Place) -> Any:  # noqa: PLR0912 - one a type
+        """The value as that type; raises ValueError with what is wrong, TypeError for its kind."""
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            arguments = typing.get_args(hint)
+            if value is None and types.NoneType in arguments:
+                return None
+            return self.convert(arguments[0], value, place)
+        if typing.get_origin(hint) is Literal:
+            if value not in typing.get_args(hint):
+                raise TypeError
+            return value
+        if typing.get_origin(hint) is tuple:
+            inner = typing.get_args(hint)[0]
+            if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
+                value = [value]  # one of them needs no list
+            if not isinstance(value, list):
+                raise TypeError
+            return tuple(self.convert(inner, v, (*place, i)) for i, v in enumerate(value))
+        if typing.get_origin(hint) is Mapping:
+            if not isinstance(value, Mapping):
+                raise TypeError
+            inner = typing.get_args(hint)[1]
+            if not dataclasses.is_dataclass(inner):
+                return value
+            return {name: self.convert(inner, v, (*place, name)) for name, v in value.items()}
+        if hasattr(hint, "from_recipe"):
+            return hint.from_recipe(value, self.folder)
+        if hint is Select:
+            return Select(value)
+        if hint is Donor:
+            return self.donor(value)
+        if hint is Data:
+            return self.needed(self.data(value, place))
+        if dataclasses.is_dataclass(hint) and hint is not Share:
+            return self.needed(self.declared(typing.cast(type, hint), value, place))
+        if hint is Share:
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise TypeError
+            return Share.parse(value)
+        if hint is Path and isinstance(value, str):
+            return recipe_path(value, self.folder)
+        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError(f"{value} is not a finite number")
+            return number
+        if hint in (int, bool, str) and type(value) is hint:
+            return value
+        raise TypeError
+
+    def data(self, value: Any, place: Place) -> Data | None:
+        """One of the forms of data; a path's own suffix may say which."""
+        if isinstance(value, str):
+            suffix = Path(value).suffix.removeprefix(".")
+            if suffix not in ("npz", "csv"):
+                raise ValueError(f"write {value!r} with its kind: {', '.join(kinds())}")
+            value = {suffix: value}
+        found: Data | None = self.one_of(kinds(), value, place)
+        return found
+
+    def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
+        """What the one key that tells them apart stands for, with the keys that go with it."""
+        if not isinstance(value, Mapping):
+            return None
+        named = [kind for kind in declared if kind in value]
+        if len(named) != 1:
+            self.problem(place, f"give one of {', '.join(declared)}")
+            return None
+        allowed = keys_of(declared[named[0]])
+        foreign = [name for name in value if name not in allowed]
+        for name in foreign:
+            self.problem(
+                (*place, name),
+                f"{name!r} does not go with {named[0]}; allowed: {', '.join(allowed)}",
+                True,
+            )
+        return None if foreign else self.declared(declared[named[0]], value, place)
+
+    def needed(self, made: Any) -> Any:
+        """What was made; TypeError where it was not, which has been said."""
+        if made is None:
+            raise TypeError
+        return made
+
+
+def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
+    """The steps with their own random numbers, which other steps do not change.
+
+    They are told apart by their names, else by the op and its count among those of that op.
+    """
+    counts: Counter[str] = Counter()
+    for step in steps:
+        counts[step.op.name] += 1
+        own = step.name or f"{step.op.name} {counts[step.op.name]}"
+        yield replace(step, op=replace(step.op, draws=Randomness(seed, own)))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

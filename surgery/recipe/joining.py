@@ -1,0 +1,116 @@
+"""Models joined: an architecture with the weights of a file, a part, other names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from surgery.errors import FormatError
+from surgery.weights.matching import mapped, matching, names
+from surgery.weights.model import Model
+from surgery.weights.tensor import Mapped, Tensor
+from surgery.weights.weight import Weight, prefixes
+
+_CHECK_ARGUMENTS = "check the application's arguments (include_top, input_shape, classes, alpha...)"
+
+
+def joined(
+    model: Model,
+    donor: Model,
+    patterns: Mapping[str, str] | None = None,
+    mismatch: str = "error",
+    advice: str = _CHECK_ARGUMENTS,
+) -> Model:
+    """The model with the weights of a file that was saved from the same architecture."""
+    try:
+        found = matching(model.weights, donor.weights, patterns or {})
+    except ValueError as error:
+        raise FormatError(f"map: {error}") from None
+    problems = list(found.problems())
+    if found.left_over:
+        problems.append(f"left over: {names(found.left_over)}")
+    if problems and (mismatch == "error" or not found.pairs):
+        raise FormatError(
+            f"{donor.origin} does not fit {model.origin}: {'; '.join(problems)}; {advice}"
+        )
+    changed = [replace(weight, tensor=_as(given.tensor, weight)) for weight, given in found.pairs]
+    carried = replace(model.without_optimizer().carried, container=None)
+    joined = replace(
+        model.without_optimizer().with_weights(changed),
+        carried=carried,
+        origin=donor.origin,
+        inputs=(*donor.inputs, *model.inputs),
+        checks=(*donor.checks, *model.checks),
+        format="",
+    )
+    if model.carried.compile_config or model.carried.training_config:
+        joined = joined.with_note(
+            f"the compile config of {model.origin} is left out: its optimizer state belongs to "
+            "other weights"
+        )
+    if problems and mismatch == "report":
+        said = f"{len(found.pairs)} weights from {donor.origin}"
+        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
+    return joined
+
+
+def part(model: Model, weights: Sequence[Weight]) -> Model:
+    """The model with some of its weights, which is no whole model any more."""
+    if len(weights) == len(model.weights) + len(model.states):
+        return model
+    rest = replace(model.without_optimizer(), architecture=None, states=())
+    carried = replace(rest.carried, container=None, state={}, assets={})
+    return replace(rest, weights=tuple(weights), carried=carried)
+
+
+def _as(tensor: Tensor, weight: Weight) -> Tensor:
+    """The tensor in the weight's own dtype."""
+    dtype = weight.tensor.dtype
+    return (
+        tensor if tensor.dtype == dtype else Mapped(tensor, lambda values, _: values, None, dtype)
+    )
+
+
+def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
+    """The model with other addresses."""
+    try:
+        found = mapped(model.weights, patterns)
+        slots = dict(_following(found, model.states))
+        if taken := sorted(slots.keys() & found.keys()):
+            raise ValueError(f"{taken[0]} is the name of another variable already")
+    except ValueError as error:
+        raise FormatError(f"map: {error}") from None
+    if all(name == weight.address for name, weight in found.items()):
+        raise FormatError(f"map: {', '.join(patterns)} matches no weight of {model.origin}")
+    if model.architecture is not None:
+        raise FormatError(
+            f"map: {model.origin} is a whole model, whose layers have names; use the step rename"
+        )
+    weights, states = (
+        tuple(replace(weight, address=name) for name, weight in each.items())
+        for each in (found, slots)
+    )
+    carried = replace(model.carried, container=None)
+    return replace(model, weights=weights, states=states, carried=carried)
+
+
+def _following(
+    found: Mapping[str, Weight], states: Sequence[Weight]
+) -> Iterator[tuple[str, Weight]]:
+    """The states by new names: a slot `w/Adam` goes where `w` goes."""
+    new = {weight.address: name for name, weight in found.items()}
+    for state in states:
+        owner = next((p for p in prefixes(state.address) if p in new), None)
+        name = state.address if owner is None else new[owner] + state.address[len(owner) :]
+        yield name, state
+
+
+def placed(donor: Model, model: Model) -> Model:
+    """The donor with the model's addresses, where both are stored at the same places."""
+    addresses = {place: weight.address for weight in model.weights for place in weight.stored}
+    named = {w.address: next((addresses[p] for p in w.stored if p in addresses), None)
+             for w in donor.weights}  # fmt: skip
+    if None in named.values() or len(set(named.values())) < len(named):
+        return donor
+    weights = (replace(w, address=str(named[w.address])) for w in donor.weights)
+    return replace(donor, weights=tuple(weights))
