@@ -2,6 +2,7 @@ import functools
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,17 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
+# What a shell starts with `&` ignores Ctrl-C, and so do all that it starts, but not in tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items):
-    # What imports TensorFlow belongs together; xdist 3.8 does not hold to it with all options.
+    # What imports TensorFlow belongs together, and what needs a Slurm; xdist 3.8 does not hold to
+    # it with all options.
     for item in items:
-        if "/keras/" in str(item.path):
-            item.add_marker(pytest.mark.xdist_group("keras"))
+        for group in ("/keras/", "/sweep/test_slurm", "/formats/test_pairs"):
+            if group in str(item.path):
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -135,8 +142,8 @@ def same_bytes(a, b):
     )
 
 
-def command(*arguments, cwd=None, **environment):
-    """Run `surgery` as a user does, in a process of its own."""
+def command(*arguments, cwd=None, limits=None, **environment):
+    """Run `surgery` as a user does, in a process of its own; also gives its peak memory in MB."""
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         request = {
             "arguments": [str(argument) for argument in arguments],
@@ -144,14 +151,17 @@ def command(*arguments, cwd=None, **environment):
             "environment": {**os.environ, **environment},
             "out": out.name,
             "err": err.name,
+            "limits": limits or {},
         }
         server = forking_server()
         print(json.dumps(request), file=server.stdin, flush=True)
         assert select.select([server.stdout], [], [], 300)[0], f"{arguments} takes too long"
-        code = json.loads(server.stdout.readline())
-        return subprocess.CompletedProcess(
+        code, megabytes = json.loads(server.stdout.readline())
+        done = subprocess.CompletedProcess(
             request["arguments"], code, Path(out.name).read_text(), Path(err.name).read_text()
         )
+        done.megabytes = megabytes
+        return done
 
 
 @functools.cache

@@ -1,8 +1,12 @@
 """A process with surgery imported, which forks for every command: as a user's, without the wait."""
 
+import atexit
+import gc
 import json
 import os
+import resource
 import sys
+import threading
 
 
 def main():
@@ -12,18 +16,24 @@ def main():
     import surgery.recipe.reading
     import surgery.report.runs
     import surgery.run.execute  # noqa: F401
+    from surgery.recipe.schema import recipe_schema
 
+    recipe_schema()  # asks all ops and formats for their keys
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             become(**request)
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+        _, status, usage = os.wait4(pid, 0)
+        facts = [os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024]
+        print(json.dumps(facts), flush=True)
 
 
-def become(arguments, cwd, environment, out, err):
+def become(arguments, cwd, environment, out, err, limits):
     """What `python -m surgery` is, with its output in files; ends the process."""
+    for name, most in limits.items():
+        resource.setrlimit(getattr(resource, name), (most, most))
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
@@ -39,7 +49,14 @@ def become(arguments, cwd, environment, out, err):
     sys.argv = ["surgery", *arguments]
     from surgery.cli.main import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:  # as Python ends, but for taking all modules apart
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
 if __name__ == "__main__":

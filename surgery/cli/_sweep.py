@@ -119,13 +119,14 @@ class Sweep:
             raise click.exceptions.Exit(128 + number) from None
 
     def _submit(self, todo: Sequence[PlannedRun], plan: SweepPlan, wait: bool) -> None:
+        from surgery.report.tables import plural
         from surgery.sweep import slurm
         from surgery.sweep.status import statuses
 
         if todo:
             ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)
             if not self.silent:
-                click.echo(f"submitted {len(todo)} runs as {', '.join(ids)}", err=True)
+                click.echo(f"submitted {plural(len(todo), 'run')} as {', '.join(ids)}", err=True)
         while wait and any(each.is_open for each in statuses(self.folder)):
             time.sleep(2)
 

@@ -74,3 +74,11 @@ class Cluster:
     image: str | None = key(
         "The container image, for --emit kubernetes.", "registry.example/surgery:1", default=None
     )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """More options of sbatch: a run may be requeued, where `sbatch` does not say otherwise."""
+        given = {"requeue": True, **(self.sbatch or {})}
+        if not given["requeue"]:
+            given["no-requeue"] = True
+        return {name: value for name, value in given.items() if value not in (None, False)}

@@ -23,7 +23,6 @@ def sbatch(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Clust
         "array": f"0-{_count(file) - 1}%{cluster.array_parallelism}",
         "output": f"{folder / 'logs' / '%a.log'}",
         "open-mode": "append",
-        "requeue": True,
         "time": cluster.time.minutes,
         "partition": cluster.partition,
         "mem": cluster.mem and cluster.mem.replace(" ", "").removesuffix("B"),
@@ -32,12 +31,12 @@ def sbatch(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Clust
         "account": cluster.account,
         "qos": cluster.qos,
         "signal": f"B:USR1@{cluster.signal}" if cluster.signal else None,  # to the script alone
-        **(cluster.sbatch or {}),
+        **cluster.options,
     }
     lines = [
         f"#SBATCH --{name}" + ("" if value is True else f"={value}")
         for name, value in options.items()
-        if value not in (None, False)
+        if value is not None
     ]
     run = shlex.join(["surgery", "run", file.file, *_given(params), "--dir", str(folder)])
     made = f"mkdir -p {shlex.quote(str(folder / 'logs'))}"

@@ -60,7 +60,8 @@ def job_states(folder: SweepFolder) -> Mapping[str, JobState]:
     if not submitted:
         return {}
     arrays = ",".join(sorted({job.partition("_")[0] for s in submitted for job in s["jobs"]}))
-    queue = said("squeue", "-h", "-r", "-o", "%i|%j|%T", "-j", arrays)
+    names = ",".join(each["name"] for each in submitted)  # squeue fails for ids it has forgotten
+    queue = said("squeue", "-h", "-r", "-t", "all", "-o", "%i|%j|%T", "-n", names)
     accounts = said("sacct", "-X", "-D", "-n", "-P", "-j", arrays,
                      "-o", "JobID,JobName,State,ExitCode,NodeList")  # fmt: skip
     queued = {(job, name): state for job, name, state in _rows(queue, 3)}

@@ -136,7 +136,7 @@ def _parameters(cluster: Cluster, name: str, plan_memory: int) -> dict[str, Any]
         "signal_delay_s": cluster.signal,
         "setup": list(cluster.setup) or None,
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True, **(cluster.sbatch or {})},
+        "additional_parameters": dict(cluster.options),
     }
     return {key: value for key, value in given.items() if value is not None}
 

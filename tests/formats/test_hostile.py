@@ -1,43 +1,23 @@
 """A file from a stranger ends in one clear error: no code, no other file, no memory, no wait."""
 
 import json
-import subprocess
-import sys
-import tempfile
 import zipfile
 
 import numpy as np
 import pytest
 
 import surgery
-from tests.conftest import same_bytes
+from tests.conftest import command, same_bytes
 from tests.formats.hostile import CASES, members, model, rezip
 
-SECONDS, MEGABYTES = 5, 300
-
-
-# A process forked from a large one counts as large: this small one stands between.
-LAUNCHER = f"""
-import os, resource, subprocess, sys
-def limited():
-    resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200 << 20, 200 << 20))
-child = subprocess.Popen([sys.executable, "-m", "surgery", *sys.argv[2:]], preexec_fn=limited)
-_, status, usage = os.wait4(child.pid, 0)
-with open(sys.argv[1], "w") as file:
-    print(os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024, file=file)
-"""
+MEGABYTES = 300
+LIMITS = {"RLIMIT_CPU": 5, "RLIMIT_FSIZE": 200 << 20}
 
 
 def run(*arguments, cwd):
     """A process with limits; its exit code, output, errors, and peak memory in MB."""
-    with tempfile.NamedTemporaryFile("r") as measured:
-        done = subprocess.run(
-            [sys.executable, "-c", LAUNCHER, measured.name, *map(str, arguments)],
-            cwd=cwd, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        code, peak = measured.read().split()
-    return int(code), done.stdout, done.stderr, float(peak)
+    done = command(*arguments, cwd=cwd, limits=LIMITS)
+    return done.returncode, done.stdout, done.stderr, done.megabytes
 
 
 def test_there_are_enough():

@@ -8,6 +8,7 @@ import pytest
 import surgery
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.applications import _COMMON, ARGUMENTS, WeightsOf
+from surgery.keras_bridge.symbolic import symbolic_model, without_memory
 from surgery.recipe.sources import FromApplication
 
 SMALL = {"alpha": 0.35, "input_shape": (96, 96, 3), "classes": 10}
@@ -38,7 +39,7 @@ LARGE = {"EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L"
 def test_every_application_resolves(name, keras):
     """Its weights have the shapes, names and flags of the real model's, in the same order."""
     model = application(name).open(0)
-    with keras.StatelessScope(initialize_variables=False):
+    with without_memory():
         real = getattr(keras.applications, name)(weights=None)
         # Keras leaves the variable of its LayerScale without a name.
         names = ["gamma" if v.name.startswith("variable") else v.name for v in real.weights]
@@ -153,8 +154,6 @@ def test_the_second_run_imports_no_tensorflow(tmp_path):
 
 def test_a_model_without_memory_leaves_nothing_behind(keras):
     """Its variables are not given values when Keras leaves the next scope of its own."""
-    from surgery.keras_bridge.symbolic import symbolic_model
-
     config = {
         "module": "keras", "class_name": "Sequential", "registered_name": None,
         "config": {"name": "large", "layers": [

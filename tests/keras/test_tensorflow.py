@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.errors import SurgeryError
 from tests.conftest import (
     MODELS,
     TENSORFLOW_FORMS,
@@ -272,8 +273,7 @@ def test_exports_predict_what_the_model_does(keras, tf, suffix, tmp_path):
     model = keras.Model(given, keras.layers.Dense(3)(keras.layers.BatchNormalization()(x)))
     model.save(tmp_path / "m.keras")
     out = tmp_path / ("out" if suffix == "savedmodel" else f"out.{suffix}")
-    done = command("convert", "m.keras", str(out), "--to", suffix, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    surgery.save(surgery.open(tmp_path / "m.keras"), **{suffix: out})
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["m.keras", out.name])
     x = np.random.default_rng(0).random((1, 6), np.float32)
     if suffix == "tflite":
@@ -293,11 +293,11 @@ def test_exports_predict_what_the_model_does(keras, tf, suffix, tmp_path):
     np.testing.assert_allclose(found, model(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_code_in_a_file_runs_only_when_it_is_allowed(published, tmp_path):
+def test_code_in_a_file_runs_only_when_it_is_allowed(keras, published, tmp_path):
     source = published / "gen-nested-lambda/nested_lambda.keras"
-    done = command("convert", str(source), "out.tflite", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "which runs only with --allow-code or SURGERY_ALLOW_CODE=1" in done.stderr
+    model = surgery.open(source)
+    with pytest.raises(SurgeryError, match="only with --allow-code or SURGERY_ALLOW_CODE=1"):
+        surgery.save(model, tflite=tmp_path / "out.tflite")
     assert list(tmp_path.iterdir()) == []
     done = command("--allow-code", "convert", str(source), "out.tflite", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -345,8 +345,7 @@ def test_a_keras_2_savedmodel_becomes_a_keras_3_model(keras, tf, tmp_path):
 
     pytest.importorskip("tf_keras")
     pairs.made_by_tensorflow("savedmodel (Keras 2)", tmp_path / "old")
-    done = command("convert", "old", "new.keras", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    surgery.save(surgery.open(tmp_path / "old"), keras=tmp_path / "new.keras")
     x = np.random.default_rng(0).random((2, 4), np.float32)
     (old,) = (
         tf.saved_model.load(str(tmp_path / "old"))

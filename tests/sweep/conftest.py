@@ -1,3 +1,5 @@
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.conftest import ROOT, dense_model
+from tests.conftest import ROOT, command, dense_model
 
 RECIPE = """surgery: 1
 name: prune
@@ -116,6 +118,53 @@ def slow(tmp_path):
     yield server
     server.go_on.set()
     server.shutdown()
+
+
+SCRIPTS = ROOT.parent / "shared" / "slurm"
+
+
+@contextlib.contextmanager
+def _running_slurm(home, port, *options):
+    """The environment of a Slurm that runs here; skips loudly where none can."""
+    if not (SCRIPTS / "start-slurm.sh").exists():
+        pytest.skip(f"Slurm is not started here: {SCRIPTS}/start-slurm.sh is missing")
+    environment = {**os.environ, "SLURM_HOME": str(home), "DEVSLURM_PORT": str(port)}
+    done = subprocess.run([SCRIPTS / "start-slurm.sh", *options], capture_output=True, text=True,
+                          check=False, env=environment)  # fmt: skip
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
+        pytest.skip(f"Slurm cannot be started here: {' / '.join(said)}")
+    script = f'. "{home}/env.sh" && env -0'
+    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    given = dict(line.partition("=")[::2] for line in shown.stdout.split("\0") if line)
+    yield {name: value for name, value in given.items() if name.startswith("SLURM")}
+    subprocess.run([SCRIPTS / "stop-slurm.sh"], capture_output=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    with _running_slurm(tmp_path_factory.mktemp("slurm"), 16817) as environment:
+        yield environment
+
+
+@pytest.fixture
+def slurm_without_accounting(tmp_path_factory):
+    home = tmp_path_factory.mktemp("slurm")
+    with _running_slurm(home, 16827, "--no-accounting") as environment:
+        yield environment
+
+
+def states(folder, environment):
+    """What `surgery sweep status` says of every run."""
+    done = command("sweep", "status", folder, "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["runs"]
+
+
+def holder(folder, id):
+    """Who does a run now."""
+    (claim,) = (folder / "runs").glob(f"{id}.claim-*")
+    return json.loads(claim.read_text())
 
 
 @pytest.fixture(scope="session")

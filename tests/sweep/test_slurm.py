@@ -1,37 +1,12 @@
 """A real Slurm on one node: runs are requeued, killed, too long or wrong, and told apart."""
 
-import json
 import os
 import signal
 import subprocess
 import time
 
-import pytest
-
 from tests.conftest import ROOT, command
-from tests.sweep.conftest import begin, outputs, wait_for
-
-SCRIPTS = ROOT.parent / "shared" / "slurm"
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """The environment of a Slurm that runs here; skips loudly where none can."""
-    if not (SCRIPTS / "start-slurm.sh").exists():
-        pytest.skip(f"Slurm is not started here: {SCRIPTS}/start-slurm.sh is missing")
-    home = tmp_path_factory.mktemp("slurm")
-    environment = {**os.environ, "SLURM_HOME": str(home)}
-    done = subprocess.run([SCRIPTS / "start-slurm.sh"], capture_output=True, text=True,
-                          check=False, env=environment)  # fmt: skip
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines()[-3:]
-        pytest.skip(f"Slurm cannot be started here: {' / '.join(said)}")
-    script = f'. "{home}/env.sh" && env -0'
-    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    given = dict(line.partition("=")[::2] for line in shown.stdout.split("\0") if line)
-    yield {name: value for name, value in given.items() if name.startswith("SLURM")}
-    subprocess.run([SCRIPTS / "stop-slurm.sh"], capture_output=True, check=False, env=environment)
-
+from tests.sweep.conftest import begin, holder, outputs, states, wait_for
 
 NAMES = [f"quick-{n}" for n in range(21)]
 for place, name in ((3, "slow-requeue"), (9, "slow-kill"), (15, "slow-limit")):
@@ -69,17 +44,6 @@ export:
   - keras: "${out}/${rate}.keras"
 cluster: {time: 10, mem: 2GB}
 """
-
-
-def states(folder, environment):
-    done = command("sweep", "status", folder, "--json", **environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["runs"]
-
-
-def holder(folder, id):
-    (claim,) = (folder / "runs").glob(f"{id}.claim-*")
-    return json.loads(claim.read_text())
 
 
 def test_a_sweep_on_slurm(slurm, slow, tmp_path):
