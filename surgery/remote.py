@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import itertools
 import os
 import re
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, UsageError
 
 BLOCK = 1 << 17
 """Bytes that are fetched at least: a read of a header is followed by others near to it."""
@@ -30,7 +31,14 @@ _SHARD = re.compile(r".*\.data-\d{5}-of-\d{5}")
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)(.+)", re.DOTALL)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 
+_ALIASES = {"s3a": "s3", "gcs": "gs"}
+_LONGEST = 200
+
 Result = TypeVar("Result")
+
+
+class UrlError(UsageError, ValueError):
+    """A URL that no path can stand for."""
 
 
 def url_in(text: str) -> str | None:
@@ -58,10 +66,24 @@ def local(path: Path | str) -> Path:
     if url is None:
         return Path(path)
     scheme, _, rest = url.partition("://")
-    if ".." in rest.split("/"):
-        raise ValueError(f"{url} has .. in it; write the path out")
+    scheme = _ALIASES.get(scheme, scheme)
+    parts = rest.rstrip("/").split("/")
+    if odd := [part for part in parts if part in ("", ".", "..")]:
+        raise UrlError(f"{url} has {odd[0] or '//'} in it, which no path here can have")
     _known.add(scheme)
-    return _root() / scheme / rest
+    return _root().joinpath(scheme, *map(_short, parts))
+
+
+_long: dict[str, str] = {}
+"""Names that no file can have, by those that stand for them; signed URLs have such."""
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) <= _LONGEST:
+        return name
+    short = name[:100] + hashlib.sha256(name.encode()).hexdigest()[:16]
+    _long[short] = name
+    return short
 
 
 def url_of(path: Path) -> str | None:
@@ -69,7 +91,7 @@ def url_of(path: Path) -> str | None:
     if not _known or not path.is_relative_to(_root()):
         return None
     scheme, *rest = path.relative_to(_root()).parts
-    return f"{scheme}://{'/'.join(rest)}"
+    return f"{scheme}://{'/'.join(_long.get(name, name) for name in rest)}"
 
 
 def named(text: str) -> str:
@@ -157,6 +179,14 @@ def prepare(path: Path) -> None:
                 _prepare_file(path / inner)
     else:
         _prepare_file(path, facts)
+        others = [name.removesuffix(end) + rest for end, rest in _BESIDE.items()
+                  if name.endswith(end)]  # fmt: skip
+        for file in _asked(path, lambda: [found for each in others for found in system.glob(each)]):
+            _prepare_file(path.parent / file.rpartition("/")[2])
+
+
+_BESIDE = {".index": ".data-*", ".weights.json": "_*.weights.h5"}
+"""The files that a file of such a name tells of."""
 
 
 def _belongs(file: str, name: str) -> bool:

@@ -41,12 +41,17 @@ def index_of(file: RecipeFile) -> int | None:
     """The run that the engine means; None where there is no matrix or no engine."""
     import os
 
+    from surgery.errors import UsageError
+
     if file.runs is None:
         return None
     for name, first in _INDICES.items():
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) >= first:
-            return int(value) - first
+        value = os.environ.get(name)
+        if value is None:
+            continue
+        if not value.isdigit() or int(value) < first:
+            raise UsageError(f"{name}={value} is no number of a run; give --index N")
+        return int(value) - first
     return None
 
 

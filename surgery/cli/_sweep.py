@@ -38,11 +38,12 @@ class Sweep:
         from surgery.recipe.reading import merged_cluster
         from surgery.run.plan import cores
 
+        self._began = time.time()
         self.file, self.folder, self.overrides = file, folder, overrides
         self.on, self.given, self.silent = on, cluster, silent
         self.cluster = merged_cluster(file, cluster)
         self.jobs = jobs or (cores() if on == "local" else self.cluster.array_parallelism)
-        self.threads = threads or (self.cluster.cpus if on == "slurm" else None) or 1
+        self.threads = threads or (None if on == "local" else self.cluster.cpus) or 1
 
     def plan(self) -> SweepPlan:
         """Plan every run; raises RecipeError with all that is wrong."""
@@ -56,10 +57,13 @@ class Sweep:
         from surgery.report.sweeps import plan_facts, plan_text
 
         plan = self.plan()
+        done = [run.id for run in plan.runs if self._is_settled(run)]
         if as_json:
-            _options.echo_json(plan_facts(plan, self.folder.path))
-        else:
-            click.echo(plan_text(plan, self.folder.path, min(self.jobs, len(plan.runs))))
+            _options.echo_json(plan_facts(plan, self.folder.path, done))
+            return
+        cluster = self.cluster if self.on == "slurm" else None
+        at_once = min(self.jobs, len(plan.runs))
+        click.echo(plan_text(plan, self.folder.path, done, at_once, cluster))
 
     def run(self, wait: bool, as_json: bool) -> None:
         """Plan all runs, and do those that are not done yet; ends with 1 where some failed."""
@@ -67,11 +71,13 @@ class Sweep:
         from surgery.sweep.folder import DONE
         from surgery.sweep.status import statuses
 
-        started = time.monotonic()
         plan = self.plan()
-        self.folder.begin(self.file, self.overrides, self.on, self.given)
-        self.folder.resume()
+        gone = self.folder.begin(self.file, self.overrides, self.on, self.given)
+        self.folder.resume(self._began)
         todo = self._left(plan)
+        if not self.silent:
+            click.echo("".join(f"{line}\n" for line in sweeps.begun(plan, todo, gone)),
+                       err=True, nl=False)  # fmt: skip
         if self.on == "slurm":
             self._submit(todo, plan, wait)
         else:
@@ -79,27 +85,30 @@ class Sweep:
         found = statuses(self.folder)
         if as_json:
             _options.echo_json({"folder": str(self.folder.path), **sweeps.status_facts(found)})
-        elif not self.silent:
-            click.echo(f"{sweeps.status_text(found)}\nin {time.monotonic() - started:.1f} s; "
-                       f"surgery sweep table {self.folder.path} shows them")  # fmt: skip
         over = self.on == "local" or wait
+        if not self.silent:
+            click.echo(sweeps.status_text(found, self.folder))
+            look = "table" if over else "status"
+            end = f"surgery sweep {look} {self.folder.path} shows them"
+            if self.folder.is_stopped:
+                end = f"cancelled; surgery sweep retry {self.folder.path} goes on"
+            click.echo(f"in {time.time() - self._began:.1f} s; {end}")
         if over and any(each.state != DONE for each in found):
             raise click.exceptions.Exit(1)
 
     def _left(self, plan: SweepPlan) -> list[PlannedRun]:
         """The runs that have no record as they now are, and are with no batch system."""
         from surgery.sweep.status import statuses
+
+        submitted = statuses(self.folder) if self.on == "slurm" else ()
+        sent = {each.run.id for each in submitted if each.is_open}
+        return [run for run in plan.runs if run.id not in sent and not self._is_settled(run)]
+
+    def _is_settled(self, run: PlannedRun) -> bool:
         from surgery.sweep.work import is_settled
 
-        known = {each.run.id: each for each in statuses(self.folder)}
-
-        def is_left(run: PlannedRun) -> bool:
-            record = known[run.id].record
-            if record is not None and is_settled(run.recipe, record):
-                return False
-            return self.on == "local" or not known[run.id].is_open
-
-        return [run for run in plan.runs if is_left(run)]
+        record = self.folder.record(run.id)
+        return record is not None and is_settled(run.recipe, record)
 
     def _do(self, todo: Sequence[PlannedRun]) -> None:
         from surgery.report.sweeps import ended_text
@@ -119,11 +128,15 @@ class Sweep:
             raise click.exceptions.Exit(128 + number) from None
 
     def _submit(self, todo: Sequence[PlannedRun], plan: SweepPlan, wait: bool) -> None:
-        from surgery.report.tables import plural
+        from surgery.report.tables import plural, size
         from surgery.sweep import slurm
         from surgery.sweep.status import statuses
 
         if todo:
+            asked = self.cluster.mem_bytes
+            if asked and asked < plan.memory:
+                click.echo(f"note: mem is {self.cluster.mem}, but a run may take "
+                           f"{size(plan.memory)} by the plan", err=True)  # fmt: skip
             ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)
             if not self.silent:
                 click.echo(f"submitted {plural(len(todo), 'run')} as {', '.join(ids)}", err=True)
@@ -133,24 +146,34 @@ class Sweep:
 
 def cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]:
     """The keys of cluster that a profile and the flags give."""
-    from surgery.errors import UsageError
+    from surgery.errors import RecipeError, UsageError
     from surgery.recipe.document import parse, scalar
 
     found: dict[str, Any] = {}
     if profile is not None:
         try:
-            value = parse(profile.read_bytes(), str(profile)).value
+            document = parse(profile.read_bytes(), str(profile))
+            value = document.value
+            if document.duplicates:
+                raise RecipeError(str(profile), document.duplicates)
         except OSError as error:
             raise UsageError(f"{profile}: {error.strerror}") from None
+        value = (
+            value.get("cluster", value) if isinstance(value, dict) and len(value) == 1 else value
+        )
         if not isinstance(value, dict):
             raise UsageError(f"{profile}: a profile is a mapping of the keys of cluster")
-        found |= value.get("cluster", value)
+        found |= value
     for text in flags:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--cluster {text}: write it as --cluster name=value")
-        found[name] = scalar(value)
+        found[name] = parse(value.encode(), text).value if value[:1] in _YAML else scalar(value)
     return found
+
+
+_YAML = ("[", "{", '"', "'")
+"""What a value begins with that is no plain number or word."""
 
 
 @contextlib.contextmanager
@@ -163,9 +186,16 @@ def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
         yield lambda line="", is_expected=True: click.echo(line, err=True) if line else None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("to go:"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
 

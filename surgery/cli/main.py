@@ -53,6 +53,8 @@ for module in (
 def main() -> NoReturn:
     """Run the command line and end with its exit code."""
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, terminate)
     sys.exit(_guarded())
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from surgery.recipe.language import Recipe
     from surgery.recipe.reading import RecipeFile
     from surgery.run.progress import Progress
+    from surgery.sweep.work import Doing
 
 
 @click.command("run")
@@ -52,6 +53,7 @@ def command(
     verbose: bool,
 ) -> None:
     """Run recipes: read a model, change it, write it."""
+    from surgery.errors import UsageError
     from surgery.recipe.reading import RecipeFile
     from surgery.report.runs import (
         current_facts,
@@ -83,8 +85,14 @@ def command(
     numbers = [index if index is not None else _options.index_of(file) for file in files]
     read = [file.only(number) for file, number in zip(files, numbers, strict=True)]
     silent = quiet or as_json
-    if len(files) == 1 and numbers[0] is not None and not dry_run:
-        _run_of_sweep(files[0], numbers[0], given, folder, threads, force, silent, as_json)
+    number = 0 if folder and files[0].runs is None else numbers[0]
+    if len(files) == 1 and number is not None and not dry_run:
+        if no_manifest:
+            raise UsageError("a run of a sweep is known by its manifest; leave out --no-manifest")
+        from surgery.sweep.work import Doing
+
+        doing = Doing(threads or 1, memo=None, form=log_format, force=force, hashes=hashes)
+        _run_of_sweep(files[0], number, given, folder, doing, silent, as_json)
         return
     facts = []
     for recipe in read:
@@ -105,13 +113,12 @@ def _run_of_sweep(
     index: int,
     overrides: dict[str, str],
     folder: Path | None,
-    threads: int | None,
-    force: bool,
+    doing: Doing,
     silent: bool,
     as_json: bool,
 ) -> None:
     """One run of a matrix, with a record in the sweep's folder; does nothing if it is done."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from surgery.errors import SurgeryError
     from surgery.report.sweeps import ended_text
@@ -119,16 +126,15 @@ def _run_of_sweep(
     from surgery.sweep.shared_steps import SharedSteps
     from surgery.sweep.work import do_run
 
-    recipe = file.only(index)
+    recipe = file.run(index)
     into = SweepFolder.of(file, folder)
     into.begin(file, overrides)
     run = into.runs()[index]
     known = into.record(run.id)
-    if force or (known is not None and not (known.is_done or known.is_recipes_fault)):
+    if doing.force or (known is not None and not (known.is_done or known.is_recipes_fault)):
         into.forget(run.id)
-    count = threads or 1
-    memo = SharedSteps(file).memo(recipe, count)
-    record = do_run(into, recipe, count, memo, is_logged=False)
+    memo = SharedSteps(file).memo(recipe, doing.threads)
+    record = do_run(into, recipe, replace(doing, memo=memo), is_logged=False)
     if record is None:
         held = into.holder(run.id)
         by = f"process {held.pid} on {held.host}" if held else "another process"

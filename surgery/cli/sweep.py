@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from surgery.cli import _options
+from surgery.errors import did_you_mean
 
 
 class _Group(click.Group):
@@ -14,6 +16,9 @@ class _Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "-h", "--help"}:
+            if re.fullmatch(r"[a-z]+", args[0]) and not Path(args[0]).exists():
+                hint = did_you_mean(args[0], self.commands)
+                raise click.UsageError(f"{args[0]!r} is neither a recipe nor a command{hint}", ctx)
             args = ["start", *args]
         return super().parse_args(ctx, args)
 
@@ -69,7 +74,7 @@ def start(
 ) -> None:
     """Plan all runs of a recipe, then do those that are not done yet."""
     from surgery.cli._sweep import Sweep, cluster_values
-    from surgery.recipe.reading import RecipeFile, merged_cluster
+    from surgery.recipe.reading import RecipeFile
     from surgery.sweep.emit import FORMS
     from surgery.sweep.folder import SweepFolder
 
@@ -77,11 +82,11 @@ def start(
     file = RecipeFile.read(recipe, overrides)
     given = cluster_values(flags, profile)
     into = SweepFolder.of(file, folder)
+    sweep = Sweep(file, into, overrides, emit or on or "local", given, jobs, threads,
+                  quiet or as_json)  # fmt: skip
     if emit is not None:
-        file.all()  # raises what is wrong with a recipe before it is sent anywhere
-        click.echo(FORMS[emit](file, into.path, params, merged_cluster(file, given)))
+        click.echo(FORMS[emit](sweep.plan(), into.path, params, sweep.cluster, sweep.threads))
         return
-    sweep = Sweep(file, into, overrides, on or "local", given, jobs, threads, quiet or as_json)
     if dry_run:
         sweep.show_plan(as_json)
         return
@@ -97,8 +102,9 @@ def status(folder: Path, as_json: bool) -> None:
     from surgery.sweep.folder import SweepFolder
     from surgery.sweep.status import statuses
 
-    found = statuses(SweepFolder.existing(folder))
-    _options.echo_json(status_facts(found)) if as_json else click.echo(status_text(found))
+    into = SweepFolder.existing(folder)
+    found = statuses(into)
+    _options.echo_json(status_facts(found)) if as_json else click.echo(status_text(found, into))
 
 
 @command.command("retry")
@@ -179,7 +185,7 @@ def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:
 @click.option("--y", required=True, metavar="COLUMN", help="What goes up.")
 @click.option("--by", metavar="COLUMN", help="A line for each of its values.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-              help="The picture, .png or .svg (default: in DIR).")  # fmt: skip
+              help="The picture, .png, .svg or .pdf (default: in DIR).")  # fmt: skip
 def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None:
     """Draw one column over another."""
     from surgery.report.pictures import need_plotting
@@ -190,5 +196,5 @@ def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None
 
     need_plotting()
     path = out or folder / f"{y}-{x}.png"
-    draw(statuses(SweepFolder.existing(folder)), x, y, by, path)
+    draw(statuses(SweepFolder.existing(folder)), x, y, by, path, folder.stem)
     click.echo(f"wrote {shown(path)}")

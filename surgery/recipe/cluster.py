@@ -40,6 +40,10 @@ class TimeLimit:
         return {"type": ["integer", "string"]}
 
 
+_MARGIN = 1.25
+"""How much more memory a job asks for than the plan says."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """What each run of a sweep asks a cluster for, and how its jobs are submitted."""
@@ -63,7 +67,7 @@ class Cluster:
     )
     signal: int = key(
         "Seconds before the time limit at which a run is stopped cleanly, to be requeued and go "
-        "on; 0 lets the time limit kill it.",
+        "on; 0, or a time limit of a few minutes, lets the limit kill it.",
         120,
         default=90,
         minimum=0,
@@ -74,6 +78,26 @@ class Cluster:
     image: str | None = key(
         "The container image, for --emit kubernetes.", "registry.example/surgery:1", default=None
     )
+
+    @property
+    def notice(self) -> int:
+        """Seconds before the time limit at which a run gets a signal; 0 for none.
+
+        Slurm sends it up to a minute early: a limit as short as that would be none.
+        """
+        return self.signal if self.time.minutes * 60 >= 2 * (self.signal + 60) else 0
+
+    @property
+    def mem_bytes(self) -> int | None:
+        """Memory of a run in bytes; a number alone is MiB, as in Slurm."""
+        found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)B?", self.mem or "")
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or "M")) if found else None
+
+    def memory(self, planned: int) -> str:
+        """Memory of a run as Slurm writes it: what is asked for, else by the plan's bytes."""
+        if self.mem is None:
+            return f"{int(planned * _MARGIN) >> 20}M"
+        return self.mem.replace(" ", "").removesuffix("B")
 
     @property
     def options(self) -> Mapping[str, Any]:

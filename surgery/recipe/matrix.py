@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +191,10 @@ class _Reader:
             if unknown := [name for name in row if name not in names]:
                 place = ("exclude", number, unknown[0])
                 raise self.fail(place, f"{unknown[0]} is no parameter of the matrix")
-            made = [values for values in made if not _agrees(values, row, row)]
+            kept = [values for values in made if not _agrees(values, row, row)]
+            if len(kept) == len(made):
+                raise self.fail(("exclude", number), f"no combination has {shown(row)}")
+            made = kept
         made = _included(made, list(self.rows(matrix, "include")), set(names))
         if not made:
             raise self.fail((), "nothing is left of it; every combination is excluded")
@@ -216,8 +221,15 @@ class _Reader:
         for name, how in draw.items():
             ((kind, given),) = how.items()
             place = ("samples", "draw", name, kind)
-            if kind != "choice" and not given[0] < given[1]:
-                raise self.fail(place, "low is to be less than high")
+            if kind != "choice" and not (
+                given[0] < given[1] and math.isfinite(given[1] - given[0])
+            ):
+                raise self.fail(place, "low is to be less than high, and both are finite")
+            if kind == "integer" and (
+                not all(float(each).is_integer() for each in given)
+                or max(map(abs, given)) > 1 << 62
+            ):
+                raise self.fail(place, "low and high are to be whole numbers of 64 bits")
             if kind == "log_uniform" and given[0] <= 0:
                 raise self.fail(place, "low is to be more than 0")
         if count > MOST_RUNS:
@@ -251,6 +263,25 @@ class _Reader:
             raise self.fail(place, f"{text} has no rows of parameters; give a .csv with a header")
         if len({tuple(sorted(row)) for row in found}) > 1:
             raise self.fail(place, f"the rows of {text} have different parameters")
+        if any(isinstance(value, dict | list) for row in found for value in row.values()):
+            raise self.fail(place, f"{text} has a list or a mapping for a value")
+        return found
+
+    def csv_rows(self, text: str) -> list[dict[str, Any]]:
+        """The rows of a table with a header; raises ValueError."""
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        for name in header:
+            if not re.fullmatch(_NAME, name):
+                raise ValueError(f"{name!r} in its header is no parameter's name")
+            if header.count(name) > 1:
+                raise ValueError(f"{name} stands twice in its header")
+        found = []
+        for row in rows:
+            if row and len(row) != len(header):
+                raise ValueError(f"line {rows.line_num} has {len(row)} values, not {len(header)}")
+            if row:
+                found.append({n: scalar(v.strip()) for n, v in zip(header, row, strict=True)})
         return found
 
     def file(self, text: str, place: Place) -> list[Any]:
@@ -258,11 +289,7 @@ class _Reader:
         try:
             data = path.read_bytes()
             if path.suffix == ".csv":
-                reader = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
-                found = [
-                    {name.strip(): scalar((value or "").strip()) for name, value in row.items()}
-                    for row in reader
-                ]
+                found = self.csv_rows(data.decode("utf-8-sig"))
             elif path.suffix in (".yaml", ".yml", ".json"):
                 found = parse(data, str(path)).value
             else:
@@ -270,7 +297,11 @@ class _Reader:
                 found = [scalar(line) for line in lines if line and not line.startswith("#")]
         except OSError as error:
             raise self.fail(place, f"{path}: {error.strerror}") from None
-        except (ValueError, AttributeError, csv.Error) as error:
+        except RecipeError as error:
+            (problem,) = error.problems[:1]
+            said = f"{path}:{problem.line}:{problem.column}: {problem.message}"
+            raise self.fail(place, said) from None
+        except (ValueError, csv.Error) as error:
             raise self.fail(place, f"{path} cannot be read: {error}") from None
         if not isinstance(found, list):
             raise self.fail(place, f"{path} has no list in it")
@@ -279,7 +310,13 @@ class _Reader:
 
 def _agrees(values: Values, row: Values, names: Iterable[str]) -> bool:
     """Whether both have the same value for each of the names."""
-    return all(name in values and _text(values[name]) == _text(row[name]) for name in names)
+    return all(name in values and _alike(values[name], row[name]) for name in names)
+
+
+def _alike(a: object, b: object) -> bool:
+    """Whether both are the same value: 1 is 1.0, but not true, and not the text 1."""
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (a, b))
+    return a == b if numbers else _text(a) == _text(b)
 
 
 def _included(made: Sequence[Values], rows: Iterable[Values], names: set[str]) -> list[Values]:

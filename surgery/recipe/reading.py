@@ -102,7 +102,7 @@ class RecipeFile:
     def only(self, index: int | None) -> Recipe:
         """The one recipe, or the run of that number; raises UsageError where it is not one."""
         if self.runs is None:
-            if index is not None:
+            if index:
                 raise UsageError(f"{self.file} has no matrix, so it has no run {index}")
             return self._recipe(None)
         last = len(self.runs) - 1

@@ -16,15 +16,23 @@ def need_plotting() -> None:
         raise SurgeryError('a picture needs matplotlib: pip install "surgery[plot]"') from None
 
 
-def axes(x: str, y: str) -> Any:
+def axes(x: str, y: str, title: str = "") -> Any:
     """The axes of a new picture."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(8, 5), layout="constrained").add_subplot()
     made.set_xlabel(x)
     made.set_ylabel(y)
+    made.set_title(title)
     made.grid(alpha=0.3)
     return made
+
+
+def as_shares(axis: Any) -> None:
+    """Have an axis of shares show percentages."""
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1))
 
 
 def save(axes: Any, path: Path) -> None:

@@ -6,27 +6,29 @@ import contextlib
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery.declaration import Share
 from surgery.errors import UsageError, did_you_mean
+from surgery.recipe.matrix import Values
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
 from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.metrics import is_lower_better
-from surgery.sweep.folder import DONE, Record
+from surgery.sweep.folder import DONE, FAILED, KILLED, TIMEOUT, Record, SweepFolder
 from surgery.sweep.status import RunStatus
 
 if TYPE_CHECKING:
-    from surgery.sweep.planning import SweepPlan
+    from surgery.recipe.cluster import Cluster
+    from surgery.sweep.planning import PlannedRun, SweepPlan
 
 _FEW = 10
 
 
-def plan_facts(plan: SweepPlan, folder: Path) -> dict[str, Any]:
-    """What a sweep will do, as plain data."""
+def plan_facts(plan: SweepPlan, folder: Path, done: Container[str]) -> dict[str, Any]:
+    """What a sweep will do, as plain data; `done` are the ids of runs that are left as they are."""
     return {
         "recipe": plan.file.file,
         "folder": str(folder),
@@ -38,6 +40,7 @@ def plan_facts(plan: SweepPlan, folder: Path) -> dict[str, Any]:
                 "memory": run.memory,
                 "bytes_read": run.bytes_read,
                 "bytes_written": run.bytes_written,
+                "is_done": run.id in done,
             }
             for run in plan.runs
         ],
@@ -47,9 +50,12 @@ def plan_facts(plan: SweepPlan, folder: Path) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: SweepPlan, folder: Path, jobs: int) -> str:
+def plan_text(
+    plan: SweepPlan, folder: Path, done: Collection[str], jobs: int, cluster: Cluster | None
+) -> str:
     """What a sweep will do."""
-    read, written = (sum(getattr(run, name) for run in plan.runs)
+    todo = [run for run in plan.runs if run.id not in done]
+    read, written = (sum(getattr(run, name) for run in todo)
                      for name in ("bytes_read", "bytes_written"))  # fmt: skip
     lines = [f"{shown(Path(plan.file.file))}: {plural(len(plan.runs), 'run')}", ""]
     lines += [f"{run.index:>5}  {values_shown(run.values)}" for run in plan.runs[:_FEW]]
@@ -59,11 +65,29 @@ def plan_text(plan: SweepPlan, folder: Path, jobs: int) -> str:
     lines += [f"note: {note}" for note in plan.notes]
     if plan.shared:
         lines.append(f"{plural(plan.shared, 'common head')} of live steps, each done once")
+    if done:
+        lines.append(_before(plan, len(done), todo))
+    if cluster is not None:
+        minutes, cores = plural(cluster.time.minutes, "minute"), plural(cluster.cpus or 1, "core")
+        lines.append(f"a job has {minutes}, {cores}, {cluster.memory(plan.memory)} of memory")
     lines.append(
         f"reads {size(read)}, writes {size(written)} in all; a run takes at most "
         f"{size(plan.memory)} of memory, {plural(jobs, 'run')} at once; goes to {shown(folder)}"
     )
     return "\n".join(lines)
+
+
+def begun(plan: SweepPlan, todo: Sequence[PlannedRun], gone: Sequence[Values]) -> Iterator[str]:
+    """What is told when a sweep goes on from another time."""
+    if gone:
+        yield (f"{plural(len(gone), 'run')} of before, such as {values_shown(gone[0])}, not among "
+               "its runs any longer; outputs and records stay")  # fmt: skip
+    if len(todo) < len(plan.runs):
+        yield _before(plan, len(plan.runs) - len(todo), todo)
+
+
+def _before(plan: SweepPlan, done: int, todo: Sequence[PlannedRun]) -> str:
+    return f"{plural(len(plan.runs), 'run')}: {done:,} done or on their way, {len(todo):,} to do"
 
 
 def ended_text(record: Record) -> str:
@@ -97,9 +121,9 @@ def status_facts(found: Sequence[RunStatus]) -> dict[str, Any]:
     }
 
 
-def status_text(found: Sequence[RunStatus]) -> str:
+def status_text(found: Sequence[RunStatus], folder: SweepFolder) -> str:
     """How many runs are in which state, and those that are neither done nor waiting."""
-    return "\n".join([counts_text(found), *_told(found)])
+    return "\n".join([counts_text(found), *_told(found, folder)])
 
 
 def counts_text(found: Sequence[RunStatus]) -> str:
@@ -109,11 +133,24 @@ def counts_text(found: Sequence[RunStatus]) -> str:
     return f"{plural(len(found), 'run')}: {counts}"
 
 
-def _told(found: Sequence[RunStatus]) -> Iterator[str]:
+def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[RunStatus]] = {}
     for each in found:
         if each.detail and (each.state != DONE or "requeued" in each.detail):
-            run = _run(each.run.index, each.run.values)
-            yield f"{each.state}: run {run}: {_first(each.detail)}"
+            alike.setdefault((each.state, _first(each.detail)), []).append(each)
+    for (state, detail), runs in alike.items():
+        run = _run(runs[0].run.index, runs[0].run.values)
+        more = f" and {len(runs) - 1:,} more" if len(runs) > 1 else ""
+        yield f"{state}: run {run}{more}: {detail}"
+        log = folder.log(runs[0].run.id)
+        if state in _WITH_LOG and log.exists():
+            yield f"  its log: {shown(log)}"
+    if faults := sum(1 for each in found if each.record and each.record.is_recipes_fault):
+        yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe, then "
+               f"surgery sweep retry {folder.path} (--all: try all the same)")  # fmt: skip
+
+
+_WITH_LOG = (FAILED, KILLED, TIMEOUT, "out of memory")
 
 
 Row = dict[str, Any]
@@ -177,24 +214,27 @@ def table_text(found: Sequence[RunStatus], sort: str | None = None) -> str:
     by = sort if sort in metrics else next((name for name in made[0] if name in metrics), None)
     best = _best(made, by) if by else None
     header = [name for name in made[0] if name == "run" or any(r[name] is not None for r in made)]
-    lines = [[_cell(name, row[name], row is best) for name in header] for row in made]
+    lines = [[_cell(name, row[name], best is not None and row[by or ""] == best)
+              for name in header] for row in made]  # fmt: skip
     right = [i for i, name in enumerate(header)
              if any(isinstance(row[name], int | float) for row in made)]  # fmt: skip
-    text = table(header, lines, right)
+    spare = ["bytes", "seconds", *(["state"] if len({row["state"] for row in made}) == 1 else [])]
+    text = table(header, lines, right, [i for i, name in enumerate(header) if name in spare])
     return text if best is None else f"{text}\n* the best {by}"
 
 
-def _best(made: Sequence[Row], by: str) -> Row | None:
-    filled = [row for row in made if row[by] is not None and row[by] == row[by]]
+def _best(made: Sequence[Row], by: str) -> float | None:
+    """The best of a metric."""
+    filled = [row[by] for row in made if row[by] is not None and row[by] == row[by]]
     choose = min if is_lower_better(by) else max
-    return choose(filled, key=lambda row: row[by]) if filled else None
+    return choose(filled, default=None)
 
 
 def _cell(name: str, value: Any, is_best: bool) -> str:
     if value is None:
         return "-"
     if name == "run":
-        return f"{'*' if is_best else ''}{value}"
+        return f"{'* ' if is_best else ''}{value}"
     if name == "bytes":
         return size(value)
     if name == "sparsity":
@@ -213,7 +253,9 @@ def table_csv(made: Sequence[Row]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def draw(found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path) -> None:
+def draw(
+    found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path, title: str
+) -> None:
     """One column over another, a line for each value of a third; raises UsageError."""
     made = [row for row in rows(found, x) if row["state"] == DONE]
     for name in filter(None, (x, y, by)):
@@ -222,17 +264,28 @@ def draw(found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path)
             raise UsageError(f"there is no column {name!r}; there are {known}")
     points = [row for row in made if row[x] is not None and _value(row[y]) is not None]
     if not points:
-        raise UsageError(f"no run has both {x} and {y} as numbers yet")
-    axes = pictures.axes(x, y)
+        raise UsageError(f"no run that is done has a number for {y}, and {x}")
+    numbers = [at for row in points if (at := _value(row[x])) is not None]
+    is_measured = len(numbers) == len(points)
+    axes = pictures.axes(x, y, title)
     for value in dict.fromkeys(row[by] if by else None for row in points):
         line = [row for row in points if not by or row[by] == value]
-        at = [_value(row[x]) for row in line]
-        across = [str(row[x]) for row in line] if None in at else at
+        across = [_value(row[x]) if is_measured else str(row[x]) for row in line]
+        # Points above one another are not joined: something else varies, too.
+        style = "-" if is_measured and len(set(across)) == len(across) else ""
         label = f"{by}={value}" if by else None
-        axes.plot(across, [_value(row[y]) for row in line], marker="o", label=label)
+        axes.plot(across, [_value(row[y]) for row in line], style, marker="o", label=label)
+    if is_measured and min(numbers) > 0 and max(numbers) >= _MANY_TIMES * min(numbers):
+        axes.set_xscale("log")
+    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        if name == "sparsity" or all(str(row[name]).endswith("%") for row in points):
+            pictures.as_shares(axis)
     if by:
         axes.legend(fontsize="small", loc="best")
     pictures.save(axes, path)
+
+
+_MANY_TIMES = 1000
 
 
 def _value(value: Any) -> float | None:

@@ -49,14 +49,25 @@ def width() -> int | None:
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    spare: Sequence[int] = (),
+) -> str:
     """Columns two spaces apart; `right` names those that are set to the right.
 
-    Where the terminal is too narrow, the first column has lines of its own.
+    Where the terminal is too narrow, those in `spare` are left out, the last ones first; then the
+    first column has lines of its own.
     """
     lines = [list(header), *map(list, rows)]
     limit = width()
     if limit is not None and max(len(line) for line in _columns(lines, right)) > limit:
+        if spare:
+            last = spare[-1]
+            kept = [[*line[:last], *line[last + 1 :]] for line in lines]
+            shifted = [i - (i > last) for i in right if i != last]
+            return table(kept[0], kept[1:], shifted, spare[:-1])
         rest = _columns([["", *line[1:]] for line in lines], right)
         titles = [line[0] for line in lines]
         return "\n".join(f"{t}\n{row}" if t else row for t, row in zip(titles, rest, strict=True))

@@ -135,9 +135,20 @@ def _manifest(
     return {
         **manifest.head(plan.recipe),
         "threads": plan.threads,
+        "sparsity": _sparsity(plan),
         "inputs": [manifest.input_facts(m, folder) for m in (plan.source, *plan.donors)],
         "files": manifest.file_facts(given, folder),
         "steps": steps,
         "notes": list(plan.notes),
         "outputs": outputs,
     }
+
+
+def _sparsity(plan: Plan) -> float | None:
+    """The share of zeros in all weights that some step touched, as the last of them left each."""
+    after = {}
+    for step in plan.steps:
+        for address, effect in step.observer.effects():
+            after[address] = effect.after
+    elements = sum(each.count for each in after.values())
+    return sum(each.zeros for each in after.values()) / elements if elements else None

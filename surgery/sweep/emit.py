@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,72 +15,82 @@ import yaml
 from surgery.errors import UsageError
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.reading import RecipeFile
+from surgery.sweep.planning import SweepPlan
 
 
-def sbatch(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Cluster) -> str:
+def sbatch(
+    plan: SweepPlan, folder: Path, params: Sequence[str], cluster: Cluster, threads: int
+) -> str:
     """A script of Slurm's for all runs; submitted with `sbatch SCRIPT`."""
+    file, count = plan.file, len(plan.runs)
     options: dict[str, Any] = {
         "job-name": _name(file),
-        "array": f"0-{_count(file) - 1}%{cluster.array_parallelism}",
-        "output": f"{folder / 'logs' / '%a.log'}",
+        "array": f"0-{count - 1}%{cluster.array_parallelism}",
+        "chdir": Path.cwd(),
+        "output": str(folder / "logs").replace("%", "%%") + "/%a.log",
         "open-mode": "append",
         "time": cluster.time.minutes,
         "partition": cluster.partition,
-        "mem": cluster.mem and cluster.mem.replace(" ", "").removesuffix("B"),
+        "mem": cluster.memory(plan.memory),
         "cpus-per-task": cluster.cpus,
         "gpus": cluster.gpus,
         "account": cluster.account,
         "qos": cluster.qos,
-        "signal": f"B:USR1@{cluster.signal}" if cluster.signal else None,  # to the script alone
+        "signal": f"B:USR1@{cluster.notice}" if cluster.notice else None,  # to the script alone
         **cluster.options,
     }
     lines = [
-        f"#SBATCH --{name}" + ("" if value is True else f"={value}")
+        f"#SBATCH --{name}" + ("" if value is True else f"={shlex.quote(str(value))}")
         for name, value in options.items()
         if value is not None
     ]
-    run = shlex.join(["surgery", "run", file.file, *_given(params), "--dir", str(folder)])
+    python = [sys.executable, "-m", "surgery"]
+    run = shlex.join([*python, *_run(file.file, str(folder), params, threads)])
     made = f"mkdir -p {shlex.quote(str(folder / 'logs'))}"
     return "\n".join(
         [
             "#!/bin/bash",
-            f"# {_count(file)} runs; before sbatch: {made}",
+            f"# {count} runs; before sbatch: {made}",
             *lines,
             *cluster.setup,
             f'{run} --index "$SLURM_ARRAY_TASK_ID" &',
             "run=$!",
             "# Before the time limit: stop cleanly, and go on in the same job, begun again.",
-            """trap 'kill "$run"; wait "$run"; scontrol requeue "$SLURM_JOB_ID"; exit' USR1""",
+            "stop() {",
+            '  kill "$run"; wait "$run"; code=$?',
+            f'  [ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.requeues} ] || exit "$code"',
+            '  scontrol requeue "$SLURM_JOB_ID"; exit',
+            "}",
+            "trap stop USR1",
             'wait "$run"',
         ]
     )
 
 
-def kubernetes(file: RecipeFile, folder: Path, params: Sequence[str], cluster: Cluster) -> str:
+def kubernetes(
+    plan: SweepPlan, folder: Path, params: Sequence[str], cluster: Cluster, threads: int
+) -> str:
     """An Indexed Job (batch/v1) for all runs; submitted with `kubectl apply -f FILE`.
 
     A run's pod that fails is tried again, but not where the recipe made it fail.
     """
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
-    count = _count(file)
-    resources: dict[str, Any] = {}
-    if cluster.cpus is not None:
-        resources["cpu"] = str(cluster.cpus)
-    if cluster.mem is not None:
-        resources["memory"] = _quantity(cluster.mem)
+    file, count = plan.file, len(plan.runs)
+    resources: dict[str, Any] = {
+        "cpu": str(cluster.cpus or 1),
+        "memory": _quantity(cluster.memory(plan.memory)),
+    }
     if cluster.gpus:
         resources["nvidia.com/gpu"] = str(cluster.gpus)
     container: dict[str, Any] = {
         "name": "surgery",
         "image": cluster.image,
-        "command": ["surgery", "run", _inside(file.file), *_given(params), "--dir",
-                    _inside(str(folder))],
+        "command": ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)],
         "workingDir": "/work",
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
-    }  # fmt: skip
-    if resources:
-        container["resources"] = {"limits": resources, "requests": dict(resources)}
+        "resources": {"limits": resources, "requests": dict(resources)},
+    }
     faults = {"containerName": "surgery", "operator": "In", "values": [2, 3]}
     job = {
         "apiVersion": "batch/v1",
@@ -103,6 +114,7 @@ def kubernetes(file: RecipeFile, folder: Path, params: Sequence[str], cluster: C
             "template": {
                 "spec": {
                     "restartPolicy": "Never",
+                    "activeDeadlineSeconds": cluster.time.minutes * 60,
                     "containers": [container],
                     "volumes": [
                         {"name": "work", "persistentVolumeClaim": {"claimName": "work"}},
@@ -111,18 +123,20 @@ def kubernetes(file: RecipeFile, folder: Path, params: Sequence[str], cluster: C
             },
         },
     }
-    head = "# The claim `work` is the volume with the recipe; its outputs go there too.\n"
+    unused = [name for name in ("partition", "account", "qos", "setup", "sbatch")
+              if getattr(cluster, name)]  # fmt: skip
+    head = (
+        f"# The claim `work` (ReadWriteMany) holds what {Path.cwd()} holds here:\n"
+        "# the recipe and all that it reads; outputs go there, too. For Kubernetes 1.29 or later.\n"
+    )
+    head += f"# Of cluster, Slurm alone knows: {', '.join(unused)}\n" if unused else ""
     return head + yaml.safe_dump(job, sort_keys=False).rstrip("\n")
 
 
-FORMS: Mapping[str, Callable[[RecipeFile, Path, Sequence[str], Cluster], str]] = {
+FORMS: Mapping[str, Callable[[SweepPlan, Path, Sequence[str], Cluster, int], str]] = {
     "sbatch": sbatch,
     "kubernetes": kubernetes,
 }
-
-
-def _count(file: RecipeFile) -> int:
-    return len(file.runs or ({},))
 
 
 def _name(file: RecipeFile) -> str:
@@ -131,8 +145,10 @@ def _name(file: RecipeFile) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", name).strip("-")[:50].strip("-") or "surgery"
 
 
-def _given(params: Sequence[str]) -> list[str]:
-    return [part for text in params for part in ("-p", text)]
+def _run(recipe: str, folder: str, params: Sequence[str], threads: int) -> list[str]:
+    """The command of a run, but for its number."""
+    given = [part for text in params for part in ("-p", text)]
+    return ["run", recipe, *given, "--threads", str(threads), "--dir", folder]
 
 
 def _inside(path: str) -> str:

@@ -1,20 +1,24 @@
 """A sweep's folder: plain files, one a run, from which everything can be read again.
 
 `sweep.json` says what is swept; `recipe.yaml` is the recipe as it was then; `runs/ID.json` says
-what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/INDEX.log` what
-it said; `jobs/*.json` the batch jobs.
+what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/ID.log` what it
+said; `jobs/*.json` the batch jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surgery import remote
 from surgery.errors import UsageError
 from surgery.recipe.matrix import Values, run_id
 from surgery.sweep.claims import Claim, Holder, drop, holder, take
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 VERSION = 1
 _RECIPE = "recipe.yaml"
 _FOLDERS = ("runs", "logs", "jobs")
+_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str}
 DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
@@ -72,6 +77,8 @@ class SweepFolder:
     """The folder of one sweep."""
 
     def __init__(self, path: Path) -> None:
+        if url := remote.url_in(str(path)):
+            raise UsageError(f"{url}: a sweep's folder is on a file system; give another --dir")
         self.path = path
 
     @classmethod
@@ -93,30 +100,44 @@ class SweepFolder:
         overrides: Mapping[str, str],
         on: str | None = None,
         cluster: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Say what is swept, and where (or as before).
+    ) -> list[Values]:
+        """Say what is swept, and where (or as before); gives the runs that are no longer among it.
 
-        Raises UsageError where the folder is another sweep's.
+        Raises UsageError where the folder is another sweep's, or has other parameters: what runs
+        there would go by these in the midst.
         """
         recipe = Path(file.file).absolute()
-        before: Mapping[str, Any] = {"on": "local", "cluster": {}}
+        before: Mapping[str, Any] = {"on": "local", "cluster": {}, "runs": []}
         if self._is_taken():
             before = self.facts()
             known = (self.path / before["recipe"]).resolve()
             if known != recipe.resolve():
                 raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
+            if before["params"] != overrides:
+                given = " ".join(f"-p {name}={text}" for name, text in before["params"].items())
+                said = f"with {given}" if given else "without -p"
+                raise UsageError(f"{self.path} holds the sweep {said}; give another --dir")
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        facts = {
+        facts: dict[str, Any] = {
             "sweep": VERSION,
             "recipe": os.path.relpath(recipe, self.path.absolute()),
             "params": dict(overrides),
             "on": on or before["on"],
             "cluster": dict(before["cluster"] if cluster is None else cluster),
             "runs": list(file.runs or ({},)),
+            "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
         }
         _replace(self.path / _RECIPE, file.data)
         _replace(self.path / "sweep.json", facts)
+        kept = {run_id(values) for values in facts["runs"]}
+        return [values for values in before["runs"] if run_id(values) not in kept]
+
+    def edition(self) -> str:
+        """What changes when a sweep is begun with another recipe, or with other values."""
+        facts = self.facts()
+        text = json.dumps([facts["recipe_sha256"], facts["runs"]])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _is_taken(self) -> bool:
         """Whether something stands there; not what another one begins that very moment."""
@@ -131,13 +152,20 @@ class SweepFolder:
             facts = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
             if facts["sweep"] != VERSION:
                 raise UsageError(f"{self.path} is of version {facts['sweep']} of sweeps")
+            if not _KINDS.items() <= {name: type(facts[name]) for name in _KINDS}.items():
+                raise TypeError
             return dict(facts)
         except OSError as error:
+            own = self.path.with_suffix(".sweep")
+            hint = f"; its sweep's is {own}" if own != self.path and own.exists() else ""
             raise UsageError(
-                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror}){hint}"
             ) from None
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{self.path / 'sweep.json'} is damaged") from None
+            raise UsageError(
+                f"{self.path / 'sweep.json'} is damaged: remove it, and give the sweep again; "
+                "what is done stays done"
+            ) from None
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
         """The recipe that is swept, as it was when the sweep began, or as it now is."""
@@ -160,9 +188,11 @@ class SweepFolder:
         try:
             facts = json.loads((self.path / "runs" / f"{id}.json").read_text(encoding="utf-8"))
             known = {each.name for each in fields(Record)}
-            return Record(**{name: value for name, value in facts.items() if name in known})
+            record = Record(**{name: value for name, value in facts.items() if name in known})
         except (OSError, ValueError, TypeError, AttributeError):
             return None
+        is_whole = isinstance(record.state, str) and isinstance(record.metrics, dict)
+        return record if is_whole else None
 
     def keep(self, record: Record) -> None:
         """Keep what became of a run."""
@@ -184,9 +214,9 @@ class SweepFolder:
         """Take away the claim of a killed process."""
         drop(self.path / "runs" / id)
 
-    def log(self, index: int) -> Path:
+    def log(self, id: str) -> Path:
         """Where a run's log is."""
-        return self.path / "logs" / f"{index}.log"
+        return self.path / "logs" / f"{id}.log"
 
     @property
     def is_stopped(self) -> bool:
@@ -195,11 +225,15 @@ class SweepFolder:
 
     def stop(self) -> None:
         """Have no more runs begin."""
-        (self.path / "stop").touch()
+        _replace(self.path / "stop", {"at": time.time()})
 
-    def resume(self) -> None:
-        """Have runs begin again."""
-        (self.path / "stop").unlink(missing_ok=True)
+    def resume(self, since: float) -> None:
+        """Have runs begin again; not where they were stopped after that time."""
+        path = self.path / "stop"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(path.read_text())["at"] > since:
+                return
+        path.unlink(missing_ok=True)
 
     def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep what was submitted."""
@@ -207,13 +241,19 @@ class SweepFolder:
 
     def jobs(self) -> list[dict[str, Any]]:
         """What was submitted, in order."""
-        files = (self.path / "jobs").glob("*.json")
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        found = []
+        for file in (self.path / "jobs").glob("*.json"):
+            with contextlib.suppress(ValueError):  # damaged: its jobs are not known
+                found.append(json.loads(file.read_text(encoding="utf-8")))
         return sorted(found, key=lambda facts: facts["submitted"])
 
 
 def _replace(path: Path, facts: object) -> None:
     """Write a file as a whole, or not at all; what is no bytes as JSON."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

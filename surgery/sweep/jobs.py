@@ -61,10 +61,10 @@ def job_states(folder: SweepFolder) -> Mapping[str, JobState]:
         return {}
     arrays = ",".join(sorted({job.partition("_")[0] for s in submitted for job in s["jobs"]}))
     names = ",".join(each["name"] for each in submitted)  # squeue fails for ids it has forgotten
-    queue = said("squeue", "-h", "-r", "-t", "all", "-o", "%i|%j|%T", "-n", names)
+    queue = said("squeue", "-h", "-r", "-t", "all", "-o", "%i|%j|%T|%r", "-n", names)
     accounts = said("sacct", "-X", "-D", "-n", "-P", "-j", arrays,
                      "-o", "JobID,JobName,State,ExitCode,NodeList")  # fmt: skip
-    queued = {(job, name): state for job, name, state in _rows(queue, 3)}
+    queued = {(job, name): (state, reason) for job, name, state, reason in _rows(queue, 4)}
     known: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for id, name, state, code, node in _rows(accounts, 5):
         for job in expanded(id):
@@ -98,11 +98,11 @@ def expanded(job: str) -> list[str]:
 
 
 def _told(
-    job: str, queued: str | None, known: Sequence[tuple[str, str, str]], asked: bool
+    job: str, queued: tuple[str, str] | None, known: Sequence[tuple[str, str, str]], asked: bool
 ) -> tuple[str, str]:
     """A job's state in our words, with Slurm's own in the detail; the queue knows it first."""
     last, code, node = known[-1] if known else ("", "", "")
-    slurm = queued or last
+    slurm, reason = queued or (last, "")
     word = slurm.split(" ")[0]
     state = STATES.get(word, "pending" if asked and queued else "lost")
     detail = f"job {job}"
@@ -115,7 +115,9 @@ def _told(
         state = "unknown"
     if state == KILLED and code:
         detail += f" ({code})"
-        detail += _MEMORY if code in ("0:9", "137:0") else ""
+        detail += _MEMORY if code in ("0:9", "9:0", "137:0") else ""
+    if state == "pending" and reason not in ("", "None"):
+        detail += f" ({reason})"
     if not queued and state in ("running", "pending"):
         detail += " (accounting lags behind)"
     requeues = sum(1 for earlier in known[:-1] if earlier[0].split(" ")[0] in _REQUEUED)

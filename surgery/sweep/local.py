@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from surgery.errors import SurgeryError
 from surgery.sweep.folder import KILLED, Record, SweepFolder
 from surgery.sweep.planning import PlannedRun
 from surgery.sweep.shared_steps import is_kept
 from surgery.sweep.work import is_settled, key_of
+from surgery.sweep.worker import OTHER_EDITION
 
 _SECONDS_TO_END = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -39,8 +41,9 @@ def free_memory() -> int:
 class _Worker:
     """A process that does runs, and the run that it does now."""
 
-    def __init__(self, folder: SweepFolder, threads: int) -> None:
-        command = [sys.executable, "-m", "surgery.sweep.worker", str(folder.path), str(threads)]
+    def __init__(self, folder: SweepFolder, threads: int, edition: str) -> None:
+        command = [sys.executable, "-m", "surgery.sweep.worker",
+                   str(folder.path), str(threads), edition]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -58,6 +61,12 @@ class _Worker:
             self.process.stdin.write(json.dumps(run.index) + "\n")
             self.process.stdin.flush()
 
+    def end(self) -> None:
+        """Have it end, and remove what it has kept; not in the midst of a run."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
 
 class LocalSweep:
     """Does the runs of a sweep; iterating gives each run that has ended, with its record."""
@@ -65,6 +74,7 @@ class LocalSweep:
     def __init__(self, folder: SweepFolder, jobs: int, threads: int, memory: int) -> None:
         self._folder = folder
         self._jobs, self._threads, self._memory = jobs, threads, memory
+        self._edition = folder.edition()
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 
@@ -116,10 +126,17 @@ class LocalSweep:
                 return run
         return None
 
+    def _check_edition(self) -> None:
+        """Raise SurgeryError where another command has begun the sweep with another recipe."""
+        if self._folder.edition() != self._edition:
+            raise SurgeryError(f"{self._folder.path} was begun anew with another recipe meanwhile; "
+                               "what is left is that command's")  # fmt: skip
+
     def _begin(self, run: PlannedRun) -> None:
+        self._check_edition()
         free = [worker for worker in self._workers if worker.run is None]
         if not free:
-            free = [_Worker(self._folder, self._threads)]
+            free = [_Worker(self._folder, self._threads, self._edition)]
             self._workers += free
             self._selector.register(free[0].answers, selectors.EVENT_READ, free[0])
         free[0].begin(run)
@@ -142,6 +159,8 @@ class LocalSweep:
         self._workers.remove(worker)
         code = worker.process.wait()
         self._folder.unclaim(run.id)
+        if code == OTHER_EDITION:
+            self._check_edition()
         if self._folder.is_stopped:
             return self._folder.record(run.id)
         return self._settled(run) or self._killed(run, code)
@@ -152,8 +171,8 @@ class LocalSweep:
             said = f"killed by {name}"
             said += ", as happens where memory runs out" if code == -signal.SIGKILL else ""
         else:
-            said = f"its process ended with exit code {code}"
-        with self._folder.log(run.index).open("a", encoding="utf-8") as log:
+            said = f"its process ended with exit code {code}; its log may say why"
+        with self._folder.log(run.id).open("a", encoding="utf-8") as log:
             print(said, file=log)
         record = Record(
             id=run.id, index=run.index, values=run.values, state=KILLED,
@@ -173,7 +192,7 @@ class LocalSweep:
         """End all workers; those in the middle of a run remove what they have begun."""
         for worker in self._workers:
             if worker.run is None:
-                worker.process.kill()
+                worker.end()
             else:
                 worker.process.terminate()
         until = time.monotonic() + _SECONDS_TO_END

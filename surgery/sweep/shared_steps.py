@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declaration import version
+from surgery.errors import UsageError
 from surgery.keras_bridge.cache import cache_folder
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
@@ -53,13 +54,16 @@ class SharedSteps:
         keys = list(self._keys(recipe, threads))
 
         def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-            return _once(kept_steps() / keys[number], do) if number < len(keys) else do()
+            return once(kept_steps() / keys[number], do) if number < len(keys) else do()
 
         return recall if keys else None
 
     def first(self, recipe: Recipe, threads: int) -> str | None:
         """The name of the first thing that it shares with other runs, for planning."""
-        return next(self._keys(recipe, threads), None)
+        name = next(self._keys(recipe, threads), None)
+        if name is not None:
+            limit()  # a wrong one is refused before any work
+        return name
 
     def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
         """A name for the head up to each live step, as long as other runs have the same head."""
@@ -112,13 +116,16 @@ def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
     return json.dumps({name: values.get(name) for name in sorted(names)})
 
 
-def _once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     """What is kept in a folder; done and kept by one process, while others wait."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     while True:
         if (kept := _kept(folder)) is not None:
             return kept
-        claim = take(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            claim = take(folder)
+        except OSError:  # a cache that cannot be written is as none
+            return do()
         if claim is None:
             for _ in waiting(folder):
                 pass
@@ -127,19 +134,26 @@ def _once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any
             if (kept := _kept(folder)) is not None:
                 return kept
             made = do()
-            with contextlib.suppress(OSError):  # a full disk: others do it again
+            with contextlib.suppress(OSError, UsageError):  # a full disk: others do it again
                 _keep(folder, made)
             return made
 
 
 def _kept(folder: Path) -> Mapping[str, Any] | None:
     try:
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = (folder / "facts.json").read_text(encoding="utf-8")
+    except OSError:
         return None
-    os.utime(folder)
-    if "path" in facts:
-        facts["path"] = folder / facts["path"]
+    try:
+        facts = dict(json.loads(text))
+        if "path" in facts:
+            facts["path"] = folder / facts["path"]
+            if facts["path"].stat().st_size != facts.pop("bytes"):
+                raise ValueError
+        os.utime(folder)
+    except (OSError, ValueError, TypeError, KeyError):  # damaged
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
     return facts
 
 
@@ -151,13 +165,21 @@ def _keep(folder: Path, made: Mapping[str, Any]) -> None:
         if "path" in facts:
             path = Path(facts["path"])
             shutil.copyfile(path, new / path.name)
-            facts["path"] = path.name
+            facts |= {"path": path.name, "bytes": path.stat().st_size}
         (new / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         new.rename(folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    prune(int(os.environ.get("SURGERY_CACHE_BYTES") or LIMIT))
+    prune(limit())
+
+
+def limit() -> int:
+    """Bytes that are kept; raises UsageError where the environment gives no number."""
+    given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
+    if not given.isdigit():
+        raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")
+    return int(given)
 
 
 def entries() -> list[tuple[Path, int, float]]:

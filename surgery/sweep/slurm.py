@@ -19,11 +19,9 @@ from surgery.sweep.folder import TIMEOUT, Record, SweepFolder
 from surgery.sweep.jobs import said
 from surgery.sweep.planning import PlannedRun
 from surgery.sweep.shared_steps import SharedSteps
-from surgery.sweep.work import do_run, key_of
+from surgery.sweep.work import Doing, do_run, key_of
 
 _INSTALL = 'Slurm needs submitit: pip install "surgery[slurm]"'
-_MARGIN = 1.25
-"""How much more memory a job asks for than the plan says."""
 
 
 class _TooLong(BaseException):
@@ -36,34 +34,35 @@ class SlurmRun:
     def __init__(self, folder: Path, threads: int, signalled: bool) -> None:
         self.folder, self.threads, self.signalled = folder, threads, signalled
 
-    def __call__(self, index: int) -> None:
-        """Do the run of that number; ends the process with its exit code."""
+    def __call__(self, id: str) -> None:
+        """Do the run of that name; ends the process with its exit code."""
         folder = SweepFolder(self.folder)
-        if folder.is_stopped:
+        index = next((run.index for run in folder.runs() if run.id == id), None)
+        if folder.is_stopped or index is None:
+            print("the sweep is cancelled" if index is not None else f"{id} is no run any longer")
             return
         file = folder.recipe_file()
         recipe = file.run(index)
         self._heed_signals()
         memo = SharedSteps(file).memo(recipe, self.threads)
         try:
-            record = do_run(folder, recipe, self.threads, memo)
+            record = do_run(folder, recipe, Doing(self.threads, memo))
         except Terminated:
             sys.exit(128 + signal.SIGTERM)
         except _TooLong as error:
-            run = folder.runs()[index]
             folder.keep(
-                Record(id=run.id, index=index, values=run.values, state=TIMEOUT,
+                Record(id=id, index=index, values=recipe.values, state=TIMEOUT,
                        key=key_of(recipe), message=str(error), ended=time.time(),
                        job=os.environ.get("SLURM_JOB_ID", ""))
             )  # fmt: skip
             sys.exit(1)
         sys.exit(record.exit_code if record is not None else 0)
 
-    def checkpoint(self, index: int) -> Any:
+    def checkpoint(self, id: str) -> Any:
         """What is submitted when the job is requeued: the same, which goes on where it was."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, index)
+        return DelayedSubmission(self, id)
 
     def _heed_signals(self) -> None:
         """Stop cleanly on SIGTERM, and on the signal that comes before the time limit.
@@ -95,7 +94,7 @@ def submit(
         import submitit
     except ImportError:
         raise UsageError(_INSTALL) from None
-    name = f"surgery-{uuid.uuid4().hex[:8]}"
+    name = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', folder.path.stem)}-{uuid.uuid4().hex[:8]}"
     jobs = (folder.path / "jobs").absolute()
     size = _most_in_an_array()
     ids = []
@@ -104,9 +103,9 @@ def submit(
         executor.update_parameters(**_parameters(cluster, name, plan_memory))
         for start in range(0, len(runs), size):
             part = runs[start : start + size]
-            work = SlurmRun(folder.path.absolute(), threads, cluster.signal > 0)
+            work = SlurmRun(folder.path.absolute(), threads, cluster.notice > 0)
             submitted = time.time()
-            given = executor.map_array(work, [run.index for run in part])
+            given = executor.map_array(work, [run.id for run in part])
             facts = {
                 "name": name,
                 "submitted": submitted,
@@ -122,18 +121,17 @@ def submit(
 
 def _parameters(cluster: Cluster, name: str, plan_memory: int) -> dict[str, Any]:
     """What submitit is told."""
-    mem = cluster.mem or f"{int(plan_memory * _MARGIN) >> 20}M"
     given = {
         "job_name": name,
         "partition": cluster.partition,
         "time": cluster.time.minutes,
-        "mem": mem.replace(" ", "").removesuffix("B"),
+        "mem": cluster.memory(plan_memory),
         "cpus_per_task": cluster.cpus,
         "gpus_per_node": cluster.gpus,
         "account": cluster.account,
         "qos": cluster.qos,
         "array_parallelism": cluster.array_parallelism,
-        "signal_delay_s": cluster.signal,
+        "signal_delay_s": cluster.notice,
         "setup": list(cluster.setup) or None,
         "stderr_to_stdout": True,
         "additional_parameters": dict(cluster.options),

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgery import remote
@@ -27,12 +27,19 @@ from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
 _BUG = 70
 
 
+@dataclass(frozen=True)
+class Doing:
+    """How a run is done; `form` is that of its log, `force` does it though it is up to date."""
+
+    threads: int
+    memo: Memo | None
+    form: str | None = None
+    force: bool = False
+    hashes: bool = False
+
+
 def do_run(
-    folder: SweepFolder,
-    recipe: Recipe,
-    threads: int | None,
-    memo: Memo | None = None,
-    is_logged: bool = True,
+    folder: SweepFolder, recipe: Recipe, doing: Doing, is_logged: bool = True
 ) -> Record | None:
     """Do a run, unless its record says that it is done; None where another process does it.
 
@@ -47,9 +54,9 @@ def do_run(
         known = folder.record(id)
         if known is not None and is_settled(recipe, known):
             return known
-        log = _logged(folder.log(recipe.index or 0)) if is_logged else contextlib.nullcontext()
+        log = _logged(folder.log(id)) if is_logged else contextlib.nullcontext()
         with log:
-            record = _done(recipe, threads, memo)
+            record = _done(recipe, doing)
         folder.keep(record)
         return record
 
@@ -75,7 +82,7 @@ def key_of(recipe: Recipe) -> str:
     return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
 
 
-def _done(recipe: Recipe, threads: int | None, memo: Memo | None) -> Record:
+def _done(recipe: Recipe, doing: Doing) -> Record:
     started = time.time()
     record = Record(
         id=run_id(recipe.values),
@@ -87,9 +94,10 @@ def _done(recipe: Recipe, threads: int | None, memo: Memo | None) -> Record:
         job=os.environ.get("SLURM_JOB_ID", ""),
     )
     try:
-        if not manifest.is_current(recipe, threads or 1):
-            plan = make_plan(recipe, threads)
-            execute(plan, Log(recipe.name), memo=memo)
+        if doing.force or not manifest.is_current(recipe, doing.threads, doing.hashes):
+            plan = make_plan(recipe, doing.threads)
+            log = Log(recipe.name, doing.form or "text")
+            execute(plan, log, hashes=doing.hashes, memo=doing.memo)
         record = _with_manifest(record, manifest.path_of(recipe))
     except SurgeryError as error:
         print(error, file=sys.stderr)
@@ -110,11 +118,10 @@ def _with_manifest(record: Record, path: Path) -> Record:
         for step in facts["steps"]
         for name, value in step.get("found", {}).get("metrics", {}).items()
     }
-    changed = [step for step in facts["steps"] if step["elements"]]
     return replace(
         record,
         metrics=metrics,
-        sparsity=changed[-1]["after"]["zeros"] / changed[-1]["elements"] if changed else None,
+        sparsity=facts.get("sparsity"),
         outputs=[
             remote.url_in(each["path"]) or str((path.parent / each["path"]).resolve())
             for each in facts["outputs"]

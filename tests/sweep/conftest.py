@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from surgery.sweep.folder import SweepFolder
 from tests.conftest import ROOT, command, dense_model
 
 RECIPE = """surgery: 1
@@ -49,8 +50,13 @@ def outputs(folder):
 
 def started(folder, index):
     """How often a run was begun, by its log."""
-    log = folder / "logs" / f"{index}.log"
+    log = log_of(folder, index)
     return log.read_text().count(": started ") if log.exists() else 0
+
+
+def log_of(folder, index):
+    sweep = SweepFolder(folder)
+    return sweep.log(sweep.runs()[index].id)
 
 
 def begin(*arguments, cwd=None, **environment):

@@ -28,8 +28,10 @@ def test_a_job_is_what_kubernetes_says_it_is(version, flags, sweep, tmp_path):
     assert (spec["completions"], spec["completionMode"]) == (6, "Indexed")
     container = spec["template"]["spec"]["containers"][0]
     assert container["command"] == [
-        "surgery", "run", "recipe.yaml", "--dir", "recipe.sweep"
+        "surgery", "run", "recipe.yaml", "--threads", "4" if flags else "1", "--dir", "recipe.sweep"
     ]  # fmt: skip
+    assert spec["template"]["spec"]["activeDeadlineSeconds"] == 3600
+    assert container["resources"]["limits"]["memory"].endswith("i")
     if flags:
         assert container["resources"]["limits"] == {
             "cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"
@@ -62,3 +64,33 @@ def test_an_array_script_runs_as_it_is(sweep, tmp_path):
                        env=environment, capture_output=True)  # fmt: skip
     status = command("sweep", "status", tmp_path / "recipe.sweep")
     assert status.stdout.splitlines()[0] == "2 runs: 2 done"
+
+
+def test_an_array_script_of_a_recipe_with_blanks_and_without_a_matrix(small, tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "my recipe.yaml").write_text(
+        "surgery: 1\nload: ../model.keras\nexport: [{npz: out.npz}]\n"
+    )
+    flags = ["--cluster", 'sbatch={comment: "two words", requeue: false}', "--threads", "2"]
+    done = command("sweep", "my recipe.yaml", "--emit", "sbatch", *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "#SBATCH --output='my recipe.sweep/logs/%a.log'" in lines
+    assert f"#SBATCH --chdir='{folder}'" in lines
+    assert "#SBATCH --comment='two words'" in lines
+    assert "#SBATCH --no-requeue" in lines
+    assert any(line.startswith("#SBATCH --mem=") for line in lines)
+    assert any("--threads 2" in line for line in lines)
+    subprocess.run(["bash"], input=done.stdout, text=True, check=True, cwd=folder,
+                   env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True)  # fmt: skip
+    status = command("sweep", "status", folder / "my recipe.sweep")
+    assert status.stdout.splitlines()[0] == "1 run: 1 done"
+
+
+def test_what_is_emitted_is_planned_first(sweep, tmp_path):
+    (tmp_path / "model.keras").unlink()
+    for form in ("sbatch", "kubernetes"):
+        done = command("sweep", "recipe.yaml", "--emit", form, "--cluster", "image=x", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "model.keras: no such file" in done.stderr

@@ -11,9 +11,11 @@ import pytest
 
 import surgery
 from surgery.recipe.reading import RecipeFile
+from surgery.sweep import shared_steps
+from surgery.sweep.folder import SweepFolder
 from surgery.sweep.shared_steps import SharedSteps
 from tests.conftest import command, dense_model, same_bytes, values
-from tests.sweep.conftest import RECIPE, begin, outputs, started, wait_for
+from tests.sweep.conftest import RECIPE, begin, log_of, outputs, started, wait_for
 
 ALL = [f"{by}-{lowest}" for by in (1, 2, 3) for lowest in ("10%", "50%")]
 
@@ -43,7 +45,7 @@ def test_the_table(sweep, tmp_path):
     folder = tmp_path / "recipe.sweep"
     rows = json.loads(command("sweep", "table", folder, "--json").stdout)
     assert [row["by"] for row in rows] == [1, 1, 2, 2, 3, 3]
-    assert [row["sparsity"] for row in rows] == [1 / 12, 0.5] * 3
+    assert [row["sparsity"] for row in rows] == [1 / 15, 6 / 15] * 3
     assert all(row["bytes"] > 1000 and row["state"] == "done" for row in rows)
     lines = command("sweep", "table", folder, "--csv", "--sort", "lowest").stdout.splitlines()
     assert lines[0] == "run,by,lowest,state,sparsity,bytes,seconds"
@@ -111,9 +113,11 @@ def test_a_run_that_fails_fails_alone(sweep, tmp_path):
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "6 runs: 3 done, 3 failed"
-    assert lines[1].startswith("failed: run 1 (by=1, lowest=50%): ")
+    assert lines[1].startswith("failed: run 1 (by=1, lowest=50%) and 2 more: ")
     assert "expect[0]" in lines[1]
     folder = tmp_path / "recipe.sweep"
+    assert lines[2] == f"  its log: {log_of(folder, 1)}"
+    assert lines[3].startswith("3 runs failed by the recipe's own fault: change the recipe")
     assert command("sweep", "retry", folder).stdout.splitlines()[0] == lines[0]
     assert started(folder, 1) == 1  # it would end the same
     assert command("sweep", "retry", folder, "--all").returncode == 1
@@ -270,7 +274,7 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     done = command("sweep", path, "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "recipe.sweep"
-    logs = [(folder / f"logs/{index}.log").read_text() for index in range(3)]
+    logs = [log_of(folder, index).read_text() for index in range(3)]
     assert sum("epoch" in log for log in logs) == 1
     (entry,) = json.loads(command("cache", "--json").stdout)["entries"]
     file = RecipeFile.read(path)
@@ -326,7 +330,7 @@ def test_damaged_records_are_as_none(sweep, tmp_path):
     assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
     assert [started(folder, index) for index in range(6)] == [1] * 6  # the manifests know
     rows = json.loads(command("sweep", "table", folder, "--json").stdout)
-    assert [row["sparsity"] for row in rows] == [1 / 12, 0.5] * 3
+    assert [row["sparsity"] for row in rows] == [1 / 15, 6 / 15] * 3
 
 
 def test_the_runs_go_by_the_recipe_as_it_was(tmp_path, slow):
@@ -353,3 +357,129 @@ def test_a_changed_input_is_done_again(sweep, tmp_path):
     assert started(tmp_path / "recipe.sweep", 0) == 2
     expected = values(surgery.open(tmp_path / "model.keras"))["b/kernel"]
     assert (values(surgery.open(tmp_path / "out/1-10%/model.keras"))["b/kernel"] == expected).all()
+
+
+def test_what_is_done_before_is_told(sweep, tmp_path):
+    folder = tmp_path / "recipe.sweep"
+    command("sweep", sweep)
+    sweep.write_text(sweep.read_text().replace("[1, 2, 3]", "[0, 1, 2]"))
+    assert "6 runs: 4 done or on their way, 2 to do" in command("sweep", sweep, "--dry-run").stdout
+    done = command("sweep", sweep)
+    assert "2 runs of before, such as by=3, lowest=10%, not among its runs" in done.stderr
+    assert "6 runs: 4 done or on their way, 2 to do" in done.stderr
+    assert [started(folder, index) for index in range(6)] == [1] * 6
+    assert log_of(folder, 0).read_text().count("zero") > 0
+
+
+def test_a_folder_has_one_set_of_parameters(sweep, tmp_path):
+    sweep.write_text(sweep.read_text().replace("load:", "params: {to: out}\nload:"))
+    assert command("sweep", sweep, "-p", "to=a").returncode == 0
+    for given, said in ((["-p", "to=b"], "with -p to=a"), ([], "with -p to=a")):
+        done = command("sweep", sweep, *given)
+        assert done.returncode == 2
+        assert f"recipe.sweep holds the sweep {said}; give another --dir" in done.stderr
+    assert command("sweep", sweep, "-p", "to=b", "--dir", tmp_path / "b").returncode == 0
+
+
+def test_a_sweep_that_is_begun_anew_ends_the_one_before(tmp_path, slow):
+    path, folder = specials(tmp_path, slow), tmp_path / "recipe.sweep"
+    process = begin("sweep", path, "--jobs", "1")
+    wait_for(lambda: slow.gets["/slow-1"] == 2)
+    path.write_text(path.read_text().replace("seed: 3", "seed: 4"))
+    second = begin("sweep", path, "--jobs", "1")
+    wait_for(lambda: "seed: 4" in (folder / "recipe.yaml").read_text())
+    slow.go_on.set()
+    text, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "was begun anew with another recipe meanwhile" in text
+    assert second.wait(200) == 0
+    manifests = [json.loads(file.read_text()) for file in (tmp_path / "out").rglob("*.run.json")]
+    assert manifests
+    assert {facts["seed"] for facts in manifests} == {4}
+
+
+def test_a_cancel_wins_over_what_began_before_it(sweep, tmp_path):
+    command("sweep", sweep, "-q")
+    folder = SweepFolder(tmp_path / "recipe.sweep")
+    before = time.time()
+    folder.stop()
+    folder.resume(since=before)
+    assert folder.is_stopped
+    folder.resume(since=time.time())
+    assert not folder.is_stopped
+
+
+def test_a_process_that_is_not_there_any_longer_leaves_no_model_behind(slow, tmp_path):
+    """What idle processes have fetched goes with them."""
+    path = specials(tmp_path, slow, "quick-3")
+    (tmp_path / "tmp").mkdir()
+    done = command("sweep", path, TMPDIR=str(tmp_path / "tmp"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_cache_that_is_damaged_or_closed_is_as_none(tmp_path):
+    folder, made = tmp_path / "steps" / "a", []
+
+    def do():
+        (tmp_path / "0-trained.keras").write_bytes(b"weights")
+        made.append(1)
+        return {"path": tmp_path / "0-trained.keras", "found": 1}
+
+    assert shared_steps.once(folder, do)["found"] == 1
+    assert shared_steps.once(folder, do)["path"] == folder / "0-trained.keras"
+    assert len(made) == 1
+    (folder / "0-trained.keras").unlink()
+    assert shared_steps.once(folder, do)["found"] == 1
+    (folder / "facts.json").write_text("[1]")
+    assert shared_steps.once(folder, do)["found"] == 1
+    assert shared_steps.once(folder, do)["found"] == 1
+    assert len(made) == 3
+    (tmp_path / "file").write_text("no folder")
+    assert shared_steps.once(tmp_path / "file" / "b", do)["found"] == 1
+
+
+def test_the_size_of_the_cache_is_checked_before_any_work(tmp_path, digits_cnn):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"surgery: 1\nload: {{config: {digits_cnn}/digits-cnn.json}}\n"
+        "matrix: {by: [1, 2]}\nsteps:\n"
+        f"  - evaluate: {{data: {{npz: {digits_cnn}/digits.npz, x: x_test, y: y_test}},\n"
+        "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
+        '  - scale: {select: "*/kernel", by: "${by}"}\nexport: [{npz: "out/${by}.npz"}]\n'
+    )
+    done = command("sweep", path, SURGERY_CACHE_BYTES="10GB")
+    assert done.returncode == 2
+    assert "SURGERY_CACHE_BYTES=10GB: give a number of bytes" in done.stderr
+
+
+def test_one_run_can_be_forced(sweep, tmp_path):
+    made = tmp_path / "out/1-10%/model.npz"
+    command("run", sweep, "--index", "0")
+    before = made.stat().st_mtime_ns
+    assert command("run", sweep, "--index", "0").returncode == 0
+    assert made.stat().st_mtime_ns == before
+    assert command("run", sweep, "--index", "0", "--force").returncode == 0
+    assert made.stat().st_mtime_ns > before
+    done = command("run", sweep, SLURM_ARRAY_TASK_ID="abc")
+    assert done.returncode == 2
+    assert "SLURM_ARRAY_TASK_ID=abc is no number of a run; give --index N" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tabel", "x.sweep"], "'tabel' is neither a recipe nor a command (did you mean 'table'?)"),
+        (["table", "recipe.yaml"], "is no folder of a sweep (sweep.json: Not a directory)"),
+        (["recipe.yaml", "--dir", "s3://lab/x"], "s3://lab/x: a sweep's folder is on a file sys"),
+        (["recipe.yaml", "--profile", "p.yaml"], "p.yaml: a profile is a mapping of the keys"),
+        (["recipe.yaml", "--profile", "twice.yaml"], "twice.yaml:2:1: "),
+        (["recipe.yaml", "--cluster", "setup=5"], "cluster.setup: expected a list"),
+    ],
+)
+def test_wrong_commands(arguments, said, sweep, tmp_path):
+    (tmp_path / "p.yaml").write_text("cluster: [1]\n")
+    (tmp_path / "twice.yaml").write_text("time: 1\ntime: 2\n")
+    done = command("sweep", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr

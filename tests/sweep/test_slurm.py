@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from tests.conftest import ROOT, command
-from tests.sweep.conftest import begin, holder, outputs, states, wait_for
+from tests.sweep.conftest import begin, holder, log_of, outputs, states, wait_for
 
 NAMES = [f"quick-{n}" for n in range(21)]
 for place, name in ((3, "slow-requeue"), (9, "slow-kill"), (15, "slow-limit")):
@@ -83,7 +83,7 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
     assert "submitted" not in again.stderr  # all are on their way, or done
 
     # The training gets the signal that comes before a time limit, in its fifth epoch.
-    log = resumed / "logs/0.log"
+    log = log_of(resumed, 0)
     wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 300)
     pid = holder(resumed, states(resumed, slurm)[0]["id"])["pid"]
     os.kill(pid, signal.SIGUSR2)

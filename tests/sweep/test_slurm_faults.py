@@ -22,7 +22,7 @@ def sent(slow, slurm, folder, name, runs=1, more=""):
     path.write_text(
         RECIPE.format(
             url=slow.url(name), out=folder / name, runs=", ".join(map(str, range(runs))), more=more
-        )  # fmt: skip
+        )
     )
     done = command("sweep", path, "--on", "slurm", **slurm)
     assert done.returncode == 0, done.stderr

@@ -6,9 +6,11 @@ import atexit
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +29,7 @@ class Session:
         self.threads = threads
         self.listen = listen
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = ""
 
     def close(self) -> None:
         """End the process."""
@@ -34,6 +37,7 @@ class Session:
         if process is not None:
             process.kill()
             process.communicate()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
         """Start the process already, so that it is ready when the first job comes."""
@@ -63,7 +67,10 @@ class Session:
                 self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "surgery.keras_bridge.live.worker", str(self.threads)]
+        # TensorFlow leaves a file there for every function that it converts.
+        self._folder = tempfile.mkdtemp(prefix="surgery-", dir=os.environ.get("SLURM_TMPDIR"))
+        command = [sys.executable, "-m", "surgery.keras_bridge.live.worker",
+                   str(self.threads), self._folder]  # fmt: skip
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

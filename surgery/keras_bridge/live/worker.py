@@ -6,8 +6,10 @@ import os
 import pickle
 import queue
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from typing import Any
@@ -33,6 +35,7 @@ class _Answers:
 def main() -> None:
     """Do jobs until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side ends us
+    tempfile.tempdir = sys.argv[2]
     answers = _Answers()
     jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
@@ -55,6 +58,7 @@ def _listen(jobs: queue.Queue[tuple[str, dict[str, Any]]]) -> None:
         try:
             jobs.put(pickle.load(sys.stdin.buffer))
         except EOFError:
+            shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
             os._exit(1)
 
 
