@@ -114,10 +114,14 @@ class Sweep:
         from surgery.report.sweeps import ended_text
         from surgery.sweep.local import LocalSweep, free_memory
 
-        sweep = LocalSweep(self.folder, self.jobs, self.threads, free_memory())
         done = 0
         try:
             with _bar("runs", len(todo), self.silent) as advance:
+
+                def tell(line: str) -> None:
+                    advance(line, False, 0)
+
+                sweep = LocalSweep(self.folder, self.jobs, self.threads, free_memory(), tell)
                 for _, record in sweep.do(todo):
                     done += 1
                     advance(ended_text(record), record.is_done)
@@ -180,10 +184,10 @@ _YAML = ("[", "{", '"', "'")
 def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
     """What tells of each thing done: a bar where a person watches, else its line."""
     if silent:
-        yield lambda line="", is_expected=True: None
+        yield lambda *_: None
         return
     if not sys.stderr.isatty():
-        yield lambda line="", is_expected=True: click.echo(line, err=True) if line else None
+        yield lambda line="", *_: click.echo(line, err=True) if line else None
         return
     from rich.console import Console
     from rich.progress import (
@@ -199,8 +203,8 @@ def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
 
-        def advance(line: str = "", is_expected: bool = True) -> None:
-            bar.advance(task)
+        def advance(line: str = "", is_expected: bool = True, count: int = 1) -> None:
+            bar.advance(task, count)
             if not is_expected:
                 bar.console.print(line, markup=False, highlight=False)
 

@@ -161,7 +161,8 @@ def cancel(folder: Path) -> None:
 
 @command.command("table")
 @_folder
-@click.option("--sort", metavar="COLUMN", help="Sort by this column, the best first.")
+@click.option("--sort", metavar="COLUMN", help="Sort by this column: a metric's best first, "
+              "others upwards.")  # fmt: skip
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options.as_json
 def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:

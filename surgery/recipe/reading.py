@@ -89,6 +89,9 @@ class RecipeFile:
         try:
             with path.open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
+        except IsADirectoryError:
+            hint = f"; surgery sweep status {path} tells of it" if path.suffix == ".sweep" else ""
+            raise UsageError(f"{path} is a folder, not a recipe{hint}") from None
         except OSError as error:
             raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
         return cls(data, str(path), path.parent, overrides)

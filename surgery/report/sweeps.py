@@ -71,7 +71,7 @@ def plan_text(
         minutes, cores = plural(cluster.time.minutes, "minute"), plural(cluster.cpus or 1, "core")
         lines.append(f"a job has {minutes}, {cores}, {cluster.memory(plan.memory)} of memory")
     lines.append(
-        f"reads {size(read)}, writes {size(written)} in all; a run takes at most "
+        f"reads {size(read)}, writes {size(written)} of weights; a run takes at most "
         f"{size(plan.memory)} of memory, {plural(jobs, 'run')} at once; goes to {shown(folder)}"
     )
     return "\n".join(lines)

@@ -54,7 +54,10 @@ def _lock(path: Path, undo: contextlib.ExitStack) -> None:
     """Be the only run that writes the target; the lock goes with the process that holds it."""
     lock = path.with_name(f".{path.name}.surgery-lock")
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except NotADirectoryError:
+            raise SurgeryError(f"{path.parent} is a file, and no folder") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

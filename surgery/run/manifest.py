@@ -231,10 +231,12 @@ def read(path: Path) -> Facts:
     remote.fetch(path)
     try:
         facts = json.loads(path.read_bytes())
+    except IsADirectoryError:
+        raise FormatError(f"{path} is a folder; give the manifests in it, *.run.json") from None
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not readable JSON: {error}") from None
+        raise FormatError(f"{path} is no manifest, which is NAME.run.json: {error}") from None
     if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
         raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
     if facts["manifest"] != VERSION:

@@ -80,7 +80,8 @@ class Log(Progress):
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
-        self.say(name, **({"bytes": total} if total else {}))
+        if total:  # of others, the event that they begin with tells more
+            self.say(name, bytes=total)
 
     def advance(self, count: int) -> None:
         with self._lock:

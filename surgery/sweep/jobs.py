@@ -49,6 +49,11 @@ class JobState:
     detail: str
     submitted: float
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not over, as far as Slurm tells."""
+        return self.state in ("running", "pending", "requeued", "unknown")
+
     def is_newer(self, record: Record) -> bool:
         """Whether it was submitted after the record was made, and so tells more."""
         return self.submitted > record.ended
@@ -132,7 +137,9 @@ _REQUEUED = ("REQUEUED", "PREEMPTED", "NODE_FAIL")
 
 def cancel(folder: SweepFolder) -> list[str]:
     """Cancel the sweep's jobs that are not over; gives the arrays' ids."""
-    arrays = sorted({job.partition("_")[0] for each in folder.jobs() for job in each["jobs"]})
+    states = job_states(folder)
+    arrays = sorted({job.partition("_")[0] for each in folder.jobs()
+                     for job, run in each["jobs"].items() if states[run].is_open})  # fmt: skip
     if arrays:
         subprocess.run(["scancel", *arrays], check=False, capture_output=True)
     return arrays

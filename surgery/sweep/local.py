@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -71,12 +71,20 @@ class _Worker:
 class LocalSweep:
     """Does the runs of a sweep; iterating gives each run that has ended, with its record."""
 
-    def __init__(self, folder: SweepFolder, jobs: int, threads: int, memory: int) -> None:
+    def __init__(
+        self,
+        folder: SweepFolder,
+        jobs: int,
+        threads: int,
+        memory: int,
+        told: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self._folder = folder
         self._jobs, self._threads, self._memory = jobs, threads, memory
         self._edition = folder.edition()
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
+        self._told = told
 
     def do(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Record]]:
         """Do them, and wait for those that other processes do; none begins after a stop."""
@@ -96,6 +104,7 @@ class LocalSweep:
                         yield run, record
                     elif not self._folder.is_stopped:
                         elsewhere.append(run)
+                        self._tell_holder(run)
                 if self._folder.is_stopped:
                     waiting, elsewhere = [], []
                 for run in [] if self._busy else list(elsewhere):
@@ -109,6 +118,11 @@ class LocalSweep:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
             self._end()
+
+    def _tell_holder(self, run: PlannedRun) -> None:
+        if (held := self._folder.holder(run.id)) is not None:
+            self._told(f"run {run.index} is done by process {held.pid} on {held.host}; "
+                       "waiting for it")  # fmt: skip
 
     @property
     def _busy(self) -> list[_Worker]:

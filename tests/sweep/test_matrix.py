@@ -23,6 +23,7 @@ MATRICES = [
     ("{by: [1, 2], layer: [a, b], exclude: [{by: 1, layer: b}]}",
      ["by=1, layer=a", "by=2, layer=a", "by=2, layer=b"]),
     ("{by: [1, 2], layer: [a, b], exclude: [{by: 1}]}", ["by=2, layer=a", "by=2, layer=b"]),
+    ("{by: [1, true, '1'], exclude: [{by: 1.0}]}", ["by=true", "by=1"]),
     # GitHub's rule: added where no value of the matrix is overwritten, else a run of its own.
     ("{by: [1, 2], include: [{by: 2, extra: x}]}", ["by=1", "by=2, extra=x"]),
     ("{by: [1, 2], include: [{extra: x}]}", ["by=1, extra=x", "by=2, extra=x"]),
@@ -92,6 +93,13 @@ def test_a_run_is_named_by_its_values_not_by_its_place(tmp_path):
     assert first.export[0].path == second.export[0].path
 
 
+FILES = {
+    "bad.json": "[1,",
+    "long.csv": "by,layer\n1,a,b\n",
+    "twice.csv": "by,by\n1,2\n",
+    "name.csv": "a b,c\n1,2\n",
+    "list.yaml": "- {a: [1, 2]}\n",
+}
 WRONG = [
     ("{by: []}", "6:14: matrix.by: the list is empty"),
     ("{by: 3}", "6:14: matrix.by: expected a list or a mapping, not 3"),
@@ -107,11 +115,23 @@ WRONG = [
     ("{samples: {count: 200000, draw: {a: {uniform: [0, 1]}}}}", "more than 100,000 runs"),
     ("{1x: [2]}", "'1x' is no name for a parameter"),
     ("{by: [[1]]}", "expected"),
+    ("{by: [1, 2], exclude: [{by: 7}]}", "matrix.exclude[0]: no combination has by=7"),
+    ("{samples: {count: 2, draw: {a: {integer: [1.2, 1.8]}}}}", "whole numbers of 64 bits"),
+    ("{samples: {count: 2, draw: {a: {integer: [1, 1.0e+30]}}}}", "whole numbers of 64 bits"),
+    ("{samples: {count: 2, draw: {a: {uniform: [0, .inf]}}}}", "both are finite"),
+    ("{samples: {count: 2, draw: {a: {uniform: [-1.0e+308, 1.0e+308]}}}}", "both are finite"),
+    ("{by: {file: bad.json}}", "bad.json:1:4: is not YAML"),
+    ("{zip: {file: long.csv}}", "long.csv cannot be read: line 2 has 3 values, not 2"),
+    ("{zip: {file: twice.csv}}", "twice.csv cannot be read: by stands twice in its header"),
+    ("{zip: {file: name.csv}}", "'a b' in its header is no parameter's name"),
+    ("{zip: {file: list.yaml}}", "list.yaml has a list or a mapping for a value"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("matrix", "said"), WRONG, ids=[said[:40] for _, said in WRONG])
 def test_a_wrong_matrix(matrix, said, tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
     with pytest.raises(RecipeError) as error:
         runs(tmp_path, matrix)
     assert said in str(error.value)

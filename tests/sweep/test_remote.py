@@ -208,3 +208,50 @@ def test_over_http_without_ranges(slow):
 def test_a_url_must_not_climb():
     with pytest.raises((SurgeryError, ValueError), match=r"has \.\. in it"):
         surgery.open("s3://lab/../../etc/passwd")
+
+
+def test_a_file_that_tells_of_others_brings_them(s3, tmp_path):
+    environment, bucket = s3
+    path = dense_model(tmp_path)
+    surgery.save(
+        surgery.open(path), checkpoint=tmp_path / "c", weights_json=tmp_path / "w.weights.json"
+    )
+    put(bucket, tmp_path / "c", "beside/c")
+    for file in tmp_path.glob("w*.weights.*"):
+        put(bucket, file, f"beside/{file.name}")
+    (index,) = (tmp_path / "c").glob("*.index")
+    for url in (f"s3://lab/beside/c/{index.name}", "s3a://lab/beside/w.weights.json"):
+        done = command("convert", url, tmp_path / "back.npz", **environment)
+        assert done.returncode == 0, done.stderr
+        assert len(surgery.open(tmp_path / "back.npz").weights) == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("s3://lab/a/../x", ".. in it"), ("s3://lab/dd//m.keras", "// in it"),
+     ("s3://lab/./m.keras", ". in it")],
+)  # fmt: skip
+def test_urls_that_no_path_can_have(url, said, tmp_path):
+    (tmp_path / "r.yaml").write_text(f'surgery: 1\nload: "{url}"\nexport: [{{npz: x.npz}}]\n')
+    done = command("validate", tmp_path / "r.yaml")
+    assert done.returncode == 2
+    assert f"r.yaml:2:7: load.path: {url} has {said}, which no path here can have" in done.stderr
+    done = command("inspect", "s3://lab/a/../x")
+    assert done.returncode == 2
+    assert "s3://lab/a/../x has .. in it" in done.stderr
+
+
+def test_one_bucket_by_two_schemes_is_one(s3, tmp_path):
+    environment, bucket = s3
+    bucket.upload_file(str(dense_model(tmp_path)), "lab", "alias/m.keras")
+    given = ["s3://lab/alias/m.keras", "s3a://lab/alias/m.keras"]
+    done = command("convert", *given, **environment)
+    assert done.returncode != 0
+    assert "never written to" in done.stderr
+
+
+def test_a_signed_url_is_longer_than_a_file_s_name(slow):
+    url = slow.url(f"quick-long?signature={'a' * 400}")
+    done = command("inspect", url)
+    assert done.returncode == 0, done.stderr
+    assert "4 weights" in done.stdout

@@ -74,14 +74,13 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
     job = holder(folder, ids[kinds["requeue"]])["job"]
     subprocess.run(["scontrol", "requeue", job], check=True, env={**os.environ, **slurm})
     wait_for(lambda: slow.gets["/slurm/slow-kill"] == 2, 240)
-    os.kill(holder(folder, ids[kinds["kill"]])["pid"], signal.SIGKILL)
-
-    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 240)
     again = command("sweep", path, "--dir", folder, "--on", "slurm",
                     "-p", f"out={tmp_path}/slurm", "-p", f"base={slow.url('slurm')}",
                     **slurm)  # fmt: skip
     assert "submitted" not in again.stderr  # all are on their way, or done
+    os.kill(holder(folder, ids[kinds["kill"]])["pid"], signal.SIGKILL)
 
+    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 240)
     # The training gets the signal that comes before a time limit, in its fifth epoch.
     log = log_of(resumed, 0)
     wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 300)

@@ -44,6 +44,8 @@ class Ticker(keras.callbacks.Callback):  # type: ignore[misc]
                     f"the loss is {float(value)} after epoch {epoch + 1}; lower the learning rate, "
                     "or look at the data"
                 )
+        found = {name: float(f"{float(value):.4g}") for name, value in (logs or {}).items()}
+        self._tell("epoch ended", number=epoch + 1, **found)
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]
