@@ -26,7 +26,7 @@ def cancel(folder: SweepFolder) -> str:
         with contextlib.suppress(OSError):
             os.kill(held.pid, signal.SIGTERM)
             ended += 1
-    said = [f"{ended} of this machine's processes ended"] if ended else []
+    said = [f"{ended} process{'es' if ended > 1 else ''} ended here"] if ended else []
     said += [f"{elsewhere} on other machines end after their runs"] if elsewhere else []
     said += [f"jobs {', '.join(arrays)} cancelled"] if arrays else []
     return ", ".join(said) or "nothing was running"

@@ -163,7 +163,7 @@ def test_cancel_and_go_on(tmp_path, slow):
     process = begin("sweep", path, "--jobs", "1")
     wait_for(lambda: slow.gets["/slow-1"] == 2)
     done = command("sweep", "cancel", folder)
-    assert done.stdout.startswith("cancelled; 1 processes ended")
+    assert done.stdout.startswith("cancelled; 1 process ended here")
     process.communicate(timeout=200)
     assert command("sweep", "status", folder).stdout.splitlines()[0] == "3 runs: 2 waiting, 1 done"
     assert command("sweep", "retry", folder).stdout.splitlines()[0] == "3 runs: 3 done"
