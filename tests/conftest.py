@@ -37,6 +37,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: what waits for Slurm's clock leaves one idle."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     # What imports TensorFlow belongs together, and what needs a Slurm; xdist 3.8 does not hold to
     # it with all options.

@@ -142,7 +142,10 @@ class _Builder:
         self.values[place] = at
         self.count += 1
         if self.count > _MOST_VALUES or len(place) > _MOST_DEPTH:
-            message = "its aliases (*name) stand for too many values"
+            message = (
+                f"more than {_MOST_VALUES:,} values, aliases (*name) written out, or too deep; a "
+                "matrix may take its values from a file"
+            )
             raise RecipeError(self.file, [Problem(*at, dotted(place), message)])
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, place)

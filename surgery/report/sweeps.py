@@ -138,13 +138,20 @@ def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
     for each in found:
         if each.detail and (each.state != DONE or "requeued" in each.detail):
             alike.setdefault((each.state, _first(each.detail)), []).append(each)
+    told = Counter[str]()
     for (state, detail), runs in alike.items():
+        told[state] += 1
+        if told[state] > _FEW:
+            continue
         run = _run(runs[0].run.index, runs[0].run.values)
         more = f" and {len(runs) - 1:,} more" if len(runs) > 1 else ""
         yield f"{state}: run {run}{more}: {detail}"
         log = folder.log(runs[0].run.id)
         if state in _WITH_LOG and log.exists():
             yield f"  its log: {shown(log)}"
+    for state, count in told.items():
+        if count > _FEW:
+            yield f"... and {count - _FEW:,} more {state}; --json tells of all"
     if faults := sum(1 for each in found if each.record and each.record.is_recipes_fault):
         yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe, then "
                f"surgery sweep retry {folder.path} (--all: try all the same)")  # fmt: skip

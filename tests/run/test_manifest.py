@@ -136,7 +136,7 @@ def test_verify_says_what_is_missing_or_wrong(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "x.run.json is not readable JSON"),
+        ("", "x.run.json is no manifest, which is NAME.run.json"),
         ("[]", "x.run.json is not the manifest of a run"),
         ('{"manifest": 99, "outputs": []}', "is of version 99 of the manifest"),
         ('{"manifest": 1, "outputs": [3], "inputs": []}', "x.run.json is damaged"),

@@ -74,13 +74,14 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
     job = holder(folder, ids[kinds["requeue"]])["job"]
     subprocess.run(["scontrol", "requeue", job], check=True, env={**os.environ, **slurm})
     wait_for(lambda: slow.gets["/slurm/slow-kill"] == 2, 240)
+    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 240)
     again = command("sweep", path, "--dir", folder, "--on", "slurm",
                     "-p", f"out={tmp_path}/slurm", "-p", f"base={slow.url('slurm')}",
                     **slurm)  # fmt: skip
     assert "submitted" not in again.stderr  # all are on their way, or done
+
     os.kill(holder(folder, ids[kinds["kill"]])["pid"], signal.SIGKILL)
 
-    wait_for(lambda: slow.gets["/slurm/slow-limit"] == 2, 240)
     # The training gets the signal that comes before a time limit, in its fifth epoch.
     log = log_of(resumed, 0)
     wait_for(lambda: log.exists() and "epoch number=5" in log.read_text(), 300)
@@ -140,15 +141,19 @@ def test_more_runs_than_an_array_takes(slurm, small, tmp_path):
     (line,) = [line for line in said.splitlines() if line.startswith("MaxArraySize")]
     most = int(line.split("=")[1])
     path = tmp_path / "recipe.yaml"
+    (tmp_path / "by.txt").write_text("\n".join(map(str, range(most + 2))))
     path.write_text(
-        f"surgery: 1\nload: model.keras\nmatrix: {{by: {list(range(most + 2))}}}\n"
+        "surgery: 1\nload: model.keras\nmatrix: {by: {file: by.txt}}\n"
         'steps: [{scale: {select: a, by: "${by}"}}]\nexport: [{npz: "out/${by}.npz"}]\n'
         "cluster: {array_parallelism: 1}\n"
     )
     sent = command("sweep", path, "--on", "slurm", **slurm)
     assert sent.returncode == 0, sent.stderr
-    ids = sent.stderr.removeprefix(f"submitted {most + 2} runs as ").strip().split(", ")
+    ids = sent.stderr.removeprefix(f"submitted {most + 2:,} runs as ").strip().split(", ")
     assert len(ids) == 2
+    lines = command("sweep", "status", tmp_path / "recipe.sweep", **slurm).stdout.splitlines()
+    assert any(line.startswith("... and ") and "more pending" in line for line in lines)
+    assert len(lines) < 40
     command("sweep", "cancel", tmp_path / "recipe.sweep", **slurm)
     found = states(tmp_path / "recipe.sweep", slurm)
     assert len(found) == most + 2
