@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FrameType
@@ -37,8 +38,9 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that what is half-written is removed."""
 
 
-def terminate(_number: int, _frame: FrameType | None) -> None:
-    """Handle SIGTERM by raising Terminated."""
+def terminate(number: int, _frame: FrameType | None) -> None:
+    """Handle SIGTERM by raising Terminated; what then cleans up is not interrupted by another."""
+    signal.signal(number, signal.SIG_IGN)
     raise Terminated
 
 

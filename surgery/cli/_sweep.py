@@ -57,7 +57,7 @@ class Sweep:
         from surgery.report.sweeps import plan_facts, plan_text
 
         plan = self.plan()
-        done = [run.id for run in plan.runs if self._is_settled(run)]
+        done = {run.id for run in plan.runs if self._is_settled(run)}
         if as_json:
             _options.echo_json(plan_facts(plan, self.folder.path, done))
             return
@@ -75,9 +75,8 @@ class Sweep:
         gone = self.folder.begin(self.file, self.overrides, self.on, self.given)
         self.folder.resume(self._began)
         todo = self._left(plan)
-        if not self.silent:
-            click.echo("".join(f"{line}\n" for line in sweeps.begun(plan, todo, gone)),
-                       err=True, nl=False)  # fmt: skip
+        for line in () if self.silent else sweeps.begun(plan, todo, gone):
+            click.echo(line, err=True)
         if self.on == "slurm":
             self._submit(todo, plan, wait)
         else:
@@ -162,9 +161,8 @@ def cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]
                 raise RecipeError(str(profile), document.duplicates)
         except OSError as error:
             raise UsageError(f"{profile}: {error.strerror}") from None
-        value = (
-            value.get("cluster", value) if isinstance(value, dict) and len(value) == 1 else value
-        )
+        if isinstance(value, dict) and list(value) == ["cluster"]:
+            value = value["cluster"]
         if not isinstance(value, dict):
             raise UsageError(f"{profile}: a profile is a mapping of the keys of cluster")
         found |= value
