@@ -116,8 +116,8 @@ def _finished(folder, count):
     for name in ("runs", "logs", "jobs"):
         (folder / name).mkdir(parents=True)
     values = [{"by": number, "layer": "fc1"} for number in range(count)]
-    facts = {"sweep": 1, "recipe": "x.yaml", "params": {}, "on": "local", "cluster": {},
-             "runs": values}  # fmt: skip
+    facts = {"sweep": 1, "recipe": "x.yaml", "recipe_sha256": "", "params": {}, "on": "local",
+             "cluster": {}, "runs": values}  # fmt: skip
     (folder / "sweep.json").write_text(json.dumps(facts))
     for number, each in enumerate(values):
         SweepFolder(folder).keep(

@@ -279,9 +279,9 @@ def draw(
         line = [row for row in points if not by or row[by] == value]
         across = [_value(row[x]) if is_measured else str(row[x]) for row in line]
         # Points above one another are not joined: something else varies, too.
-        style = "-" if is_measured and len(set(across)) == len(across) else ""
+        joined = "-" if is_measured and len(set(across)) == len(across) else "none"
         label = f"{by}={value}" if by else None
-        axes.plot(across, [_value(row[y]) for row in line], style, marker="o", label=label)
+        axes.plot(across, [_value(row[y]) for row in line], ls=joined, marker="o", label=label)
     if is_measured and min(numbers) > 0 and max(numbers) >= _MANY_TIMES * min(numbers):
         axes.set_xscale("log")
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
