@@ -43,13 +43,7 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    # What imports TensorFlow belongs together, and what needs a Slurm; xdist 3.8 does not hold to
-    # it with all options.
-    items.sort(key=lambda item: "/sweep/test_slurm" not in str(item.path))  # it waits long
-    for item in items:
-        for group in ("/keras/", "/sweep/test_slurm", "/formats/test_pairs"):
-            if group in str(item.path):
-                item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.name != "test_slurm.py")  # it waits long
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,8 +8,6 @@ from surgery.weights.digest import sha256
 from tests.conftest import same_bytes
 from tests.formats import pairs
 
-pytestmark = pytest.mark.xdist_group("pairs")
-
 
 @pytest.fixture(scope="session")
 def found(tmp_path_factory):

@@ -130,7 +130,6 @@ def test_npy_by_layer_is_the_list_of_get_weights(tmp_path):
     assert same_bytes(surgery.open(tmp_path / "out"), many)
 
 
-@pytest.mark.xdist_group("keras")
 def test_keras_and_its_shards(tmp_path):
     keras = pytest.importorskip("keras")
     layers = [keras.layers.Dense(8, name=f"d{i}") for i in range(5)]

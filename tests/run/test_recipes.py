@@ -88,7 +88,6 @@ def test_compress(tmp_path):
     assert same_bytes(model, surgery.open(tmp_path / "compressed.safetensors"))
 
 
-@pytest.mark.xdist_group("keras")
 def test_the_mission_on_vgg16(tmp_path):
     """553 MB: everything that the recipe says, and nothing else, seen with Keras."""
     facts = run("vgg16-boost.yaml", tmp_path)
