@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from surgery.errors import SurgeryError, UsageError
+from surgery.scratch import scratch
 
 BLOCK = 1 << 17
 """Bytes that are fetched at least: a read of a header is followed by others near to it."""
@@ -52,7 +53,7 @@ def url_in(text: str) -> str | None:
 @functools.cache
 def _root() -> Path:
     """Where the twins are; gone when the process ends."""
-    folder = tempfile.mkdtemp(prefix="surgery-remote-", dir=os.environ.get("SLURM_TMPDIR") or None)
+    folder = tempfile.mkdtemp(prefix="surgery-remote-", dir=scratch())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 

@@ -116,11 +116,8 @@ class Sweep:
         done = 0
         try:
             with _bar("runs", len(todo), self.silent) as advance:
-
-                def tell(line: str) -> None:
-                    advance(line, False, 0)
-
-                sweep = LocalSweep(self.folder, self.jobs, self.threads, free_memory(), tell)
+                sweep = LocalSweep(self.folder, self.jobs, self.threads, free_memory(),
+                                   told=lambda line: advance(line, False, 0))  # fmt: skip
                 for _, record in sweep.do(todo):
                     done += 1
                     advance(ended_text(record), record.is_done)
@@ -136,8 +133,7 @@ class Sweep:
         from surgery.sweep.status import statuses
 
         if todo:
-            asked = self.cluster.mem_bytes
-            if asked and asked < plan.memory:
+            if 0 < self.cluster.mebibytes(plan.memory) << 20 < plan.memory:
                 click.echo(f"note: mem is {self.cluster.mem}, but a run may take "
                            f"{size(plan.memory)} by the plan", err=True)  # fmt: skip
             ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)

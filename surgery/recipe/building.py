@@ -170,27 +170,29 @@ class Builder:
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
 
-    def expected(self, value: Any, place: Place) -> Expected | None:
+    def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
+        """The only key of a mapping, and its value."""
         if not isinstance(value, Mapping):
             return None
         if len(value) != 1:
             said = f"has {', '.join(map(str, value))}" if value else "is empty"
-            self.problem(place, f"an expectation is one key, and this one {said}")
+            self.problem(place, f"{rule}, and this one {said}")
             return None
-        ((name, inner),) = value.items()
+        return next(iter(value.items()))
+
+    def expected(self, value: Any, place: Place) -> Expected | None:
+        if (single := self.single(value, place, "an expectation is one key")) is None:
+            return None
+        name, inner = single
         if name not in expectations():
             return None  # which the schema has said
         made = self.declared(expectations()[name], inner, (*place, name))
         return None if made is None else Expected(made, (*place, name))
 
     def target(self, value: Any, place: Place) -> Target | None:
-        if not isinstance(value, Mapping):
+        if (single := self.single(value, place, "a target is one format and its path")) is None:
             return None
-        if len(value) != 1:
-            said = f"has {', '.join(map(str, value))}" if value else "is empty"
-            self.problem(place, f"a target is one format and its path, and this one {said}")
-            return None
-        ((name, inner),) = value.items()
+        name, inner = single
         if isinstance(inner, str):
             inner = {"path": inner}
         if name not in formats():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,17 +88,12 @@ class Cluster:
         """
         return self.signal if self.time.minutes * 60 >= 2 * (self.signal + 60) else 0
 
-    @property
-    def mem_bytes(self) -> int | None:
-        """Memory of a run in bytes; a number alone is MiB, as in Slurm."""
+    def mebibytes(self, planned: int) -> int:
+        """Memory of a run in MiB: what is asked for, else by the plan's bytes."""
         found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)B?", self.mem or "")
-        return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or "M")) if found else None
-
-    def memory(self, planned: int) -> str:
-        """Memory of a run as Slurm writes it: what is asked for, else by the plan's bytes."""
-        if self.mem is None:
-            return f"{int(planned * _MARGIN) >> 20}M"
-        return self.mem.replace(" ", "").removesuffix("B")
+        if not found:
+            return math.ceil(planned * _MARGIN / 2**20)
+        return math.ceil(float(found[1]) * 1024.0 ** ("KMGT".index(found[2] or "M") - 1))
 
     @property
     def options(self) -> Mapping[str, Any]:

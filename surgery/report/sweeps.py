@@ -69,7 +69,9 @@ def plan_text(
         lines.append(_before(plan, len(done), todo))
     if cluster is not None:
         minutes, cores = plural(cluster.time.minutes, "minute"), plural(cluster.cpus or 1, "core")
-        lines.append(f"a job has {minutes}, {cores}, {cluster.memory(plan.memory)} of memory")
+        lines.append(
+            f"a job has {minutes}, {cores}, {cluster.mebibytes(plan.memory):,} MiB of memory"
+        )
     lines.append(
         f"reads {size(read)}, writes {size(written)} of weights; a run takes at most "
         f"{size(plan.memory)} of memory, {plural(jobs, 'run')} at once; goes to {shown(folder)}"

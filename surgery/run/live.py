@@ -29,6 +29,7 @@ from surgery.run.manifest import code_files, key_of, path_of, runs_code
 from surgery.run.plan import Plan, TargetPlan
 from surgery.run.progress import Progress, Silent
 from surgery.run.writing import write
+from surgery.scratch import scratch
 from surgery.weights.filestate import FileState
 from surgery.weights.model import Model
 
@@ -64,7 +65,7 @@ class LiveBench:
             own = self._plan is None or runs_code(self._plan.recipe)
             self._session = stack.enter_context(session(self._threads, self._tell, own))
             self._session.start()
-            folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=_scratch())
+            folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=scratch())
             self._folder = Path(stack.enter_context(folder))
             self._stack = stack.pop_all()
         return self
@@ -170,11 +171,6 @@ class LiveBench:
 
 def _is_built(model: Model) -> bool:
     return model.carried.code is not None and model.carried.code.build is not None
-
-
-def _scratch() -> str | None:
-    """Where a batch system wants temporary files; else Python decides."""
-    return os.environ.get("SLURM_TMPDIR") or None
 
 
 def _lasting_folder(recipe: Recipe, inputs: Mapping[Path, FileState]) -> Path:

@@ -31,7 +31,7 @@ def sbatch(
         "open-mode": "append",
         "time": cluster.time.minutes,
         "partition": cluster.partition,
-        "mem": cluster.memory(plan.memory),
+        "mem": f"{cluster.mebibytes(plan.memory)}M",
         "cpus-per-task": cluster.cpus,
         "gpus": cluster.gpus,
         "account": cluster.account,
@@ -79,7 +79,7 @@ def kubernetes(
     file, count = plan.file, len(plan.runs)
     resources: dict[str, Any] = {
         "cpu": str(cluster.cpus or 1),
-        "memory": _quantity(cluster.memory(plan.memory)),
+        "memory": f"{cluster.mebibytes(plan.memory)}Mi",
     }
     if cluster.gpus:
         resources["nvidia.com/gpu"] = str(cluster.gpus)
@@ -157,9 +157,3 @@ def _inside(path: str) -> str:
     if inside.startswith(".."):
         raise UsageError(f"{path} is outside of this folder, which is what the volume holds")
     return inside
-
-
-def _quantity(mem: str) -> str:
-    """Memory as Kubernetes writes it: 8GB in Slurm's sense is 8Gi."""
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)B?", mem)
-    return f"{found[1]}{found[2] + 'i' if found[2] else 'Mi'}" if found else mem

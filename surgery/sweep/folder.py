@@ -22,6 +22,7 @@ from surgery import remote
 from surgery.errors import UsageError
 from surgery.recipe.matrix import Values, run_id
 from surgery.sweep.claims import Claim, Holder, drop, holder, take
+from surgery.weights.filestate import FileState, file_state
 
 if TYPE_CHECKING:
     from surgery.recipe.reading import RecipeFile
@@ -132,6 +133,11 @@ class SweepFolder:
         _replace(self.path / "sweep.json", facts)
         kept = {run_id(values) for values in facts["runs"]}
         return [values for values in before["runs"] if run_id(values) not in kept]
+
+    @property
+    def begun(self) -> FileState:
+        """What changes whenever a command begins the sweep, with another recipe or the same."""
+        return file_state(self.path / "sweep.json")
 
     def edition(self) -> str:
         """What changes when a sweep is begun with another recipe, or with other values."""

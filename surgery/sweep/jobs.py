@@ -32,6 +32,10 @@ STATES = {
 """What Slurm's states mean for a run that has kept no record."""
 
 
+OPEN = ("running", "pending", "requeued")
+"""States that go on without anybody's doing."""
+
+
 def said(*command: str) -> str | None:
     """What a command prints; None where it fails, or is not there."""
     try:
@@ -52,7 +56,7 @@ class JobState:
     @property
     def is_open(self) -> bool:
         """Whether it is not over, as far as Slurm tells."""
-        return self.state in ("running", "pending", "requeued", "unknown")
+        return self.state in (*OPEN, "unknown")
 
     def is_newer(self, record: Record) -> bool:
         """Whether it was submitted after the record was made, and so tells more."""

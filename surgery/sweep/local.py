@@ -81,7 +81,7 @@ class LocalSweep:
     ) -> None:
         self._folder = folder
         self._jobs, self._threads, self._memory = jobs, threads, memory
-        self._edition = folder.edition()
+        self._edition, self._begun = folder.edition(), folder.begun
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._told = told
@@ -142,6 +142,9 @@ class LocalSweep:
 
     def _check_edition(self) -> None:
         """Raise SurgeryError where another command has begun the sweep with another recipe."""
+        if (begun := self._folder.begun) == self._begun:
+            return
+        self._begun = begun
         if self._folder.edition() != self._edition:
             raise SurgeryError(f"{self._folder.path} was begun anew with another recipe meanwhile; "
                                "what is left is that command's")  # fmt: skip

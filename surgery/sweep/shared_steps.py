@@ -150,10 +150,11 @@ def _kept(folder: Path) -> Mapping[str, Any] | None:
             facts["path"] = folder / facts["path"]
             if facts["path"].stat().st_size != facts.pop("bytes"):
                 raise ValueError
-        os.utime(folder)
     except (OSError, ValueError, TypeError, KeyError):  # damaged
         shutil.rmtree(folder, ignore_errors=True)
         return None
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(folder)
     return facts
 
 

@@ -125,7 +125,7 @@ def _parameters(cluster: Cluster, name: str, plan_memory: int) -> dict[str, Any]
         "job_name": name,
         "partition": cluster.partition,
         "time": cluster.time.minutes,
-        "mem": cluster.memory(plan_memory),
+        "mem": f"{cluster.mebibytes(plan_memory)}M",
         "cpus_per_task": cluster.cpus,
         "gpus_per_node": cluster.gpus,
         "account": cluster.account,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from surgery.sweep.folder import Record, Run, SweepFolder
-from surgery.sweep.jobs import job_states
+from surgery.sweep.jobs import OPEN, job_states
 
 WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
 
@@ -23,7 +23,7 @@ class RunStatus:
     @property
     def is_open(self) -> bool:
         """Whether it goes on, or waits for its turn, without anybody's doing."""
-        return self.state in ("running", "pending", "requeued")
+        return self.state in OPEN
 
 
 def statuses(folder: SweepFolder) -> Sequence[RunStatus]:

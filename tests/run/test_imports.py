@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT, dense_model
 
 ORDER = [
-    {"errors", "declaration", "remote"},
+    {"errors", "declaration", "remote", "scratch"},
     {"architecture"},
     {"weights"},
     {"keras_bridge"},

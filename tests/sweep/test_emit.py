@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from surgery.recipe.cluster import Cluster
+from surgery.scratch import scratch
 from tests.conftest import command
 
 BIN = Path(sys.executable).parent
@@ -34,7 +36,7 @@ def test_a_job_is_what_kubernetes_says_it_is(version, flags, sweep, tmp_path):
     assert container["resources"]["limits"]["memory"].endswith("i")
     if flags:
         assert container["resources"]["limits"] == {
-            "cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"
+            "cpu": "4", "memory": "8192Mi", "nvidia.com/gpu": "1"
         }  # fmt: skip
 
 
@@ -94,3 +96,18 @@ def test_what_is_emitted_is_planned_first(sweep, tmp_path):
         done = command("sweep", "recipe.yaml", "--emit", form, "--cluster", "image=x", cwd=tmp_path)
         assert done.returncode == 1
         assert "model.keras: no such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mem", "expected"),
+    [("8GB", 8192), ("1.5 G", 1536), ("4000", 4000), ("500K", 1), ("0", 0), (None, 125)],
+)
+def test_memory_in_mebibytes(mem, expected):
+    """0 is all that a node has, to Slurm; so what is less than one MiB must not become that."""
+    assert Cluster(mem=mem).mebibytes(100 << 20) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("/scratch", "/scratch"), ("", None)])
+def test_where_temporary_files_go(value, expected, monkeypatch):
+    monkeypatch.setenv("SLURM_TMPDIR", value)
+    assert scratch() == expected

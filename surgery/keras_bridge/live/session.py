@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from surgery.errors import SurgeryError
+from surgery.scratch import scratch
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 
@@ -68,7 +69,7 @@ class Session:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # TensorFlow leaves a file there for every function that it converts.
-        self._folder = tempfile.mkdtemp(prefix="surgery-", dir=os.environ.get("SLURM_TMPDIR"))
+        self._folder = tempfile.mkdtemp(prefix="surgery-", dir=scratch())
         command = [sys.executable, "-m", "surgery.keras_bridge.live.worker",
                    str(self.threads), self._folder]  # fmt: skip
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
