@@ -102,7 +102,7 @@ class BundleWriter:
             path = Path(f"{self._prefix}.index")
             path.write_bytes(table_of(sorted(index.items())))
             for descriptor in descriptors:
-                os.fsync(descriptor)
+                _files.to_disk(descriptor)
             _files.sync(path)
 
         def close() -> None:
