@@ -7,11 +7,11 @@ generator. The method is that of zlib's `crc32_combine` (Mark Adler).
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from surgery.weights.tensor import pread
 
@@ -60,7 +60,7 @@ def _extend_crc32c(data: bytes | memoryview, crc: int = 0) -> int:
     return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
 
 
-CRC32 = Crc(0xEDB88320, zlib.crc32)
+CRC32 = Crc(0xEDB88320, zlib_ng.crc32)
 CRC32C = Crc(0x82F63B78, _extend_crc32c)
 
 
