@@ -75,4 +75,4 @@ def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
         old = old.before
     if not isinstance(old, Watched) or (old.shape, old.dtype) != (new.shape, new.dtype):
         return True
-    return new is not old and old.digest.finish(old) != sums.get(id(new))
+    return new is not old and old.sum() != sums.get(id(new))

@@ -116,9 +116,7 @@ def _is_elsewhere(model: Model) -> bool:
 
 
 def _seen(tensor: Tensor) -> str | None:
-    if isinstance(tensor, Watched) and tensor.digest.is_complete:
-        return tensor.digest.hexdigest()
-    return None
+    return tensor.seen if isinstance(tensor, Watched) else None
 
 
 def output_facts(

@@ -34,7 +34,7 @@ class Digest:
 
     def update(self, start: int, values: Array) -> None:
         """A part of the tensor; one that is not a whole chunk is passed over."""
-        if start % CHUNK or values.size != min(CHUNK, self._size - start):
+        if not _is_chunk(start, values.size, self._size):
             return
         with self._lock:
             if start < self._next or (start > self._next and len(_WAITING) >= _MOST_WAITING):
@@ -58,6 +58,13 @@ class Digest:
                 _WAITING.pop(id(values), None)
             self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
+    def forget(self) -> None:
+        """Let go of the chunks that wait, for one that a run broke off."""
+        with self._lock:
+            for values in self._waiting.values():
+                _WAITING.pop(id(values), None)
+            self._waiting.clear()
+
     @property
     def is_complete(self) -> bool:
         """Whether every chunk has been summed."""
@@ -76,19 +83,38 @@ class Digest:
         return self._sha256.hexdigest()
 
 
+def _is_chunk(start: int, count: int, size: int) -> bool:
+    return start % CHUNK == 0 and count == min(CHUNK, size - start)
+
+
 class Watched(Tensor):
-    """A tensor that is summed while it is read."""
+    """A tensor that is summed while it is read; once, however often it is watched."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape, tensor.dtype)
-        self.tensor = tensor
-        self.digest = Digest(tensor.size)
+        self.tensor, self.digest = tensor, Digest(tensor.size)
+        if isinstance(tensor, Watched):
+            self.tensor, self.digest = tensor.tensor, tensor.digest
+            self.digest.forget()
+        self._unread = {start for start, _ in spans(tensor.size)}
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`."""
         values = self.tensor.read(start, stop)
         self.digest.update(start, values)
+        if _is_chunk(start, values.size, self.size):
+            self._unread.discard(start)
         return values
+
+    def sum(self) -> str:
+        """The sum, for which whatever was not read before is read now."""
+        self._unread.clear()
+        return self.digest.finish(self)
+
+    @property
+    def seen(self) -> str | None:
+        """The sum, where all chunks have been read through this very object."""
+        return None if self._unread or not self.digest.is_complete else self.digest.hexdigest()
 
     @property
     def passes(self) -> int:

@@ -117,7 +117,7 @@ class Model:
         return replace(self, weights=weights, states=states)
 
     def watched(self) -> Model:
-        """This model with every weight summed (SHA-256) while it is read."""
+        """This model with every weight summed (SHA-256) while it is read, if it has not been."""
         return self._with_each(lambda weight: replace(weight, tensor=Watched(weight.tensor)))
 
     def map_each(

@@ -21,14 +21,17 @@ class Source(ABC):
         """The model, opened lazily."""
 
     def opened(self, seed: int) -> Model:
-        """The model as it was opened before, where its files have not changed since."""
+        """The model as it was opened before, where its files have not changed since.
+
+        What has been summed is not summed again.
+        """
         seen = self._seen
         if seed in seen:
             states, model = seen[seed]
             with contextlib.suppress(OSError):
                 if file_states(model.inputs) == states:
                     return model
-        model = self.open(seed)
+        model = self.open(seed).watched()
         seen[seed] = file_states(model.inputs), model
         return model
 
