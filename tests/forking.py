@@ -5,7 +5,9 @@ import gc
 import json
 import os
 import resource
+import signal
 import sys
+import tempfile
 import threading
 
 
@@ -19,6 +21,12 @@ def main():
     from surgery.recipe.schema import recipe_schema
 
     recipe_schema()  # asks all ops and formats for their keys
+    if "keras" in sys.argv:
+        from surgery.keras_bridge.live.session import Session
+        from surgery.keras_bridge.quiet import import_keras
+
+        import_keras()
+        Session._start = forked_session
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
@@ -57,6 +65,46 @@ def become(arguments, cwd, environment, out, err, limits):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code)
+
+
+def forked_session(session):
+    """In place of `Session._start`: Keras has been imported already."""
+    session._folder = tempfile.mkdtemp(prefix="surgery-")
+    return ForkedWorker(session.threads, session._folder)
+
+
+class ForkedWorker:
+    """The process with Keras, forked from this one; what a Session needs of a Popen."""
+
+    def __init__(self, *arguments):
+        (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(our_out)  # else it would never see the end
+            for number, descriptor in ((0, its_in), (1, its_out)):
+                os.dup2(descriptor, number)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            sys.argv = ["worker", *map(str, arguments)]
+            from surgery.keras_bridge.live import worker
+
+            try:
+                worker.main()
+            finally:
+                os._exit(1)
+        os.close(its_in)
+        os.close(its_out)
+        self.stdin, self.stdout = open(our_out, "wb"), open(our_in, "rb")  # noqa: SIM115
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def communicate(self):
+        self.stdin.close()
+        self.stdout.close()
+        self.wait()
 
 
 if __name__ == "__main__":

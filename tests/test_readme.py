@@ -36,8 +36,7 @@ def test_ci_runs_the_test_command():
         r"(\S+ -m pip install .*\[test\]\") && (\S+ -m pytest)", README
     ).groups()
     script = (ROOT / ".ci/run").read_text()
-    plain = script.replace("--quiet ", "").replace("--no-compile ", "")  # which is only faster
-    assert install.replace("--quiet ", "") in plain
+    assert install in script
     assert run in script
 
 

@@ -1,5 +1,6 @@
 """Digits, and a small model to train on them."""
 
+import functools
 import json
 import shutil
 
@@ -8,7 +9,9 @@ import pytest
 
 import surgery
 from tests.conftest import ROOT
+from tests.conftest import command as any_command
 
+command = functools.partial(any_command, keras=True)
 DIGITS = ROOT / "recipes" / "data" / "digits.npz"
 
 

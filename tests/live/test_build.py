@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import surgery
-from tests.conftest import command, values
-from tests.live.conftest import recipe
+from tests.conftest import values
+from tests.live.conftest import command, recipe
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

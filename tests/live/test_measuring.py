@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.conftest import command
-from tests.live.conftest import TEST_DATA, recipe, train
+from tests.live.conftest import TEST_DATA, command, recipe, train
 
 DATA = json.dumps(TEST_DATA)
 LOSS = "sparse_categorical_crossentropy"

@@ -9,8 +9,8 @@ import surgery
 from surgery.recipe.reading import read_recipe
 from surgery.run.execute import execute
 from surgery.run.plan import make_plan
-from tests.conftest import command, values
-from tests.live.conftest import DIGITS, TEST_DATA, recipe, train
+from tests.conftest import values
+from tests.live.conftest import DIGITS, TEST_DATA, command, recipe, train
 
 
 def run(path):

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
 from typing import Any
 
@@ -54,12 +55,16 @@ def main() -> None:
 
 def _listen(jobs: queue.Queue[tuple[str, dict[str, Any]]]) -> None:
     """Take jobs in while others are done, to notice at once when the other side has died."""
-    while True:
-        try:
+    try:
+        while True:
             jobs.put(pickle.load(sys.stdin.buffer))
-        except EOFError:
-            shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
-            os._exit(1)
+    except EOFError:
+        pass
+    except Exception:
+        traceback.print_exc()
+    finally:
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+        os._exit(1)
 
 
 def _prepare(threads: int) -> None:
