@@ -27,7 +27,8 @@ def test_valid(path):
 
 
 def run(name, tmp_path, *options):
-    done = command("run", "--json", ROOT / "recipes" / name, "-p", f"out={tmp_path}", *options)
+    done = command("run", "--json", ROOT / "recipes" / name, "-p", f"out={tmp_path}", *options,
+                   keras=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
