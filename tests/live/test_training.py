@@ -1,6 +1,8 @@
 """What a training keeps: frozen layers, zeros, masks, dtypes; and what it says."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -215,3 +217,13 @@ def test_a_loss_that_is_not_a_number_is_told(net, tmp_path):
     assert done.returncode == 1
     assert "the loss is nan after epoch 1; lower the learning rate" in done.stderr
     assert not list((tmp_path / "out").glob("*.keras"))
+
+
+def test_the_process_with_keras_ends_when_it_cannot_read_a_job(tmp_path):
+    """It waited for ever."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    command = [sys.executable, "-m", "surgery.keras_bridge.live.worker", "1", str(folder)]
+    done = subprocess.run(command, input=b"no pickle", capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert not folder.exists()
