@@ -42,8 +42,18 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
+LONGEST = ["sweep", "live", "keras", "formats", "run"]
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name != "test_slurm.py")  # it waits long
+    """What takes long begins first, so that all workers end at about the same time."""
+
+    def place(item):
+        folder = item.path.parent.name
+        place = LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+        return item.path.name != "test_slurm.py", place
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,6 @@ PAGE = ROOT / "docs/formats.md"
 BEGIN, END = "<!-- pairs: begin -->\n", "<!-- pairs: end -->"
 BY_KERAS = {"savedmodel", "tflite", "onnx"}
 
-# Each in a process of its own: tf_keras and TensorFlow 1 want other settings than Keras 3.
 MAKERS = {
     "savedmodel (Keras 2)": """
 import numpy as np, tf_keras as keras
@@ -60,10 +59,10 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
 }
 
 
-def made_by_tensorflow(name, path):
-    """Run one of the makers."""
-    script = f"path = {str(path)!r}\n{MAKERS[name]}"
-    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"} if "tf_keras" in script else os.environ
+def make_by_tensorflow(paths):
+    """Run the makers, all in one process; tf_keras wants other settings than Keras 3."""
+    script = "".join(f"path = {str(path)!r}\n{MAKERS[name]}" for name, path in paths.items())
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=environment)
 
 
@@ -78,9 +77,9 @@ def sources(folder):
     surgery.save(surgery.open(whole), checkpoint=folder / "objects")
     found["checkpoint (by names)"] = folder / "names"
     surgery.save(surgery.open(found["npz"]), checkpoint=folder / "names")
-    for number, name in enumerate(MAKERS):
-        found[name] = folder / f"tensorflow{number}"
-        made_by_tensorflow(name, found[name])
+    made = {name: folder / f"tensorflow{number}" for number, name in enumerate(MAKERS)}
+    make_by_tensorflow(made)
+    found |= made
     return dict(sorted(found.items()))
 
 

@@ -299,7 +299,7 @@ def test_code_in_a_file_runs_only_when_it_is_allowed(keras, published, tmp_path)
     with pytest.raises(SurgeryError, match="only with --allow-code or SURGERY_ALLOW_CODE=1"):
         surgery.save(model, tflite=tmp_path / "out.tflite")
     assert list(tmp_path.iterdir()) == []
-    done = command("--allow-code", "convert", str(source), "out.tflite", cwd=tmp_path)
+    done = command("--allow-code", "convert", source, "out.tflite", cwd=tmp_path, keras=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -344,7 +344,7 @@ def test_a_keras_2_savedmodel_becomes_a_keras_3_model(keras, tf, tmp_path):
     from tests.formats import pairs
 
     pytest.importorskip("tf_keras")
-    pairs.made_by_tensorflow("savedmodel (Keras 2)", tmp_path / "old")
+    pairs.make_by_tensorflow({"savedmodel (Keras 2)": tmp_path / "old"})
     surgery.save(surgery.open(tmp_path / "old"), keras=tmp_path / "new.keras")
     x = np.random.default_rng(0).random((2, 4), np.float32)
     (old,) = (
