@@ -22,14 +22,30 @@ def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architec
         entry["config"]["name"] = new
         if "name" in entry:
             entry["name"] = new
-    for parent in {address.rpartition("/")[0] for address in names}:
-        owner = architecture.by_address.get(parent, architecture.root)
+    for owner in architecture.root.walk():
         inner = {
-            a.rpartition("/")[2]: n for a, n in names.items() if a.rpartition("/")[0] == parent
+            child.name: names[child.address] for child in owner.children if child.address in names
         }
-        if owner.keys is not None:
+        if inner and owner.keys is not None:
             _rename_references(at(config, owner.keys), inner)
     return Architecture(config, architecture.shares_layers)
+
+
+def without_slashes(architecture: Architecture) -> tuple[Architecture, Mapping[str, str]]:
+    """The architecture with `_` for each `/` in its layers' names, which Keras 3 refuses.
+
+    Also gives the new name of each renamed layer by its address.
+    """
+    taken = {layer.name for layer in architecture.layers}
+    names: dict[str, str] = {}
+    for layer in architecture.layers:
+        if "/" in layer.name and layer.keys is not None:
+            name = layer.name.replace("/", "_")
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            names[layer.address] = name
+    return (with_names(architecture, names) if names else architecture), names
 
 
 def new_address(names: Mapping[str, str], address: str) -> str:

@@ -64,6 +64,10 @@ class Format(ABC):
     def problems(self, model: Model) -> Sequence[str]:
         """Why it cannot hold that model; empty where it can."""
 
+    def prepared(self, model: Model) -> Model:
+        """The model as it goes into the file, if it has no problems."""
+        return model
+
     def notes(self, model: Model) -> Sequence[str]:
         """What it leaves out of the model, beyond what the format is known not to hold."""
         return []

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from surgery.architecture.tree import class_of, is_of_keras
-from surgery.architecture.upgrades import Upgrade, upgraded
 from surgery.errors import FormatError
 from surgery.weights.model import Carried, Model
 
@@ -51,20 +49,11 @@ def dump(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def upgrade(model: Model) -> Upgrade:
-    """What is done to a config of Keras 1 or 2 for Keras 3, and what cannot be."""
-    if model.architecture is None or is_keras3(model.carried):
-        return Upgrade()
-    return upgraded(copy.deepcopy(model.architecture.config), model.carried.keras_version)[1]
+def as_keras3(config: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
+    """A model's config for `config.json`.
 
-
-def as_keras3(config: Mapping[str, Any], carried: Carried, upgrades: bool = True) -> dict[str, Any]:
-    """A model's config for `config.json`; `upgrades` those of Keras 1 and 2 for Keras 3.
-
-    Layers that Keras 1 or 2 wrote stay in the older form, which Keras 3 reads there too.
+    Layers that Keras 1 or 2 wrote stay in the older form; a config that was upgraded has none.
     """
-    if upgrades and not is_keras3(carried):
-        config = upgraded(copy.deepcopy(config), carried.keras_version)[0]
     if "module" in config:
         return dict(config)
     inner = config.get("config")

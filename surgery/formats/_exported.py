@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from surgery.errors import SurgeryError
 from surgery.formats import _configs
@@ -28,9 +29,15 @@ def export_problems(model: Model) -> Iterator[str]:
     yield from whole
     if not whole and model.architecture is not None:
         try:
-            object_graph(_configs.as_keras3(model.architecture.config, model.carried))
+            object_graph(keras3_config(model))
         except SurgeryError as error:
             yield str(error)
+
+
+def keras3_config(model: Model) -> dict[str, Any]:
+    """The config that Keras 3 builds the model from."""
+    ready = Keras().prepared(model)
+    return _configs.as_keras3(ready.need_architecture("an export").config, ready.carried)
 
 
 def exported(kind: str, model: Model, path: Path) -> Output:

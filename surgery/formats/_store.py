@@ -12,11 +12,11 @@ from surgery.architecture.variables import Variable, known_classes, variables_by
 from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
+from surgery.formats._old_places import OLD_LAYERS, todays_places
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
-_OLD_LAYERS = "_layer_checkpoint_dependencies"
 _KERAS_3 = ("keras", "weights_h5", "weights_json")
 """The formats that keep variables as Keras 3 does."""
 
@@ -51,7 +51,7 @@ def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> 
 
     They may lie in several files, and those of one group too.
     """
-    groups = {group.place: group for group in _groups(readers)}
+    groups = {group.place: group for group in _groups(readers, architecture)}
     names = {group.stored: group.name for group in groups.values() if group.name}
     optimizer = groups.pop("optimizer", None)
     groups.pop(_INNER, None)  # the last of the optimizer's, once more
@@ -68,7 +68,7 @@ def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> 
     return Store(tuple(weights), slots, state, names)
 
 
-def _groups(readers: Sequence[Reader]) -> Iterator[_Group]:
+def _groups(readers: Sequence[Reader], architecture: Architecture | None) -> Iterator[_Group]:
     found: dict[str, dict[str, Tensor]] = {}
     names: dict[str, str] = {}
     for reader in readers:
@@ -79,13 +79,21 @@ def _groups(readers: Sequence[Reader]) -> Iterator[_Group]:
                 found.setdefault(stored, {}).update(own)
                 name = group.attrs.get("name", "")
                 names.setdefault(stored, name if isinstance(name, str) else "")
+    file = str(readers[0].path)
+    slashed = {stored: with_slashes(stored) for stored in found}
+    filled = [slashed[stored] for stored, variables in found.items() if variables]
+    places = todays_places(slashed.values(), filled, architecture, file)
     for stored, variables in found.items():
         numbers = [str(i) for i in range(len(variables))]
         if set(variables) != set(numbers):
-            where = readers[0].path
-            raise FormatError(f"{where}: the variables of {stored} are not numbered 0 to n")
-        place = stored.replace(_OLD_LAYERS, "layers")
+            raise FormatError(f"{file}: the variables of {stored} are not numbered 0 to n")
+        place = places[slashed[stored]]
         yield _Group(place, stored, names[stored], tuple(variables[i] for i in numbers))
+
+
+def with_slashes(stored: str) -> str:
+    """A group's path; Keras 2.12 to 2.14 and 3.0 to 3.3 separate by backslashes on Windows."""
+    return stored.replace("\\", "/")
 
 
 def _is_state(group: _Group) -> bool:
@@ -217,7 +225,7 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
         homeless = [weight.address for weight in model.weights if not weight.stored]
         if homeless:
             raise FormatError(f"Keras does not save {homeless[0]}, which no layer owns")
-        return {weight.address: weight.stored for weight in model.weights}
+        return {w.address: tuple(map(with_slashes, w.stored)) for w in model.weights}
     if model.architecture is None:
         raise FormatError(
             "it needs the architecture, and the source holds weights only; load the whole model, "
@@ -242,11 +250,26 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
     return {weight.address: tuple(places[weight.address]) for weight in model.weights}
 
 
+def in_todays_layout(model: Model) -> Model:
+    """The model, to be laid out anew where Keras 2.12 to 2.14 laid it out."""
+    if model.architecture is None or not _is_old(model):
+        return model
+    return replace(model, format="", carried=replace(model.carried, group_names={}, state={}))
+
+
+def _is_old(model: Model) -> bool:
+    """Whether Keras 2.12 to 2.14 laid out the file that it was read from."""
+    places = (stored for weight in model.weights for stored in weight.stored)
+    return model.format in _KERAS_3 and any(OLD_LAYERS in place for place in places)
+
+
 def write_store(writer: Writer, model: Model) -> None:
     """Lay out a Keras 3 weights file."""
     carried = model.carried
-    names = dict(carried.group_names) if model.format in _KERAS_3 else {}
-    if not names and model.architecture is not None:
+    names = {}
+    if model.format in _KERAS_3:
+        names = {with_slashes(place): name for place, name in carried.group_names.items()}
+    if not names and model.architecture is not None and not _is_old(model):
         names = {layer.group: layer.name or model.name for layer in model.architecture.root.walk()}
     optimizer = model.optimizer
     if not optimizer:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError, SurgeryError
-from surgery.formats import _configs, _files
+from surgery.formats import _files
 from surgery.formats._base import Format, Output, register
+from surgery.formats._exported import keras3_config
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
 from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
 from surgery.formats._tensorflow.meta_graph import trained_names
@@ -101,7 +102,7 @@ class Checkpoint(Format):
             return False
         if _built_objects(model) is not None:
             return False
-        return not objects.is_cached(_configs.as_keras3(architecture.config, model.carried))
+        return not objects.is_cached(keras3_config(model))
 
     def create(self, model: Model, path: Path) -> Output:
         container = model.carried.container
@@ -228,7 +229,7 @@ def _tracked(model: Model) -> tuple[list[objects.Node], dict[str, str]]:
         found, addresses = built, [weight.address for weight in model.weights]
     else:
         architecture = model.need_architecture("it has no objects")
-        found = objects.object_graph(_configs.as_keras3(architecture.config, model.carried))
+        found = objects.object_graph(keras3_config(model))
         addresses = list(architecture.weight_order)
     tracked = {}
     for node in found:

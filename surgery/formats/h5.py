@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from surgery.architecture.tree import Slot, join
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5
 from surgery.formats._base import Format, Output, register
+from surgery.formats._upgrading import Config, config_key, config_notes, for_keras3, refusals
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
@@ -22,12 +24,15 @@ _TOP_LEVEL = "top_level_model_weights"
 
 
 @register
+@dataclass(frozen=True, kw_only=True)
 class H5(Format):
     """A model, or its weights, in Keras's older HDF5 layout."""
 
     name = "h5"
     suffix = ".h5"
     holds_architecture = True
+
+    config: Config = config_key("keep")
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
@@ -40,7 +45,13 @@ class H5(Format):
         with _hdf5.Reader(path) as reader:
             return _open(reader, path, architecture)
 
+    def prepared(self, model: Model) -> Model:
+        return for_keras3(model).model if self.config == "upgrade" else model
+
     def problems(self, model: Model) -> Sequence[str]:
+        if self.config == "upgrade" and (refused := refusals(model)):
+            return refused
+        model = self.prepared(model)
         problems = [
             f"{w.address} is bfloat16, which Keras cannot load from an .h5 file; write .keras, "
             "or leave the format to weights_h5"
@@ -58,6 +69,9 @@ class H5(Format):
         return problems
 
     def notes(self, model: Model) -> Sequence[str]:
+        return [*config_notes(model, self.config), *self._left_out(self.prepared(model))]
+
+    def _left_out(self, model: Model) -> Sequence[str]:
         if model.carried.compile_config and not _configs.training_config(model.carried):
             return [
                 "the compile config is left out: it names no optimizer, which this format needs; "
@@ -66,6 +80,7 @@ class H5(Format):
         return []
 
     def create(self, model: Model, path: Path) -> Output:
+        model = self.prepared(model)
         groups = _groups(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model, groups))

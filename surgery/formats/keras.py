@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgery.architecture import Architecture
-from surgery.architecture.upgrades import Upgrade
-from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5, _store, _zip
 from surgery.formats._base import Format, Output, register
+from surgery.formats._upgrading import Config, config_key, config_notes, for_keras3, refusals
 from surgery.weights.model import Carried, Model
 
 CONFIG = "config.json"
@@ -30,12 +29,7 @@ class Keras(Format):
     suffix = ".keras"
     holds_architecture = True
 
-    upgrade: bool | None = key(
-        "Whether a config of Keras 1 or 2 is upgraded for Keras 3, where that is sound; without "
-        "it, a .keras file that tf_keras wrote stays one that tf_keras loads.",
-        True,
-        default=None,
-    )
+    config: Config = config_key("upgrade")
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
@@ -73,54 +67,28 @@ class Keras(Format):
             model = _open(path, files, assets, reader)
         return replace(model, checks=(check,)) if check else model
 
+    def prepared(self, model: Model) -> Model:
+        return for_keras3(model).model if self.config == "upgrade" else model
+
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:
             return [
                 "it needs the architecture, and the source holds weights only; load the whole "
                 "model, or an application with these weights"
             ]
-        return [*_configs.misfits(model), *_store.store_problems(self._modern(model))]
-
-    def _upgrades(self, model: Model) -> bool:
-        if _configs.is_keras3(model.carried):
-            return False
-        return model.format != self.name if self.upgrade is None else self.upgrade
-
-    def _modern(self, model: Model) -> Model:
-        """The model, to be laid out anew where it was by an older Keras."""
-        if not self._upgrades(model) or model.format != self.name:
-            return model
-        carried = replace(model.carried, group_names={}, state={})
-        return replace(
-            model.without_optimizer(),
-            format="",
-            carried=replace(carried, compile_config=None, optimizer=(), layout=None),
-        )
+        refused = refusals(model) if self.config == "upgrade" else []
+        return refused or [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]
 
     def notes(self, model: Model) -> Sequence[str]:
-        upgrade = _configs.upgrade(model) if self._upgrades(model) else Upgrade()
-        notes = [f"the config is upgraded: {change}" for change in _few(upgrade.done)]
-        notes += [f"the config is not all upgraded: {left}" for left in _few(upgrade.left)]
-        return [*notes, *self._left_out(model)]
-
-    def _left_out(self, model: Model) -> Sequence[str]:
-        if model.format == self.name and self._upgrades(model) and model.carried.compile_config:
-            return ["the compile config of tf_keras is left out; compile the model after loading"]
-        if model.carried.training_config and not _configs.compile_config(model.carried):
-            return [
-                f"the compile config and optimizer state of Keras {model.carried.keras_version} "
-                "are left out, as Keras 3 cannot read them; compile the model after loading"
-            ]
-        return []
+        return config_notes(model, self.config)
 
     def create(self, model: Model, path: Path) -> Output:
-        if model.architecture is None:
-            raise FormatError(f"{path}: {self.problems(model)[0]}")
-        upgrades = self._upgrades(model)
-        model = self._modern(model)
+        model = self.prepared(model)
+        if problems := self.problems(model):
+            raise FormatError(f"{path}: {problems[0]}")
         carried = model.carried
         assert model.architecture is not None
-        config = _configs.as_keras3(model.architecture.config, carried, upgrades)
+        config = _configs.as_keras3(model.architecture.config, carried)
         config.pop("compile_config", None)
         if compiled := _configs.compile_config(carried):
             config["compile_config"] = compiled
@@ -140,15 +108,6 @@ class Keras(Format):
         start = writer.starts[WEIGHTS]
         places = _hdf5.lay_out(descriptor, start, lambda h5: _store.write_store(h5, model))
         return _files.output(descriptor, places, writer.seen, writer.finish)
-
-
-_MOST_NOTES = 5
-
-
-def _few(notes: Sequence[str]) -> Sequence[str]:
-    if len(notes) <= _MOST_NOTES:
-        return notes
-    return [*notes[:_MOST_NOTES], f"{len(notes) - _MOST_NOTES} more of this kind"]
 
 
 def _open(

@@ -43,10 +43,14 @@ class WeightsH5(Format):
             inputs=(path,),
         )
 
+    def prepared(self, model: Model) -> Model:
+        return _store.in_todays_layout(model)
+
     def problems(self, model: Model) -> Sequence[str]:
-        return _store.store_problems(model)
+        return _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
+        model = self.prepared(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _store.write_store(h5, model))
         return _files.output(descriptor, places)

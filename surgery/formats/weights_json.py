@@ -64,10 +64,14 @@ class WeightsJson(Format):
             inputs=(index, *files),
         )
 
+    def prepared(self, model: Model) -> Model:
+        return _store.in_todays_layout(model)
+
     def problems(self, model: Model) -> Sequence[str]:
-        return _store.store_problems(model)
+        return _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
+        model = self.prepared(model)
         model = model.without_optimizer()
         path.mkdir()
         shards = _sharded(model, self.max_shard_size * 2**30)

@@ -216,13 +216,20 @@ def _from_keras(application: Application) -> dict[str, Any]:
 
 def variable_facts(variable: Any) -> dict[str, Any]:
     """A variable that is not there yet: its name, shape, dtype, and what it starts from."""
-    initializer = variable._initializer
     return {
         "name": variable.name,
         "shape": list(variable.shape),
         "dtype": variable.dtype,
-        "initializer": [type(initializer).__name__, initializer.get_config()],
+        "initializer": _initializer_facts(variable._initializer),
     }
+
+
+def _initializer_facts(initializer: Any) -> list[Any]:
+    """The class and the config; an LSTM with `unit_forget_bias` has a function of its own."""
+    if hasattr(initializer, "get_config"):
+        return [type(initializer).__name__, initializer.get_config()]
+    cell = initializer.__closure__[0].cell_contents
+    return ["UnitForgetBias", {"bias_initializer": _initializer_facts(cell.bias_initializer)}]
 
 
 def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery import remote
+from surgery.architecture import Architecture
+from surgery.architecture.renaming import without_slashes
+from surgery.architecture.upgrades import upgraded
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
@@ -147,32 +150,59 @@ class FromConfig(Source):
             raise ValueError("weights: imagenet goes with application")
 
     def open(self, seed: int) -> Model:
-        model = replace(
-            _drawn(str(self.config), resolved(self._config), seed),
-            origin=str(self.config),
-            inputs=(self.config,),
-        )
+        found = resolved(self._keras3)
+        own = None if self._is_keras3 else Architecture(self._config)  # targets upgrade it
+        drawn = _drawn(str(self.config), found, seed, own)
+        carried = replace(drawn.carried, keras_version=self._version or found.keras_version)
+        model = replace(drawn, carried=carried, origin=str(self.config), inputs=(self.config,))
         if self.weights.path is None:
             return model
         return joined(model, open_model(self.weights.path, model.architecture))
 
     @cached_property
-    def _config(self) -> Mapping[str, Any]:
+    def _found(self) -> Mapping[str, Any]:
+        """What the file says; `json.dump(model.to_json())` writes a text with JSON in it."""
         remote.fetch(self.config)
         try:
             found = json.loads(self.config.read_bytes())
+            found = json.loads(found) if isinstance(found, str) else found
         except OSError as error:
             raise FormatError(f"{self.config}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{self.config} is not readable JSON: {error}") from None
-        if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping):
+        if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping | list):
             raise FormatError(f"{self.config} is no config of a Keras model, as to_json gives it")
-        own = {name: found.get(name) for name in ("module", "class_name", "registered_name")}
-        return {**own, "config": found["config"]}
+        return found
+
+    @property
+    def _config(self) -> Mapping[str, Any]:
+        own = {name: self._found.get(name) for name in ("module", "class_name", "registered_name")}
+        given = {name: value for name, value in own.items() if value is not None or self._is_keras3}
+        return {**given, "config": self._found["config"]}
+
+    @property
+    def _version(self) -> str:
+        """The Keras that wrote it; Keras 3 says no version there, but a module."""
+        return str(self._found.get("keras_version") or ("" if self._found.get("module") else "2"))
+
+    @property
+    def _is_keras3(self) -> bool:
+        return self._version.partition(".")[0] in ("", "3")
+
+    @cached_property
+    def _keras3(self) -> Mapping[str, Any]:
+        """The config as this Keras takes it; raises FormatError where Keras 3 has no equal."""
+        if self._is_keras3:
+            return self._config
+        renamed, _ = without_slashes(Architecture(self._config))
+        config, changes = upgraded(renamed.config, self._version)
+        if changes.refused:
+            raise FormatError(f"{self.config}: {changes.refused[0]}")
+        return config
 
     @property
     def needs_tensorflow(self) -> bool:
-        return not cache_file(self._config).is_file()
+        return not cache_file(self._keras3).is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,9 +319,11 @@ def source_keys() -> Iterator[tuple[type[Source], str]]:
             yield declared, name
 
 
-def _drawn(name: str, resolved: Resolved, seed: int) -> Model:
-    """The application with weights from its layers' own initialisers."""
-    architecture = resolved.architecture
+def _drawn(
+    name: str, resolved: Resolved, seed: int, architecture: Architecture | None = None
+) -> Model:
+    """The model with weights from its layers' own initialisers; `architecture` is as it was."""
+    architecture = architecture or resolved.architecture
     slots = [slot for _, slot in architecture.root.weights()]
     named = [variable["name"] for variable in resolved.variables]
     # Keras's own LayerScale leaves its variable without a name.

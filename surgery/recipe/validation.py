@@ -23,6 +23,9 @@ _KINDS = {
     "string": "text",
 }
 
+_GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras, or config: keep)"}
+"""Keys that there were, and what to say instead."""
+
 
 def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
     """Every way in which the value breaks the schema, at its place in the document."""
@@ -39,7 +42,7 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         allowed = list(schema.get("properties", {}))
         for name in error.instance:
             if name not in allowed:
-                hint = did_you_mean(name, allowed)
+                hint = _GONE.get((_kind(place), name)) or did_you_mean(name, allowed)
                 message = f"unknown {_kind(place)} {name!r}{hint}; allowed: {', '.join(allowed)}"
                 yield document.problem((*place, name), message, at_key=True)
         return

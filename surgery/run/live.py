@@ -20,6 +20,7 @@ import numpy as np
 from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import open_model
+from surgery.formats._upgrading import as_before
 from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
@@ -105,7 +106,7 @@ class LiveBench:
 
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""
-        made = open_model(path, like.architecture)
+        made = as_before(open_model(path, like.architecture), like)
         if like.carried.code is None and made.by_address.keys() >= like.by_address.keys():
             return made
         places = {place: weight for weight in made.weights for place in weight.stored}
@@ -135,7 +136,7 @@ class LiveBench:
 
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""
-        form = WeightsH5() if _is_built(model) else Keras(upgrade=True)
+        form = WeightsH5() if _is_built(model) else Keras()
         saved = [weight for weight in model.weights if weight.stored]
         others = [weight for weight in model.weights if not weight.stored]
         given = model
@@ -147,7 +148,7 @@ class LiveBench:
         write([TargetPlan(form, path, given)], self._threads, Silent())
         written = form.open(path, model.architecture)
         there = given if _is_built(model) else written
-        stored = {weight.address: weight.stored for weight in there.weights}
+        stored = {weight.address: weight.stored for weight in as_before(there, given).weights}
         files = {weight.address: self.room("other.npy") for weight in others}
         for weight in others if _is_built(model) else ():
             np.save(files[weight.address], weight.tensor.numpy())

@@ -269,7 +269,7 @@ def _at(recipe: Recipe, place: Place, message: str) -> Problem:
 
 def _target_plan(target: Target, model: Model) -> TargetPlan:
     given = model.without_optimizer() if target.optimizer == "drop" else model
-    return TargetPlan(target.format, target.path, given)
+    return TargetPlan(target.format, target.path, target.format.prepared(given))
 
 
 def _only_config(recipe: Recipe) -> list[Step]:

@@ -98,10 +98,11 @@ def _identity(_random: np.random.Generator, config: Mapping[str, Any], shape: Sh
 
 
 def _unit_forget_bias(
-    _random: np.random.Generator, _config: Mapping[str, Any], shape: Shape
+    random: np.random.Generator, config: Mapping[str, Any], shape: Shape
 ) -> Array:
-    """An LSTM's bias with its `unit_forget_bias`: one for the forget gate, else zero."""
-    bias = np.zeros((4, shape[0] // 4))
+    """An LSTM's bias with its `unit_forget_bias`: one for the forget gate, else its initialiser."""
+    class_name, own = config.get("bias_initializer", ("Zeros", {}))
+    bias = _draw(class_name, own, shape)(random, math.prod(shape)).reshape(4, -1)
     bias[1] = 1
     return bias.reshape(shape)
 

@@ -80,6 +80,7 @@ def test_what_each_form_cannot_hold():
     weights_only = {"keras", "weights_h5", "weights_json"}
     assert refused == {
         "chars2vec-eng50": weights_only,
+        "deeplc-h5": {"keras"},  # activations called <lambda>
         "deepcut-weights": weights_only,
         "textgenrnn-weights": weights_only,
         "gen-keras1-lstm": weights_only,  # Keras 3 keeps 3 arrays, not 12

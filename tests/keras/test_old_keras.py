@@ -1,7 +1,7 @@
 """Models that Keras 1, 2 and tf.keras wrote, as Keras 3 loads them."""
 
 import copy
-import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 import surgery
 from surgery.architecture.upgrades import upgraded
 from surgery.errors import SurgeryError
+from surgery.formats._upgrading import for_keras3
 from tests.conftest import ROOT, command, model_path, published_models
 
 WHOLE = {"h5_full", "h5_full_custom", "keras_zip", "keras_dir"}
@@ -26,7 +27,7 @@ def modern(path, tmp_path, **target):
     recipe = {
         "surgery": 1,
         "load": str(path),
-        "export": [{"keras": {"path": str(tmp_path / "m.keras"), "upgrade": True, **target}}],
+        "export": [{"keras": {"path": str(tmp_path / "m.keras"), **target}}],
     }
     return surgery.run(recipe).plan
 
@@ -117,20 +118,53 @@ CASES = [
     ("2.5.0", ("LSTM", {"name": "a", "units": 3, "time_major": False}),
      ("LSTM", {"name": "a", "units": 3}), "a: time_major: false is left out", None),
     ("2.5.0", ("LSTM", {"name": "a", "time_major": True}),
-     ("LSTM", {"name": "a", "time_major": True}), None, "a: time_major: true"),
+     None, None, "a: time_major: True has no equal in Keras 3's LSTM"),
     ("2.5.0", ("DepthwiseConv2D", {"name": "a", "groups": 1}),
      ("DepthwiseConv2D", {"name": "a"}), "a: groups: 1 is left out", None),
     ("2.5.0", ("DepthwiseConv2D", {"name": "a", "groups": 2}),
-     ("DepthwiseConv2D", {"name": "a", "groups": 2}), None, None),
+     None, None, "a: groups: 2 has no equal"),
     ("2.2.4", ("LSTM", {"name": "a", "recurrent_activation": "hard_sigmoid"}),
-     ("LSTM", {"name": "a", "recurrent_activation": "hard_sigmoid"}), None, "another function"),
+     ("LSTM", {"name": "a", "recurrent_activation": "hard_sigmoid"}), None, None),
+    ("2.2.4", ("LSTM", {"name": "a", "activation": "hard_sigmoid"}),
+     None, None, "a: activation: hard_sigmoid is another function"),
     ("2.2.4", ("Dense", {"name": "a", "activation": "<lambda>"}),
-     ("Dense", {"name": "a", "activation": "<lambda>"}), None, "names no function"),
+     None, None, "a: activation: <lambda> names no function"),
+    ("2.15.0", ("LeakyReLU", {"name": "a", "alpha": 0.2}),
+     ("LeakyReLU", {"name": "a", "negative_slope": 0.2}), "a: alpha is negative_slope", None),
+    ("2.12.0", ("ReLU", {"name": "a", "max_value": {"class_name": "__numpy__", "config": {
+        "value": 6.0, "dtype": "float32"}}}),
+     ("ReLU", {"name": "a", "max_value": 6.0}), None, None),
+    ("2.15.0", ("ThresholdedReLU", {"name": "a", "theta": 0.5}),
+     ("ReLU", {"name": "a", "threshold": 0.5}), "a: ThresholdedReLU is ReLU", None),
+    ("2.9.0", ("SyncBatchNormalization", {"name": "a", "axis": [3], "renorm": False}),
+     ("BatchNormalization", {"name": "a", "axis": 3, "synchronized": True}),
+     "a: SyncBatchNormalization is BatchNormalization", None),
+    ("2.9.0", ("BatchNormalization", {"name": "a", "axis": [1, 2]}), None, None, "takes one axis"),
+    ("2.9.0", ("BatchNormalization", {"name": "a", "virtual_batch_size": 8}),
+     None, None, "a: virtual_batch_size: 8"),
+    ("2.9.0", ("Attention", {"name": "a", "causal": True}), None, None, "a: causal: True"),
+    ("2.9.0", ("LocallyConnected1D", {"name": "a", "filters": 2}),
+     None, None, "a: LocallyConnected1D has no equal in Keras 3"),
+    ("2.9.0", ("RandomHeight", {"name": "a"}), None, None, "a: RandomHeight has no equal"),
+    ("2.9.0", ("Dense", {"name": "a", "dtype": {"class_name": "Policy", "config": {
+        "name": "mixed_float16"}}}),
+     ("Dense", {"name": "a", "dtype": {"module": "keras", "class_name": "DTypePolicy", "config": {
+         "name": "mixed_float16"}, "registered_name": None}}), None, None),
+    ("2.1.0", ("Dense", {"name": "a", "kernel_initializer": {
+        "class_name": "VarianceScaling",
+        "config": {"distribution": "normal", "dtype": "float32"}}}),
+     ("Dense", {"name": "a", "kernel_initializer": {
+         "module": "keras.initializers", "class_name": "VarianceScaling",
+         "config": {"distribution": "truncated_normal"}, "registered_name": None}}), None, None),
+    ("2.12.0", ("Dense", {"name": "a", "activation": {"class_name": "function", "config": "relu6",
+                                                      "module": "builtins"}}),
+     ("Dense", {"name": "a", "activation": "relu6"}), None, None),
     ("1.2.2", ("Dense", {"name": "a", "output_dim": 3, "init": "one", "bias": False,
                          "input_dim": None,
                          "W_regularizer": {"name": "L1L2Regularizer", "l1": 0.0, "l2": 0.5}}),
      ("Dense", {"name": "a", "units": 3, "kernel_initializer": "one", "use_bias": False,
-                "kernel_regularizer": {"class_name": "L1L2", "config": {"l2": 0.5}}}),
+                "kernel_regularizer": {"module": "keras.regularizers", "class_name": "L1L2",
+                                       "config": {"l2": 0.5}, "registered_name": None}}),
      "a: the names of Keras 1", None),
     ("1.2.2", ("Convolution2D", {"name": "a", "nb_filter": 4, "nb_row": 3, "nb_col": 5,
                                  "subsample": [1, 2], "border_mode": "same", "dim_ordering": "tf"}),
@@ -138,38 +172,44 @@ CASES = [
                  "kernel_size": [3, 5], "data_format": "channels_last"}),
      "a: the names of Keras 1", None),
     ("1.2.2", ("Convolution2D", {"name": "a", "nb_filter": 4, "dim_ordering": "th"}),
-     ("Convolution2D", {"name": "a", "nb_filter": 4, "dim_ordering": "th"}), None, "another order"),
+     None, None, "another order"),
     ("1.2.2", ("BatchNormalization", {"name": "a", "mode": 1}),
-     ("BatchNormalization", {"name": "a", "mode": 1}), None, "mode, which is gone"),
+     None, None, "mode, which is gone"),
     ("1.2.2", ("Embedding", {"name": "a", "input_dim": 9, "output_dim": 3, "dropout": 0.0,
                              "init": "uniform", "input_length": 4}),
      ("Embedding", {"name": "a", "input_dim": 9, "output_dim": 3,
                     "embeddings_initializer": "uniform"}), "a: the names of Keras 1", None),
-    ("1.2.2", ("GRU", {"name": "a", "output_dim": 3}), ("GRU", {"name": "a", "output_dim": 3}),
-     None, "a: GRU of Keras 1 is not upgraded"),
+    ("1.2.2", ("GRU", {"name": "a", "output_dim": 3}), None, None,
+     "a: GRU of Keras 1 is not upgraded"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("version", "before", "after", "done", "left"), CASES)
-def test_upgrades(version, before, after, done, left):
+@pytest.mark.parametrize(("version", "before", "after", "done", "refused"), CASES)
+def test_upgrades(version, before, after, done, refused):
     config = sequential(before)
     kept = copy.deepcopy(config)
     new, notes = upgraded(config, version)
     assert config == kept
-    (layer,) = new["config"]["layers"]
+    assert [refused in said for said in notes.refused] == ([True] if refused else [])
+    if refused:
+        return
+    layer = new["config"]["layers"][-1]
     assert (layer["class_name"], layer["config"]) == after
-    assert notes.done == ([done] if done else [])
-    assert [left in said for said in notes.left] == ([True] if left else [])
+    assert layer["module"] == "keras.layers"
+    assert not done or done in notes.done
+    again = upgraded(new, version)
+    assert again[0] == new
 
 
-def test_a_model_of_today_is_left_alone():
+def test_a_model_of_today_is_left_alone(tmp_path):
     import keras
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    config = json.loads(model.to_json())
-    new, notes = upgraded(config, "3.15.0")
-    assert (notes.done, notes.left) == ([], [])
-    assert new == config
+    model.save(tmp_path / "new.keras")
+    opened = surgery.open(tmp_path / "new.keras")
+    upgrade = for_keras3(opened)
+    assert upgrade.model is opened
+    assert not upgrade.notes
 
 
 def test_the_plan_lists_what_is_upgraded(tmp_path):
@@ -185,8 +225,7 @@ def test_the_plan_lists_what_is_upgraded(tmp_path):
     )
 
 
-def test_a_zip_of_tf_keras_stays_one_that_tf_keras_loads(tmp_path):
-    """Unless it is to be upgraded."""
+def test_a_zip_of_tf_keras_is_upgraded_or_kept(tmp_path):
     import keras
     import tf_keras
 
@@ -196,13 +235,17 @@ def test_a_zip_of_tf_keras_stays_one_that_tf_keras_loads(tmp_path):
     model = tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="e")(inner(inputs)))
     model.compile("adam", "mse")
     model.save(tmp_path / "old.keras")
-    surgery.save(surgery.open(tmp_path / "old.keras"), keras=tmp_path / "same.keras")
+    plan = modern(tmp_path / "old.keras", tmp_path, config="keep")
+    shutil.copy(tmp_path / "m.keras", tmp_path / "same.keras")
+    assert any("the config is kept as Keras 2" in note for note in plan.notes)
     x = np.random.default_rng(0).random((3, 4), np.float32)
     again = tf_keras.models.load_model(tmp_path / "same.keras")
     np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
     plan = modern(tmp_path / "old.keras", tmp_path)
-    assert any("the compile config of tf_keras is left out" in note for note in plan.notes)
+    modern(tmp_path / "old.keras", tmp_path)
     new = keras.saving.load_model(tmp_path / "m.keras")
+    assert new.optimizer.name == "adam"
+    assert new.loss == "mse"
     np.testing.assert_allclose(new.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5)
 
 

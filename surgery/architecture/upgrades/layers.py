@@ -1,0 +1,129 @@
+"""Keras 2's layers in Keras 3's arguments: what is renamed, left out, or has no equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from surgery.architecture.upgrades._notes import Config, Upgrade
+from surgery.architecture.upgrades.objects import as_keras3
+
+_WITHOUT_EQUAL = {
+    "LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures",
+    "RandomFourierFeatures", "RandomHeight", "RandomWidth", "Merge", "TimeDistributedDense",
+    "MaxoutDense", "Highway", "TensorFlowOpLayer",
+}  # fmt: skip
+"""Classes of Keras 1 and 2 that Keras 3 has nothing for."""
+
+_CLASSES = {
+    "SyncBatchNormalization": "BatchNormalization",
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "ThresholdedReLU": "ReLU",
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "Convolution3D": "Conv3D",
+    "Convolution1DTranspose": "Conv1DTranspose",
+    "Convolution2DTranspose": "Conv2DTranspose",
+    "Convolution3DTranspose": "Conv3DTranspose",
+    "Deconvolution2D": "Conv2DTranspose",
+    "SeparableConvolution1D": "SeparableConv1D",
+    "SeparableConvolution2D": "SeparableConv2D",
+}
+"""Classes that have another name in Keras 3."""
+
+_KEYS: Mapping[str, Mapping[str, str]] = {
+    "LeakyReLU": {"alpha": "negative_slope"},
+    "ThresholdedReLU": {"theta": "threshold"},
+    "InputLayer": {"batch_input_shape": "batch_shape"},
+}
+"""Arguments that have another name in Keras 3, by Keras 2's class."""
+
+_ANY = object()
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_SPATIAL = ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+_GROUPLESS = (
+    "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D",
+    "SeparableConv1D", "SeparableConv2D",
+)  # fmt: skip
+_KERNELS = {"kernel_initializer": _ANY, "kernel_regularizer": _ANY, "kernel_constraint": _ANY}
+
+_GONE_EVERYWHERE: Mapping[str, Any] = {
+    "dynamic": False, "rng_type": _ANY, "force_generator": _ANY, "batch_input_shape": _ANY,
+    "input_shape": _ANY,
+}  # fmt: skip
+_GONE: Mapping[str, Mapping[str, Any]] = {
+    **{name: {"time_major": False, "input_dim": _ANY, "input_length": _ANY} for name in _RECURRENT},
+    **{name: {"groups": 1} for name in _GROUPLESS},
+    **{name: {"groups": 1, **_KERNELS} for name in ("SeparableConv1D", "SeparableConv2D",
+                                                    "DepthwiseConv1D", "DepthwiseConv2D")},
+    **{name: {"trainable": _ANY, "noise_shape": _ANY} for name in _SPATIAL},
+    "Discretization": {"trainable": _ANY},
+    "MultiHeadAttention": {"query_shape": _ANY, "key_shape": _ANY, "value_shape": _ANY},
+    "Attention": {"causal": False},
+    "AdditiveAttention": {"causal": False},
+    "BatchNormalization": {"fused": _ANY, "virtual_batch_size": None, "adjustment": None},
+    "Embedding": {"input_length": _ANY, "sparse": _ANY},
+    "InputLayer": {"ragged": False, "type_spec": None, "input_spec": None},
+    "StringLookup": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY},
+    "IntegerLookup": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY, "max_values": _ANY},
+    "TextVectorization": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY},
+    "CategoryEncoding": {"max_tokens": None},
+    "AlphaDropout": {"noise_shape": None},
+}  # fmt: skip
+"""Arguments that Keras 3 lacks, with the value that says nothing; `_ANY`: none of them does."""
+
+_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
+
+
+def upgraded_layer(
+    class_name: str, name: str, config: Config, notes: Upgrade
+) -> tuple[str, Config]:
+    """The class and the arguments of one of Keras 2's own layers in Keras 3."""
+    if class_name in _WITHOUT_EQUAL:
+        notes.refused.append(f"{name}: {class_name} has no equal in Keras 3")
+        return class_name, config
+    new = {key: as_keras3(value) for key, value in config.items()}
+    modern = _CLASSES.get(class_name, class_name)
+    for old_key, key in _KEYS.get(class_name, {}).items():
+        if old_key in new:
+            new[key] = new.pop(old_key)
+            notes.done.append(f"{name}: {old_key} is {key}")
+    if modern != class_name:
+        notes.done.append(f"{name}: {class_name} is {modern}")
+    if class_name == "SyncBatchNormalization":
+        new["synchronized"] = True
+    _leave_out(modern, name, new, notes)
+    _one_axis(modern, name, new, notes)
+    for key in ("activation", "recurrent_activation"):
+        if new.get(key) == "<lambda>":
+            notes.refused.append(f"{name}: {key}: <lambda> names no function")
+    return modern, new
+
+
+def _leave_out(class_name: str, name: str, config: Config, notes: Upgrade) -> None:
+    if not config.get("renorm"):
+        for key in _RENORM:
+            config.pop(key, None)
+    for key, nothing in {**_GONE_EVERYWHERE, **_GONE.get(class_name, {})}.items():
+        if key not in config:
+            continue
+        value = config[key]
+        if nothing is not _ANY and value != nothing:
+            notes.refused.append(f"{name}: {key}: {value!r} has no equal in Keras 3's {class_name}")
+            continue
+        del config[key]
+        told = "" if nothing is _ANY else f": {str(value).lower()}"
+        notes.done.append(f"{name}: {key}{told} is left out")
+
+
+def _one_axis(class_name: str, name: str, config: Config, notes: Upgrade) -> None:
+    """Keras 2 keeps a normalisation's axis as a list."""
+    axis = config.get("axis")
+    if class_name not in ("BatchNormalization", "LayerNormalization") or not isinstance(axis, list):
+        return
+    if len(axis) == 1:
+        config["axis"] = axis[0]
+        notes.done.append(f"{name}: axis: {axis} is {axis[0]}")
+    elif class_name == "BatchNormalization":
+        notes.refused.append(f"{name}: Keras 3's BatchNormalization takes one axis, not {axis}")

@@ -1,0 +1,170 @@
+"""Models of Keras 1 and 2 as they go into a target for Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from surgery.architecture import Architecture
+from surgery.architecture.gates import TO_KERAS_2, TO_KERAS_3, ScaledColumns, scaled_gates
+from surgery.architecture.renaming import without_slashes
+from surgery.architecture.upgrades import upgraded
+from surgery.architecture.upgrades.compiling import upgraded_compile_config
+from surgery.declaration import key
+from surgery.errors import FormatError
+from surgery.formats import _configs
+from surgery.weights.arithmetic import scaled_columns
+from surgery.weights.model import Model
+
+Config = Literal["upgrade", "keep"]
+_KERAS_3 = "3"
+"""What an upgraded file says of its Keras, so that it is not upgraded once more."""
+
+
+def config_key(default: Config) -> Any:
+    """The key that says what becomes of a config of Keras 1 or 2."""
+    return key(
+        "A config of Keras 1 or 2: upgrade (for Keras 3, checked with Keras before anything is "
+        "written), or keep (as it is, for the Keras that wrote it).",
+        default,
+        default=default,
+    )
+
+
+def refusals(model: Model) -> list[str]:
+    """Why the model has no equal in Keras 3, each by its layer."""
+    try:
+        refused = for_keras3(model).refused
+    except FormatError as error:
+        refused = [str(error)]
+    return [f"{reason}; config: keep writes it for the Keras that it is from" for reason in refused]
+
+
+_MOST_NOTES = 5
+
+
+def config_notes(model: Model, config: Config) -> list[str]:
+    """What becomes of a config of Keras 1 or 2."""
+    if model.architecture is None or _configs.is_keras3(model.carried):
+        return []
+    if config == "keep":
+        return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
+    notes = [f"the config is upgraded: {change}" for change in for_keras3(model).notes]
+    more = len(notes) - _MOST_NOTES
+    return notes[:_MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """A model for Keras 3, and what was done to it; `refused` says why it is not one."""
+
+    model: Model
+    notes: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
+def for_keras3(model: Model) -> Upgraded:
+    """The model as Keras 3 loads it, its weights laid out anew.
+
+    A model of Keras 3 stays as it is.
+    """
+    if model.architecture is None or _configs.is_keras3(model.carried):
+        return Upgraded(model)
+    renamed, names = _without_slashes(model)
+    assert renamed.architecture is not None
+    shapes = {weight.address: weight.tensor.shape for weight in renamed.weights}
+    config, changes = upgraded(renamed.architecture.config, model.carried.keras_version, shapes)
+    if changes.refused:
+        return Upgraded(model, refused=changes.refused)
+    gates = scaled_gates(renamed.architecture, TO_KERAS_3)
+    scaled = _scaled(renamed, gates)
+    compiled, told = _compiled(model)
+    bare = scaled.without_optimizer()
+    carried = replace(
+        bare.carried, keras_version=_KERAS_3, compile_config=compiled, group_names={}, state={}
+    )
+    architecture = Architecture(config, renamed.architecture.shares_layers)
+    new = replace(bare, architecture=architecture, carried=carried, format="")
+    notes = [f"the layer {old} is {new_name}" for old, new_name in names.items()]
+    return Upgraded(new, [*notes, *changes.done, *_of_gates(renamed, gates), *told])
+
+
+def as_before(made: Model, like: Model) -> Model:
+    """What Keras 3 made of an upgraded model: by the names, and with the gates, of the old one."""
+    if like.architecture is None or _configs.is_keras3(like.carried):
+        return made
+    renamed, _ = _without_slashes(like)
+    assert renamed.architecture is not None
+    names = {n.address: o.address for n, o in zip(renamed.weights, like.weights, strict=True)}
+    back = _scaled(made, scaled_gates(renamed.architecture, TO_KERAS_2))
+    weights = tuple(replace(w, address=names.get(w.address, w.address)) for w in back.weights)
+    return replace(back, weights=weights)
+
+
+def _without_slashes(model: Model) -> tuple[Model, Mapping[str, str]]:
+    """The model with `_` for the `/` in its layers' names, which Keras 3 refuses; and the names."""
+    assert model.architecture is not None
+    renamed, names = without_slashes(model.architecture)
+    if not names:
+        return model, {}
+    addresses = {
+        old.address: new.address
+        for old_layer, new_layer in zip(
+            model.architecture.root.walk(), renamed.root.walk(), strict=True
+        )
+        for old, new in zip(old_layer.slots or (), new_layer.slots or (), strict=True)
+    }
+    weights = tuple(
+        replace(weight, address=addresses.get(weight.address, weight.address))
+        for weight in model.weights
+    )
+    return replace(model, architecture=renamed, weights=weights), names
+
+
+def _scaled(model: Model, gates: Mapping[str, ScaledColumns]) -> Model:
+    weights = [weight for weight in model.weights if weight.address in gates]
+    return model.map_each(
+        weights,
+        lambda weight: scaled_columns(
+            weight.tensor.shape[-1], gates[weight.address].columns, gates[weight.address].factor
+        ),
+    )
+
+
+_ACTING = ("kernel_regularizer", "bias_regularizer", "recurrent_regularizer", "_constraint")
+
+
+def _of_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> list[str]:
+    """What scaling the gates does, and what it does not keep."""
+    there = [weight for weight in model.weights if weight.address in gates]
+    if not there or model.architecture is None:
+        return []
+    notes = [
+        f"{there[0].address} and {len(there) - 1} more: the columns of gates with hard_sigmoid are "
+        "scaled by 1.2, so that Keras 3's gives the same"
+    ]
+    if any(weight.tensor.dtype.itemsize < 4 for weight in there):
+        notes.append("gates of 16 bits are rounded anew: outputs agree to about three digits")
+    for address in sorted({model.architecture.configured_owner(w.address).address for w in there}):
+        config = model.architecture.by_address[address].config
+        if acting := [key for key in config if key.endswith(_ACTING) and config[key]]:
+            notes.append(f"{address}: {', '.join(acting)} now act on the scaled values")
+    return notes
+
+
+def _compiled(model: Model) -> tuple[Mapping[str, object] | None, list[str]]:
+    """The compile config for Keras 3, and what of it is left out."""
+    carried = model.carried
+    given = carried.compile_config or carried.training_config
+    if not given:
+        return None, []
+    version = f"Keras {carried.keras_version}"
+    try:
+        compiled = upgraded_compile_config(given)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return None, [
+            f"the compile config of {version} is left out ({error}), and the optimizer state; "
+            "compile the model after loading"
+        ]
+    return compiled, [f"the optimizer state of {version} is left out"] if model.optimizer else []
