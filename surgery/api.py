@@ -55,28 +55,29 @@ def save(model: Model, **targets: str | Path) -> None:
     is not what the file's own checksums say.
     """
     from surgery.formats._base import formats
-    from surgery.run.plan import TargetPlan, default_threads, path_problem
+    from surgery.run.plan import default_threads, path_problem, target_plan
     from surgery.run.progress import Silent
-    from surgery.run.writing import write
+    from surgery.run.writing import load_checks, write
 
     plans = []
     for name, given in targets.items():
         if name not in formats():
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        target = TargetPlan(formats()[name], remote.local(given), model)
-        problems = [*target.format.problems(model)]
-        if problem := path_problem(target.path, target.format, model.inputs):
+        form, path = formats()[name], remote.local(given)
+        problems = [*form.problems(model)]
+        if problem := path_problem(path, form, model.inputs):
             problems.append(problem)
         if problems:
             raise FormatError(f"{name}: {problems[0]}")
-        plans.append(target)
+        plans.append(target_plan(form, path, model))
 
     def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
         for check in model.checks:
             check()
         return {}
 
+    load_checks(plans, default_threads())
     write(plans, default_threads(), Silent(), conclude)
 
 

@@ -15,6 +15,7 @@ from surgery import remote
 from surgery.architecture import Architecture
 from surgery.declaration import import_all
 from surgery.errors import FormatError, SurgeryError
+from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Tensor
 
@@ -67,6 +68,10 @@ class Format(ABC):
     def prepared(self, model: Model) -> Model:
         """The model as it goes into the file, if it has no problems."""
         return model
+
+    def load_check(self, model: Model) -> LoadCheck | None:
+        """What Keras is asked to build before that model is written, where that is in doubt."""
+        return None
 
     def notes(self, model: Model) -> Sequence[str]:
         """What it leaves out of the model, beyond what the format is known not to hold."""

@@ -13,11 +13,14 @@ from surgery.architecture.upgrades import upgraded
 from surgery.architecture.upgrades.compiling import upgraded_compile_config
 from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _configs
+from surgery.formats import _configs, _store
+from surgery.keras_bridge.code import may_run_code
+from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 
 Config = Literal["upgrade", "keep"]
+Check = Literal["always", "never"]
 _KERAS_3 = "3"
 """What an upgraded file says of its Keras, so that it is not upgraded once more."""
 
@@ -30,6 +33,37 @@ def config_key(default: Config) -> Any:
         default,
         default=default,
     )
+
+
+def check_key() -> Any:
+    """The key that leaves the check out."""
+    return key(
+        "Whether Keras is asked, before anything is written, if it loads an upgraded config.",
+        "never",
+        default="always",
+    )
+
+
+def load_check(model: Model, config: Config, check: Check) -> LoadCheck | None:
+    """What Keras is to build of an upgraded model; None where nothing is upgraded."""
+    if config == "keep" or model.architecture is None or _configs.is_keras3(model.carried):
+        return None
+    ready = for_keras3(model).model
+    architecture = ready.need_architecture("the check")
+    compiled = _configs.compile_config(ready.carried)
+    places = _store.stored_names(ready)
+    variables = {
+        place: (weight.tensor.shape, weight.tensor.dtype.name)
+        for weight in ready.weights
+        for place in places[weight.address]
+    }
+    code = ready.carried.code
+    custom = next((layer for layer in architecture.root.walk() if layer.slots is None), None)
+    skipped = "check: never" if check == "never" else ""
+    if custom is not None and not (code and may_run_code()):
+        skipped = f"{custom.address or 'the model'} is of a custom class, {custom.class_name}"
+    built = _configs.as_keras3(architecture.config, ready.carried)
+    return LoadCheck({**built, "compile_config": compiled}, variables, code, skipped)
 
 
 def refusals(model: Model) -> list[str]:

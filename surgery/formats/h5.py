@@ -15,10 +15,20 @@ from surgery.architecture.tree import Slot, join
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5
 from surgery.formats._base import Format, Output, register
-from surgery.formats._upgrading import Config, config_key, config_notes, for_keras3, refusals
+from surgery.formats._upgrading import (
+    Check,
+    Config,
+    check_key,
+    config_key,
+    config_notes,
+    for_keras3,
+    load_check,
+    refusals,
+)
+from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
-from surgery.weights.weight import Weight
+from surgery.weights.weight import Weight, prefixes
 
 _TOP_LEVEL = "top_level_model_weights"
 
@@ -33,6 +43,7 @@ class H5(Format):
     holds_architecture = True
 
     config: Config = config_key("keep")
+    check: Check = check_key()
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
@@ -47,6 +58,9 @@ class H5(Format):
 
     def prepared(self, model: Model) -> Model:
         return for_keras3(model).model if self.config == "upgrade" else model
+
+    def load_check(self, model: Model) -> LoadCheck | None:
+        return load_check(model, self.config, self.check)
 
     def problems(self, model: Model) -> Sequence[str]:
         if self.config == "upgrade" and (refused := refusals(model)):
@@ -251,9 +265,10 @@ def _in_keras_order(
         return list(weights.values())
     order = architecture.weight_order
     tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
+    top_of = {address: _top(address, tops) for address in weights}
     inside: dict[str, set[str]] = {}
-    for address in weights:
-        inside.setdefault(address.partition("/")[0], set()).add(address)
+    for address, top in top_of.items():
+        inside.setdefault(top, set()).add(address)
     known = {
         layer.address
         for layer in architecture.root.children
@@ -262,10 +277,17 @@ def _in_keras_order(
 
     def place(numbered: tuple[int, Weight]) -> tuple[int, int]:
         number, weight = numbered
-        top = weight.address.partition("/")[0]
+        top = top_of[weight.address]
         return tops.get(top, len(tops)), order[weight.address] if top in known else number
 
     return [weight for _, weight in sorted(enumerate(weights.values()), key=place)]
+
+
+def _top(address: str, tops: Collection[str], default: str = "") -> str:
+    """The layer at the top, whose name may have a `/` in it, that has a weight of that address."""
+    return next(
+        (prefix for prefix in reversed([*prefixes(address)][1:]) if prefix in tops), default
+    )
 
 
 def _is_known(layer: Layer, addresses: Collection[str]) -> bool:
@@ -295,8 +317,7 @@ def _groups(model: Model) -> dict[str, list[tuple[str, Weight]]]:
 
 def _group_of(weight: Weight, groups: Mapping[str, Any]) -> str:
     """The layer at the top that the weight is kept under; some names have a `/` in them."""
-    own = [layer for layer in groups if weight.address.startswith(f"{layer}/")]
-    return max(own, key=len, default=_TOP_LEVEL)
+    return _top(weight.address, groups, _TOP_LEVEL)
 
 
 def _stored_name(model: Model, layer: str, weight: Weight) -> str:

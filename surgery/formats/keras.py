@@ -10,7 +10,17 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5, _store, _zip
 from surgery.formats._base import Format, Output, register
-from surgery.formats._upgrading import Config, config_key, config_notes, for_keras3, refusals
+from surgery.formats._upgrading import (
+    Check,
+    Config,
+    check_key,
+    config_key,
+    config_notes,
+    for_keras3,
+    load_check,
+    refusals,
+)
+from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Carried, Model
 
 CONFIG = "config.json"
@@ -30,6 +40,7 @@ class Keras(Format):
     holds_architecture = True
 
     config: Config = config_key("upgrade")
+    check: Check = check_key()
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
@@ -69,6 +80,9 @@ class Keras(Format):
 
     def prepared(self, model: Model) -> Model:
         return for_keras3(model).model if self.config == "upgrade" else model
+
+    def load_check(self, model: Model) -> LoadCheck | None:
+        return load_check(model, self.config, self.check)
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:

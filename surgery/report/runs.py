@@ -11,7 +11,7 @@ from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.execute import Result
 from surgery.run.manifest import path_of
 from surgery.run.observing import Effect
-from surgery.run.plan import Plan, StepPlan
+from surgery.run.plan import Plan, StepPlan, TargetPlan
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -61,7 +61,12 @@ def result_facts(result: Result) -> dict[str, Any]:
         if done.found:
             step["found"] = done.found
     facts["outputs"] = [
-        {"format": written.format, "path": str(written.path), "bytes": written.bytes}
+        {
+            "format": written.format,
+            "path": str(written.path),
+            "bytes": written.bytes,
+            **({"check": written.check} if written.check else {}),
+        }
         for written in result.outputs
     ]
     facts["manifest"] = str(result.manifest) if result.manifest else None
@@ -102,7 +107,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield table(["step", "matches", "changes at most"], rows)
     yield ""
     for target in plan.targets:
-        yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)})"
+        yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)}{_check(target)})"
     for note in plan.notes:
         yield f"note: {note}"
     yield (
@@ -111,6 +116,13 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         f"{plural(plan.threads, 'thread')}"
         f"{', needs TensorFlow once' if plan.needs_tensorflow else ''}"
     )
+
+
+def _check(target: TargetPlan) -> str:
+    if target.check is None:
+        return ""
+    skipped = target.check.skipped
+    return f", not checked: {skipped}" if skipped else ", checked with Keras before it is written"
 
 
 def _head(plan: Plan) -> str:
@@ -155,7 +167,8 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
     for note in result.plan.notes:
         yield f"note: {note}"
     for written in result.outputs:
-        yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)})"
+        check = f", {written.check}" if written.check else ""
+        yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)}{check})"
     if result.manifest:
         yield f"wrote {shown(result.manifest)} (manifest)"
     yield f"done in {result.seconds:.1f} s"

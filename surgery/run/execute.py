@@ -17,7 +17,7 @@ from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, make_plan
 from surgery.run.progress import Progress, Silent
 from surgery.run.streaming import Sums
-from surgery.run.writing import Written, write
+from surgery.run.writing import Written, load_checks, write
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def execute(
     for number, (step, effect) in enumerate(result.effects(), 1):
         progress.say("step", number=number, step=step.step.title, changed=effect.changed)
     for each in written:
-        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes)
+        told = {"check": each.check} if each.check else {}
+        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **told)
     progress.say("done", seconds=round(result.seconds, 3))
     return result
 
@@ -78,6 +79,7 @@ def _written(
 ) -> tuple[Written, ...]:
     """Write all targets, what live steps made, and the manifest if it has a path."""
     watchers = checking.watchers(plan)
+    checks = load_checks(plan.targets, plan.threads)
 
     def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
         checking.check_inputs(plan)
@@ -87,7 +89,7 @@ def _written(
         more = {place: temporary[place] for place in plan.files}
         if path is None:
             return more
-        facts = _manifest(plan, temporary, sums, path.parent, hashes)
+        facts = _manifest(plan, temporary, sums, path.parent, hashes, checks)
         facts["seconds"] = round(time.monotonic() - started, 3)
         temporary[path].write_text(manifest.as_text(facts), encoding="utf-8")
         return {**more, path: temporary[path]}
@@ -100,18 +102,26 @@ def _written(
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
+        checks=checks,
     )
     return (*written, *(Written("npz", file, file.stat().st_size) for file in plan.files))
 
 
 def _manifest(
-    plan: Plan, temporary: Mapping[Path, Path], sums: Sums, folder: Path, hashes: bool
+    plan: Plan,
+    temporary: Mapping[Path, Path],
+    sums: Sums,
+    folder: Path,
+    hashes: bool,
+    checks: Mapping[Path, str],
 ) -> dict[str, Any]:
     given = [path for step in plan.recipe.steps for path in step.op.inputs()]
     outputs = []
     for target in plan.targets:
         new = temporary[target.path]
         facts = manifest.output_facts(target.format, new, target.path, target.model, sums, folder)
+        if target.path in checks:
+            facts["check"] = checks[target.path]
         if hashes:
             manifest.add_file_hashes(facts, new)
         outputs.append(facts)

@@ -19,6 +19,7 @@ from surgery.errors import (
 )
 from surgery.expectations._base import Found, LiveExpectation
 from surgery.formats._base import Format, formats
+from surgery.keras_bridge.loading import LoadCheck
 from surgery.ops._base import Op
 from surgery.ops._live import Bench, Done, LiveOp
 from surgery.recipe.document import Place
@@ -62,11 +63,12 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """A target, and the model that goes into it."""
+    """A target, the model that goes into it, and what Keras is asked before."""
 
     format: Format
     path: Path
     model: Model
+    check: LoadCheck | None = None
 
     @property
     def bytes(self) -> int:
@@ -269,7 +271,12 @@ def _at(recipe: Recipe, place: Place, message: str) -> Problem:
 
 def _target_plan(target: Target, model: Model) -> TargetPlan:
     given = model.without_optimizer() if target.optimizer == "drop" else model
-    return TargetPlan(target.format, target.path, target.format.prepared(given))
+    return target_plan(target.format, target.path, given)
+
+
+def target_plan(form: Format, path: Path, model: Model) -> TargetPlan:
+    """The plan of a target for a model that the format has no problems with."""
+    return TargetPlan(form, path, form.prepared(model), form.load_check(model))
 
 
 def _only_config(recipe: Recipe) -> list[Step]:

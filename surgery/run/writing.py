@@ -11,6 +11,7 @@ from pathlib import Path
 from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import Output
+from surgery.keras_bridge.loading import load_check_result
 from surgery.run import files
 from surgery.run.plan import TargetPlan
 from surgery.run.progress import Progress
@@ -22,11 +23,15 @@ Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
 @dataclass(frozen=True)
 class Written:
-    """A target as it now stands: its path and the bytes of its files."""
+    """A target as it now stands: its path and the bytes of its files.
+
+    `check` says whether Keras was asked if it loads it, where that was in doubt.
+    """
 
     format: str
     path: Path
     bytes: int
+    check: str = ""
 
 
 def write(
@@ -37,11 +42,13 @@ def write(
     extra: Sequence[Path] = (),
     summing: bool = False,
     watchers: Mapping[int, Watch] | None = None,
+    checks: Mapping[Path, str] | None = None,
 ) -> tuple[Written, ...]:
     """Write all targets at once, or none; what they share is read once.
 
     `conclude` gets the unfinished name of every target and of every `extra` path before they
     are put in place, and the sums of all tensors by id; it returns what else is put in place.
+    `checks` are the results of `load_checks`.
     """
     with contextlib.ExitStack() as undo:
         try:
@@ -52,13 +59,34 @@ def write(
             sums = stream(outputs, threads, progress, watchers or {}, summing)
             more = conclude(temporary, sums)
             made = {**{t.path: temporary[t.path] for t in targets}, **more}
-            written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]
+            written = [
+                Written(t.format.name, t.path, _size(made[t.path]), (checks or {}).get(t.path, ""))
+                for t in targets
+            ]
             for path in [path for path in made if remote.url_of(path) is not None]:
                 remote.send(made.pop(path), path)
             files.put_in_place(made)
         except OSError as error:
             raise SurgeryError(_said(error)) from error
     return tuple(written)
+
+
+def load_checks(targets: Sequence[TargetPlan], threads: int) -> Mapping[Path, str]:
+    """Ask Keras whether it loads what is to be written, where that is in doubt.
+
+    Raises SurgeryError where it does not.
+    """
+    found: dict[Path, str] = {}
+    for target in targets:
+        if target.check is not None:
+            try:
+                found[target.path] = load_check_result(target.check, threads)
+            except SurgeryError as error:
+                raise SurgeryError(
+                    f"{target.path}: Keras does not load the upgraded model, so nothing is "
+                    f"written: {error}; config: keep leaves the config as it is"
+                ) from None
+    return found
 
 
 def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from surgery.keras_bridge.live import building, measuring, sensitivity, training
+from surgery.keras_bridge.live import building, loading, measuring, sensitivity, training
 
 JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "build": building.build,
     "complete": building.complete,
+    "check": loading.check,
     "train": training.train,
     "evaluate": measuring.evaluate,
     "predict": measuring.predict,
