@@ -30,13 +30,15 @@ class Variable:
 _KERNEL_BIAS = "kernel bias?use_bias"
 _RECURRENT = "kernel recurrent_kernel bias?use_bias"
 
+_BATCH_NORMALIZATION = (
+    "gamma?scale beta?center -moving_mean -moving_variance"
+    " -moving_stddev?renorm -renorm_mean?renorm -renorm_stddev?renorm"
+)
+
 _SPECS = {
     "AdditiveAttention": "scale?use_scale",
     "Attention": "scale?use_scale concat_score_weight?score_mode=concat",
-    "BatchNormalization": (
-        "gamma?scale beta?center -moving_mean -moving_variance"
-        " -moving_stddev?renorm -renorm_mean?renorm -renorm_stddev?renorm"
-    ),
+    "BatchNormalization": _BATCH_NORMALIZATION,
     "Conv1D": _KERNEL_BIAS,
     "Conv1DTranspose": _KERNEL_BIAS,
     "Conv2D": _KERNEL_BIAS,
@@ -64,6 +66,8 @@ _SPECS = {
     "SimpleRNNCell": _RECURRENT,
     # Its kernel is the wrapped layer's own, stored a second time.
     "SpectralNormalization": "kernel -vector_u",
+    # Keras 2's, which Keras 3 has as an argument of BatchNormalization.
+    "SyncBatchNormalization": _BATCH_NORMALIZATION,
     "STFTSpectrogram": "real_kernel?!imag imag_kernel?!real",
 }
 

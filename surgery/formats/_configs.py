@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.architecture.tree import class_of, is_of_keras
+from surgery.architecture.variable_shapes import fits, shape_pattern
 from surgery.errors import FormatError
 from surgery.weights.model import Carried, Model
 
@@ -87,6 +88,26 @@ def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:
     own = not str(config.get("module") or "").startswith("keras")
     name = (config.get("registered_name") if own else None) or config.get("class_name")
     return {"class_name": name, "config": config.get("config")}
+
+
+def check_shapes(model: Model) -> Model:
+    """The model; raises FormatError where a stored shape contradicts its layer's config."""
+    architecture = model.architecture
+    if architecture is None or model.carried.keras_version.startswith("1"):
+        return model
+    stored = model.by_address
+    for layer in architecture.root.walk():
+        for slot in layer.slots or ():
+            weight = stored.get(slot.address)
+            pattern = shape_pattern(layer.class_name, layer.config, slot.name)
+            if weight is not None and not fits(weight.tensor.shape, pattern):
+                asked = ", ".join("?" if size is None else str(size) for size in pattern or ())
+                raise FormatError(
+                    f"{model.origin}: {slot.address} is {list(weight.tensor.shape)} (stored as "
+                    f"{', '.join(weight.stored)}), and the config of its {layer.class_name} asks "
+                    f"for [{asked}]; the file's weights and its config do not belong together"
+                )
+    return model
 
 
 def misfits(model: Model) -> list[str]:

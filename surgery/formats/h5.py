@@ -135,7 +135,7 @@ def _open(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -
         origin=str(path),
         inputs=(path,),
     )
-    return model.with_slots()
+    return (_configs.check_shapes(model) if config is not None else model).with_slots()
 
 
 def _beyond(root: Layer) -> Iterator[str]:
@@ -285,9 +285,7 @@ def _in_keras_order(
 
 def _top(address: str, tops: Collection[str], default: str = "") -> str:
     """The layer at the top, whose name may have a `/` in it, that has a weight of that address."""
-    return next(
-        (prefix for prefix in reversed([*prefixes(address)][1:]) if prefix in tops), default
-    )
+    return next((prefix for prefix in [*prefixes(address)][1:] if prefix in tops), default)
 
 
 def _is_known(layer: Layer, addresses: Collection[str]) -> bool:

@@ -146,4 +146,4 @@ def _open(
         origin=str(path),
         inputs=(path,),
     )
-    return model.with_slots()
+    return _configs.check_shapes(model).with_slots()

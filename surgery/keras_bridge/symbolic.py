@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -74,4 +75,9 @@ def reason(error: BaseException) -> str:
             "it holds code of its own (a Lambda layer), which runs only with --allow-code or "
             f"{ALLOW_CODE}=1"
         )
+    blamed = re.findall(r"'config': \{'name': '([^']+)'", text)
+    before, found, said = text.rpartition("Exception encountered: ")
+    if found:
+        kind = re.findall(r"<class '(?:\w+\.)*(\w+)'>", before)
+        text = f"{blamed[-1] if blamed else kind[-1] if kind else 'the model'}: {said}"
     return text if len(text) <= 300 else text[:300] + "..."

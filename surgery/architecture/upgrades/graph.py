@@ -88,7 +88,7 @@ def _call(class_name: str, node: Any) -> Any:
         arguments = {**arguments, "initial_state": first[1:]}
         first = first[0]
     elif isinstance(node, list) and all(map(is_reference, node)) and not _holds_tensor(arguments):
-        return node
+        return [[*reference[:3], arguments] for reference in node]
     return {"args": [_modern(first)], "kwargs": {k: _modern(v) for k, v in arguments.items()}}
 
 
@@ -112,7 +112,7 @@ def _parts(node: Any) -> tuple[Any, dict[str, Any]]:
     first = without_arguments(node)
     if isinstance(first, list) and len(first) == 1 and not is_reference(first):
         first = first[0]
-    return first, copy.deepcopy(arguments)
+    return first, {name: copy.deepcopy(v) for name, v in arguments.items() if v is not None}
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -1,0 +1,102 @@
+"""The shapes that a layer's config asks of its variables, as far as a config alone tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from surgery.architecture.variables import Config, quantization_mode
+
+Pattern = tuple[int | None, ...]
+"""A shape in which None stands for any number."""
+
+
+def shape_pattern(class_name: str, config: Config, variable: str) -> Pattern | None:
+    """The shape of a layer's variable; None where the config does not tell its rank.
+
+    It tells nothing of quantised layers, whose kernels are packed.
+    """
+    find = _PATTERNS.get(re.sub(r"\dD", "", class_name))
+    if find is None or quantization_mode(config) is not None:
+        return None
+    try:
+        return find(class_name, config).get(variable)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def fits(shape: Sequence[int], pattern: Pattern | None) -> bool:
+    """Whether a shape is of a pattern."""
+    if pattern is None:
+        return True
+    return len(shape) == len(pattern) and all(
+        wanted in (None, size) for size, wanted in zip(shape, pattern, strict=True)
+    )
+
+
+def _window(class_name: str, config: Config) -> Pattern:
+    """The kernel's size in space."""
+    size = config["kernel_size"]
+    match = re.search(r"(\d)D", class_name)
+    rank = int(match[1]) if match else len(size)
+    window = tuple(size) if isinstance(size, list | tuple) else (size,) * rank
+    if len(window) != rank or not all(isinstance(side, int) for side in window):
+        raise ValueError(size)
+    return window
+
+
+def _dense(_class_name: str, config: Config) -> Mapping[str, Pattern]:
+    return {"kernel": (None, config["units"]), "bias": (config["units"],)}
+
+
+def _conv(class_name: str, config: Config) -> Mapping[str, Pattern]:
+    filters = config["filters"]
+    return {"kernel": (*_window(class_name, config), None, filters), "bias": (filters,)}
+
+
+def _transposed(class_name: str, config: Config) -> Mapping[str, Pattern]:
+    filters = config["filters"]
+    return {"kernel": (*_window(class_name, config), filters, None), "bias": (filters,)}
+
+
+def _depthwise(class_name: str, config: Config) -> Mapping[str, Pattern]:
+    return {"kernel": (*_window(class_name, config), None, config["depth_multiplier"])}
+
+
+def _separable(class_name: str, config: Config) -> Mapping[str, Pattern]:
+    window, filters = _window(class_name, config), config["filters"]
+    return {
+        "depthwise_kernel": (*window, None, config["depth_multiplier"]),
+        "pointwise_kernel": (*(1 for _ in window), None, filters),
+        "bias": (filters,),
+    }
+
+
+def _embedding(_class_name: str, config: Config) -> Mapping[str, Pattern]:
+    return {"embeddings": (config["input_dim"], config["output_dim"])}
+
+
+def _cell(gates: int) -> Callable[[str, Config], Mapping[str, Pattern]]:
+    def find(_class_name: str, config: Config) -> Mapping[str, Pattern]:
+        units = config["units"]
+        return {
+            "kernel": (None, gates * units),
+            "recurrent_kernel": (units, gates * units),
+            **({"bias": (gates * units,)} if gates != 3 else {}),  # a GRU's may have two rows
+        }
+
+    return find
+
+
+_PATTERNS: Mapping[str, Callable[[str, Config], Mapping[str, Pattern]]] = {
+    "Dense": _dense,
+    "Conv": _conv,
+    "ConvTranspose": _transposed,
+    "DepthwiseConv": _depthwise,
+    "SeparableConv": _separable,
+    "Embedding": _embedding,
+    "LSTMCell": _cell(4),
+    "GRUCell": _cell(3),
+    "SimpleRNNCell": _cell(1),
+}
+"""By class, without its number of dimensions."""
