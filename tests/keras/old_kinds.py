@@ -85,7 +85,9 @@ def kinds(keras, tf):
     def dictionary():
         x = {"a": inputs((4,), name="a"), "b": inputs((3,), name="b")}
         y = layers.Concatenate()([layers.Dense(3, name="d")(x["a"]), x["b"]])
-        return keras.Model(x, {"u": layers.Dense(2, name="u")(y), "v": layers.Dense(1, name="v")(y)})
+        return keras.Model(
+            x, {"u": layers.Dense(2, name="u")(y), "v": layers.Dense(1, name="v")(y)}
+        )
 
     def masked(x):
         a = layers.Masking(0.0)(x)
