@@ -107,7 +107,8 @@ def normalized():
 )
 def test_any_shapes_and_dtypes_round_trip(name, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hypothesis")
-    architecture = normalized()
+    dense = surgery.open(dense_model(folder, "m.keras")).architecture
+    architecture = normalized() if formats()[name].holds_architecture else dense
     weights = []
     for address in architecture.weight_order:
         shape = tuple(data.draw(st.lists(st.integers(0, 4), max_size=4)))
