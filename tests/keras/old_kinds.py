@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-INTEGERS = ("text_ids", "discretized", "hashed")
+INTEGERS = ("hashed",)
 
 
 def kinds(keras, tf):
@@ -184,7 +184,7 @@ def kinds(keras, tf):
         "augmented": lambda: row((8, 8, 2), layers.RandomBrightness(0.2), layers.RandomCrop(8, 8),
                                  layers.Conv2D(2, 3)),
         "discretized": lambda: row((3,), layers.Discretization([0.5, 1.5, 2.5])),
-        "hashed": lambda: row((3,), layers.Hashing(5)),
+        "hashed": lambda: keras.Sequential([inputs((3,), dtype="int64"), layers.Hashing(5)]),
         "regularized": lambda: row((4,), layers.Dense(
             3, kernel_regularizer="l2", bias_constraint="non_neg", activity_regularizer="l1",
             kernel_initializer=keras.initializers.VarianceScaling(2.0)),

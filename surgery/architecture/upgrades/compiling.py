@@ -76,6 +76,8 @@ def _optimizer(value: Any) -> Any:
     if class_name not in _OPTIMIZERS:
         raise ValueError(f"Keras 3 has no optimizer {class_name}")
     config = {k: v for k, v in value["config"].items() if k not in _SAYS_NOTHING and v is not None}
+    if not config.get("adaptive_epsilon"):
+        config.pop("adaptive_epsilon", None)
     config = _learning_rate(config)
     if odd := sorted(set(config) - _OPTIMIZERS[class_name]):
         raise ValueError(f"Keras 3's {class_name} has no {odd[0]}")

@@ -172,6 +172,8 @@ def _operation_call(function: str, node: Any) -> tuple[str, str, Mapping[str, An
         raise LookupError("not one of those that are known")
     inputs = [first, *(arguments.pop(name) for name in known.inputs[1:])]
     own = known.config(arguments)
+    if odd := [name for name, value in arguments.items() if value is not False]:
+        raise ValueError(f"for its argument {odd[0]}")
     return known.module, known.class_name, own, [_modern(value) for value in inputs]
 
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Arguments = Mapping[str, Any]
+Arguments = MutableMapping[str, Any]
+"""Of a call of TensorFlow's; what an operation reads of them is taken out."""
 
 
 @dataclass(frozen=True)
 class Operation:
     """A call of one of Keras 3's operations.
 
-    `inputs` names the arguments of TensorFlow's function that go in by place, and `config` gives
+    `inputs` names the arguments of TensorFlow's function that go in by place, and `config` takes
     the operation's own arguments, or raises LookupError or ValueError for what it cannot say.
     """
 
     module: str
     class_name: str
     inputs: Sequence[str] = ("",)
-    config: Callable[[Arguments], Arguments] = lambda _: {}
+    config: Callable[[Arguments], Mapping[str, Any]] = lambda _: {}
 
 
-def _own(**names: tuple[str, Any]) -> Callable[[Arguments], Arguments]:
+def _own(**names: tuple[str, Any]) -> Callable[[Arguments], Mapping[str, Any]]:
     """Arguments by name: TensorFlow's, and the value where it is not given."""
 
-    def read(given: Arguments) -> Arguments:
+    def read(given: Arguments) -> Mapping[str, Any]:
         values = {}
         for ours, (theirs, default) in names.items():
-            value = default if given.get(theirs) is None else given[theirs]
+            value = given.pop(theirs, default)
             if value is _REQUIRED:
                 raise ValueError(f"it does not say {theirs}")
             if _is_tensor(value):
@@ -63,22 +64,15 @@ def _along(class_name: str, module: str, default: Any = _REQUIRED) -> Operation:
     return Operation(module, class_name, ("",), _own(axis=("axis", default)))
 
 
-def _matmul(given: Arguments) -> Arguments:
-    flags = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse")
-    if any(given.get(flag) for flag in flags) or given.get("output_type"):
-        raise ValueError("it transposes")
-    return {}
-
-
-def _split(given: Arguments) -> Arguments:
-    parts = given.get("num_or_size_splits")
+def _split(given: Arguments) -> Mapping[str, Any]:
+    parts = given.pop("num_or_size_splits")
     if not isinstance(parts, int):
         raise ValueError("its parts are of several sizes")
-    return {"indices_or_sections": parts, "axis": given.get("axis") or 0}
+    return {"indices_or_sections": parts, "axis": given.pop("axis", 0)}
 
 
-def _reshape(given: Arguments) -> Arguments:
-    shape = given.get("shape")
+def _reshape(given: Arguments) -> Mapping[str, Any]:
+    shape = given.pop("shape")
     if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
         raise ValueError("its shape is computed")
     return {"newshape": shape}
@@ -97,7 +91,7 @@ _BY_FUNCTION: Mapping[str, Operation] = {
     "math.greater_equal": _binary("GreaterEqual"),
     "math.less": _binary("Less"),
     "math.less_equal": _binary("LessEqual"),
-    "linalg.matmul": Operation(_NUMPY, "Matmul", ("", "b"), _matmul),
+    "linalg.matmul": Operation(_NUMPY, "Matmul", ("", "b")),
     "math.negative": _unary("Negative"),
     "math.abs": _unary("Absolute"),
     "math.exp": _unary("Exp"),
@@ -134,19 +128,18 @@ _BY_FUNCTION: Mapping[str, Operation] = {
     "stack": _along("Stack", _NUMPY, 0),
     "split": Operation(_NUMPY, "Split", ("",), _split),
     "reshape": Operation(_NUMPY, "Reshape", ("",), _reshape),
-    **dict.fromkeys(("transpose", "compat.v1.transpose"),
-                    Operation(_NUMPY, "Transpose", ("",), _own(axes=("perm", None)))),
+    "transpose": Operation(_NUMPY, "Transpose", ("",), _own(axes=("perm", None))),
     "tile": Operation(_NUMPY, "Tile", ("",), _own(repeats=("multiples", _REQUIRED))),
     "cast": Operation(_CORE, "Cast", ("",), _own(dtype=("dtype", _REQUIRED))),
     "clip_by_value": Operation(_NUMPY, "Clip", ("",), _own(
         x_min=("clip_value_min", _REQUIRED), x_max=("clip_value_max", _REQUIRED))),
-    **dict.fromkeys(("where", "compat.v1.where"), Operation(_NUMPY, "Where", ("", "x", "y"))),
+    "where": Operation(_NUMPY, "Where", ("", "x", "y")),
 }  # fmt: skip
 
 
 def operation(function: str) -> Operation | None:
     """Keras 3's operation that equals that function of TensorFlow; None where there is none."""
-    return _BY_FUNCTION.get(function)
+    return _BY_FUNCTION.get(function.removeprefix("compat.v1."))
 
 
 def _is_tensor(value: Any) -> bool:
