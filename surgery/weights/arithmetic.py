@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from surgery.errors import SelectorError
-from surgery.weights.tensor import Array, ChunkFunction
+from surgery.weights.tensor import Array, ChunkFunction, Span
 from surgery.weights.weight import Weight
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -31,6 +31,20 @@ def arithmetic(function: Callable[[Array], Array]) -> ChunkFunction:
         with np.errstate(over="ignore", invalid="ignore"):
             wide = values.astype(compute_dtype(values.dtype), copy=False)
             return function(wide).astype(values.dtype, copy=False)
+
+    return apply
+
+
+def scaled_columns(width: int, columns: Sequence[Span], factor: float) -> ChunkFunction:
+    """A chunk function that multiplies those places on a last axis of that width."""
+    row = np.ones(width)
+    for first, last in columns:
+        row[first:last] = factor
+
+    def apply(values: Array, start: int) -> Array:
+        factors = np.resize(np.roll(row, -start), values.size)
+        scale = arithmetic(lambda wide: wide * factors.astype(wide.dtype))
+        return scale(values, start)
 
     return apply
 
