@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.tree import Slot, join
+from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5
+from surgery.formats import _configs, _files, _hdf5, _keras2
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
@@ -22,12 +24,19 @@ _TOP_LEVEL = "top_level_model_weights"
 
 
 @register
+@dataclass(frozen=True, kw_only=True)
 class H5(Format):
     """A model, or its weights, in Keras's older HDF5 layout."""
 
     name = "h5"
     suffix = ".h5"
     holds_architecture = True
+
+    for_: Literal["keras2"] | None = key(
+        "For whom a model of Keras 3 is written: keras2 is tf_keras and TensorFlow 2.12 to 2.15.",
+        "keras2",
+        default=None,
+    )
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
@@ -41,6 +50,10 @@ class H5(Format):
             return _open(reader, path, architecture)
 
     def problems(self, model: Model) -> Sequence[str]:
+        if self.for_ is not None:
+            model, found = _keras2.for_keras2(model)
+            if found.problems:
+                return found.problems
         problems = [
             f"{w.address} is bfloat16, which Keras cannot load from an .h5 file; write .keras, "
             "or leave the format to weights_h5"
@@ -58,6 +71,8 @@ class H5(Format):
         return problems
 
     def notes(self, model: Model) -> Sequence[str]:
+        if self.for_ is not None:
+            return _keras2.for_keras2(model)[1].notes
         if model.carried.compile_config and not _configs.training_config(model.carried):
             return [
                 "the compile config is left out: it names no optimizer, which this format needs; "
@@ -66,6 +81,8 @@ class H5(Format):
         return []
 
     def create(self, model: Model, path: Path) -> Output:
+        if self.for_ is not None:
+            model, _ = _keras2.for_keras2(model)
         groups = _groups(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model, groups))
