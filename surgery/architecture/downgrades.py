@@ -21,6 +21,7 @@ _LAYERS_INSIDE = ("layer", "backward_layer", "cell")
 _KINDS = {"initializer": "initializers", "regularizer": "regularizers",
           "constraint": "constraints"}  # fmt: skip
 _LOOKUPS = ("IntegerLookup", "StringLookup", "TextVectorization")
+_REDUCTIONS = ("none", "sum", "sum_over_batch_size")
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
@@ -216,6 +217,8 @@ def compiled(kind: str, value: Any) -> tuple[Any, Downgrade]:
 def _compiled(kind: str, value: Any, found: Downgrade) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_compiled(kind, item, found) for item in value]
+    if isinstance(value, str) and value not in keras2.table()[f"{kind}_by_name"]:
+        found.problems.append(f"{kind}: Keras 2 has no {value}")
     if not isinstance(value, Mapping):
         return value
     if "class_name" not in value:
@@ -225,4 +228,7 @@ def _compiled(kind: str, value: Any, found: Downgrade) -> Any:
         schedule = _object("schedules", rate, "learning_rate", found)
         new = _compiled(kind, {**value, "config": {**value["config"], "learning_rate": 0}}, found)
         return {**new, "config": {**new["config"], "learning_rate": schedule}}
+    reduction = (value.get("config") or {}).get("reduction", "sum")
+    if reduction not in _REDUCTIONS:
+        found.problems.append(f"{kind}: Keras 2 has no reduction {json.dumps(reduction)}")
     return _object(kind, value, kind, found)

@@ -73,11 +73,12 @@ def _training_config(carried: Carried, found: Downgrade) -> Mapping[str, Any] | 
     config = _configs.compile_config(carried)
     if not config:
         return None
+    if not isinstance(config.get("optimizer"), Mapping):
+        found.notes.append("the compile config is left out: it names no optimizer")
+        return None
     parts = {key: compiled(kind, config.get(key)) for key, kind in _COMPILED.items()}
-    parts["optimizer_config"] = compiled("optimizers", config.get("optimizer"))
+    parts["optimizer_config"] = compiled("optimizers", config["optimizer"])
     problems = [problem for _, part in parts.values() for problem in part.problems]
-    if not isinstance(parts["optimizer_config"][0], Mapping):
-        problems.append("it names no optimizer with its arguments")
     if problems:
         found.notes.append(f"the compile config is left out: {problems[0]}")
         return None

@@ -1,12 +1,13 @@
 """What the classes of Keras 2 take, measured with the real ones: surgery/architecture/keras2.json.
 
 `python -m tests.keras.keras2_table PYTHON...`, each with a TensorFlow between 2.12 and 2.15. It
-asks these and the Keras here, and writes what all of them have in common. With PYTHONPATH at older
-versions of Keras 3, more keys that these wrote are known: `--older FOLDER`.
+asks these, and tf_keras and Keras here, and writes what all of them have in common. `--older FOLDER`,
+where an older Keras 3 is installed, adds the keys that only that one writes.
 """
 
 import argparse
 import copy
+import importlib
 import inspect
 import json
 import os
@@ -53,18 +54,27 @@ GRID = [[i / 8 - 6 for i in range(j, j + 8)] for j in range(0, 97, 8)]
 
 def ask(keras):
     """What one Keras says of its classes."""
-    found = {"activations": activations(keras)}
+    found = {
+        "activations": activations(keras),
+        "losses_by_name": names(keras, "losses"),
+        "metrics_by_name": ["acc", "accuracy", "ce", "crossentropy", *names(keras, "metrics")],
+    }
     for kind in KINDS:
-        module = keras.optimizers.schedules if kind == "schedules" else getattr(keras, kind)
         found[kind] = {
             name: row
-            for name, cls in vars(module).items()
+            for name, cls in vars(module_of(keras, kind)).items()
             if inspect.isclass(cls)
             and hasattr(cls, "get_config")
             and name == cls.__name__ not in ("InputSpec", "Layer")
             and (row := describe(keras, kind, cls))
         }
     return found
+
+
+def names(keras, kind):
+    """The texts by which losses or metrics are given."""
+    known = getattr(sys.modules.get(f"keras.src.{kind}"), "ALL_OBJECTS_DICT", None)
+    return sorted(known or vars(getattr(keras, kind)))
 
 
 def activations(keras):
@@ -98,7 +108,7 @@ def describe(keras, kind, cls):
             return None
         config = cls(batch_size=2, **{own[0]: (2,)}).get_config()
     is_old = not hasattr(keras, "ops")
-    if kind == "layers" and is_old and not is_found(keras, cls.__name__, config):
+    if is_old and not is_found(module_of(keras, kind), cls.__name__, config):
         return None
     base = BASE if kind == "layers" and cls.__name__ != "InputLayer" else []
     row = {
@@ -116,10 +126,14 @@ def describe(keras, kind, cls):
     return row
 
 
-def is_found(keras, class_name, config):
+def module_of(keras, kind):
+    return keras.optimizers.schedules if kind == "schedules" else getattr(keras, kind)
+
+
+def is_found(module, class_name, config):
     """Whether a config that names the class is read again; SpectralNormalization's is not."""
     try:
-        keras.layers.deserialize({"class_name": class_name, "config": copy.deepcopy(config)})
+        module.deserialize({"class_name": class_name, "config": copy.deepcopy(config)})
     except Exception:  # whatever stands against it
         return False
     return True
@@ -181,22 +195,27 @@ def main():
     parser.add_argument("pythons", nargs="*")
     parser.add_argument("--older", action="append", default=[])
     parser.add_argument("--ask", action="store_true")
-    parser.add_argument("--keras3", action="store_true")
+    parser.add_argument("--which", default="tensorflow")
     options = parser.parse_args()
     if options.ask:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        if options.keras3:
-            import keras
-        else:
+        if options.which == "tensorflow":
             from tensorflow import keras
+        else:
+            keras = importlib.import_module(options.which)
         print(json.dumps(ask(keras)))
         return
     olds = [answer(python) for python in options.pythons]
-    news = [answer(sys.executable, "--keras3", folder=f) for f in ["", *options.older]]
+    olds.append(answer(sys.executable, "--which", "tf_keras"))
+    news = [answer(sys.executable, "--which", "keras", folder=f) for f in ["", *options.older]]
     table = {kind: common(kind, olds, news) for kind in KINDS}
     equal = [name for name, values in news[0]["activations"].items()
              if all(near(old["activations"].get(name), values) for old in olds)]  # fmt: skip
     lines = [f' "activations": {json.dumps(sorted(equal))}']
+    for kind in ("losses_by_name", "metrics_by_name"):
+        shared = set(news[0][kind]).intersection(*(old[kind] for old in olds))
+        names = sorted(name for name in shared if not name.startswith("_"))
+        lines.append(f" {json.dumps(kind)}: {json.dumps(names)}")
     for kind, rows in table.items():
         inner = ",\n".join(f"  {json.dumps(n)}: {json.dumps(row)}" for n, row in rows.items())
         lines.append(f" {json.dumps(kind)}: {{\n{inner}\n }}")
