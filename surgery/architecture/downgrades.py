@@ -231,4 +231,7 @@ def _compiled(kind: str, value: Any, found: Downgrade) -> Any:
     reduction = (value.get("config") or {}).get("reduction", "sum")
     if reduction not in _REDUCTIONS:
         found.problems.append(f"{kind}: Keras 2 has no reduction {json.dumps(reduction)}")
-    return _object(kind, value, kind, found)
+    new = _object(kind, value, kind, found)
+    if kind == "optimizers":  # without it, it is that of TensorFlow 2.10 and older
+        new["class_name"] = f"Custom>{new.get('class_name')}"
+    return new

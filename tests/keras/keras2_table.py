@@ -1,8 +1,8 @@
 """What the classes of Keras 2 take, measured with the real ones: surgery/architecture/keras2.json.
 
 `python -m tests.keras.keras2_table PYTHON...`, each with a TensorFlow between 2.12 and 2.15. It
-asks these, and tf_keras and Keras here, and writes what all of them have in common. `--older FOLDER`,
-where an older Keras 3 is installed, adds the keys that only that one writes.
+asks these, and tf_keras and Keras here, and writes what all of them have in common. `--older
+FOLDER`, where an older Keras 3 is installed, adds the keys that only that one writes.
 """
 
 import argparse
@@ -108,7 +108,9 @@ def describe(keras, kind, cls):
             return None
         config = cls(batch_size=2, **{own[0]: (2,)}).get_config()
     is_old = not hasattr(keras, "ops")
-    if is_old and not is_found(module_of(keras, kind), cls.__name__, config):
+    # Without `Custom>` it is the optimizer of TensorFlow 2.10 and older that is found.
+    found_as = f"Custom>{cls.__name__}" if kind == "optimizers" else cls.__name__
+    if is_old and not is_found(module_of(keras, kind), found_as, config):
         return None
     base = BASE if kind == "layers" and cls.__name__ != "InputLayer" else []
     row = {

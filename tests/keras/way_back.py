@@ -383,7 +383,7 @@ def models(keras):
         model = keras.Model(x, {"a": L.Dense(2)(x), "b": L.Dense(1, activation="sigmoid")(x)})
         rate = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
         model.compile(
-            keras.optimizers.Adam(rate, clipnorm=1.0),
+            keras.optimizers.AdamW(rate, clipnorm=1.0),
             {"a": keras.losses.Huber(), "b": "binary_crossentropy"},
             loss_weights={"a": 2.0, "b": 1.0},
             metrics={"a": ["mae"], "b": [keras.metrics.AUC(), "accuracy"]},
@@ -493,14 +493,12 @@ def make(keras, name, build, folder):
 
 
 def losses(model, inputs, outputs):
-    """The loss and metrics of a compiled model of named outputs, by sorted names."""
+    """The losses and metrics of a compiled model, sorted: Keras 2 and 3 name them otherwise."""
     if getattr(model, "optimizer", None) is None:
         return []
     wanted = {n: np.round(np.abs(np.asarray(o))) for n, o in zip("ab", outputs, strict=True)}
     found = model.test_on_batch(inputs[0], wanted, return_dict=True)
-    return [
-        np.float64(found[name]) for name in ("loss", "a_loss", "b_loss", "a_mae") if name in found
-    ]
+    return [np.float64(value) for value in sorted(found.values())]
 
 
 def as_called(keras, model, inputs):
