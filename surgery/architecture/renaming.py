@@ -12,7 +12,7 @@ _REFERENCES = ("inbound_nodes", "input_layers", "output_layers")
 
 
 def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architecture:
-    """The architecture with new names for those layers (addresses)."""
+    """The architecture with new names for those layers (addresses); the empty one is the model."""
     config = copy.deepcopy(dict(architecture.config))
     for address, new in names.items():
         layer = architecture.by_address[address]
@@ -22,23 +22,32 @@ def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architec
         entry["config"]["name"] = new
         if "name" in entry:
             entry["name"] = new
-    for parent in {address.rpartition("/")[0] for address in names}:
+    inside: dict[str, dict[str, str]] = {}
+    for address, new in names.items():
+        if address:
+            own = architecture.by_address[address].name
+            inside.setdefault(parent_of(architecture, address), {})[own] = new
+    for parent, inner in inside.items():
         owner = architecture.by_address.get(parent, architecture.root)
-        inner = {
-            a.rpartition("/")[2]: n for a, n in names.items() if a.rpartition("/")[0] == parent
-        }
         if owner.keys is not None:
             _rename_references(at(config, owner.keys), inner)
     return Architecture(config, architecture.shares_layers)
 
 
-def new_address(names: Mapping[str, str], address: str) -> str:
+def parent_of(architecture: Architecture, address: str) -> str:
+    """The address of what a layer or weight is in; a layer's own name may hold a `/`."""
+    layer = architecture.by_address.get(address)
+    name = layer.name if layer else address.rpartition("/")[2]
+    return address.removesuffix(name).removesuffix("/")
+
+
+def new_address(architecture: Architecture, names: Mapping[str, str], address: str) -> str:
     """What an address is called once those layers are renamed."""
-    parts = address.split("/")
-    done: list[str] = []
-    for depth, part in enumerate(parts):
-        done.append(names.get("/".join(parts[: depth + 1]), part))
-    return join(*done)
+    if not address:
+        return ""
+    parent = parent_of(architecture, address)
+    name = names.get(address, address.removeprefix(parent).removeprefix("/"))
+    return join(new_address(architecture, names, parent), name)
 
 
 def _rename_references(config: Any, names: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from surgery.formats import _configs, _files, _hdf5, _keras2
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
-from surgery.weights.weight import Weight
+from surgery.weights.weight import Weight, prefixes
 
 _TOP_LEVEL = "top_level_model_weights"
 
@@ -255,7 +255,7 @@ def _in_keras_order(
     tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
     inside: dict[str, set[str]] = {}
     for address in weights:
-        inside.setdefault(address.partition("/")[0], set()).add(address)
+        inside.setdefault(_top(address, tops), set()).add(address)
     known = {
         layer.address
         for layer in architecture.root.children
@@ -264,7 +264,7 @@ def _in_keras_order(
 
     def place(numbered: tuple[int, Weight]) -> tuple[int, int]:
         number, weight = numbered
-        top = weight.address.partition("/")[0]
+        top = _top(weight.address, tops)
         return tops.get(top, len(tops)), order[weight.address] if top in known else number
 
     return [weight for _, weight in sorted(enumerate(weights.values()), key=place)]
@@ -288,17 +288,16 @@ def _groups(model: Model) -> dict[str, list[tuple[str, Weight]]]:
         layers = [layer.name for layer in model.architecture.root.children]
     groups: dict[str, list[tuple[str, Weight]]] = {layer: [] for layer in layers}
     for weight in model.weights:
-        layer = _group_of(weight, groups)
+        layer = _top(weight.address, groups)
         groups.setdefault(layer, []).append((_stored_name(model, layer, weight), weight))
     for layer, entries in groups.items():
         groups[layer] = _reordered(model, layer, entries)
     return groups
 
 
-def _group_of(weight: Weight, groups: Mapping[str, Any]) -> str:
-    """The layer at the top that the weight is kept under; some names have a `/` in them."""
-    own = [layer for layer in groups if weight.address.startswith(f"{layer}/")]
-    return max(own, key=len, default=_TOP_LEVEL)
+def _top(address: str, layers: Collection[str]) -> str:
+    """The layer at the top that a weight is kept under; some names have a `/` in them."""
+    return next((owner for owner in prefixes(address) if owner in layers), _TOP_LEVEL)
 
 
 def _stored_name(model: Model, layer: str, weight: Weight) -> str:
