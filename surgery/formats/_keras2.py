@@ -11,7 +11,7 @@ from surgery.architecture import Architecture
 from surgery.architecture.downgrades import Downgrade, compiled, downgraded
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
 from surgery.architecture.tree import at
-from surgery.formats import _configs
+from surgery.formats import _configs, _lora, _shared
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Mapped
@@ -26,7 +26,11 @@ def for_keras2(model: Model) -> tuple[Model, Downgrade]:
     """
     if model.architecture is None or not _configs.is_keras3(model.carried):
         return model, Downgrade()
-    config, found = downgraded(_with_vocabularies(model.architecture, model.carried.assets))
+    plain = _shared.unshared(_lora.merged(model))
+    assert plain.architecture is not None
+    config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))
+    found.problems += _lora.problems(model)
+    found.notes += [*_lora.notes(model), *_shared.notes(model)]
     if found.problems:
         return model, found
     if model.optimizer:
@@ -36,7 +40,7 @@ def for_keras2(model: Model) -> tuple[Model, Downgrade]:
         backend="tensorflow",
         training_config=_training_config(model.carried, found),
     )
-    bare = replace(_with_scaled_gates(model).without_optimizer(), format="", carried=carried)
+    bare = replace(_with_scaled_gates(plain).without_optimizer(), format="", carried=carried)
     return bare.with_architecture(Architecture(config, shares_layers=False)), found
 
 

@@ -10,7 +10,7 @@ from surgery.architecture import Architecture, Layer, snake_case
 from surgery.architecture.tree import join
 from surgery.architecture.variables import Variable, known_classes, variables_by_count
 from surgery.errors import FormatError
-from surgery.formats import _configs
+from surgery.formats import _configs, _lora
 from surgery.formats._hdf5 import Reader, Writer, unheld
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
@@ -274,6 +274,9 @@ def _place(writer: Writer, place: str, tensor: Tensor) -> None:
 
 def store_problems(model: Model) -> list[str]:
     """Why a Keras 3 weights file cannot hold the model."""
+    if problems := _lora.problems(model):
+        return problems
+    model = _lora.without_adapters(model)
     try:
         stored_names(model)
     except FormatError as error:

@@ -14,7 +14,7 @@ from surgery.architecture import Architecture, Layer
 from surgery.architecture.tree import Slot, join
 from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5, _keras2
+from surgery.formats import _configs, _files, _hdf5, _keras2, _lora, _shared
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
@@ -50,10 +50,9 @@ class H5(Format):
             return _open(reader, path, architecture)
 
     def problems(self, model: Model) -> Sequence[str]:
-        if self.for_ is not None:
-            model, found = _keras2.for_keras2(model)
-            if found.problems:
-                return found.problems
+        if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
+            return found.problems
+        model = self._as_written(model)
         problems = [
             f"{w.address} is bfloat16, which Keras cannot load from an .h5 file; write .keras, "
             "or leave the format to weights_h5"
@@ -70,19 +69,26 @@ class H5(Format):
             problems.append(str(error))
         return problems
 
+    def _as_written(self, model: Model) -> Model:
+        if self.for_ is not None:
+            return _keras2.for_keras2(model)[0]
+        return model if model.format == self.name else _shared.unshared(_lora.merged(model))
+
     def notes(self, model: Model) -> Sequence[str]:
         if self.for_ is not None:
             return _keras2.for_keras2(model)[1].notes
+        if model.format == self.name:
+            return []
+        notes = [*_lora.notes(model), *_shared.notes(model)]
         if model.carried.compile_config and not _configs.training_config(model.carried):
-            return [
+            notes.append(
                 "the compile config is left out: it names no optimizer, which this format needs; "
                 "compile the model after loading"
-            ]
-        return []
+            )
+        return notes
 
     def create(self, model: Model, path: Path) -> Output:
-        if self.for_ is not None:
-            model, _ = _keras2.for_keras2(model)
+        model = self._as_written(model)
         groups = _groups(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model, groups))
@@ -130,9 +136,6 @@ def _beyond(root: Layer) -> Iterator[str]:
     """What Keras cannot load from this layout."""
     if root.slots is None:
         yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"
-    for layer in root.walk():
-        if layer.config.get("lora_rank"):
-            yield f"{layer.address} has LoRA enabled, whose weights Keras does not load from .h5"
 
 
 def _text(value: object) -> str:
@@ -333,8 +336,7 @@ def _reordered(
     order = [slot.address for slot in _legacy_order(found)]
     if missing := sorted(set(order) - set(by_address)):
         raise FormatError(
-            f"{layer} has no {missing[0]} of its own, as where two models share a layer; Keras "
-            "loads such a layer from neither .keras nor .h5"
+            f"{layer} has no {missing[0]}, and it is not known which other layer shares it"
         )
     odd = sorted(set(by_address) - set(order))
     raise FormatError(f"{layer} has a weight that its config does not ask for: {odd[0]}")

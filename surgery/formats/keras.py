@@ -10,7 +10,7 @@ from surgery.architecture import Architecture
 from surgery.architecture.upgrades import Upgrade
 from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5, _store, _zip
+from surgery.formats import _configs, _files, _hdf5, _lora, _store, _zip
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 
@@ -101,7 +101,8 @@ class Keras(Format):
         upgrade = _configs.upgrade(model) if self._upgrades(model) else Upgrade()
         notes = [f"the config is upgraded: {change}" for change in _few(upgrade.done)]
         notes += [f"the config is not all upgraded: {left}" for left in _few(upgrade.left)]
-        return [*notes, *self._left_out(model)]
+        merged = [] if _lora.without_adapters(model) is model else _lora.notes(model)
+        return [*notes, *_few(merged), *self._left_out(model)]
 
     def _left_out(self, model: Model) -> Sequence[str]:
         if model.format == self.name and self._upgrades(model) and model.carried.compile_config:
@@ -117,7 +118,7 @@ class Keras(Format):
         if model.architecture is None:
             raise FormatError(f"{path}: {self.problems(model)[0]}")
         upgrades = self._upgrades(model)
-        model = self._modern(model)
+        model = self._modern(_lora.without_adapters(model))
         carried = model.carried
         assert model.architecture is not None
         config = _configs.as_keras3(model.architecture.config, carried, upgrades)

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from surgery.architecture import Architecture
-from surgery.formats import _files, _hdf5, _store
+from surgery.formats import _files, _hdf5, _lora, _store
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 
@@ -47,6 +47,7 @@ class WeightsH5(Format):
         return _store.store_problems(model)
 
     def create(self, model: Model, path: Path) -> Output:
+        model = _lora.without_adapters(model)
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _store.write_store(h5, model))
         return _files.output(descriptor, places)

@@ -14,7 +14,7 @@ from typing import Any
 from surgery.architecture import Architecture
 from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _files, _hdf5, _store
+from surgery.formats import _files, _hdf5, _lora, _store
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
@@ -68,7 +68,7 @@ class WeightsJson(Format):
         return _store.store_problems(model)
 
     def create(self, model: Model, path: Path) -> Output:
-        model = model.without_optimizer()
+        model = _lora.without_adapters(model).without_optimizer()
         path.mkdir()
         shards = _sharded(model, self.max_shard_size * 2**30)
         places = {
