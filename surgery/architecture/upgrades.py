@@ -79,7 +79,10 @@ def _modules(entry: Config, notes: Upgrade) -> Config:
 
 
 def _count_nodes_from_0(config: Config, notes: Upgrade) -> None:
-    """Keras 2 counts a nested model's own call as its first; Keras 3 counts from the outer ones."""
+    """Keras 2 counts a nested model's own call as its first; Keras 3 counts from the outer ones.
+
+    Among a model's outputs Keras 3 counts as Keras 2, but for a Sequential.
+    """
     for layer in config["layers"]:
         if not isinstance(layer, Mapping) or layer.get("class_name") not in _CONTAINERS:
             continue
@@ -88,8 +91,11 @@ def _count_nodes_from_0(config: Config, notes: Upgrade) -> None:
         references = list(_references(config, name))
         numbers = {reference[1] for reference in references}
         if calls and numbers and min(numbers) >= 1 and max(numbers) == calls:
+            is_sequential = layer["class_name"] == "Sequential"
+            outputs = [] if is_sequential else list(_references(config.get("output_layers"), name))
             for reference in references:
-                reference[1] -= 1
+                if not any(reference is output for output in outputs):
+                    reference[1] -= 1
             notes.done.append(f"{name}: its calls are counted from 0")
 
 
