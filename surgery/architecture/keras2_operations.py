@@ -78,6 +78,7 @@ _OPERATIONS = {
         "Squeeze": "squeeze input axis=axis",
         "Stack": "stack values axis=axis",
         "Transpose": "transpose a axes=perm",
+        "ZerosLike": "zeros_like input dtype=dtype",
     },
 }
 

@@ -114,7 +114,7 @@ def describe(keras, kind, cls):
         return None
     base = BASE if kind == "layers" and cls.__name__ != "InputLayer" else []
     row = {
-        "arguments": sorted({*own, *config, *base}),
+        "arguments": sorted({*own, *config, *base, *not_shown(cls, config)}),
         "defaults": {
             k: plain(v)
             for k, v in config.items()
@@ -126,6 +126,14 @@ def describe(keras, kind, cls):
         row["call"] = [p.name for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         row["trains"] = any(p.name == "training" and p.default is True for p in taken)
     return row
+
+
+def not_shown(cls, config):
+    """What recurrent layers of Keras 2 take, and have in their config only where it is given."""
+    if cls.__name__ not in ("GRU", "LSTM", "RNN", "SimpleRNN"):
+        return []
+    given = copy.deepcopy({**config, "zero_output_for_mask": True})
+    return set(cls.from_config(given).get_config()) - set(config)
 
 
 def module_of(keras, kind):

@@ -211,6 +211,13 @@ def calls(keras):
         z = L.GRU(3)(L.Embedding(5, 3, mask_zero=True)(ids))
         return keras.Model([x, ids], L.Concatenate()([y, z]))
 
+    @kind("masks that are joined")
+    def _():
+        x, y = keras.Input(SEQUENCE), keras.Input(SEQUENCE)
+        joined = L.Concatenate(axis=1)([L.Masking()(x), L.Masking()(y)])
+        forth = L.Bidirectional(L.GRU(3, return_sequences=True))(joined)
+        return keras.Model([x, y], L.LSTM(3)(L.Dropout(0.1)(L.LayerNormalization()(forth))))
+
     @kind("mask as an argument")
     def _():
         x, mask = keras.Input(SEQUENCE), keras.Input((5,), dtype="bool")
