@@ -37,10 +37,15 @@ def downgraded(config: Mapping[str, Any]) -> tuple[Config, Downgrade]:
     """The config of a model that Keras 3 wrote, for Keras 2, and what stands against it."""
     found = Downgrade()
     if class_of(config) not in _CONTAINERS:
-        found.problems.append(f"{class_of(config)} is a model of its own class, which Keras 2 "
-                              "does not rebuild from a file")  # fmt: skip
+        own = f"{class_of(config)} is a model of its own class, which a file does not rebuild"
+        found.problems.append(own)
         return {}, found
-    return _entry(config, "", found), found
+    try:
+        return _entry(config, "", found), found
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        found.problems.append(f"its config is not in the form that Keras 3 writes ({what})")
+        return {}, found
 
 
 def _entry(entry: Mapping[str, Any], where: str, found: Downgrade) -> Config:
@@ -146,7 +151,7 @@ def _layer(class_name: str, config: Config, where: str, found: Downgrade) -> Con
         if new.get("output_mode") == "tf_idf" and new.get("idf_weights") is None:
             found.problems.append(f"{where}: the file holds no idf_weights of this {class_name}")
         if class_name == "TextVectorization" or new.get("output_mode") == "int":
-            del new["dtype"]  # Keras 2 means that of the words
+            new.pop("dtype", None)  # Keras 2 means that of the words
     return {key: _value(key, value, where, found) for key, value in new.items()}
 
 

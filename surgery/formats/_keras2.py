@@ -22,10 +22,14 @@ _VERSION = "2.15.0"
 def for_keras2(model: Model) -> tuple[Model, Downgrade]:
     """The model in the form of Keras 2, with what stands against that and what is left out.
 
-    What Keras 1 or 2 wrote stays as it is.
+    What Keras 1 or 2 wrote stays as it is, but for a `.keras` file, which may have been upgraded.
     """
-    if model.architecture is None or not _configs.is_keras3(model.carried):
+    version = model.carried.keras_version
+    if model.architecture is None:
         return model, Downgrade()
+    if not _configs.is_keras3(model.carried):
+        old = f"it is a .keras file of Keras {version}; give the .h5 that it was made of"
+        return model, Downgrade([old] if model.format == "keras" else [])
     plain = _shared.unshared(_lora.merged(model))
     assert plain.architecture is not None
     config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))

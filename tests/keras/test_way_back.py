@@ -153,6 +153,8 @@ BAD = [
     ({"class_name": "Sequential", "config": {"name": "m", "layers": [
         {"class_name": "Dense", "config": {"name": "d"}}]}}, "it was never built"),
     ({"class_name": "Mine", "config": {"name": "m"}}, "is a model of its own class"),
+    ({"class_name": "Sequential", "config": {"name": "m", "layers": 3}},
+     "its config is not in the form that Keras 3 writes"),
 ]  # fmt: skip
 
 
@@ -216,6 +218,17 @@ def test_a_model_of_keras2_stays_as_it_is(tmp_path):
     assert to_keras2(tmp_path / "old.h5", tmp_path / "same.h5") == ()
     with h5py.File(tmp_path / "old.h5") as old, h5py.File(tmp_path / "same.h5") as same:
         assert json.loads(old.attrs["model_config"]) == json.loads(same.attrs["model_config"])
+
+
+def test_an_upgraded_model_of_keras2_is_refused(tmp_path):
+    """It says Keras 2, and has a config for Keras 3."""
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(4,))])
+    model.save(tmp_path / "old.h5")
+    surgery.save(surgery.open(tmp_path / "old.h5"), keras=tmp_path / "new.keras")
+    with pytest.raises(RecipeError, match=r"\.keras file of Keras 2.*give the \.h5"):
+        to_keras2(tmp_path / "new.keras", tmp_path / "m.h5")
 
 
 def test_there_and_back(keras, tmp_path):
