@@ -12,7 +12,7 @@ _REFERENCES = ("inbound_nodes", "input_layers", "output_layers")
 
 
 def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architecture:
-    """The architecture with new names for those layers (addresses)."""
+    """The architecture with new names for those layers (addresses); the empty one is the model."""
     config = copy.deepcopy(dict(architecture.config))
     for address, new in names.items():
         layer = architecture.by_address[address]
@@ -48,13 +48,20 @@ def without_slashes(architecture: Architecture) -> tuple[Architecture, Mapping[s
     return (with_names(architecture, names) if names else architecture), names
 
 
-def new_address(names: Mapping[str, str], address: str) -> str:
+def parent_of(architecture: Architecture, address: str) -> str:
+    """The address of what a layer or weight is in; a layer's own name may hold a `/`."""
+    layer = architecture.by_address.get(address)
+    name = layer.name if layer else address.rpartition("/")[2]
+    return address.removesuffix(name).removesuffix("/")
+
+
+def new_address(architecture: Architecture, names: Mapping[str, str], address: str) -> str:
     """What an address is called once those layers are renamed."""
-    parts = address.split("/")
-    done: list[str] = []
-    for depth, part in enumerate(parts):
-        done.append(names.get("/".join(parts[: depth + 1]), part))
-    return join(*done)
+    if not address:
+        return ""
+    parent = parent_of(architecture, address)
+    name = names.get(address, address.removeprefix(parent).removeprefix("/"))
+    return join(new_address(architecture, names, parent), name)
 
 
 def _rename_references(config: Any, names: Mapping[str, str]) -> None:

@@ -188,6 +188,11 @@ def is_of_keras(class_name: str) -> bool:
     return class_name in WITHOUT_VARIABLES or class_name in known_classes()
 
 
+def is_operation(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry in a model's list is an operation of Keras 3, such as `x * 2`."""
+    return str(entry.get("module") or "").startswith(_OPERATIONS)
+
+
 def join(*parts: str) -> str:
     """The parts that are not empty, with `/` between them."""
     return "/".join(part for part in parts if part)
@@ -308,7 +313,7 @@ class _Builder:
         is_input = [class_of(entry) == "InputLayer" for entry in entries]
         skipped = is_input if class_name == "Sequential" else [False] * len(entries)
         kept = [
-            None if skip or str(entry.get("module") or "").startswith(_OPERATIONS) else entry
+            None if skip or is_operation(entry) else entry
             for entry, skip in zip(entries, skipped, strict=True)
         ]
         return self.numbered(kept, keys, address, join(group, "layers"))

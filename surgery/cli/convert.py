@@ -20,6 +20,12 @@ from surgery.cli import _options
     type=click.Path(path_type=Path),
     help="The model whose weights IN holds.",
 )
+@click.option(
+    "--for",
+    "for_",
+    type=click.Choice(["keras2"]),
+    help="Write an .h5 that tf_keras and TensorFlow 2.12 to 2.15 load.",
+)
 @_options.quiet
 def command(
     source: Path,
@@ -27,6 +33,7 @@ def command(
     name: str | None,
     select: str | None,
     architecture: Path | None,
+    for_: str | None,
     quiet: bool,
 ) -> None:
     """Write a model in another format."""
@@ -51,7 +58,10 @@ def command(
         load["architecture"] = str(architecture)
     if select is not None:
         load["select"] = _options.selector(select).value
-    recipe = {"surgery": 1, "name": "convert", "load": load, "export": [{form: str(target)}]}
+    if for_ is not None and form != "h5":
+        raise UsageError(f"--for {for_} writes .h5 files, and {target} is {form}")
+    written = str(target) if for_ is None else {"path": str(target), "for": for_}
+    recipe = {"surgery": 1, "name": "convert", "load": load, "export": [{form: written}]}
     try:
         plan = make_plan(recipe_from(as_json(recipe).encode(), "convert", Path(), {}))
     except RecipeError as error:

@@ -75,7 +75,7 @@ def refusals(model: Model) -> list[str]:
     return [f"{reason}; config: keep writes it for the Keras that it is from" for reason in refused]
 
 
-_MOST_NOTES = 5
+MOST_NOTES = 5
 
 
 def config_notes(model: Model, config: Config) -> list[str]:
@@ -85,8 +85,8 @@ def config_notes(model: Model, config: Config) -> list[str]:
     if config == "keep":
         return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
     notes = [f"the config is upgraded: {change}" for change in for_keras3(model).notes]
-    more = len(notes) - _MOST_NOTES
-    return notes[:_MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
+    more = len(notes) - MOST_NOTES
+    return notes[:MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
 
 
 @dataclass(frozen=True)

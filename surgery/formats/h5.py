@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.tree import Slot, join
+from surgery.declaration import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5
+from surgery.formats import _configs, _files, _hdf5, _keras2, _lora, _shared
 from surgery.formats._base import Format, Output, register
 from surgery.formats._upgrading import (
     Check,
@@ -44,6 +45,15 @@ class H5(Format):
 
     config: Config = config_key("keep")
     check: Check = check_key()
+    for_: Literal["keras2"] | None = key(
+        "For whom a model of Keras 3 is written: keras2 is tf_keras and TensorFlow 2.12 to 2.15.",
+        "keras2",
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if self.for_ is not None and self.config == "upgrade":
+            raise ValueError("for: keras2 and config: upgrade exclude each other")
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if not head.startswith(_hdf5.MAGIC):
@@ -57,12 +67,18 @@ class H5(Format):
             return _open(reader, path, architecture)
 
     def prepared(self, model: Model) -> Model:
-        return for_keras3(model).model if self.config == "upgrade" else model
+        if self.for_ is not None:
+            return _keras2.for_keras2(model)[0]
+        if self.config == "upgrade":
+            model = for_keras3(model).model
+        return model if model.format == self.name else _shared.unshared(_lora.merged(model))
 
     def load_check(self, model: Model) -> LoadCheck | None:
         return load_check(model, self.config, self.check)
 
     def problems(self, model: Model) -> Sequence[str]:
+        if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
+            return found.problems
         if self.config == "upgrade" and (refused := refusals(model)):
             return refused
         model = self.prepared(model)
@@ -83,15 +99,19 @@ class H5(Format):
         return problems
 
     def notes(self, model: Model) -> Sequence[str]:
-        return [*config_notes(model, self.config), *self._left_out(self.prepared(model))]
-
-    def _left_out(self, model: Model) -> Sequence[str]:
+        if self.for_ is not None:
+            return _keras2.for_keras2(model)[1].notes
+        notes = config_notes(model, self.config)
+        if model.format == self.name and self.config == "keep":
+            return notes
+        model = for_keras3(model).model if self.config == "upgrade" else model
+        notes += [*_lora.notes(model), *_shared.notes(model)]
         if model.carried.compile_config and not _configs.training_config(model.carried):
-            return [
+            notes.append(
                 "the compile config is left out: it names no optimizer, which this format needs; "
                 "compile the model after loading"
-            ]
-        return []
+            )
+        return notes
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)
@@ -142,9 +162,6 @@ def _beyond(root: Layer) -> Iterator[str]:
     """What Keras cannot load from this layout."""
     if root.slots is None:
         yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"
-    for layer in root.walk():
-        if layer.config.get("lora_rank"):
-            yield f"{layer.address} has LoRA enabled, whose weights Keras does not load from .h5"
 
 
 def _text(value: object) -> str:
@@ -265,10 +282,9 @@ def _in_keras_order(
         return list(weights.values())
     order = architecture.weight_order
     tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
-    top_of = {address: _top(address, tops) for address in weights}
     inside: dict[str, set[str]] = {}
-    for address, top in top_of.items():
-        inside.setdefault(top, set()).add(address)
+    for address in weights:
+        inside.setdefault(_top(address, tops), set()).add(address)
     known = {
         layer.address
         for layer in architecture.root.children
@@ -277,15 +293,10 @@ def _in_keras_order(
 
     def place(numbered: tuple[int, Weight]) -> tuple[int, int]:
         number, weight = numbered
-        top = top_of[weight.address]
+        top = _top(weight.address, tops)
         return tops.get(top, len(tops)), order[weight.address] if top in known else number
 
     return [weight for _, weight in sorted(enumerate(weights.values()), key=place)]
-
-
-def _top(address: str, tops: Collection[str], default: str = "") -> str:
-    """The layer at the top, whose name may have a `/` in it, that has a weight of that address."""
-    return next((prefix for prefix in [*prefixes(address)][1:] if prefix in tops), default)
 
 
 def _is_known(layer: Layer, addresses: Collection[str]) -> bool:
@@ -306,16 +317,16 @@ def _groups(model: Model) -> dict[str, list[tuple[str, Weight]]]:
         layers = [layer.name for layer in model.architecture.root.children]
     groups: dict[str, list[tuple[str, Weight]]] = {layer: [] for layer in layers}
     for weight in model.weights:
-        layer = _group_of(weight, groups)
+        layer = _top(weight.address, groups)
         groups.setdefault(layer, []).append((_stored_name(model, layer, weight), weight))
     for layer, entries in groups.items():
         groups[layer] = _reordered(model, layer, entries)
     return groups
 
 
-def _group_of(weight: Weight, groups: Mapping[str, Any]) -> str:
-    """The layer at the top that the weight is kept under; some names have a `/` in them."""
-    return _top(weight.address, groups, _TOP_LEVEL)
+def _top(address: str, layers: Collection[str]) -> str:
+    """The layer at the top that a weight is kept under; some names have a `/` in them."""
+    return next((owner for owner in prefixes(address) if owner in layers), _TOP_LEVEL)
 
 
 def _stored_name(model: Model, layer: str, weight: Weight) -> str:
@@ -351,8 +362,7 @@ def _reordered(
     order = [slot.address for slot in _legacy_order(found)]
     if missing := sorted(set(order) - set(by_address)):
         raise FormatError(
-            f"{layer} has no {missing[0]} of its own, as where two models share a layer; Keras "
-            "loads such a layer from neither .keras nor .h5"
+            f"{layer} has no {missing[0]}, and it is not known which other layer shares it"
         )
     odd = sorted(set(by_address) - set(order))
     raise FormatError(f"{layer} has a weight that its config does not ask for: {odd[0]}")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5, _store, _zip
+from surgery.formats import _configs, _files, _hdf5, _lora, _store, _zip
 from surgery.formats._base import Format, Output, register
 from surgery.formats._upgrading import (
+    MOST_NOTES,
     Check,
     Config,
     check_key,
@@ -79,7 +80,8 @@ class Keras(Format):
         return replace(model, checks=(check,)) if check else model
 
     def prepared(self, model: Model) -> Model:
-        return for_keras3(model).model if self.config == "upgrade" else model
+        ready = for_keras3(model).model if self.config == "upgrade" else model
+        return _lora.without_adapters(ready)
 
     def load_check(self, model: Model) -> LoadCheck | None:
         return load_check(model, self.config, self.check)
@@ -91,10 +93,13 @@ class Keras(Format):
                 "model, or an application with these weights"
             ]
         refused = refusals(model) if self.config == "upgrade" else []
-        return refused or [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]
+        if refused or (refused := _lora.problems(model)):
+            return refused
+        return [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]
 
     def notes(self, model: Model) -> Sequence[str]:
-        return config_notes(model, self.config)
+        merged = [] if _lora.without_adapters(model) is model else _lora.notes(model)
+        return [*config_notes(model, self.config), *merged[:MOST_NOTES]]
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from surgery.architecture import Architecture
-from surgery.formats import _files, _hdf5, _store
+from surgery.formats import _files, _hdf5, _lora, _store
 from surgery.formats._base import Format, Output, register
 from surgery.weights.model import Carried, Model
 
@@ -44,10 +44,10 @@ class WeightsH5(Format):
         )
 
     def prepared(self, model: Model) -> Model:
-        return _store.in_todays_layout(model)
+        return _store.in_todays_layout(_lora.without_adapters(model))
 
     def problems(self, model: Model) -> Sequence[str]:
-        return _store.store_problems(self.prepared(model))
+        return _lora.problems(model) or _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)

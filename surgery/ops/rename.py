@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.architecture.renaming import new_address, with_names
+from surgery.architecture import Architecture
+from surgery.architecture.renaming import new_address, parent_of, with_names
 from surgery.declaration import key
 from surgery.errors import SelectorError, nearest
 from surgery.ops._base import WeightOp, op
@@ -25,12 +26,14 @@ _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 @op
 @dataclass(frozen=True, kw_only=True)
 class Rename(WeightOp):
-    """Rename layers: in the config, in what refers to them, and in their weights' addresses."""
+    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
 
     changes_weights = False
 
     select: Select = key(
-        "The layer's address; with * it stands for several (no list, no mapping).", "block1_*"
+        "The layer's address; with * it stands for several (no list, no mapping). The model's own "
+        "name stands for the model.",
+        "block1_*",
     )
     to: str = key("The new name; each * stands for what it matched.", "b1_*", minLength=1)
 
@@ -38,14 +41,13 @@ class Rename(WeightOp):
         return 0
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
-        names = self._names(model)
-        return tuple(w for w in model.weights if new_address(names, w.address) != w.address)
+        before, names = model.need_architecture("rename acts on layers"), self._names(model)
+        return tuple(w for w in model.weights if new_address(before, names, w.address) != w.address)
 
     def apply(self, model: Model) -> Model:
-        architecture = model.need_architecture("rename acts on layers")
-        names = self._names(model)
+        before, names = model.need_architecture("rename acts on layers"), self._names(model)
         try:
-            architecture = with_names(architecture, names)
+            architecture = with_names(before, names)
             saved = model.carried.architecture
             saved = with_names(saved, names) if saved is not None else None
         except ValueError as error:
@@ -55,16 +57,16 @@ class Rename(WeightOp):
                 f"{', '.join(names)}: the config does not hold these layers by name"
             ) from None
         by_name = model.format == "h5"  # where layers' names are a part of the stored ones
-        weights = tuple(_moved(weight, names, by_name) for weight in model.weights)
+        weights = tuple(_moved(weight, before, names, by_name) for weight in model.weights)
         if len({weight.address for weight in weights}) < len(weights):
             raise SelectorError("two weights would have one address")
         carried = model.carried
         groups = {
-            new_address(names, group) if model.format == "h5" else group: _last(names, model, group)
+            new_address(before, names, group) if by_name else group: _last(names, model, group)
             or name
             for group, name in carried.group_names.items()
         }
-        top = {old: new for old, new in names.items() if "/" not in old}
+        top = {old: new for old, new in names.items() if not parent_of(before, old)}
         carried = replace(
             carried,
             architecture=saved,
@@ -90,10 +92,13 @@ class Rename(WeightOp):
             if new is not None:
                 _check(new)
                 names[address] = new
+        if not names and pattern == model.name:
+            _check(self.to)
+            return {"": self.to}
         if not names and not self.allow_empty:
-            close = ", ".join(nearest(pattern, layers, 3)) or ", ".join(layers[:3])
+            close = ", ".join(nearest(pattern, [*layers, model.name], 3)) or ", ".join(layers[:3])
             raise SelectorError(f"{pattern} is no layer of the model; the nearest are {close}")
-        after = [new_address(names, address) for address in layers]
+        after = [new_address(architecture, names, address) for address in layers]
         for address in after:
             if after.count(address) > 1:
                 raise SelectorError(f"two layers would be called {address}")
@@ -108,13 +113,21 @@ def _check(name: str) -> None:
         )
 
 
-def _moved(weight: Weight, names: Mapping[str, str], by_name: bool) -> Weight:
-    address = new_address(names, weight.address)
+def _moved(weight: Weight, before: Architecture, names: Mapping[str, str], by_name: bool) -> Weight:
+    address = new_address(before, names, weight.address)
     if address == weight.address or not by_name:
         return replace(weight, address=address)
-    own = {a.rpartition("/")[2]: n for a, n in names.items() if weight.address.startswith(f"{a}/")}
-    stored = tuple("/".join(own.get(part, part) for part in s.split("/")) for s in weight.stored)
+    stored = weight.stored
+    for layer, new in names.items():
+        if weight.address.startswith(f"{layer}/"):
+            old = before.by_address[layer].name
+            stored = tuple(_with_name(place, old, new) for place in stored)
     return replace(weight, address=address, stored=stored)
+
+
+def _with_name(place: str, old: str, new: str) -> str:
+    """A stored name with another name of a layer in it."""
+    return re.sub(rf"(?<![^/]){re.escape(old)}(?=/)", lambda _: new, place)
 
 
 def _last(names: Mapping[str, str], model: Model, group: str) -> str | None:
@@ -122,7 +135,7 @@ def _last(names: Mapping[str, str], model: Model, group: str) -> str | None:
     assert model.architecture is not None
     if model.format == "h5":
         return None
-    layer = next((x for x in model.architecture.layers if x.group == group), None)
+    layer = next((x for x in model.architecture.root.walk() if x.group == group), None)
     return names.get(layer.address) if layer else None
 
 

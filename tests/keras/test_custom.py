@@ -164,19 +164,10 @@ def test_what_h5_cannot_hold_is_refused(keras, tmp_path):
 
     own = Own()
     own(np.zeros((1, 4)))
-    adapted = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="d", lora_rank=2)])
-    shared = keras.layers.Dense(4, name="shared")
-    inputs = keras.Input((4,))
-    inner = keras.Model(inputs, shared(inputs), name="inner")
-    for model, message in (
-        (own, "Own is a model of its own class"),
-        (adapted, "d has LoRA enabled"),
-        (keras.Model(inputs, shared(inner(inputs))), "two models share a layer"),
-    ):
-        path = saved(keras, model, tmp_path / "m.keras")
-        with pytest.raises(FormatError, match=message):
-            surgery.save(surgery.open(path), h5=tmp_path / "out.h5")
-        assert not (tmp_path / "out.h5").exists()
+    path = saved(keras, own, tmp_path / "m.keras")
+    with pytest.raises(FormatError, match="Own is a model of its own class"):
+        surgery.save(surgery.open(path), h5=tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize("source", ["keras", "h5"])

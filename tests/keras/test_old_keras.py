@@ -249,6 +249,25 @@ def test_a_zip_of_tf_keras_is_upgraded_or_kept(tmp_path):
     np.testing.assert_allclose(new.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("is_sequential", [False, True])
+def test_calls_of_a_model_that_are_outputs_keep_their_order(is_sequential, tmp_path):
+    import keras
+    import tf_keras
+
+    x, y = tf_keras.Input((4,)), tf_keras.Input((4,))
+    inner = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(4)], name="inner")
+    if not is_sequential:
+        z = tf_keras.Input((4,))
+        inner = tf_keras.Model(z, tf_keras.layers.Dense(4)(z), name="inner")
+    model = tf_keras.Model([x, y], [inner(x), inner(y)])
+    model.save(tmp_path / "old.h5")
+    surgery.save(surgery.open(tmp_path / "old.h5"), keras=tmp_path / "new.keras")
+    given = list(np.random.default_rng(0).random((2, 3, 4), np.float32))
+    new = keras.saving.load_model(tmp_path / "new.keras")
+    for found, expected in zip(new(given), model(given), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_the_live_level_takes_old_models(tmp_path):
     """Evaluated as the Keras that wrote it does."""
     import tf_keras

@@ -13,7 +13,7 @@ from surgery.weights import channels
 from surgery.weights.model import Model
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight
-from tests.conftest import dense_model, values
+from tests.conftest import dense_layers, dense_model, values
 
 
 def model(*arrays):
@@ -289,6 +289,35 @@ def test_rename(small):
     ):
         with pytest.raises(SelectorError, match=message):
             surgery.rename(ours, pattern, to=to)
+
+
+def test_rename_the_model(small, tmp_path):
+    """Not its weights' addresses, which leave its name out."""
+    renamed = surgery.rename(surgery.open(small), "small", to="large")
+    for name in ("keras", "h5"):
+        surgery.save(renamed, **{name: tmp_path / f"m.{name}"})
+        again = surgery.open(tmp_path / f"m.{name}")
+        assert again.name == "large"
+        assert [w.address for w in again.weights] == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
+    with pytest.raises(SelectorError, match="nearest are large"):
+        surgery.rename(renamed, "larg", to="x")
+
+
+def test_rename_where_names_have_a_slash(tmp_path):
+    """As in models of Keras 2; part of the way may be another layer's name."""
+    surgery.save(dense_layers(["c/a", "c/c", "c"], [4, 3, 3, 2]), h5=tmp_path / "m.h5")
+    before = surgery.open(tmp_path / "m.h5")
+    for pattern, to, after in (
+        ("c/a", "c_a", ["c_a", "c/c", "c"]),
+        ("c/*", "c_*", ["c_a", "c_c", "c"]),
+        ("c", "d", ["c/a", "c/c", "d"]),
+    ):
+        path = tmp_path / f"{after[0]}-{after[2]}.h5".replace("/", "-")
+        surgery.save(surgery.rename(before, pattern, to=to), h5=path)
+        again = surgery.open(path)
+        assert [w.layer for w in again.weights[::2]] == after
+        for old, new in zip(before.weights, again.weights, strict=True):
+            np.testing.assert_array_equal(new.tensor.numpy(), old.tensor.numpy())
 
 
 def test_what_is_not_finite_or_very_small_or_large_is_left_in_peace():

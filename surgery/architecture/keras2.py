@@ -1,0 +1,45 @@
+"""What the classes of Keras 2 (TensorFlow 2.12 to 2.15) take, as measured with the real ones.
+
+`keras2.json` has a row for each class that Keras 3 has too: the arguments that Keras 2 `takes`, the
+values of Keras 3 that it assumes or has another default for (`differ`), and what a layer's `call`
+takes; and the activations of one name whose values are the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Config = dict[str, Any]
+
+_RENAMED = {
+    ("InputLayer", "batch_shape"): "batch_input_shape",
+    ("LeakyReLU", "negative_slope"): "alpha",
+}
+_WITHOUT_EFFECT = ("flash_attention", "seed", "use_cudnn")
+"""They say how a layer computes or draws, not what it predicts."""
+
+
+@functools.cache
+def table() -> Mapping[str, Any]:
+    """The rows by kind (`layers`, `losses`...) and class; `activations` is a list of names."""
+    rows: Mapping[str, Any] = json.loads(Path(__file__).with_name("keras2.json").read_text())
+    return rows
+
+
+def arguments(kind: str, class_name: str, config: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """The arguments that Keras 2 takes, and those it has not, each with its value."""
+    row = table()[kind][class_name]
+    takes = set(row["takes"])
+    assumed = {_RENAMED.get((class_name, key), key): v for key, v in row["differ"].items()}
+    given = {_RENAMED.get((class_name, key), key): value for key, value in config.items()}
+    new = {key: value for key, value in {**assumed, **given}.items() if key in takes}
+    odd = [
+        f"{key}: {json.dumps(value)}"
+        for key, value in given.items()
+        if key not in takes and key not in _WITHOUT_EFFECT and value != assumed.get(key)
+    ]
+    return new, odd

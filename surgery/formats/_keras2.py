@@ -1,0 +1,94 @@
+"""A model of Keras 3 as TensorFlow 2.12 to 2.15 and tf_keras load it from an `.h5` file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from surgery.architecture import Architecture
+from surgery.architecture.downgrades import Downgrade, compiled, downgraded
+from surgery.architecture.gates import TO_KERAS_2, scaled_gates
+from surgery.architecture.tree import at
+from surgery.formats import _configs, _lora, _shared
+from surgery.weights.arithmetic import scaled_columns
+from surgery.weights.model import Carried, Model
+from surgery.weights.tensor import Mapped
+
+_VERSION = "2.15.0"
+
+
+def for_keras2(model: Model) -> tuple[Model, Downgrade]:
+    """The model in the form of Keras 2, with what stands against that and what is left out.
+
+    What Keras 1 or 2 wrote stays as it is, but for a `.keras` file, which may have been upgraded.
+    """
+    version = model.carried.keras_version
+    if model.architecture is None:
+        return model, Downgrade()
+    if not _configs.is_keras3(model.carried):
+        old = f"it is a .keras file of Keras {version}; give the .h5 that it was made of"
+        return model, Downgrade([old] if model.format == "keras" else [])
+    plain = _shared.unshared(_lora.merged(model))
+    assert plain.architecture is not None
+    config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))
+    found.problems += _lora.problems(model)
+    found.notes += [*_lora.notes(model), *_shared.notes(model)]
+    if found.problems:
+        return model, found
+    if model.optimizer:
+        found.notes.append("the optimizer's state is left out, which Keras 2 keeps in another way")
+    carried = Carried(
+        keras_version=_VERSION,
+        backend="tensorflow",
+        training_config=_training_config(model.carried, found),
+    )
+    bare = replace(_with_scaled_gates(plain).without_optimizer(), format="", carried=carried)
+    return bare.with_architecture(Architecture(config, shares_layers=False)), found
+
+
+def _with_vocabularies(
+    architecture: Architecture, assets: Mapping[str, bytes]
+) -> Mapping[str, Any]:
+    """The config with the vocabularies that `.keras` keeps in files of their own."""
+    config = copy.deepcopy(dict(architecture.config))
+    for layer in architecture.layers:
+        file = assets.get(f"assets/{layer.group}/vocabulary.txt")
+        if file is not None and layer.keys is not None:
+            words = file.decode().rstrip("\n").splitlines()
+            is_int = layer.class_name == "IntegerLookup"
+            at(config, layer.keys)["vocabulary"] = [int(w) for w in words] if is_int else words
+    return config
+
+
+def _with_scaled_gates(model: Model) -> Model:
+    assert model.architecture is not None
+    scaled = scaled_gates(model.architecture, TO_KERAS_2)
+    changed = []
+    for weight in model.weights:
+        if gates := scaled.get(weight.address):
+            change = scaled_columns(weight.tensor.shape[-1], gates.columns, gates.factor)
+            changed.append(replace(weight, tensor=Mapped(weight.tensor, change)))
+    return model.with_weights(changed)
+
+
+_COMPILED = {"loss": "losses", "metrics": "metrics", "weighted_metrics": "metrics"}
+
+
+def _training_config(carried: Carried, found: Downgrade) -> Mapping[str, Any] | None:
+    """The compile config in Keras 2's form, or None with a note."""
+    config = _configs.compile_config(carried)
+    if not config:
+        return None
+    if not isinstance(config.get("optimizer"), Mapping):
+        found.notes.append("the compile config is left out: it names no optimizer")
+        return None
+    parts = {key: compiled(kind, config.get(key)) for key, kind in _COMPILED.items()}
+    parts["optimizer_config"] = compiled("optimizers", config["optimizer"])
+    problems = [problem for _, part in parts.values() for problem in part.problems]
+    if problems:
+        found.notes.append(f"the compile config is left out: {problems[0]}")
+        return None
+    new = {key: value for key, (value, _) in parts.items()}
+    return {**new, "loss_weights": config.get("loss_weights")}
