@@ -74,7 +74,7 @@ def _before(token: str, ends: Places, name: str) -> Iterator[int]:
         yield len(name)
         yield from (place for place, letter in enumerate(name) if letter == "/")
     else:
-        yield from (end - len(token) for end in ends if name[:end].endswith(token))
+        yield from (end - len(token) for end in ends if name.endswith(token, 0, end))
 
 
 def _inside_parts(ends: Places, name: str) -> Iterator[int]:

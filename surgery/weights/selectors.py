@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from surgery.errors import SelectorError, did_you_mean, nearest
-from surgery.weights import globs
+from surgery.weights import globs, regexes
 from surgery.weights.model import Model
 from surgery.weights.weight import STATES, Weight, prefixes
-
-if TYPE_CHECKING:
-    import regex
 
 FACTS = (
     "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
 )  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
-_MOST_SECONDS = 1.0
-"""How long all regular expressions of a selector may take together."""
-_LONGEST_SHOWN = 200
 _NO_WEIGHTS = (
     "it has no weights at all; a model that was saved before it was ever called gets them by "
     "load: {path: ..., inputs: {shape: [1, 10]}}"
@@ -121,11 +112,8 @@ class _Asked:
 
 def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
     """Those of the names that each pattern stands for."""
-    end = time.monotonic() + _MOST_SECONDS
     return {
-        pattern: set(_by_regex(pattern, names, end))
-        if pattern.startswith("re:")
-        else set(_by_glob(pattern, names))
+        pattern: set(_by_regex(pattern, names) if _is_regex(pattern) else _by_glob(pattern, names))
         for pattern in patterns
     }
 
@@ -141,43 +129,33 @@ def _by_glob(pattern: str, names: Iterable[str]) -> Iterator[str]:
             yield name
 
 
-def _by_regex(pattern: str, names: Iterable[str], end: float) -> Iterator[str]:
-    """Those that match before the time is up; some expressions try for years."""
-    compiled = _regex(pattern)
-    for name in names:
-        try:
-            # A timeout of 0 would be none.
-            if compiled.fullmatch(name, timeout=max(end - time.monotonic(), 1e-6)):
-                yield name
-        except (TimeoutError, MemoryError):
-            raise SelectorError(
-                f"{_short(pattern)} takes too long on the model's names (more than "
-                f"{_MOST_SECONDS:g} s); write it without repeats inside repeats, or as a glob"
-            ) from None
+def _is_regex(pattern: str) -> bool:
+    return pattern.startswith("re:")
 
 
-@lru_cache(maxsize=4096)
-def _regex(pattern: str) -> regex.Pattern[str]:
-    """Python's own `re` says what is right, and `regex`, which takes a timeout, matches."""
-    import regex
-
+def _by_regex(pattern: str, names: Iterable[str]) -> Iterator[str]:
     try:
-        with warnings.catch_warnings(action="ignore"):
-            re.compile(pattern[3:])
-        return regex.compile(pattern[3:])
-    except (re.error, regex.error, RecursionError, MemoryError, OverflowError) as error:
-        raise SelectorError(f"{_short(pattern)} is not a regular expression: {error}") from None
+        for found in regexes.fullmatches(pattern[3:], names):
+            yield found.string
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
 
 
-def _short(pattern: str) -> str:
-    return repr(pattern if len(pattern) < _LONGEST_SHOWN else f"{pattern[:_LONGEST_SHOWN]}...")
+def _check_pattern(pattern: str) -> None:
+    if not pattern or pattern == "re:":
+        raise SelectorError('an empty selector names nothing; "**" names every weight')
+    if not _is_regex(pattern):
+        expand_braces(pattern)
+        return
+    try:
+        regexes.compiled(pattern[3:])
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
 
 
 def _check(value: Any) -> None:
     if isinstance(value, str):
-        if not value or value == "re:":
-            raise SelectorError('an empty selector names nothing; "**" names every weight')
-        _regex(value) if value.startswith("re:") else expand_braces(value)
+        _check_pattern(value)
     elif isinstance(value, list):
         if not value:
             raise SelectorError('an empty list names nothing; "**" names every weight')

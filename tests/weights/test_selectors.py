@@ -130,9 +130,9 @@ def long_names(count=300):
      "re:(a*)*b", "re:(?:a|a?)+[!]"],
 )  # fmt: skip
 def test_no_pattern_hangs(selector):
-    started = time.monotonic()
+    started = time.process_time()
     assert Select(selector).matches(long_names()) == ()
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_no_pattern_hangs(selector):
     ids=["pattern", "fact", "list"],
 )
 def test_a_regular_expression_has_a_second(selector):
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SelectorError, match="takes too long on the model's names"):
         Select(selector).matches(long_names())
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(
