@@ -99,6 +99,9 @@ def odd_names(model: Model) -> list[str]:
     return []
 
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SMALLEST_USER_BLOCK = 512
+
 _FORMATS: dict[str, Format] = {}
 
 
@@ -132,11 +135,26 @@ def format_of(path: Path) -> Format:
             raise FormatError(f"{path}: {error.strerror}") from None
         if not head:
             raise FormatError(f"{path} is empty")
-    for known in formats().values():
-        if known.sniff(path, head):
-            return known
+    for begins in (head, _behind_user_block(path)):
+        for known in formats().values():
+            if begins is not None and known.sniff(path, begins):
+                return known
     names = ", ".join(known.suffix for known in formats().values())
     raise FormatError(f"{path} is no model that surgery reads ({names})")
+
+
+def _behind_user_block(path: Path) -> bytes | None:
+    """The first bytes of HDF5 in a file that has bytes of somebody else before it."""
+    if path.is_dir():
+        return None
+    with path.open("rb") as file:
+        size, place = path.stat().st_size, _SMALLEST_USER_BLOCK
+        while place < size:
+            file.seek(place)
+            if (head := file.read(16)).startswith(_HDF5):
+                return head
+            place *= 2
+    return None
 
 
 def format_for(path: Path) -> str | None:

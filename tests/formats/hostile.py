@@ -220,10 +220,95 @@ def zip_with_broken_compression(folder):
     return edited(path, lambda data: data.__setitem__(slice(place + 60, place + 90), b"\xff" * 30))
 
 
-@case("{path}: metadata.json cannot be read: That compression method is not supported")
+@case("{path}: the entry metadata.json is packed in a way that is not read; pack the archive anew")
 def zip_with_an_unknown_compression(folder):
     path = model(folder / "m.keras")
     return edited(path, lambda data: data.__setitem__(data.index(b"PK\x01\x02") + 10, 77))
+
+
+@case("is packed in a way that is not read; pack the archive anew with deflate")
+def zip_bomb_of_bzip2(folder):
+    path = model(folder / "m.keras")
+    entries = {**members(path), "config.json": b" " * (100 << 20)}
+    return rezip(path, entries.items(), zipfile.ZIP_BZIP2)
+
+
+def lying(folder, name, sizes, kind=zipfile.ZIP_DEFLATED, entries=None):
+    """An archive whose directory gives an entry other sizes; CRC and bytes are as they were."""
+    path = model(folder / "m.keras")
+    rezip(path, {**members(path), **(entries or {})}.items(), kind)
+
+    def lie(data):
+        place = data.rindex(b"PK\x01\x02", 0, data.rindex(name.encode()))
+        packed = struct.unpack("<I", data[place + 20 : place + 24])[0]
+        data[place + 20 : place + 28] = struct.pack("<II", *sizes(packed))
+
+    return edited(path, lie)
+
+
+@case("{path}: config.json cannot be read: Bad CRC-32 for file 'config.json'")
+def zip_bomb_of_a_config_that_says_it_is_small(folder):
+    bomb = {"config.json": b" " * (100 << 20)}
+    return lying(folder, "config.json", lambda packed: (packed, 100), entries=bomb)
+
+
+@case("{path}: model.weights.h5 cannot be unpacked: Bad CRC-32")
+def zip_bomb_of_weights_that_say_they_are_small(folder):
+    bomb = {"model.weights.h5": b"\0" * (100 << 20)}
+    return lying(folder, "model.weights.h5", lambda packed: (packed, 5000), entries=bomb)
+
+
+@case("{path}: config.json has no 5,000,000 bytes")
+def zip_whose_config_says_it_is_larger(folder):
+    return lying(folder, "config.json", lambda packed: (packed, 5_000_000))
+
+
+@case("{path}: model.weights.h5 ends ")
+def zip_whose_weights_say_they_are_larger(folder):
+    return lying(folder, "model.weights.h5", lambda packed: (packed, 5_000_000))
+
+
+@case("{path}: the entry model.weights.h5 has two sizes")
+def zip_whose_stored_entry_has_two_sizes(folder):
+    return lying(folder, "model.weights.h5", lambda size: (size, size - 8), zipfile.ZIP_STORED)
+
+
+@case("{path}: assets/x8 is absurdly large (")
+def zip_bomb_of_many_assets(folder):
+    path = model(folder / "m.keras")
+    assets = {f"assets/x{number}": b"\0" * (15 << 20) for number in range(12)}
+    rezip(path, {**members(path), **assets}.items(), zipfile.ZIP_DEFLATED)
+    return path
+
+
+@case("{path}: model.weights.h5 has another name where it stands")
+def zip_whose_entries_have_two_names(folder):
+    path = model(folder / "m.keras")
+
+    def rename(data):
+        place = data.index(b"model.weights.h5")
+        data[place : place + 5] = b"other"
+
+    return edited(path, rename)
+
+
+def zip_with_a_kind(folder, name, mode):
+    path = model(folder / "m.keras")
+    with zipfile.ZipFile(path, "a") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        archive.writestr(entry, "/etc/passwd")
+    return path
+
+
+@case("{path}: the entry assets/vocabulary.txt is a link, or no file")
+def zip_with_a_link(folder):
+    return zip_with_a_kind(folder, "assets/vocabulary.txt", 0o120777)
+
+
+@case("{path}: the entry metadata is a link, or no file")
+def zip_with_a_device(folder):
+    return zip_with_a_kind(folder, "metadata", 0o060600)
 
 
 @case("{path} is not a readable HDF5 file: ")
@@ -400,6 +485,42 @@ def hdf5_broken_chunk(folder):
     return edited(path, lambda data: data.__setitem__(slice(offset, offset + size), b"\xff" * size))
 
 
+def short_chunk(folder, **options):
+    """A dataset whose one chunk holds the first part of its elements only."""
+
+    def make(group, name):
+        values = np.arange(12, dtype="f4").reshape(4, 3)
+        part = group.create_dataset("part", data=np.zeros((2, 3), "f4"), chunks=(2, 3), **options)
+        mask, raw = part.id.read_direct_chunk((0, 0))
+        del group["part"]
+        whole = group.create_dataset(name, data=values, chunks=(4, 3), **options)
+        whole.id.write_direct_chunk((0, 0), raw, mask)
+
+    return hdf5(folder, lambda file: replaced(file, make))
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_gzip_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="gzip")
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_shuffled_and_summed_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="gzip", shuffle=True, fletcher32=True)
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_lzf_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="lzf")
+
+
+@case("{path} is an HDF5 file without a dataset of numbers")
+def hdf5_of_text_alone(folder):
+    with h5py.File(folder / "m.h5", "w") as file:
+        file.create_dataset("notes/author", data="somebody")
+    return folder / "m.h5"
+
+
 @case("{path}: its model_config is not readable JSON: ")
 def hdf5_config_of_garbage(folder):
     return hdf5(folder, lambda file: file.attrs.__setitem__("model_config", "{"))
@@ -509,6 +630,42 @@ def npz_with_a_pickle(folder):
 def npz_that_claims_a_petabyte(folder):
     shape = f"({PETA},)"
     return npz(folder, npy_bytes(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n"))
+
+
+def flipped(data):
+    place = data.index(np.arange(3, dtype="f4").tobytes())
+    data[place + 1] ^= 1
+
+
+@case("{path} is damaged: the CRC of x.npy is not what the archive says")
+def npz_with_a_flipped_bit(folder):
+    np.savez(folder / "m.npz", x=np.arange(3, dtype="f4"), y=np.ones(3))
+    return edited(folder / "m.npz", flipped)
+
+
+@case("{path} is damaged: the CRC of x.npy is not what the archive says")
+def npz_in_fortran_s_order_with_a_flipped_bit(folder):
+    np.savez(folder / "m.npz", x=np.arange(12, dtype="f4").reshape(3, 4, order="F"))
+    return edited(folder / "m.npz", flipped)
+
+
+@case("{path}: x.npy cannot be unpacked: ")
+def npz_packed_with_a_wrong_crc(folder):
+    np.savez_compressed(folder / "m.npz", x=np.arange(3, dtype="f4"))
+    return edited(
+        folder / "m.npz",
+        lambda data: data.__setitem__(data.index(b"PK\x01\x02") + 16, data[0] ^ 255),
+    )
+
+
+@case("{path}: the entry link.npy is a link, or no file")
+def npz_with_a_link(folder):
+    np.savez(folder / "m.npz", x=np.ones(3))
+    with zipfile.ZipFile(folder / "m.npz", "a") as archive:
+        entry = zipfile.ZipInfo("link.npy")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "x.npy")
+    return folder / "m.npz"
 
 
 @case("{path}: the entry '../w.npy' lies outside of it")
