@@ -1,5 +1,7 @@
 """Odd but valid models work."""
 
+import json
+import struct
 import time
 import zipfile
 
@@ -12,7 +14,7 @@ from surgery.architecture import Architecture
 from surgery.weights.model import Model
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight
-from tests.conftest import many_layers, same_bytes, streamed_formats, values
+from tests.conftest import command, many_layers, same_bytes, streamed_formats, values
 
 ODD = {
     "scalar/x": np.array(3.5, np.float32),
@@ -159,3 +161,20 @@ def test_datasets_packed_by_lzf(tmp_path):
             )  # fmt: skip
     for name, array in values(surgery.open(tmp_path / "m.h5")).items():
         assert np.array_equal(array, kinds[int(name) % 3].reshape(50, 40).astype(np.float32))
+
+
+def test_thirty_thousand_tensors_in_a_safetensors_file(tmp_path):
+    header = {
+        f"model.layers.{i}.weight": {
+            "dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]
+        }
+        for i in range(30_000)
+    }  # fmt: skip
+    text = json.dumps(header).encode()
+    data = np.arange(30_000, dtype="<f4").tobytes()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    limits = {"RLIMIT_CPU": 5}
+    done = command("inspect", "m.safetensors", "--stats", cwd=tmp_path, limits=limits)
+    assert done.returncode == 0, done.stderr
+    assert "safetensors: 30,000 weights, 30,000 parameters, 120.0 kB" in done.stdout
+    assert done.megabytes < 300
