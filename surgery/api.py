@@ -65,7 +65,7 @@ def save(model: Model, **targets: str | Path) -> None:
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
         target = TargetPlan(formats()[name], remote.local(given), model)
-        problems = [*target.format.problems(model)]
+        problems = [*target.format.refusals(model)]
         if problem := path_problem(target.path, target.format, model.inputs):
             problems.append(problem)
         if problems:

@@ -15,7 +15,9 @@ from surgery import remote
 from surgery.architecture import Architecture
 from surgery.declaration import import_all
 from surgery.errors import FormatError, SurgeryError
+from surgery.formats._mistaken import missing, mistaken
 from surgery.weights.model import Model
+from surgery.weights.selectors import NO_WEIGHTS
 from surgery.weights.tensor import Array, Tensor
 
 Sink = Callable[[int, Array], None]
@@ -63,6 +65,14 @@ class Format(ABC):
     @abstractmethod
     def problems(self, model: Model) -> Sequence[str]:
         """Why it cannot hold that model; empty where it can."""
+
+    def refusals(self, model: Model) -> Sequence[str]:
+        """Why that model is not written: what no file is of use with, then `problems`."""
+        if not model.weights and not (self.holds_states and model.states):
+            return [NO_WEIGHTS]
+        if "" in model.by_address:
+            return ["a weight has an empty name; rename it, or select the others"]
+        return self.problems(model)
 
     def notes(self, model: Model) -> Sequence[str]:
         """What it leaves out of the model, beyond what the format is known not to hold."""
@@ -123,7 +133,7 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if known.by_prefix and known.sniff(path, b""):
                 return known
-        raise FormatError(f"{path}: no such file or folder")
+        raise FormatError(f"{path}: {missing(path)}")
     head = b""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise FormatError(f"{path} is neither a file nor a folder")
@@ -139,8 +149,10 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if begins is not None and known.sniff(path, begins):
                 return known
-    names = ", ".join(known.suffix for known in formats().values())
-    raise FormatError(f"{path} is no model that surgery reads ({names})")
+    names = [known.suffix for known in formats().values()]
+    endings = [name for name in names if name.startswith(".")]
+    said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
+    raise FormatError(f"{path} {said}")
 
 
 def _behind_user_block(path: Path) -> bytes | None:

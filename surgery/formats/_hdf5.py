@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ class Reader:
             self._end = whole if size is None else self.base + size
             self.file = h5py.File(_Padded(self.descriptor, self.base, size), "r")
         except OSError as error:
-            raise FormatError(f"{path} is not a readable HDF5 file: {error}") from None
+            raise FormatError(f"{path} {_said(error)}") from None
 
     def __enter__(self) -> Reader:
         return self
@@ -187,6 +188,14 @@ class Reader:
         if end > self._end:
             raise FormatError(f"{self.path} is cut short: {dataset.name} would end at byte {end}")
         return False
+
+
+def _said(error: OSError) -> str:
+    """What is wrong with a file that does not open."""
+    if found := re.search(r"truncated file: eof = (\d+).* stored_eof = (\d+)", str(error)):
+        there, wanted = (f"{int(number):,}" for number in found.groups())
+        return f"is truncated: it has {there} bytes of {wanted}; download or copy it again"
+    return f"is not a readable HDF5 file: {error}"
 
 
 def _dtype(dataset: h5py.Dataset) -> np.dtype[Any]:

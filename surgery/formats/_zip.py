@@ -39,7 +39,10 @@ class Archive:
             self._archive = zipfile.ZipFile(io.BufferedReader(Window(self._descriptor)))
             entries = self._archive.infolist()
         except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
-            raise FormatError(f"{path} is not a readable zip archive: {error}") from None
+            raise FormatError(
+                f"{path} is not a readable zip archive, or truncated: {error}; download or copy it "
+                "again"
+            ) from None
         self.members = {info.filename: info for info in entries}
         self._left = _MOST_TEXT
         self._check(entries)

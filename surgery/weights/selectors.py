@@ -17,7 +17,7 @@ FACTS = (
     "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
 )  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
-_NO_WEIGHTS = (
+NO_WEIGHTS = (
     "it has no weights at all; a model that was saved before it was ever called gets them by "
     "load: {path: ..., inputs: {shape: [1, 10]}}"
 )
@@ -71,7 +71,7 @@ class Select:
             else (
                 f"the model has {', '.join(names[:3])}, ..."
                 if names and (model.weights or model.states)
-                else _NO_WEIGHTS
+                else NO_WEIGHTS
             )
         )
         return f"{self} matches no weight of {model.origin or 'the model'}; {hint}"
