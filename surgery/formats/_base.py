@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from surgery import remote
 from surgery.architecture import Architecture
+from surgery.architecture.checking import ConfigError
 from surgery.declaration import import_all
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._mistaken import missing, mistaken
@@ -198,6 +199,8 @@ def _refusing(path: Path) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{path}: "
         raise FormatError(f"{where}{error.strerror or error}") from error
+    except ConfigError as error:
+        raise FormatError(f"{path}: its config is damaged: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise FormatError(f"{path} is damaged, or not what it seems ({what})") from error

@@ -40,8 +40,8 @@ class Archive:
             entries = self._archive.infolist()
         except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
             raise FormatError(
-                f"{path} is not a readable zip archive, or truncated: {error}; download or copy it "
-                "again"
+                f"{path} is not a readable zip archive: {error}; if it is truncated, download or "
+                "copy it again"
             ) from None
         self.members = {info.filename: info for info in entries}
         self._left = _MOST_TEXT

@@ -126,7 +126,7 @@ def zip_without_its_directory(folder):
     return edited(model(folder / "m.keras"), lambda data: data.__delitem__(slice(-60, None)))
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is not what its name says, or truncated")
 def zip_of_something_else(folder):
     return rezip(folder / "m.keras", [("readme.txt", b"hello")])
 
@@ -344,11 +344,40 @@ def config_that_is_not_text(folder):
     return with_member(folder, "config.json", b'{"a": "\xff\xfe"}')
 
 
-@case("{path} is damaged, or not what it seems (")
-def config_with_a_list_for_an_identity(folder):
-    layer = {"class_name": "Dense", "config": {"name": "a"}, "shared_object_id": [1]}
-    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [layer]}}
-    return with_member(folder, "config.json", json.dumps(config).encode())
+def odd_config(message, layers, class_name="Sequential", form="keras", **values):
+    """Register a model file with such a config."""
+    config = {"class_name": class_name, "config": {"name": "m", **values, "layers": layers}}
+
+    def make(folder):
+        if form == "h5":
+            text = json.dumps(config)
+            return hdf5(folder, lambda file: file.attrs.__setitem__("model_config", text))
+        return with_member(folder, "config.json", json.dumps(config).encode())
+
+    make.__name__ = f"config_{len(CASES)}_{form}"
+    case("{path}: its config is damaged: " + message.replace("{", "{{").replace("}", "}}"))(make)
+
+
+def dense(**values):
+    return {"class_name": "Dense", "config": {"name": "a"}, **values}
+
+
+FIRST = "config.layers[0]"
+for wrong in ("keras", "h5"):
+    odd_config("config.layers is 5, not a list", 5, form=wrong)
+    odd_config(f"{FIRST} is 'Dense', not a layer with a class_name", ["Dense"], form=wrong)
+    odd_config(f"{FIRST}.config.name is 7, not text", [dense(config={"name": 7})], form=wrong)
+odd_config(f"{FIRST} is {{}}, not a layer with a class_name", [{}])
+odd_config(f"{FIRST}.config is [1], not a mapping", [dense(config=[1])])
+odd_config(f"{FIRST}.config.trainable is 'no', not true", [dense(config={"trainable": "no"})])
+odd_config(f"{FIRST}.shared_object_id is [1], not a number", [dense(shared_object_id=[1])])
+odd_config(f"{FIRST}.inbound_nodes is 'x', not a list", [dense(inbound_nodes="x")], "Functional")
+odd_config(f"{FIRST}.inbound_nodes[1] is 3, not a list", [dense(inbound_nodes=[[], 3])], "Model")
+odd_config("config.name is ['m'], not text", [dense()], name=["m"])
+odd_config(f"{FIRST}.config.layers is {{'a': 1}}, not a list",
+           [{"class_name": "Model", "config": {"layers": {"a": 1}}}])  # fmt: skip
+WRAPPED = {"class_name": "Bidirectional", "config": {"layer": dense(config={"name": 0})}}
+odd_config(f"{FIRST}.config.layer.config.name is 0, not text", [WRAPPED])
 
 
 @case("{path} is damaged, or not what it seems (RecursionError: ")
@@ -374,7 +403,7 @@ def folder_whose_config_is_a_link(folder):
 # HDF5
 
 
-@case("{path} is not a readable HDF5 file: ")
+@case("{path} is truncated: it has 600 bytes of ")
 def hdf5_cut_short(folder):
     return edited(model(folder / "m.h5", "h5"), lambda data: data.__delitem__(slice(600, None)))
 
@@ -676,7 +705,7 @@ def npz_entry_that_climbs_out(folder):
 # safetensors and csv
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is truncated, or no safetensors file")
 def safetensors_header_longer_than_the_file(folder):
     return safetensors(folder, entry(), length=1 << 40)
 
@@ -753,7 +782,7 @@ def empty_file(folder):
     return folder / "m.keras"
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is not what its name says, or truncated")
 def random_bytes(folder):
     (folder / "m.keras").write_bytes(np.random.default_rng(0).bytes(5000))
     return folder / "m.keras"
