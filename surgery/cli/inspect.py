@@ -61,11 +61,11 @@ def command(
             except (IndexError, ValueError):
                 message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
                 raise UsageError(message) from None
-            click.echo(text)
+            _options.echo(text)
     else:
         text = model_text(opened, weights, stats, hashes)
         _check(opened, stats or hashes)
-        click.echo(text)
+        _options.echo(text)
 
 
 def _check(model: Model, was_read: bool) -> None:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from surgery.errors import did_you_mean
+from surgery.errors import nearest
 
 _HEAD = 4096
 _MOST_NAMED = 3
@@ -84,7 +84,9 @@ def missing(path: Path) -> str:
     found = sorted({match[0] for name in names if (match := numbered.match(name))}, key=_natural)
     if found:
         return f"no such checkpoint; name one with its number: {_some(found[::-1])}"
-    return f"no such file or folder{did_you_mean(path.name, names)}"
+    stems = {Path(name).stem: name for name in names}
+    close = nearest(path.stem, stems)
+    return "no such file or folder" + (f" (did you mean {stems[close[0]]!r}?)" if close else "")
 
 
 def _beginning(head: bytes) -> str | None:

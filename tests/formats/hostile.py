@@ -1041,6 +1041,28 @@ def savedmodel_without_a_graph(folder):
     return saved_model(folder, b"")
 
 
+def nested(depth):
+    """Messages in messages: 1 in 1 in 1..."""
+    from surgery.formats._tensorflow.proto import put_length
+
+    heads, size = [], 0
+    for _ in range(depth):
+        heads.append(put_length(1, size))
+        size += len(heads[-1])
+    return b"".join(reversed(heads))
+
+
+@case("{path} is damaged, or not what it seems: messages are nested more than 100 deep")
+def savedmodel_nested_past_any_depth(folder):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    tags = put_bytes(1, put_bytes(4, b"serve"))
+    path = saved_model(folder)
+    graph = put_integer(1, 1) + put_bytes(2, tags + put_bytes(5, nested(100_000)))
+    (path / "saved_model.pb").write_bytes(graph)
+    return path
+
+
 @case("{path}/assets/secret is a link, which is not followed")
 def savedmodel_with_a_link_out(folder):
     path = saved_model(folder)
@@ -1162,3 +1184,11 @@ def graph_with_one_name_twice(folder):
 @case("{path} is damaged, or no graph: a tensor has the shape [-2]")
 def graph_of_negative_shape(folder):
     return frozen(folder, const(b"w", [-2], b"abcdefgh"))
+
+
+@case("{path} is damaged, or no graph: messages are nested more than 100 deep")
+def graph_nested_past_any_depth(folder):
+    from surgery.formats._tensorflow.proto import put_bytes
+
+    attribute = put_bytes(1, b"deep") + put_bytes(2, nested(1000))
+    return frozen(folder, const(b"w", [2], b"abcdefgh") + put_bytes(5, attribute))
