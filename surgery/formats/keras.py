@@ -47,11 +47,11 @@ class Keras(Format):
             for name in (CONFIG, METADATA, WEIGHTS):
                 if (path / name).is_symlink():
                     raise FormatError(f"{path / name} is a link, which is not followed")
-            files = {CONFIG: (path / CONFIG).read_bytes()}
+            files = {CONFIG: _files.small(path / CONFIG)}
             if (path / METADATA).is_file():
-                files[METADATA] = (path / METADATA).read_bytes()
+                files[METADATA] = _files.small(path / METADATA)
             assets = {
-                file.relative_to(path).as_posix(): file.read_bytes()
+                file.relative_to(path).as_posix(): _files.small(file)
                 for file in sorted((path / "assets").rglob("*"))
                 if file.is_file() and not file.is_symlink()
             }

@@ -63,7 +63,7 @@ class Safetensors(Format):
         if path.is_dir():
             return (path / INDEX).is_file()
         if path.name.endswith(".index.json"):
-            return head.lstrip().startswith(b"{") and b"safetensors" in path.read_bytes()[:4096]
+            return head.lstrip().startswith(b"{") and b"safetensors" in _files.beginning(path)
         size = int.from_bytes(head[:8], "little")
         return head[8:9] == b"{" and 2 <= size <= min(_MOST_HEADER, path.stat().st_size - 8)
 
@@ -156,7 +156,7 @@ def _create(path: Path, weights: Sequence[Weight]) -> Output:
 def _indexed(index: Path) -> Iterator[Path]:
     """The files of an index, each once."""
     try:
-        places = json.loads(index.read_bytes())["weight_map"]
+        places = json.loads(_files.small(index))["weight_map"]
         names = dict.fromkeys(places.values())
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{index} is not an index of safetensors: {error!r}") from None

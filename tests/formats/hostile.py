@@ -400,6 +400,51 @@ def folder_whose_config_is_a_link(folder):
     return folder / "dir"
 
 
+def stretched(path):
+    """The same file with three gigabytes of nothing behind it."""
+    os.truncate(path, 3 << 30)
+
+
+@case("{path}/config.json is absurdly large (3,221,225,472 bytes)")
+def folder_whose_config_is_huge(folder):
+    path = model(folder / "m.keras")
+    (folder / "dir").mkdir()
+    for name, data in members(path).items():
+        (folder / "dir" / name).write_bytes(data)
+    stretched(folder / "dir/config.json")
+    return folder / "dir"
+
+
+@case("{path}/index.json is absurdly large (3,221,225,472 bytes)")
+def npy_whose_index_is_huge(folder):
+    path = npy(folder, GOOD)
+    stretched(path / "index.json")
+    return path
+
+
+@case("{path} is absurdly large (3,221,225,472 bytes)")
+def safetensors_index_that_is_huge(folder):
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"x": "x.safetensors"}}))
+    stretched(path)
+    return path
+
+
+@case("{path} is absurdly large (3,221,225,472 bytes)")
+def weights_map_that_is_huge(folder):
+    path = model(folder / "w", "weights_json") / "model.weights.json"
+    stretched(path)
+    return path
+
+
+@case("{path}/nothing: no such checkpoint")
+def checkpoint_file_that_is_huge(folder):
+    path = checkpoint(folder)
+    (path / "checkpoint").write_text('model_checkpoint_path: "nothing"\n')
+    stretched(path / "checkpoint")
+    return path
+
+
 # HDF5
 
 
