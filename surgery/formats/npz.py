@@ -31,6 +31,8 @@ class Npz(Format):
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         archive = _zip.Archive(path)
+        if not archive.members:
+            raise FormatError(f"{path} is an archive without arrays")
         places = {name: archive.place(name) for name in archive.members}
         checks = {name: archive.check(name, place) for name, place in places.items()}
         return Model(

@@ -732,6 +732,12 @@ def npz_packed_with_a_wrong_crc(folder):
     )
 
 
+@case("{path} is an archive without arrays")
+def npz_whose_directory_says_it_is_empty(folder):
+    np.savez(folder / "m.npz", x=np.ones(3))
+    return edited(folder / "m.npz", lambda data: data.__setitem__(slice(-14, -6), bytes(8)))
+
+
 @case("{path}: the entry link.npy is a link, or no file")
 def npz_with_a_link(folder):
     np.savez(folder / "m.npz", x=np.ones(3))
