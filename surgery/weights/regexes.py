@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import regex
 
 SECONDS = 1.0
-"""How long an expression may take for all the names that it is asked about together."""
+"""How long the expressions of a selector may take, for all the names of a model together."""
 _LONGEST_SHOWN = 200
 
 
@@ -33,10 +33,14 @@ def compiled(expression: str) -> regex.Pattern[str]:
         raise ValueError(f"{_short(expression)} is not a regular expression: {error}") from None
 
 
-def fullmatches(expression: str, names: Iterable[str]) -> Iterator[regex.Match[str]]:
-    """The matches of whole names; raises ValueError where they take too long."""
+def deadline() -> float:
+    """When expressions that begin to match now must have ended."""
+    return time.monotonic() + SECONDS
+
+
+def fullmatches(expression: str, names: Iterable[str], end: float) -> Iterator[regex.Match[str]]:
+    """The matches of whole names; raises ValueError where they go on beyond `end`."""
     pattern = compiled(expression)
-    end = time.monotonic() + SECONDS
     for name in names:
         try:
             # A timeout of 0 would be none.

@@ -112,8 +112,11 @@ class _Asked:
 
 def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
     """Those of the names that each pattern stands for."""
+    end = regexes.deadline()
     return {
-        pattern: set(_by_regex(pattern, names) if _is_regex(pattern) else _by_glob(pattern, names))
+        pattern: set(
+            _by_regex(pattern, names, end) if _is_regex(pattern) else _by_glob(pattern, names)
+        )
         for pattern in patterns
     }
 
@@ -133,9 +136,9 @@ def _is_regex(pattern: str) -> bool:
     return pattern.startswith("re:")
 
 
-def _by_regex(pattern: str, names: Iterable[str]) -> Iterator[str]:
+def _by_regex(pattern: str, names: Iterable[str], end: float) -> Iterator[str]:
     try:
-        for found in regexes.fullmatches(pattern[3:], names):
+        for found in regexes.fullmatches(pattern[3:], names, end):
             yield found.string
     except ValueError as error:
         raise SelectorError(str(error)) from None

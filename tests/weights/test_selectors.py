@@ -137,8 +137,13 @@ def test_no_pattern_hangs(selector):
 
 @pytest.mark.parametrize(
     "selector",
-    ["re:(.*?a){25}", {"not": "re:(.*?a){25}"}, ["l0", {"path": "re:(.*)(.*)(.*)(.*)\\1\\2z?\\d"}]],
-    ids=["pattern", "fact", "list"],
+    [
+        "re:(.*?a){25}",
+        {"not": "re:(.*?a){25}"},
+        ["l0", {"path": "re:(.*)(.*)(.*)(.*)\\1\\2z?\\d"}],
+        [f"re:(.*?a){{25}}|x{i}" for i in range(9)],
+    ],
+    ids=["pattern", "fact", "list", "many"],
 )
 def test_a_regular_expression_has_a_second(selector):
     started = time.process_time()
