@@ -65,7 +65,7 @@ def save(model: Model, **targets: str | Path) -> None:
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
         form, path = formats()[name], remote.local(given)
-        problems = [*form.problems(model)]
+        problems = [*form.refusals(model)]
         if problem := path_problem(path, form, model.inputs):
             problems.append(problem)
         if problems:

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FrameType
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text of which a terminal acts on nothing: what a file calls a layer may be anything.
+
+    Controls, invisible characters, marks that turn the direction of writing, and half
+    characters are shown by their escapes.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text
+    )
 
 
 class SurgeryError(Exception):
@@ -16,10 +32,16 @@ class SurgeryError(Exception):
     """
 
     exit_code = 1
+    has_lines = True
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(str(message), "\n" if self.has_lines else ""))
 
 
 class FormatError(SurgeryError):
     """A model file that cannot be read, or a model that a format cannot hold."""
+
+    has_lines = False
 
 
 class UsageError(SurgeryError):
@@ -32,6 +54,7 @@ class SelectorError(SurgeryError):
     """A selector that is malformed or matches nothing."""
 
     exit_code = 2
+    has_lines = False
 
 
 class Terminated(BaseException):
@@ -56,7 +79,7 @@ class Problem:
     def text(self, file: str) -> str:
         """The line that is printed: `recipe.yaml:7:12: steps[2].scale.select: ...`."""
         place = f"{file}:{self.line}:{self.column}: "
-        return place + (f"{self.where}: " if self.where else "") + self.message
+        return place + printable((f"{self.where}: " if self.where else "") + self.message)
 
 
 class RecipeError(SurgeryError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from surgery.architecture.checking import check_types
 from surgery.architecture.variables import (
     WITHOUT_VARIABLES,
     Config,
@@ -111,7 +112,8 @@ class Architecture:
 
     @cached_property
     def root(self) -> Layer:
-        """The model as a tree of layers."""
+        """The model as a tree of layers; raises ConfigError where it is none."""
+        check_types(self.config)
         return _Builder(self.shares_layers).model(self.config)
 
     @cached_property

@@ -75,6 +75,13 @@ def selector(text: str) -> Select:
     return Select(text)
 
 
+def echo(text: object, err: bool = False) -> None:
+    """Print text, but nothing that a terminal would act on."""
+    from surgery.errors import printable
+
+    click.echo(printable(str(text), "\n"), err=err)
+
+
 def echo_json(value: object) -> None:
     """Print JSON, indented."""
     from surgery import remote

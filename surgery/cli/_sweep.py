@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgery.cli import _options
-from surgery.errors import Terminated
+from surgery.errors import Terminated, printable
 
 if TYPE_CHECKING:
     from surgery.recipe.reading import RecipeFile
@@ -63,7 +63,7 @@ class Sweep:
             return
         cluster = self.cluster if self.on == "slurm" else None
         at_once = min(self.jobs, len(plan.runs))
-        click.echo(plan_text(plan, self.folder.path, done, at_once, cluster))
+        _options.echo(plan_text(plan, self.folder.path, done, at_once, cluster))
 
     def run(self, wait: bool, as_json: bool) -> None:
         """Plan all runs, and do those that are not done yet; ends with 1 where some failed."""
@@ -76,7 +76,7 @@ class Sweep:
         self.folder.resume(self._began)
         todo = self._left(plan)
         for line in () if self.silent else sweeps.begun(plan, todo, gone):
-            click.echo(line, err=True)
+            _options.echo(line, err=True)
         if self.on == "slurm":
             self._submit(todo, plan, wait)
         else:
@@ -86,12 +86,12 @@ class Sweep:
             _options.echo_json({"folder": str(self.folder.path), **sweeps.status_facts(found)})
         over = self.on == "local" or wait
         if not self.silent:
-            click.echo(sweeps.status_text(found, self.folder))
+            _options.echo(sweeps.status_text(found, self.folder))
             look = "table" if over else "status"
             end = f"surgery sweep {look} {self.folder.path} shows them"
             if self.folder.is_stopped:
                 end = f"cancelled; surgery sweep retry {self.folder.path} goes on"
-            click.echo(f"in {time.time() - self._began:.1f} s; {end}")
+            _options.echo(f"in {time.time() - self._began:.1f} s; {end}")
         if over and any(each.state != DONE for each in found):
             raise click.exceptions.Exit(1)
 
@@ -123,7 +123,7 @@ class Sweep:
                     advance(ended_text(record), record.is_done)
         except (KeyboardInterrupt, Terminated) as error:
             number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            click.echo(f"stopped; {done} of {len(todo)} runs have ended, and the same command "
+            _options.echo(f"stopped; {done} of {len(todo)} runs have ended, and the same command "
                        "goes on with the others", err=True)  # fmt: skip
             raise click.exceptions.Exit(128 + number) from None
 
@@ -134,11 +134,11 @@ class Sweep:
 
         if todo:
             if 0 < self.cluster.mebibytes(plan.memory) << 20 < plan.memory:
-                click.echo(f"note: mem is {self.cluster.mem}, but a run may take "
+                _options.echo(f"note: mem is {self.cluster.mem}, but a run may take "
                            f"{size(plan.memory)} by the plan", err=True)  # fmt: skip
             ids = slurm.submit(self.folder, todo, self.cluster, self.threads, plan.memory)
             if not self.silent:
-                click.echo(f"submitted {plural(len(todo), 'run')} as {', '.join(ids)}", err=True)
+                _options.echo(f"submitted {plural(len(todo), 'run')} as {', '.join(ids)}", err=True)
         while wait and any(each.is_open for each in statuses(self.folder)):
             time.sleep(2)
 
@@ -181,7 +181,7 @@ def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
         yield lambda *_: None
         return
     if not sys.stderr.isatty():
-        yield lambda line="", *_: click.echo(line, err=True) if line else None
+        yield lambda line="", *_: _options.echo(line, err=True) if line else None
         return
     from rich.console import Console
     from rich.progress import (
@@ -200,6 +200,6 @@ def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
         def advance(line: str = "", is_expected: bool = True, count: int = 1) -> None:
             bar.advance(task, count)
             if not is_expected:
-                bar.console.print(line, markup=False, highlight=False)
+                bar.console.print(printable(line), markup=False, highlight=False)
 
         yield advance

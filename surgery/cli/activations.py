@@ -50,4 +50,4 @@ def command(
     if as_json:
         _options.echo_json(done.facts)
     else:
-        click.echo(found_text(done.facts))
+        _options.echo(found_text(done.facts))

@@ -54,8 +54,8 @@ def command(
         _options.echo_json({"step": found.step, "name": name, "measured": measured})
         return
     rows = [[f"{n}. {titles[n]}", number(value)] for n, value in sorted(found.measured.items())]
-    click.echo(table(["after step", metric], rows, right=(1,)))
+    _options.echo(table(["after step", metric], rows, right=(1,)))
     if found.step is None:
-        click.echo(f"no step makes {metric} worse by more than {drop}")
+        _options.echo(f"no step makes {metric} worse by more than {drop}")
     else:
-        click.echo(f"step {found.step} breaks the model: {titles[found.step]}")
+        _options.echo(f"step {found.step} breaks the model: {titles[found.step]}")

@@ -71,4 +71,4 @@ def command(
     with progress_for("convert", quiet) as progress:
         result = execute(plan, progress, with_manifest=False)
     if not quiet:
-        click.echo(result_text(result, False))
+        _options.echo(result_text(result, False))

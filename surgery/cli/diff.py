@@ -37,13 +37,13 @@ def command(
             raise UsageError("--git takes the seven arguments that git gives to a diff driver")
         path, old, _, _, new, *_ = models
         models = (old, new)
-        click.echo(f"diff --surgery {path}")
+        _options.echo(f"diff --surgery {path}")
     elif len(models) < 2:
         raise UsageError("give two models, or more")
     try:
         differ = _compare(models, select, threads, as_json)
     except SurgeryError as error:
-        click.echo(str(error), err=True)
+        _options.echo(str(error), err=True)
         raise click.exceptions.Exit(0 if for_git else _TROUBLE) from None
     if differ and not for_git:
         raise click.exceptions.Exit(1)
@@ -70,9 +70,9 @@ def _compare(
         facts = [difference_facts(models[i], models[j], each) for (i, j), each in found.items()]
         _options.echo_json(facts[0] if len(facts) == 1 else facts)
     elif len(models) == 2:
-        click.echo(difference_text(*models, found[0, 1]))
+        _options.echo(difference_text(*models, found[0, 1]))
     else:
-        click.echo(matrix_text(models, found))
+        _options.echo(matrix_text(models, found))
     return any(not each.is_none for each in found.values())
 
 

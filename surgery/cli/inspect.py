@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from surgery.cli import _options
 
 if TYPE_CHECKING:
     from surgery.weights.model import Model
+    from surgery.weights.weight import Weight
 
 
 @click.command("inspect")
@@ -35,7 +37,7 @@ def command(
     """Show a model's layers and weights."""
     from surgery.errors import UsageError
     from surgery.formats._base import open_model
-    from surgery.report.models import model_facts, model_text, values_text
+    from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:
         raise UsageError("--slice goes with --values")
@@ -48,24 +50,32 @@ def command(
         _check(opened, stats or hashes)
         _options.echo_json(facts)
     elif values:
-        index = _slices(part) if part else ()
-        for weight in weights:
-            shape = weight.tensor.shape
-            if len(index) > len(shape):
-                raise UsageError(
-                    f"--slice {part} has {len(index)} dimensions, and {weight.address} has "
-                    f"{len(shape)}"
-                )
-            try:
-                text = values_text(weight, index)
-            except (IndexError, ValueError):
-                message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
-                raise UsageError(message) from None
-            click.echo(text)
+        texts = list(_values(weights, part))
+        _check(opened, True)
+        _options.echo("\n".join(texts))
     else:
         text = model_text(opened, weights, stats, hashes)
         _check(opened, stats or hashes)
-        click.echo(text)
+        _options.echo(text)
+
+
+def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:
+    """The values of each weight, or that part of them."""
+    from surgery.errors import UsageError
+    from surgery.report.models import values_text
+
+    index = _slices(part) if part else ()
+    for weight in weights:
+        shape = weight.tensor.shape
+        if len(index) > len(shape):
+            raise UsageError(
+                f"--slice {part} has {len(index)} dimensions, and {weight.address} has {len(shape)}"
+            )
+        try:
+            yield values_text(weight, index)
+        except (IndexError, ValueError):
+            message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
+            raise UsageError(message) from None
 
 
 def _check(model: Model, was_read: bool) -> None:

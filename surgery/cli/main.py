@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from surgery.cli import (
+    _options,
     activations,
     bisect,
     cache,
@@ -69,7 +70,7 @@ def _guarded() -> int:
     except SurgeryError as error:
         from surgery import remote
 
-        click.echo(remote.named(str(error)), err=True)
+        _options.echo(remote.named(str(error)), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing was written", err=True)
@@ -82,7 +83,7 @@ def _guarded() -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"{where}{error.strerror or error}", err=True)
+        _options.echo(f"{where}{error.strerror or error}", err=True)
         return 1
     except Exception:
         _report_bug()

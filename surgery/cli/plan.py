@@ -24,4 +24,4 @@ def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: b
     if as_json:
         _options.echo_json(plan_facts(plan))
     else:
-        click.echo(plan_text(plan))
+        _options.echo(plan_text(plan))

@@ -103,7 +103,7 @@ def command(
             found, text = run(recipe, progress)
         facts.append(found)
         if not (silent or log_format):
-            click.echo(text)
+            _options.echo(text)
     if as_json:
         _options.echo_json(facts[0] if len(facts) == 1 else facts)
 
@@ -142,7 +142,7 @@ def _run_of_sweep(
     if as_json:
         _options.echo_json(asdict(record))
     elif not silent:
-        click.echo(ended_text(record))
+        _options.echo(ended_text(record))
     if not record.is_done:
         raise click.exceptions.Exit(record.exit_code or 1)
 

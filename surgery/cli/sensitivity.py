@@ -58,7 +58,7 @@ def command(
     if as_json:
         _options.echo_json(report.facts(found))
     else:
-        click.echo(report.text(found, metric, kind))
+        _options.echo(report.text(found, metric, kind))
     if picture is not None:
         report.draw(found, metric, kind, picture)
 

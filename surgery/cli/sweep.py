@@ -104,7 +104,7 @@ def status(folder: Path, as_json: bool) -> None:
 
     into = SweepFolder.existing(folder)
     found = statuses(into)
-    _options.echo_json(status_facts(found)) if as_json else click.echo(status_text(found, into))
+    _options.echo_json(status_facts(found)) if as_json else _options.echo(status_text(found, into))
 
 
 @command.command("retry")
@@ -156,7 +156,7 @@ def cancel(folder: Path) -> None:
     from surgery.sweep.folder import SweepFolder
 
     stopped = cancelling.cancel(SweepFolder.existing(folder))
-    click.echo(f"cancelled; {stopped}; surgery sweep retry {folder} goes on")
+    _options.echo(f"cancelled; {stopped}; surgery sweep retry {folder} goes on")
 
 
 @command.command("table")
@@ -177,7 +177,7 @@ def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:
     elif as_csv:
         click.echo(sweeps.table_csv(sweeps.rows(found, sort)))
     else:
-        click.echo(sweeps.table_text(found, sort))
+        _options.echo(sweeps.table_text(found, sort))
 
 
 @command.command("plot")
@@ -198,4 +198,4 @@ def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None
     need_plotting()
     path = out or folder / f"{y}-{x}.png"
     draw(statuses(SweepFolder.existing(folder)), x, y, by, path, folder.stem)
-    click.echo(f"wrote {shown(path)}")
+    _options.echo(f"wrote {shown(path)}")

@@ -22,9 +22,9 @@ def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     for path in recipes:
         try:
             count = len(RecipeFile.read(path, given).all())
-            click.echo(f"{path}: valid{f', {count} runs' if count > 1 else ''}")
+            _options.echo(f"{path}: valid{f', {count} runs' if count > 1 else ''}")
         except RecipeError as error:
             wrong = True
-            click.echo(str(error), err=True)
+            _options.echo(str(error), err=True)
     if wrong:
         raise click.exceptions.Exit(RecipeError.exit_code)

@@ -28,8 +28,9 @@ def command(manifests: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     else:
         for finding in found:
             if finding.problem:
-                click.echo(f"{shown(finding.path)}: {finding.problem}")
+                _options.echo(f"{shown(finding.path)}: {finding.problem}")
             elif not quiet:
-                click.echo(f"{shown(finding.path)}: {plural(finding.weights, 'weight')} as written")
+                count = plural(finding.weights, "weight")
+                _options.echo(f"{shown(finding.path)}: {count} as written")
     if any(finding.problem for finding in found):
         raise click.exceptions.Exit(1)

@@ -13,10 +13,13 @@ from typing import ClassVar
 
 from surgery import remote
 from surgery.architecture import Architecture
+from surgery.architecture.checking import ConfigError
 from surgery.declaration import import_all
 from surgery.errors import FormatError, SurgeryError
+from surgery.formats._mistaken import missing, mistaken
 from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Model
+from surgery.weights.selectors import NO_WEIGHTS
 from surgery.weights.tensor import Array, Tensor
 
 Sink = Callable[[int, Array], None]
@@ -73,6 +76,14 @@ class Format(ABC):
         """What Keras is asked to build before that model is written, where that is in doubt."""
         return None
 
+    def refusals(self, model: Model) -> Sequence[str]:
+        """Why that model is not written: what no file is of use with, then `problems`."""
+        if not model.weights and not (self.holds_states and model.states):
+            return [NO_WEIGHTS]
+        if "" in model.by_address:
+            return ["a weight has an empty name; rename it, or select the others"]
+        return self.problems(model)
+
     def notes(self, model: Model) -> Sequence[str]:
         """What it leaves out of the model, beyond what the format is known not to hold."""
         return []
@@ -108,6 +119,9 @@ def odd_names(model: Model) -> list[str]:
     return []
 
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SMALLEST_USER_BLOCK = 512
+
 _FORMATS: dict[str, Format] = {}
 
 
@@ -129,7 +143,7 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if known.by_prefix and known.sniff(path, b""):
                 return known
-        raise FormatError(f"{path}: no such file or folder")
+        raise FormatError(f"{path}: {missing(path)}")
     head = b""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise FormatError(f"{path} is neither a file nor a folder")
@@ -141,11 +155,28 @@ def format_of(path: Path) -> Format:
             raise FormatError(f"{path}: {error.strerror}") from None
         if not head:
             raise FormatError(f"{path} is empty")
-    for known in formats().values():
-        if known.sniff(path, head):
-            return known
-    names = ", ".join(known.suffix for known in formats().values())
-    raise FormatError(f"{path} is no model that surgery reads ({names})")
+    for begins in (head, _behind_user_block(path)):
+        for known in formats().values():
+            if begins is not None and known.sniff(path, begins):
+                return known
+    names = [known.suffix for known in formats().values()]
+    endings = [name for name in names if name.startswith(".")]
+    said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
+    raise FormatError(f"{path} {said}")
+
+
+def _behind_user_block(path: Path) -> bytes | None:
+    """The first bytes of HDF5 in a file that has bytes of somebody else before it."""
+    if path.is_dir():
+        return None
+    with path.open("rb") as file:
+        size, place = path.stat().st_size, _SMALLEST_USER_BLOCK
+        while place < size:
+            file.seek(place)
+            if (head := file.read(16)).startswith(_HDF5):
+                return head
+            place *= 2
+    return None
 
 
 def format_for(path: Path) -> str | None:
@@ -177,6 +208,8 @@ def _refusing(path: Path) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else f"{path}: "
         raise FormatError(f"{where}{error.strerror or error}") from error
+    except ConfigError as error:
+        raise FormatError(f"{path}: its config is damaged: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise FormatError(f"{path} is damaged, or not what it seems ({what})") from error

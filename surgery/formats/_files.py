@@ -12,8 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from surgery.errors import FormatError
 from surgery.formats._base import Output, Sink
 from surgery.weights.tensor import Array, Tensor, preadv
+
+_LARGEST_TEXT = 64 << 20
+"""Bytes of an index; one of 200,000 weights has half of that."""
 
 _MOST_READ = 1 << 26
 """Bytes that are read at once."""
@@ -31,6 +35,21 @@ def contents(path: Path) -> bytes | memoryview:
         if os.fstat(file.fileno()).st_size < _MOST_READ:
             return file.read()
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def beginning(path: Path) -> bytes:
+    """The first million bytes of a file, which is enough to see what it is."""
+    with path.open("rb") as file:
+        return file.read(1 << 20)
+
+
+def small(path: Path, most: int = _LARGEST_TEXT) -> bytes:
+    """The bytes of a file that is read whole; raises FormatError for a huge one."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise FormatError(f"{path} is absurdly large ({size:,} bytes)")
+        return file.read(most)
 
 
 class Window(io.RawIOBase):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import h5py
 import numpy as np
 
 from surgery.errors import FormatError
+from surgery.formats._chunks import check_chunks
 from surgery.formats._files import Window
 from surgery.weights.model import Model
 from surgery.weights.tensor import (
@@ -19,6 +22,7 @@ from surgery.weights.tensor import (
     Computed,
     Descriptor,
     Extent,
+    Reduction,
     Stored,
     Tensor,
     dtype_named,
@@ -64,9 +68,11 @@ class Reader:
         self._is_needed = False
         try:
             self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
+            whole = os.fstat(self.descriptor).st_size
+            self._end = whole if size is None else self.base + size
             self.file = h5py.File(_Padded(self.descriptor, self.base, size), "r")
         except OSError as error:
-            raise FormatError(f"{path} is not a readable HDF5 file: {error}") from None
+            raise FormatError(f"{path} {_said(error)}") from None
 
     def __enter__(self) -> Reader:
         return self
@@ -92,6 +98,13 @@ class Reader:
                 if self.link_is_hard(group, name) and group.get(name, getclass=True) is h5py.Group:
                     inner.append((f"{path}/{name}" if path else name, group[name]))
             stack.extend(reversed(inner))
+
+    def holds_variables(self) -> bool:
+        """Whether it keeps variables as Keras 3 does: by number, in groups called `vars`."""
+        return any(
+            path.rpartition("/")[2] == "vars" and len(group) and all(n.isdigit() for n in group)
+            for path, group in self.groups(self.file)
+        )
 
     def link_is_hard(self, group: h5py.Group, name: str) -> bool:
         """True for what stands in this file itself; raises FormatError for other links."""
@@ -148,11 +161,13 @@ class Reader:
         if offset is None or self.file.userblock_size or self._is_beyond(offset, dataset):
             self._is_needed = True
             elements = _element_reader(dataset, little)
+            whole = Reduction(lambda _: self._check_chunks(dataset, layout), 0)
 
             def read(start: int, stop: int) -> Array:
                 try:
+                    whole.result()
                     return elements(start, stop)
-                except (OSError, RuntimeError, ValueError) as error:
+                except (OSError, RuntimeError, ValueError, zlib.error) as error:
                     raise FormatError(
                         f"{self.path}: {dataset.name} cannot be read: {error}"
                     ) from error
@@ -164,11 +179,23 @@ class Reader:
             return stored
         return Computed(shape, little, lambda start, stop: stored.read(start, stop).astype(little))
 
+    def _check_chunks(self, dataset: h5py.Dataset, layout: int) -> None:
+        if layout == h5py.h5d.CHUNKED:
+            check_chunks(dataset, self.descriptor, self.base + self.file.userblock_size)
+
     def _is_beyond(self, offset: int, dataset: h5py.Dataset) -> bool:
         end = self.base + offset + dataset.id.get_storage_size()
-        if end > os.fstat(self.descriptor).st_size:
+        if end > self._end:
             raise FormatError(f"{self.path} is cut short: {dataset.name} would end at byte {end}")
         return False
+
+
+def _said(error: OSError) -> str:
+    """What is wrong with a file that does not open."""
+    if found := re.search(r"truncated file: eof = (\d+).* stored_eof = (\d+)", str(error)):
+        there, wanted = (f"{int(number):,}" for number in found.groups())
+        return f"is truncated: it has {there} bytes of {wanted}; download or copy it again"
+    return f"is not a readable HDF5 file: {error}"
 
 
 def _dtype(dataset: h5py.Dataset) -> np.dtype[Any]:

@@ -66,7 +66,7 @@ def load_check(model: Model, config: Config, check: Check) -> LoadCheck | None:
     return LoadCheck({**built, "compile_config": compiled}, variables, code, skipped)
 
 
-def refusals(model: Model) -> list[str]:
+def without_equal(model: Model) -> list[str]:
     """Why the model has no equal in Keras 3, each by its layer."""
     try:
         refused = for_keras3(model).refused

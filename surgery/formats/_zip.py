@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import struct
 import tempfile
 import zipfile
@@ -19,12 +20,12 @@ from surgery.weights.tensor import Descriptor, pread
 
 MAGIC = b"PK\x03\x04"
 EMPTY = b"PK\x05\x06"
-_LARGEST_TEXT = 16 << 20
+_LARGEST_TEXT, _MOST_TEXT = 16 << 20, 128 << 20
+"""Bytes of an entry that is read whole, and of all of them."""
 _LARGEST_UNPACKED, _MOST_UNPACKED = 64 << 20, 100
 """Bytes that a compressed entry may always have, and how many times its size beyond that."""
 _DATE = 0x21  # 1980-01-01: the earliest a zip can say, so that the bytes do not depend on the day
 _LIMIT32 = 0xFFFFFFFF
-# zipfile raises the last two for encrypted entries and unknown compressions.
 _UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
@@ -38,8 +39,12 @@ class Archive:
             self._archive = zipfile.ZipFile(io.BufferedReader(Window(self._descriptor)))
             entries = self._archive.infolist()
         except (*_UNREADABLE, ValueError, struct.error, UnicodeDecodeError) as error:
-            raise FormatError(f"{path} is not a readable zip archive: {error}") from None
+            raise FormatError(
+                f"{path} is not a readable zip archive: {error}; if it is truncated, download or "
+                "copy it again"
+            ) from None
         self.members = {info.filename: info for info in entries}
+        self._left = _MOST_TEXT
         self._check(entries)
 
     def _check(self, entries: Sequence[zipfile.ZipInfo]) -> None:
@@ -53,19 +58,25 @@ class Archive:
                 raise FormatError(f"{self.path}: the entry {info.filename!r} lies outside of it")
             if info.header_offset < end:
                 raise FormatError(f"{self.path}: the entries {last} and {info.filename} overlap")
-            if info.flag_bits & 1:
-                raise FormatError(f"{self.path}: the entry {info.filename} is encrypted")
+            if wrong := _odd(info):
+                raise FormatError(f"{self.path}: the entry {info.filename} {wrong}")
             end, last = info.header_offset + 30 + info.compress_size, info.filename
 
     def read(self, name: str) -> bytes:
-        """A small member, whole."""
+        """A small member, whole; no more is unpacked than that, whatever the archive says."""
         info = self.members[name]
-        if info.file_size > _LARGEST_TEXT:
-            raise FormatError(f"{self.path}: {name} is absurdly large ({info.file_size:,} bytes)")
+        most = min(_LARGEST_TEXT, self._left)
         try:
-            return self._archive.read(name)
+            with self._archive.open(info) as member:
+                data = b"" if info.file_size > most else member.read(info.file_size)
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
+        if len(data) < info.file_size:
+            size = f"{info.file_size:,} bytes"
+            what = f"is absurdly large ({size})" if info.file_size > most else f"has no {size}"
+            raise FormatError(f"{self.path}: {name} {what}")
+        self._left -= len(data)
+        return data
 
     def place(self, name: str) -> tuple[Descriptor, int, int]:
         """A descriptor to read a member by, with its first byte and its size.
@@ -80,7 +91,10 @@ class Archive:
         header = pread(descriptor, 30, info.header_offset)
         if len(header) < 30 or header[:4] != MAGIC:
             raise FormatError(f"{self.path}: the entry of {name} is broken")
-        start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+        name_size, extra_size = struct.unpack("<HH", header[26:30])
+        start = info.header_offset + 30 + name_size + extra_size
+        if pread(descriptor, name_size, info.header_offset + 30) != _encoded(info):
+            raise FormatError(f"{self.path}: {name} has another name where it stands")
         if start + info.file_size > os.fstat(descriptor).st_size:
             raise FormatError(f"{self.path} is cut short: {name} does not fit in it")
         return descriptor, start, info.file_size
@@ -107,10 +121,31 @@ class Archive:
                 while left > 0 and (block := member.read(min(left, 1 << 20))):
                     file.write(block)
                     left -= len(block)
+                if left:
+                    raise FormatError(f"{self.path}: {name} ends {left:,} bytes too early")
                 file.flush()
                 return Descriptor(os.dup(file.fileno()))
         except _UNREADABLE as error:
             raise FormatError(f"{self.path}: {name} cannot be unpacked: {error}") from None
+
+
+def _odd(info: zipfile.ZipInfo) -> str:
+    """What is wrong with an entry, if something is."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if info.flag_bits & 1:
+        return "is encrypted"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link, or no file"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is packed in a way that is not read; pack the archive anew with deflate"
+    if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+        return "has two sizes"
+    return ""
+
+
+def _encoded(info: zipfile.ZipInfo) -> bytes:
+    """An entry's name as the archive has it."""
+    return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
 
 
 _SMALL = 1 << 24

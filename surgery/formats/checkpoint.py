@@ -136,7 +136,7 @@ def _prefix(path: Path) -> str:
         return str(path).removesuffix(".index") if path.exists() else str(path)
     newest = None
     if (path / STATE).is_file():
-        newest = _NEWEST.search((path / STATE).read_bytes()[: 1 << 20])
+        newest = _NEWEST.search(_files.beginning(path / STATE))
     if newest:
         # It may name the folder of the machine that wrote it; only this one is looked into.
         return f"{path}/{_unescaped(newest[1]).rpartition('/')[2]}"

@@ -11,7 +11,7 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Format, Output, register
-from surgery.formats._tensorflow.proto import Buffer, Located, located, put_length
+from surgery.formats._tensorflow.proto import Buffer, Located, check_depth, located, put_length
 from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
 from surgery.weights.digest import Watched
 from surgery.weights.model import Carried, Model
@@ -75,6 +75,7 @@ class GraphDef(Format):
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         data, descriptor = _files.contents(path), Descriptor.open(path)
         try:
+            check_depth(data)
             constants, read = _constants(path, descriptor, data)
         except (ValueError, IndexError) as error:
             raise FormatError(f"{path} is damaged, or no graph: {error}") from None

@@ -24,7 +24,7 @@ from surgery.formats._upgrading import (
     config_notes,
     for_keras3,
     load_check,
-    refusals,
+    without_equal,
 )
 from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Carried, Model
@@ -79,7 +79,7 @@ class H5(Format):
     def problems(self, model: Model) -> Sequence[str]:
         if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
             return found.problems
-        if self.config == "upgrade" and (refused := refusals(model)):
+        if self.config == "upgrade" and (refused := without_equal(model)):
             return refused
         model = self.prepared(model)
         problems = [

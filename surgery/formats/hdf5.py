@@ -1,4 +1,4 @@
-"""`hdf5`: one dataset per address, in plain HDF5 that people and other programs read."""
+"""`hdf5`: one dataset per address, in plain HDF5 that people and other programs read and write."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _files, _hdf5
 from surgery.formats._base import Format, Output, odd_names, register
+from surgery.weights.matching import names as some
 from surgery.weights.model import Carried, Model
 from surgery.weights.weight import Weight
 
@@ -30,13 +32,16 @@ class Hdf5(Format):
         if not head.startswith(_hdf5.MAGIC):
             return False
         with _hdf5.Reader(path) as reader:
-            return bool(reader.file.attrs.get("format") == _MARK)
+            return _is_marked(reader) or not reader.holds_variables()
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         with _hdf5.Reader(path) as reader:
             names = [str(name) for name in reader.file.attrs.get("addresses", ())]
-            found = names or sorted(_datasets(reader))
-            weights = tuple(_weight(reader, name) for name in found)
+            found = names if _is_marked(reader) and names else sorted(_datasets(reader))
+            odd = [n for n in found if not (_is_marked(reader) or _is_of_numbers(reader, n))]
+            weights = tuple(_weight(reader, name) for name in found if name not in set(odd))
+        if not weights:
+            raise FormatError(f"{path} is an HDF5 file without a dataset of numbers")
         if len({weight.address for weight in weights}) < len(weights):
             raise FormatError(f"{path} names a weight twice")
         return Model(
@@ -46,6 +51,7 @@ class Hdf5(Format):
             format="hdf5",
             origin=str(path),
             inputs=(path,),
+            notes=(f"what is no array of numbers is left out: {some(odd)}",) if odd else (),
         )
 
     def problems(self, model: Model) -> Sequence[str]:
@@ -61,6 +67,16 @@ class Hdf5(Format):
         descriptor = _files.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model))
         return _files.output(descriptor, places)
+
+
+def _is_marked(reader: _hdf5.Reader) -> bool:
+    """Whether surgery wrote it."""
+    return bool(reader.file.attrs.get("format") == _MARK)
+
+
+def _is_of_numbers(reader: _hdf5.Reader, name: str) -> bool:
+    dtype = reader.file[name].dtype
+    return dtype.kind in "biufc" or dtype.str == "|V2"
 
 
 def _owners(address: str) -> Iterator[str]:
@@ -79,7 +95,8 @@ def _datasets(reader: _hdf5.Reader) -> Iterator[str]:
 def _weight(reader: _hdf5.Reader, name: str) -> Weight:
     tensor = reader.tensor(reader.file, name)
     trainable = reader.file[name].attrs.get("trainable")
-    return Weight(name, tensor, (name,), trainable=None if trainable is None else bool(trainable))
+    is_flag = isinstance(trainable, np.bool_)
+    return Weight(name, tensor, (name,), trainable=bool(trainable) if is_flag else None)
 
 
 def _write(writer: _hdf5.Writer, model: Model) -> None:

@@ -19,7 +19,7 @@ from surgery.formats._upgrading import (
     config_notes,
     for_keras3,
     load_check,
-    refusals,
+    without_equal,
 )
 from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.model import Carried, Model
@@ -53,11 +53,11 @@ class Keras(Format):
             for name in (CONFIG, METADATA, WEIGHTS):
                 if (path / name).is_symlink():
                     raise FormatError(f"{path / name} is a link, which is not followed")
-            files = {CONFIG: (path / CONFIG).read_bytes()}
+            files = {CONFIG: _files.small(path / CONFIG)}
             if (path / METADATA).is_file():
-                files[METADATA] = (path / METADATA).read_bytes()
+                files[METADATA] = _files.small(path / METADATA)
             assets = {
-                file.relative_to(path).as_posix(): file.read_bytes()
+                file.relative_to(path).as_posix(): _files.small(file)
                 for file in sorted((path / "assets").rglob("*"))
                 if file.is_file() and not file.is_symlink()
             }
@@ -92,7 +92,7 @@ class Keras(Format):
                 "it needs the architecture, and the source holds weights only; load the whole "
                 "model, or an application with these weights"
             ]
-        refused = refusals(model) if self.config == "upgrade" else []
+        refused = without_equal(model) if self.config == "upgrade" else []
         if refused or (refused := _lora.problems(model)):
             return refused
         return [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]

@@ -53,7 +53,7 @@ class Npy(Format):
         return {p.relative_to(folder).as_posix() for p in found} <= named
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        text = (path / INDEX).read_bytes()
+        text = _files.small(path / INDEX)
         try:
             entries = json.loads(text)
         except (ValueError, RecursionError) as error:

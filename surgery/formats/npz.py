@@ -12,7 +12,7 @@ from surgery.formats import _files, _zip
 from surgery.formats._base import Format, Output, odd_names, register
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_at, npy_header, viewed
-from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
+from surgery.weights.tensor import Descriptor, Tensor, dtype_named, is_numpy_s
 from surgery.weights.weight import Weight
 
 
@@ -31,13 +31,18 @@ class Npz(Format):
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         archive = _zip.Archive(path)
+        if not archive.members:
+            raise FormatError(f"{path} is an archive without arrays")
+        places = {name: archive.place(name) for name in archive.members}
+        checks = {name: archive.check(name, place) for name, place in places.items()}
         return Model(
-            weights=tuple(_weight(path, archive, name) for name in archive.members),
+            weights=tuple(_weight(path, name, places[name], checks[name]) for name in places),
             architecture=architecture,
             carried=Carried(),
             format="npz",
             origin=str(path),
             inputs=(path,),
+            checks=tuple(check for check in checks.values() if check),
         )
 
     def problems(self, model: Model) -> Sequence[str]:
@@ -64,12 +69,15 @@ class Npz(Format):
         return _files.output(descriptor, places, writer.seen, writer.finish)
 
 
-def _weight(path: Path, archive: _zip.Archive, name: str) -> Weight:
+def _weight(
+    path: Path, name: str, place: tuple[Descriptor, int, int], check: _zip.ReadCheck | None
+) -> Weight:
     address = name.removesuffix(".npy")
     if not address:
         raise FormatError(f"{path}: an array has no name")
-    descriptor, start, size = archive.place(name)
-    tensor = npy_at(path, f"{path}: {name}", descriptor, start, size, descriptor)
+    descriptor, start, size = place
+    seen = check.seen if check else None
+    tensor = npy_at(path, f"{path}: {name}", descriptor, start, size, descriptor, seen)
     if tensor.dtype.kind == "V":
         if tensor.dtype.itemsize != 2:
             raise FormatError(f"{path}: {name} holds raw bytes, not numbers")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +63,7 @@ class Safetensors(Format):
         if path.is_dir():
             return (path / INDEX).is_file()
         if path.name.endswith(".index.json"):
-            return head.lstrip().startswith(b"{") and b"safetensors" in path.read_bytes()[:4096]
+            return head.lstrip().startswith(b"{") and b"safetensors" in _files.beginning(path)
         size = int.from_bytes(head[:8], "little")
         return head[8:9] == b"{" and 2 <= size <= min(_MOST_HEADER, path.stat().st_size - 8)
 
@@ -118,11 +120,13 @@ class Safetensors(Format):
 
 def _shards(weights: Sequence[Weight], most: int) -> Iterator[list[Weight]]:
     shard: list[Weight] = []
+    size = 0
     for weight in weights:
-        if shard and sum(w.tensor.nbytes for w in shard) + weight.tensor.nbytes > most:
+        if shard and size + weight.tensor.nbytes > most:
             yield shard
-            shard = []
+            shard, size = [], 0
         shard.append(weight)
+        size += weight.tensor.nbytes
     yield shard
 
 
@@ -152,7 +156,7 @@ def _create(path: Path, weights: Sequence[Weight]) -> Output:
 def _indexed(index: Path) -> Iterator[Path]:
     """The files of an index, each once."""
     try:
-        places = json.loads(index.read_bytes())["weight_map"]
+        places = json.loads(_files.small(index))["weight_map"]
         names = dict.fromkeys(places.values())
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{index} is not an index of safetensors: {error!r}") from None
@@ -169,15 +173,15 @@ def _weights(path: Path) -> Iterator[Weight]:
     if not 2 <= length <= min(_MOST_HEADER, size - 8):
         raise FormatError(f"{path}: its header of {length} bytes does not fit in it")
     try:
-        header = json.loads(pread(descriptor, length, 8), object_pairs_hook=_without_repeats)
+        header = json.loads(pread(descriptor, length, 8), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: its header is not readable JSON: {error}") from None
     if not isinstance(header, dict):
         raise FormatError(f"{path}: its header is not a JSON object")
     header.pop("__metadata__", None)
     start, done = 8 + length, 0
-    for name, facts in sorted(header.items(), key=lambda item: _begin(item[1])):
-        shape, dtype, first, end = _checked(path, name, facts)
+    for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
+        shape, dtype, first, end = _checked(path, name, entry)
         if first != done or end - first != math.prod(shape) * dtype.itemsize:
             raise FormatError(f"{path}: the bytes of {name} are not where its header says")
         if start + end > size:
@@ -188,28 +192,36 @@ def _weights(path: Path) -> Iterator[Weight]:
         raise FormatError(f"{path} has {size - start - done} bytes that its header does not name")
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class _Entry(NamedTuple):
+    """What a header says of a tensor: a third of the memory that a dictionary takes."""
+
+    dtype: Any
+    shape: tuple[Any, ...]
+    offsets: tuple[Any, ...]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Entry:
+    """An object of the header; raises ValueError where a name stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands twice")
+    if found.keys() == {"dtype", "shape", "data_offsets"}:
+        with contextlib.suppress(TypeError):
+            dtype, shape, offsets = (found[key] for key in ("dtype", "shape", "data_offsets"))
+            return _Entry(sys.intern(dtype), tuple(shape), tuple(offsets))
     return found
 
 
-def _begin(facts: Any) -> int:
-    try:
-        return int(facts["data_offsets"][0])
-    except (LookupError, TypeError, ValueError):
-        return -1
+def _begin(entry: Any) -> int:
+    begin = entry.offsets[0] if isinstance(entry, _Entry) and entry.offsets else -1
+    return begin if type(begin) is int else -1
 
 
-def _checked(path: Path, name: str, facts: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
+def _checked(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
     """An entry's shape, dtype, first byte and end."""
-    try:
-        shape, (first, end) = tuple(facts["shape"]), facts["data_offsets"]
-        dtype = dtype_named(_DTYPES[facts["dtype"]])
-        numbers = [*shape, first, end]
-    except (LookupError, TypeError, ValueError):
-        raise FormatError(f"{path}: the entry of {name} is broken") from None
+    if not isinstance(entry, _Entry) or len(entry.offsets) != 2 or entry.dtype not in _DTYPES:
+        raise FormatError(f"{path}: the entry of {name} is broken")
+    numbers = entry.shape + entry.offsets
     if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
         raise FormatError(f"{path}: the entry of {name} is broken")
-    return shape, dtype, first, end
+    return entry.shape, dtype_named(_DTYPES[entry.dtype]), *entry.offsets

@@ -20,7 +20,7 @@ from surgery.formats._tensorflow.bundle_writer import rewritten
 from surgery.formats._tensorflow.farmhash import fingerprint64
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import Node
-from surgery.formats._tensorflow.proto import Buffer, Message, located, put_integer
+from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located, put_integer
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
 from surgery.weights.model import Model
 from surgery.weights.tensor import Descriptor, Extent, raw_bytes
@@ -120,7 +120,9 @@ def _open(
     unpacked: tempfile.TemporaryDirectory[str] | None,
 ) -> Model:
     try:
-        graphs = list(_meta_graphs(_files.contents(folder / GRAPH)))
+        data = _files.contents(folder / GRAPH)
+        check_depth(data)
+        graphs = list(_meta_graphs(data))
         saved = _saved_architecture(folder, graphs) if architecture is None else None
         known = architecture or (Architecture(saved["model_config"], False) if saved else None)
         index = Path(f"{folder / VARIABLES}.index")

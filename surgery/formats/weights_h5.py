@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from surgery.architecture import Architecture
 from surgery.formats import _files, _hdf5, _lora, _store
 from surgery.formats._base import Format, Output, register
@@ -24,12 +22,7 @@ class WeightsH5(Format):
         if not head.startswith(_hdf5.MAGIC):
             return False
         with _hdf5.Reader(path) as reader:
-            file = reader.file
-            return "layer_names" not in file.attrs and any(
-                isinstance(file.get(name), h5py.Group)
-                for name in ("layers", "vars", "_layer_checkpoint_dependencies", *list(file)[:3])
-                if name in file and name != "model_weights"
-            )
+            return "layer_names" not in reader.file.attrs and reader.holds_variables()
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         with _hdf5.Reader(path) as reader:

@@ -41,7 +41,7 @@ class WeightsJson(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return len(list(path.glob("*.weights.json"))) == 1
-        return path.name.endswith(".json") and b'"weight_map"' in path.read_bytes()[: 1 << 20]
+        return path.name.endswith(".json") and b'"weight_map"' in _files.beginning(path)
 
     def owns(self, folder: Path) -> bool:
         names = {file.name for file in folder.iterdir()}
@@ -94,7 +94,7 @@ class WeightsJson(Format):
 def _files_of(index: Path) -> Iterator[Path]:
     """The files that a map names, each once."""
     try:
-        places = json.loads(index.read_bytes())["weight_map"].values()
+        places = json.loads(_files.small(index))["weight_map"].values()
         names = [
             name for given in places for name in ([given] if isinstance(given, str) else given)
         ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from surgery.errors import printable
 from surgery.report.tables import number, plural, table
 from surgery.weights.comparison import Comparison
 from surgery.weights.difference import Difference
@@ -56,20 +57,20 @@ def _lines(a: str, b: str, found: Difference) -> Iterator[str]:
             rows.append(_row("all of these", found.total))
         yield table(header, rows, right=range(1, 7))
     for address, (old, new) in found.recast.items():
-        yield f"dtype of {address}: {old} -> {new}"
+        yield printable(f"dtype of {address}: {old} -> {new}")
     for address, shapes in found.reshaped.items():
-        yield f"shape of {address}: {list(shapes[0])} -> {list(shapes[1])}"
+        yield printable(f"shape of {address}: {list(shapes[0])} -> {list(shapes[1])}")
     for old, new in found.renamed.items():
-        yield f"renamed: {old} -> {new}"
+        yield printable(f"renamed: {old} -> {new}")
     yield from _some("only in the first", found.only_a)
     yield from _some("only in the second", found.only_b)
-    yield from found.config
+    yield from map(printable, found.config)
     yield f"{plural(len(found.same), 'weight')} the same, {len(found.changed)} changed"
 
 
 def _some(what: str, names: Sequence[str]) -> Iterator[str]:
     for name in names[:_MOST]:
-        yield f"{what}: {name}"
+        yield printable(f"{what}: {name}")
     if len(names) > _MOST:
         yield f"{what}: {len(names) - _MOST} more"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from surgery.errors import printable
 from surgery.report.tables import number, plural, size, table
 from surgery.weights.arithmetic import compute_dtype
 from surgery.weights.digest import sha256
@@ -78,12 +79,12 @@ def _model_lines(
 def _signature_lines(signature: Mapping[str, Any]) -> Iterator[str]:
     """A signature of a SavedModel, with the names, shapes and dtypes of what goes in and out."""
     tags = ", ".join(signature["tags"]) or "no tags"
-    yield f"signature {signature['name']} ({tags})"
+    yield printable(f"signature {signature['name']} ({tags})")
     for kind in ("inputs", "outputs"):
         for name, facts in signature[kind].items():
             dims = facts["shape"]
             shape = "any shape" if dims is None else "x".join(str(n or "?") for n in dims)
-            yield f"  {kind[:-1]} {name}: {shape or 'scalar'} {facts['dtype']}"
+            yield printable(f"  {kind[:-1]} {name}: {shape or 'scalar'} {facts['dtype']}")
 
 
 def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
@@ -105,7 +106,8 @@ def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
     values = part(weight.tensor, index)
     shown = values.astype(compute_dtype(values.dtype), copy=False)
     with np.printoptions(threshold=1000, linewidth=80):
-        return f"{weight.address} {list(values.shape)} {values.dtype.name}\n{shown}"
+        name = printable(weight.address)
+        return f"{name} {list(values.shape)} {values.dtype.name}\n{shown}"
 
 
 def part(tensor: Tensor, index: tuple[slice | int, ...]) -> Array:

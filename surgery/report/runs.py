@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from surgery.errors import printable
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.report.tables import number, plural, shown, size, table
@@ -109,7 +110,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for target in plan.targets:
         yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)}{_check(target)})"
     for note in plan.notes:
-        yield f"note: {note}"
+        yield printable(f"note: {note}")
     yield (
         f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}"
         f", writes {size(plan.bytes_written)}, at most {size(plan.memory)} of memory, "
@@ -158,14 +159,15 @@ def result_text(result: Result, verbose: bool = False) -> str:
 def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
     yield _head(result.plan)
     for index, (step, effect) in enumerate(result.effects(), 1):
-        yield f"{index}. {step.step.title}: {_done(step, effect)}"
+        yield printable(f"{index}. {step.step.title}: {_done(step, effect)}")
         if step.step.op.changes_weights and effect.before.count:
             yield from _statistics_lines(effect)
         if verbose:
             for address, inner in step.observer.effects():
-                yield f"   {address}: {inner.changed:,} of {inner.before.count:,} changed"
+                changed = f"{inner.changed:,} of {inner.before.count:,} changed"
+                yield printable(f"   {address}: {changed}")
     for note in result.plan.notes:
-        yield f"note: {note}"
+        yield printable(f"note: {note}")
     for written in result.outputs:
         check = f", {written.check}" if written.check else ""
         yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)}{check})"

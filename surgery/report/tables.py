@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery import remote
+from surgery.errors import printable
 
 NARROWEST = 40
 
@@ -60,7 +61,7 @@ def table(
     Where the terminal is too narrow, those in `spare` are left out, the last ones first; then the
     first column has lines of its own.
     """
-    lines = [list(header), *map(list, rows)]
+    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     limit = width()
     if limit is not None and max(len(line) for line in _columns(lines, right)) > limit:
         if spare:

@@ -62,7 +62,7 @@ class Observer:
         """The effect on each weight, by address."""
         totals: dict[str, Effect] = {}
         for (address, _), effect in sorted(self._effects.items()):
-            totals[address] = totals.get(address, Effect()) + effect
+            totals[address] = totals[address] + effect if address in totals else effect
         yield from totals.items()
 
     def total(self) -> Effect:

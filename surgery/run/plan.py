@@ -315,7 +315,7 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
         yield _at(recipe, ("export",), f"{path_of(recipe)}, for the manifest, is a folder")
     for index, (target, form) in enumerate(targets):
         place: Place = ("export", index, form.name)
-        for problem in form.problems(model):
+        for problem in form.refusals(model):
             yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
         resolved = target.path.resolve()
         if resolved == path_of(recipe).resolve():

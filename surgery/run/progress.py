@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from surgery.errors import printable
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -76,7 +78,7 @@ class Log(Progress):
         else:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             line = f"{now} {self._title}: {event} {said}".rstrip()
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0

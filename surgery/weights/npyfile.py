@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from surgery.weights.tensor import (
     Computed,
     Descriptor,
     Extent,
+    Reduction,
     Stored,
     Tensor,
-    have,
     is_numpy_s,
     pread,
 )
@@ -42,8 +43,12 @@ def npy_at(
     base: int,
     size: int,
     keep: Descriptor | None = None,
+    seen: Callable[[int, memoryview], None] | None = None,
 ) -> Tensor:
-    """A .npy file that lies in another one; it is read by `keep`, or opened for each chunk."""
+    """A .npy file that lies in another one; it is read by `keep`, or opened for each chunk.
+
+    `seen` is shown all that is read, with its place in the file.
+    """
     head = io.BytesIO(pread(descriptor, min(size, _LONGEST_HEADER), base))
     try:
         shape, fortran, dtype = _header(head)
@@ -54,20 +59,28 @@ def npy_at(
     expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
         raise FormatError(f"{name} is cut short: {size} bytes of {expected}")
+    stored = Stored(shape, dtype, Extent(path, base + offset), keep, seen)
     if fortran and len(shape) > 1:
-        whole = np.memmap(path, dtype, "r", base + offset, shape, "F")
-
-        def read(start: int, stop: int) -> Array:
-            have(descriptor if keep is None else keep, base + offset, whole.nbytes)
-            return _flat(whole, start, stop)
-
-        return Computed(shape, _little(dtype), read)
-    stored = Stored(shape, dtype, Extent(path, base + offset), keep)
+        return _in_c_order(stored, keep)
     if dtype.isnative:
         return stored
     return Computed(
         shape, _little(dtype), lambda start, stop: stored.read(start, stop).astype(_little(dtype))
     )
+
+
+def _in_c_order(stored: Stored, keep: Descriptor | None) -> Tensor:
+    """An array that a file holds in Fortran's order; mapped, as each chunk is all over it."""
+    shape, offset = stored.shape, stored.extent.offset
+    with open(stored.extent.path if keep is None else os.dup(keep), "rb") as file:
+        whole = np.memmap(file, stored.dtype, "r", offset, shape, "F")
+    once = Reduction(lambda _: sum(chunk.size for chunk in stored.chunks()), 1)
+
+    def read(start: int, stop: int) -> Array:
+        once.result()  # from start to end, which brings a remote file here, and sums its CRC
+        return _flat(whole, start, stop)
+
+    return Computed(shape, _little(stored.dtype), read)
 
 
 def npy_header(tensor: Tensor) -> bytes:

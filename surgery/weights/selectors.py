@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from surgery.errors import SelectorError, did_you_mean, nearest
+from surgery.weights import globs, regexes
 from surgery.weights.model import Model
 from surgery.weights.weight import STATES, Weight, prefixes
 
@@ -16,7 +17,7 @@ FACTS = (
     "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
 )  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
-_NO_WEIGHTS = (
+NO_WEIGHTS = (
     "it has no weights at all; a model that was saved before it was ever called gets them by "
     "load: {path: ..., inputs: {shape: [1, 10]}}"
 )
@@ -43,8 +44,12 @@ class Select:
 
     def matches(self, model: Model) -> tuple[Weight, ...]:
         """The weights it names, in the model's order; perhaps none."""
-        weights = [w for w in model.weights if _matches(self.value, w, model)]
-        return (*weights, *(w for w in model.states if _names_state(self.value, w, model)))
+        names = dict.fromkeys(
+            name for w in (*model.weights, *model.states) for name in prefixes(w.address)
+        )
+        asked = _Asked(model, _named(_patterns(self.value, ("path", "not")), names))
+        weights = [w for w in model.weights if _matches(self.value, w, asked)]
+        return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
         """The weights it names; raises SelectorError, with the nearest addresses, for none."""
@@ -66,7 +71,7 @@ class Select:
             else (
                 f"the model has {', '.join(names[:3])}, ..."
                 if names and (model.weights or model.states)
-                else _NO_WEIGHTS
+                else NO_WEIGHTS
             )
         )
         return f"{self} matches no weight of {model.origin or 'the model'}; {hint}"
@@ -97,28 +102,63 @@ def _options(inner: str, pattern: str) -> list[str]:
     return inner.split(",")
 
 
-@lru_cache(maxsize=4096)
-def _regex(pattern: str) -> re.Pattern[str]:
-    if pattern.startswith("re:"):
-        try:
-            return re.compile(pattern[3:])
-        except re.error as error:
-            raise SelectorError(f"{pattern!r} is not a regular expression: {error}") from None
-    return re.compile("|".join(_glob(option) for option in expand_braces(pattern)))
+@dataclass(frozen=True)
+class _Asked:
+    """The model that a selector is asked about, and the names that each pattern stands for."""
+
+    model: Model
+    named: Mapping[str, AbstractSet[str]]
 
 
-def _glob(pattern: str) -> str:
-    """A regular expression for an anchored glob: `*` inside a component, `**` across them."""
-    pieces = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\*\*/|/\*\*$|\*\*|.", pattern, re.DOTALL)
-    return "".join(pieces.get(token) or re.escape(token) for token in tokens)
+def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
+    """Those of the names that each pattern stands for."""
+    end = regexes.deadline()
+    return {
+        pattern: set(
+            _by_regex(pattern, names, end) if _is_regex(pattern) else _by_glob(pattern, names)
+        )
+        for pattern in patterns
+    }
+
+
+def _by_glob(pattern: str, names: Iterable[str]) -> Iterator[str]:
+    beginnings: dict[str, list[str]] = {}
+    for option in expand_braces(pattern):
+        beginnings.setdefault(globs.beginning(option), []).append(option)
+    sizes = {len(beginning) for beginning in beginnings}
+    for name in names:
+        near = (option for size in sizes for option in beginnings.get(name[:size], ()))
+        if any(globs.matches(option, name) for option in near):
+            yield name
+
+
+def _is_regex(pattern: str) -> bool:
+    return pattern.startswith("re:")
+
+
+def _by_regex(pattern: str, names: Iterable[str], end: float) -> Iterator[str]:
+    try:
+        for found in regexes.fullmatches(pattern[3:], names, end):
+            yield found.string
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
+
+
+def _check_pattern(pattern: str) -> None:
+    if not pattern or pattern == "re:":
+        raise SelectorError('an empty selector names nothing; "**" names every weight')
+    if not _is_regex(pattern):
+        expand_braces(pattern)
+        return
+    try:
+        regexes.compiled(pattern[3:])
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
 
 
 def _check(value: Any) -> None:
     if isinstance(value, str):
-        if not value or value == "re:":
-            raise SelectorError('an empty selector names nothing; "**" names every weight')
-        _regex(value)
+        _check_pattern(value)
     elif isinstance(value, list):
         if not value:
             raise SelectorError('an empty list names nothing; "**" names every weight')
@@ -151,33 +191,32 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
             )
 
 
-def _matches(value: Any, weight: Weight, model: Model) -> bool:
+def _matches(value: Any, weight: Weight, asked: _Asked) -> bool:
     if isinstance(value, str):
-        regex = _regex(value)
-        return any(regex.fullmatch(prefix) for prefix in prefixes(weight.address))
+        return not asked.named[value].isdisjoint(prefixes(weight.address))
     if isinstance(value, list):
-        return any(_matches(item, weight, model) for item in value)
-    return all(_FACT_TESTS[key](wanted, weight, model) for key, wanted in value.items())
+        return any(_matches(item, weight, asked) for item in value)
+    return all(_FACT_TESTS[key](wanted, weight, asked) for key, wanted in value.items())
 
 
-def _names_state(value: Any, weight: Weight, model: Model) -> bool:
+def _names_state(value: Any, weight: Weight, asked: _Asked) -> bool:
     """Whether a variable that is no weight is meant: only where the selector says `state`."""
     if isinstance(value, list):
-        return any(_names_state(item, weight, model) for item in value)
-    return isinstance(value, Mapping) and "state" in value and _matches(value, weight, model)
+        return any(_names_state(item, weight, asked) for item in value)
+    return isinstance(value, Mapping) and "state" in value and _matches(value, weight, asked)
 
 
-def _is_type(wanted: Any, weight: Weight, model: Model) -> bool:
-    if model.architecture is None:
+def _is_type(wanted: Any, weight: Weight, asked: _Asked) -> bool:
+    if asked.model.architecture is None:
         return False
-    layers = model.architecture.by_address
+    layers = asked.model.architecture.by_address
     classes = {layers[p].class_name for p in prefixes(weight.address) if p in layers}
     return bool(classes & set(_as_list(wanted)))
 
 
-def _in_range(wanted: Any, weight: Weight, model: Model) -> bool:
+def _in_range(wanted: Any, weight: Weight, asked: _Asked) -> bool:
     first, _, last = str(wanted).partition("..")
-    order = model.layer_order
+    order = asked.model.layer_order
     for end in (first, last):
         if end not in order:
             raise SelectorError(
@@ -190,7 +229,7 @@ def _in_range(wanted: Any, weight: Weight, model: Model) -> bool:
     return bool(places) and order[first] <= places[0] <= until
 
 
-_FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {
+_FACT_TESTS: Mapping[str, Callable[[Any, Weight, _Asked], bool]] = {
     "path": _matches,
     "type": _is_type,
     "variable": lambda wanted, w, _: w.variable in _as_list(wanted),
@@ -200,7 +239,7 @@ _FACT_TESTS: Mapping[str, Callable[[Any, Weight, Model], bool]] = {
     "min_size": lambda wanted, w, _: all(w.tensor.size >= size for size in _as_list(wanted)),
     "layers": _in_range,
     "state": lambda wanted, w, _: w.state in _as_list(wanted),
-    "not": lambda wanted, w, model: not _matches(wanted, w, model),
+    "not": lambda wanted, w, asked: not _matches(wanted, w, asked),
 }
 
 
@@ -212,14 +251,16 @@ def _names(model: Model) -> list[str]:
     return list(model.layer_order) + [weight.address for weight in model.weights]
 
 
-def _patterns(value: Any) -> Iterator[str]:
+def _patterns(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
+    """The patterns in it, below those facts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _patterns(item)
-    elif isinstance(value, Mapping) and "path" in value:
-        yield from _patterns(value["path"])
+            yield from _patterns(item, facts)
+    elif isinstance(value, Mapping):
+        for fact in facts:
+            yield from _patterns(value.get(fact), facts)
 
 
 def _text(value: Any) -> str:

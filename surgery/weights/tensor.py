@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +29,7 @@ CHUNK = 1 << 20
 Span = tuple[int, int]
 
 
+@cache
 def dtype_named(name: str) -> np.dtype[Any]:
     """The dtype of that name, those of ml_dtypes (bfloat16, float8_e4m3fn, int4...) included."""
     try:
@@ -50,7 +52,7 @@ def spans(size: int) -> Iterator[Span]:
         yield start, min(start + CHUNK, size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """Where a tensor's little-endian C-order bytes lie untouched in a file."""
 

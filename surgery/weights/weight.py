@@ -20,7 +20,7 @@ def prefixes(address: str) -> Iterator[str]:
         yield address
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Weight:
     """One tensor of a model.
 

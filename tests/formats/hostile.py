@@ -126,7 +126,7 @@ def zip_without_its_directory(folder):
     return edited(model(folder / "m.keras"), lambda data: data.__delitem__(slice(-60, None)))
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is not what its name says, or truncated")
 def zip_of_something_else(folder):
     return rezip(folder / "m.keras", [("readme.txt", b"hello")])
 
@@ -220,10 +220,95 @@ def zip_with_broken_compression(folder):
     return edited(path, lambda data: data.__setitem__(slice(place + 60, place + 90), b"\xff" * 30))
 
 
-@case("{path}: metadata.json cannot be read: That compression method is not supported")
+@case("{path}: the entry metadata.json is packed in a way that is not read; pack the archive anew")
 def zip_with_an_unknown_compression(folder):
     path = model(folder / "m.keras")
     return edited(path, lambda data: data.__setitem__(data.index(b"PK\x01\x02") + 10, 77))
+
+
+@case("is packed in a way that is not read; pack the archive anew with deflate")
+def zip_bomb_of_bzip2(folder):
+    path = model(folder / "m.keras")
+    entries = {**members(path), "config.json": b" " * (100 << 20)}
+    return rezip(path, entries.items(), zipfile.ZIP_BZIP2)
+
+
+def lying(folder, name, sizes, kind=zipfile.ZIP_DEFLATED, entries=None):
+    """An archive whose directory gives an entry other sizes; CRC and bytes are as they were."""
+    path = model(folder / "m.keras")
+    rezip(path, {**members(path), **(entries or {})}.items(), kind)
+
+    def lie(data):
+        place = data.rindex(b"PK\x01\x02", 0, data.rindex(name.encode()))
+        packed = struct.unpack("<I", data[place + 20 : place + 24])[0]
+        data[place + 20 : place + 28] = struct.pack("<II", *sizes(packed))
+
+    return edited(path, lie)
+
+
+@case("{path}: config.json cannot be read: Bad CRC-32 for file 'config.json'")
+def zip_bomb_of_a_config_that_says_it_is_small(folder):
+    bomb = {"config.json": b" " * (100 << 20)}
+    return lying(folder, "config.json", lambda packed: (packed, 100), entries=bomb)
+
+
+@case("{path}: model.weights.h5 cannot be unpacked: Bad CRC-32")
+def zip_bomb_of_weights_that_say_they_are_small(folder):
+    bomb = {"model.weights.h5": b"\0" * (100 << 20)}
+    return lying(folder, "model.weights.h5", lambda packed: (packed, 5000), entries=bomb)
+
+
+@case("{path}: config.json has no 5,000,000 bytes")
+def zip_whose_config_says_it_is_larger(folder):
+    return lying(folder, "config.json", lambda packed: (packed, 5_000_000))
+
+
+@case("{path}: model.weights.h5 ends ")
+def zip_whose_weights_say_they_are_larger(folder):
+    return lying(folder, "model.weights.h5", lambda packed: (packed, 5_000_000))
+
+
+@case("{path}: the entry model.weights.h5 has two sizes")
+def zip_whose_stored_entry_has_two_sizes(folder):
+    return lying(folder, "model.weights.h5", lambda size: (size, size - 8), zipfile.ZIP_STORED)
+
+
+@case("{path}: assets/x8 is absurdly large (")
+def zip_bomb_of_many_assets(folder):
+    path = model(folder / "m.keras")
+    assets = {f"assets/x{number}": b"\0" * (15 << 20) for number in range(12)}
+    rezip(path, {**members(path), **assets}.items(), zipfile.ZIP_DEFLATED)
+    return path
+
+
+@case("{path}: model.weights.h5 has another name where it stands")
+def zip_whose_entries_have_two_names(folder):
+    path = model(folder / "m.keras")
+
+    def rename(data):
+        place = data.index(b"model.weights.h5")
+        data[place : place + 5] = b"other"
+
+    return edited(path, rename)
+
+
+def zip_with_a_kind(folder, name, mode):
+    path = model(folder / "m.keras")
+    with zipfile.ZipFile(path, "a") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        archive.writestr(entry, "/etc/passwd")
+    return path
+
+
+@case("{path}: the entry assets/vocabulary.txt is a link, or no file")
+def zip_with_a_link(folder):
+    return zip_with_a_kind(folder, "assets/vocabulary.txt", 0o120777)
+
+
+@case("{path}: the entry metadata is a link, or no file")
+def zip_with_a_device(folder):
+    return zip_with_a_kind(folder, "metadata", 0o060600)
 
 
 @case("{path} is not a readable HDF5 file: ")
@@ -259,11 +344,40 @@ def config_that_is_not_text(folder):
     return with_member(folder, "config.json", b'{"a": "\xff\xfe"}')
 
 
-@case("{path} is damaged, or not what it seems (")
-def config_with_a_list_for_an_identity(folder):
-    layer = {"class_name": "Dense", "config": {"name": "a"}, "shared_object_id": [1]}
-    config = {"class_name": "Sequential", "config": {"name": "m", "layers": [layer]}}
-    return with_member(folder, "config.json", json.dumps(config).encode())
+def odd_config(message, layers, class_name="Sequential", form="keras", **values):
+    """Register a model file with such a config."""
+    config = {"class_name": class_name, "config": {"name": "m", **values, "layers": layers}}
+
+    def make(folder):
+        if form == "h5":
+            text = json.dumps(config)
+            return hdf5(folder, lambda file: file.attrs.__setitem__("model_config", text))
+        return with_member(folder, "config.json", json.dumps(config).encode())
+
+    make.__name__ = f"config_{len(CASES)}_{form}"
+    case("{path}: its config is damaged: " + message.replace("{", "{{").replace("}", "}}"))(make)
+
+
+def dense(**values):
+    return {"class_name": "Dense", "config": {"name": "a"}, **values}
+
+
+FIRST = "config.layers[0]"
+for wrong in ("keras", "h5"):
+    odd_config("config.layers is 5, not a list", 5, form=wrong)
+    odd_config(f"{FIRST} is 'Dense', not a layer with a class_name", ["Dense"], form=wrong)
+    odd_config(f"{FIRST}.config.name is 7, not text", [dense(config={"name": 7})], form=wrong)
+odd_config(f"{FIRST} is {{}}, not a layer with a class_name", [{}])
+odd_config(f"{FIRST}.config is [1], not a mapping", [dense(config=[1])])
+odd_config(f"{FIRST}.config.trainable is 'no', not true", [dense(config={"trainable": "no"})])
+odd_config(f"{FIRST}.shared_object_id is [1], not a number", [dense(shared_object_id=[1])])
+odd_config(f"{FIRST}.inbound_nodes is 'x', not a list", [dense(inbound_nodes="x")], "Functional")
+odd_config(f"{FIRST}.inbound_nodes[1] is 3, not a list", [dense(inbound_nodes=[[], 3])], "Model")
+odd_config("config.name is ['m'], not text", [dense()], name=["m"])
+odd_config(f"{FIRST}.config.layers is {{'a': 1}}, not a list",
+           [{"class_name": "Model", "config": {"layers": {"a": 1}}}])  # fmt: skip
+WRAPPED = {"class_name": "Bidirectional", "config": {"layer": dense(config={"name": 0})}}
+odd_config(f"{FIRST}.config.layer.config.name is 0, not text", [WRAPPED])
 
 
 @case("{path} is damaged, or not what it seems (RecursionError: ")
@@ -286,10 +400,55 @@ def folder_whose_config_is_a_link(folder):
     return folder / "dir"
 
 
+def stretched(path):
+    """The same file with three gigabytes of nothing behind it."""
+    os.truncate(path, 3 << 30)
+
+
+@case("{path}/config.json is absurdly large (3,221,225,472 bytes)")
+def folder_whose_config_is_huge(folder):
+    path = model(folder / "m.keras")
+    (folder / "dir").mkdir()
+    for name, data in members(path).items():
+        (folder / "dir" / name).write_bytes(data)
+    stretched(folder / "dir/config.json")
+    return folder / "dir"
+
+
+@case("{path}/index.json is absurdly large (3,221,225,472 bytes)")
+def npy_whose_index_is_huge(folder):
+    path = npy(folder, GOOD)
+    stretched(path / "index.json")
+    return path
+
+
+@case("{path} is absurdly large (3,221,225,472 bytes)")
+def safetensors_index_that_is_huge(folder):
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"x": "x.safetensors"}}))
+    stretched(path)
+    return path
+
+
+@case("{path} is absurdly large (3,221,225,472 bytes)")
+def weights_map_that_is_huge(folder):
+    path = model(folder / "w", "weights_json") / "model.weights.json"
+    stretched(path)
+    return path
+
+
+@case("{path}/nothing: no such checkpoint")
+def checkpoint_file_that_is_huge(folder):
+    path = checkpoint(folder)
+    (path / "checkpoint").write_text('model_checkpoint_path: "nothing"\n')
+    stretched(path / "checkpoint")
+    return path
+
+
 # HDF5
 
 
-@case("{path} is not a readable HDF5 file: ")
+@case("{path} is truncated: it has 600 bytes of ")
 def hdf5_cut_short(folder):
     return edited(model(folder / "m.h5", "h5"), lambda data: data.__delitem__(slice(600, None)))
 
@@ -398,6 +557,42 @@ def hdf5_broken_chunk(folder):
     path = hdf5(folder, lambda file: replaced(file, make))
     offset, size = places[0]
     return edited(path, lambda data: data.__setitem__(slice(offset, offset + size), b"\xff" * size))
+
+
+def short_chunk(folder, **options):
+    """A dataset whose one chunk holds the first part of its elements only."""
+
+    def make(group, name):
+        values = np.arange(12, dtype="f4").reshape(4, 3)
+        part = group.create_dataset("part", data=np.zeros((2, 3), "f4"), chunks=(2, 3), **options)
+        mask, raw = part.id.read_direct_chunk((0, 0))
+        del group["part"]
+        whole = group.create_dataset(name, data=values, chunks=(4, 3), **options)
+        whole.id.write_direct_chunk((0, 0), raw, mask)
+
+    return hdf5(folder, lambda file: replaced(file, make))
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_gzip_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="gzip")
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_shuffled_and_summed_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="gzip", shuffle=True, fletcher32=True)
+
+
+@case("/model_weights/a/a/kernel cannot be read: the chunk at (0, 0) has 24 bytes of 48")
+def hdf5_lzf_chunk_that_is_too_short(folder):
+    return short_chunk(folder, compression="lzf")
+
+
+@case("{path} is an HDF5 file without a dataset of numbers")
+def hdf5_of_text_alone(folder):
+    with h5py.File(folder / "m.h5", "w") as file:
+        file.create_dataset("notes/author", data="somebody")
+    return folder / "m.h5"
 
 
 @case("{path}: its model_config is not readable JSON: ")
@@ -511,6 +706,48 @@ def npz_that_claims_a_petabyte(folder):
     return npz(folder, npy_bytes(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n"))
 
 
+def flipped(data):
+    place = data.index(np.arange(3, dtype="f4").tobytes())
+    data[place + 1] ^= 1
+
+
+@case("{path} is damaged: the CRC of x.npy is not what the archive says")
+def npz_with_a_flipped_bit(folder):
+    np.savez(folder / "m.npz", x=np.arange(3, dtype="f4"), y=np.ones(3))
+    return edited(folder / "m.npz", flipped)
+
+
+@case("{path} is damaged: the CRC of x.npy is not what the archive says")
+def npz_in_fortran_s_order_with_a_flipped_bit(folder):
+    np.savez(folder / "m.npz", x=np.arange(12, dtype="f4").reshape(3, 4, order="F"))
+    return edited(folder / "m.npz", flipped)
+
+
+@case("{path}: x.npy cannot be unpacked: ")
+def npz_packed_with_a_wrong_crc(folder):
+    np.savez_compressed(folder / "m.npz", x=np.arange(3, dtype="f4"))
+    return edited(
+        folder / "m.npz",
+        lambda data: data.__setitem__(data.index(b"PK\x01\x02") + 16, data[0] ^ 255),
+    )
+
+
+@case("{path} is an archive without arrays")
+def npz_whose_directory_says_it_is_empty(folder):
+    np.savez(folder / "m.npz", x=np.ones(3))
+    return edited(folder / "m.npz", lambda data: data.__setitem__(slice(-14, -6), bytes(8)))
+
+
+@case("{path}: the entry link.npy is a link, or no file")
+def npz_with_a_link(folder):
+    np.savez(folder / "m.npz", x=np.ones(3))
+    with zipfile.ZipFile(folder / "m.npz", "a") as archive:
+        entry = zipfile.ZipInfo("link.npy")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "x.npy")
+    return folder / "m.npz"
+
+
 @case("{path}: the entry '../w.npy' lies outside of it")
 def npz_entry_that_climbs_out(folder):
     return npz(folder, GOOD, "../w.npy")
@@ -519,7 +756,7 @@ def npz_entry_that_climbs_out(folder):
 # safetensors and csv
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is truncated, or no safetensors file")
 def safetensors_header_longer_than_the_file(folder):
     return safetensors(folder, entry(), length=1 << 40)
 
@@ -596,7 +833,7 @@ def empty_file(folder):
     return folder / "m.keras"
 
 
-@case("{path} is no model that surgery reads")
+@case("{path} is not what its name says, or truncated")
 def random_bytes(folder):
     (folder / "m.keras").write_bytes(np.random.default_rng(0).bytes(5000))
     return folder / "m.keras"
@@ -855,6 +1092,28 @@ def savedmodel_without_a_graph(folder):
     return saved_model(folder, b"")
 
 
+def nested(depth):
+    """Messages in messages: 1 in 1 in 1..."""
+    from surgery.formats._tensorflow.proto import put_length
+
+    heads, size = [], 0
+    for _ in range(depth):
+        heads.append(put_length(1, size))
+        size += len(heads[-1])
+    return b"".join(reversed(heads))
+
+
+@case("{path} is damaged, or not what it seems: messages are nested more than 100 deep")
+def savedmodel_nested_past_any_depth(folder):
+    from surgery.formats._tensorflow.proto import put_bytes, put_integer
+
+    tags = put_bytes(1, put_bytes(4, b"serve"))
+    path = saved_model(folder)
+    graph = put_integer(1, 1) + put_bytes(2, tags + put_bytes(5, nested(100_000)))
+    (path / "saved_model.pb").write_bytes(graph)
+    return path
+
+
 @case("{path}/assets/secret is a link, which is not followed")
 def savedmodel_with_a_link_out(folder):
     path = saved_model(folder)
@@ -976,3 +1235,11 @@ def graph_with_one_name_twice(folder):
 @case("{path} is damaged, or no graph: a tensor has the shape [-2]")
 def graph_of_negative_shape(folder):
     return frozen(folder, const(b"w", [-2], b"abcdefgh"))
+
+
+@case("{path} is damaged, or no graph: messages are nested more than 100 deep")
+def graph_nested_past_any_depth(folder):
+    from surgery.formats._tensorflow.proto import put_bytes
+
+    attribute = put_bytes(1, b"deep") + put_bytes(2, nested(1000))
+    return frozen(folder, const(b"w", [2], b"abcdefgh") + put_bytes(5, attribute))

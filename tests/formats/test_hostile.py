@@ -44,6 +44,16 @@ def test_one_clear_error(name, tmp_path):
     assert megabytes < MEGABYTES
 
 
+@pytest.mark.parametrize("name", [n for n in CASES if "crc" in n or "flipped" in n])
+@pytest.mark.parametrize("shown", ["--values", "--hash"])
+def test_no_value_is_shown_that_a_checksum_denies(shown, name, tmp_path):
+    make, message = CASES[name]
+    path = make(tmp_path)
+    code, out, err, _ = run("inspect", path, shown, cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert message.format(path=path) in err
+
+
 def test_a_lambda_s_code_is_carried_and_never_run(tmp_path):
     path = model(tmp_path / "m.keras")
     entries = members(path)

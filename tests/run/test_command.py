@@ -170,7 +170,11 @@ def test_inspect_json(folder):
         (["run", "r.yaml", "-p", "bye=3"], 2, "did you mean 'by'?"),
         (["run", "r.yaml", "--threads", "0"], 2, "0 is not in the range"),
         (["inspect", "missing.keras"], 1, "missing.keras: no such file or folder"),
-        (["inspect", "r.yaml"], 1, "is no model that surgery reads"),
+        (
+            ["inspect", "r.yaml"],
+            1,
+            "r.yaml is a recipe, not a model; surgery plan r.yaml says what",
+        ),
         (["inspect", "m.keras", "--select", "a/kernl"], 2, "the nearest are a/kernel"),
         (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice goes with --values"),
         (["inspect", "m.keras", "--values", "--slice", "x"], 2, "write it as 0:3,0:5"),

@@ -1,9 +1,17 @@
+import re
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
+from surgery.weights import globs
 from surgery.weights.model import Model
+from surgery.weights.naming import renamed
 from surgery.weights.selectors import Select, expand_braces
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight
@@ -109,3 +117,77 @@ def test_a_range_of_layers_may_begin_and_end_inside_a_nested_model():
         ("in/two..in/two", names[2:3]),
     ):
         assert [w.address for w in Select({"layers": layers}).matches(nested)] == expected
+
+
+def long_names(count=300):
+    weight = Weight("", constant(np.zeros(1, np.float32)))
+    return Model(tuple(replace(weight, address=f"l{i}/{'a' * 60}/kernel") for i in range(count)))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["*a" * 40 + "c", "**a" * 40 + "c", "*" * 60 + "x", "?*" * 40, "l{0..9999}*/**/b*",
+     "re:(a*)*b", "re:(?:a|a?)+[!]"],
+)  # fmt: skip
+def test_no_pattern_hangs(selector):
+    started = time.process_time()
+    assert Select(selector).matches(long_names()) == ()
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "re:(.*?a){25}",
+        {"not": "re:(.*?a){25}"},
+        ["l0", {"path": "re:(.*)(.*)(.*)(.*)\\1\\2z?\\d"}],
+        [f"re:(.*?a){{25}}|x{i}" for i in range(9)],
+    ],
+    ids=["pattern", "fact", "list", "many"],
+)
+def test_a_regular_expression_has_a_second(selector):
+    started = time.process_time()
+    with pytest.raises(SelectorError, match="takes too long on the model's names"):
+        Select(selector).matches(long_names())
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(?R)", "unknown extension"), ("(" * 5000, "recursion"), ("a{2}{3}", "multiple repeat")],
+)
+def test_regular_expressions_are_those_of_python(pattern, message):
+    with pytest.raises(SelectorError, match=f"is not a regular expression: .*{message}"):
+        Select(f"re:{pattern}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "to", "name", "expected"),
+    [
+        ("block1_*", "b1_*", "block1_conv", "b1_conv"),
+        ("block1_*", "b1_*", "block1/conv", None),
+        ("net/layer_*/**", "block_*/**", "net/layer_3/a/b", "block_3/a/b"),
+        ("**/*", "*>**", "a/b/c", "a/b>c"),
+        ("**_*", "**-*", "a_b_c", "a_b-c"),
+        ("*a*", "*|*", "banana", "banan|"),
+        ("a", "b", "a", "b"),
+        ("*" * 50, "*" * 50, "name", "name"),
+        ("*x" * 30, "*", "xy" * 100, None),
+    ],
+)
+def test_renamed(pattern, to, name, expected):
+    assert renamed(pattern, to, name) == expected
+
+
+@given(
+    st.lists(st.sampled_from(["*", "**", "?", "/", "/**", "**/", "a", "b", "."]), max_size=7),
+    st.text("ab/.", max_size=9),
+)
+@settings(max_examples=300, deadline=None)
+def test_globs_are_what_their_regular_expressions_are(parts, name):
+    pattern = "".join(parts)
+    pieces = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\*\*/|/\*\*$|\*\*|.", pattern)
+    regex = "".join(pieces.get(token) or re.escape(token) for token in tokens)
+    assert globs.matches(pattern, name) == bool(re.fullmatch(regex, name))
+    assert not re.fullmatch(regex, name) or name.startswith(globs.beginning(pattern))

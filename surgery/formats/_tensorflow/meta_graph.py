@@ -8,7 +8,7 @@ from typing import Any
 
 from surgery.errors import FormatError
 from surgery.formats._tensorflow.bundle import DTYPES
-from surgery.formats._tensorflow.proto import Buffer, Message, located
+from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
 
 _GRAPH, _COLLECTIONS, _SIGNATURES, _OBJECTS = 2, 4, 5, 7
 
@@ -25,7 +25,9 @@ def parts(data: Buffer, start: int = 0, stop: int | None = None) -> dict[int, li
 def trained_names(path: Path) -> dict[str, bool]:
     """Whether TensorFlow 1 trains each variable that a `.meta` file lists."""
     try:
-        return trained(parts(path.read_bytes()))
+        data = path.read_bytes()
+        check_depth(data)
+        return trained(parts(data))
     except (ValueError, IndexError) as error:
         raise FormatError(f"{path} is damaged: {error}") from None
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
+_DEEPEST = 100
+"""The limit of protocol buffers' own readers."""
+
 Buffer = bytes | memoryview
 Field = tuple[int, int, "int | bytes"]
 """A field's number, its wire type, and its value."""
@@ -44,6 +47,8 @@ def located(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[L
         begin = place
         tag, place = varint(data, place)
         number, kind = tag >> 3, tag & 7
+        if not number:
+            raise ValueError("a field has the number 0")
         first = place
         if kind == _VARINT:
             _, place = varint(data, place)
@@ -57,6 +62,25 @@ def located(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[L
         if place > stop:
             raise ValueError("a field is longer than its message")
         yield Located(number, kind, begin, first, place)
+
+
+def check_depth(data: Buffer) -> None:
+    """Raise ValueError where messages are nested deeper than TensorFlow reads them.
+
+    The schema is not known: bytes that can be read as a message are taken for one. So deep,
+    no others can, and those too short to reach the limit are passed over.
+    """
+    waiting = [(0, len(data), 0)]
+    while waiting:
+        start, stop, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise ValueError(f"messages are nested more than {_DEEPEST} deep")
+        shortest = 2 * (_DEEPEST - depth)
+        try:
+            inner = [f for f in located(data, start, stop) if f.kind == _BYTES]
+        except ValueError:
+            continue
+        waiting += [(f.start, f.stop, depth + 1) for f in inner if f.stop - f.start >= shortest]
 
 
 def fields(data: Buffer) -> Iterator[Field]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from surgery.keras_bridge.data._base import Data
 from surgery.keras_bridge.live import feeding, models
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.training import compile_model
+from surgery.weights.globs import matches
 from surgery.weights.random import generator
 from surgery.weights.tensor import is_numpy_s
 
@@ -211,8 +211,7 @@ def _named_layers(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
     known = dict(_layers(model, ""))
     found: dict[str, Any] = {}
     for pattern in wanted:
-        regex = re.escape(pattern).replace(r"\*", "[^/]*")
-        matched = {name: layer for name, layer in known.items() if re.fullmatch(regex, name)}
+        matched = {name: layer for name, layer in known.items() if matches(pattern, name)}
         if not matched:
             raise SurgeryError(f"the model has no layer {pattern!r}{did_you_mean(pattern, known)}")
         found |= matched

@@ -1,0 +1,91 @@
+"""Globs over addresses, matched in time that grows with the lengths of pattern and name only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+_WILD = ("**/", "/**", "**", "*", "?")
+Places = set[int]
+
+
+@lru_cache(maxsize=4096)
+def tokens_of(pattern: str) -> tuple[str, ...]:
+    """The wildcards of a glob, and the text between them.
+
+    `*` and `?` stay inside one part of an address, `**` crosses them, and `**/` and a last
+    `/**` stand for no part too.
+    """
+    return tuple(re.findall(r"\*\*/|/\*\*$|\*\*|\*|\?|(?:(?!/\*\*$)[^*?])+", pattern))
+
+
+def beginning(pattern: str) -> str:
+    """The text before its first wildcard, which every name that it stands for begins with."""
+    first = next(iter(tokens_of(pattern)), "")
+    return "" if first in _WILD else first
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the glob stands for the whole name."""
+    return 0 in _starts(tokens_of(pattern), name)[0]
+
+
+def captures(tokens: Sequence[str], name: str) -> list[str] | None:
+    """What each wildcard stands for, the first ones taking as much as they can; None for no match.
+
+    Only the text, `*` and `**` are meant here.
+    """
+    starts = _starts(tokens, name)
+    if 0 not in starts[0]:
+        return None
+    found, place = [], 0
+    for token, ends in zip(tokens, starts[1:], strict=True):
+        if token not in _WILD:
+            place += len(token)
+            continue
+        reach = _end_of_part(name, place) if token == "*" else len(name)
+        end = max(end for end in ends if place <= end <= reach)
+        found.append(name[place:end])
+        place = end
+    return found
+
+
+def _starts(tokens: Sequence[str], name: str) -> list[Places]:
+    """For each token, where in the name it can begin so that the rest matches; last, the end."""
+    found = [{len(name)}]
+    for token in reversed(tokens):
+        found.append(set(_before(token, found[-1], name)) if found[-1] else set())
+    return found[::-1]
+
+
+def _before(token: str, ends: Places, name: str) -> Iterator[int]:
+    """Where a token can begin that ends at one of those places."""
+    if token == "**":
+        yield from range(max(ends) + 1)
+    elif token == "*":
+        yield from _inside_parts(ends, name)
+    elif token == "?":
+        yield from (end - 1 for end in ends if end and name[end - 1] != "/")
+    elif token == "**/":
+        yield from ends
+        yield from range(max((end for end in ends if end and name[end - 1] == "/"), default=0))
+    elif token == "/**":  # only at the end
+        yield len(name)
+        yield from (place for place, letter in enumerate(name) if letter == "/")
+    else:
+        yield from (end - len(token) for end in ends if name.endswith(token, 0, end))
+
+
+def _inside_parts(ends: Places, name: str) -> Iterator[int]:
+    """The places of those, and before them in the same part of the address."""
+    done = len(name) + 1
+    for end in sorted(ends, reverse=True):
+        first = name.rfind("/", 0, end) + 1
+        yield from range(first, min(end + 1, done))
+        done = min(done, first)
+
+
+def _end_of_part(name: str, place: int) -> int:
+    end = name.find("/", place)
+    return len(name) if end < 0 else end
