@@ -22,7 +22,7 @@ from surgery.formats._tensorflow.variables import (
     Container,
     model_of,
     read_variables,
-    state_of,
+    states_of,
     stored_tensors,
 )
 from surgery.keras_bridge import objects
@@ -80,8 +80,14 @@ class Checkpoint(Format):
         return list(_problems(model))[:1]
 
     def notes(self, model: Model) -> Sequence[str]:
+        container = model.carried.container
+        if isinstance(container, Container):
+            if container.left_out(model) and _meta(container).is_file():
+                name = _meta(container).name
+                return [f"{name} is left out: its graph restores what is not there any more"]
+            return []
         known = model.architecture is not None or _built_objects(model) is not None
-        if isinstance(model.carried.container, Container) or not known:
+        if not known:
             return []
         try:
             _, tracked = _tracked(model)
@@ -110,9 +116,10 @@ class Checkpoint(Format):
         if isinstance(container, Container):
             base = Path(f"{container.bundle.prefix}x").name[:-1] or _BASE
             tensors = stored_tensors(model, container)
-            writer = rewritten(container.bundle, str(path / base), tensors)
-            meta = Path(f"{container.bundle.prefix}.meta")
-            if meta.is_file():
+            left_out = container.left_out_keys(tensors)
+            writer = rewritten(container.bundle, str(path / base), tensors, left_out)
+            meta = _meta(container)
+            if meta.is_file() and not left_out:
                 (path / f"{base}.meta").write_bytes(meta.read_bytes())
         else:
             writer = _new(model, str(path / base))
@@ -123,6 +130,11 @@ class Checkpoint(Format):
 
 
 _STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")
+
+
+def _meta(container: Container) -> Path:
+    """Where TensorFlow 1 keeps a checkpoint's graph."""
+    return Path(f"{container.bundle.prefix}.meta")
 
 
 def _indices(folder: Path) -> list[Path]:
@@ -161,10 +173,8 @@ def _first_format(path: Path, architecture: Architecture | None) -> Model:
     if not files:
         raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")
     tensors = read_v1(files)
-    found = [
-        Weight(name, tensor, (name,), state=state_of(name, tensors))
-        for name, tensor in tensors.items()
-    ]
+    states = states_of(tensors, {})
+    found = [Weight(name, tensor, (name,), state=states[name]) for name, tensor in tensors.items()]
     return replace(model_of(found, architecture, {}), inputs=tuple(files))
 
 
@@ -175,12 +185,11 @@ def _problems(model: Model) -> Iterator[str]:
             if weight.tensor.dtype.name not in CODES:
                 yield f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
         return
-    there = {weight.address for weight in (*model.weights, *model.states)}
     for weight in model.weights:
         if weight.address not in container.names:
             yield f"it keeps its source's names, and {weight.address} is not among them"
-    for address in container.names:
-        if address not in there:
+    for address in container.left_out(model):
+        if container.states[address] == "weight":
             yield f"it keeps all of its source's variables, and {address} is left out"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]

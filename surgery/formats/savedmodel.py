@@ -144,7 +144,9 @@ def _open(
         backend="tensorflow",
         signatures=tuple(found),
         training_config=(saved or {}).get("training_config") if model.architecture else None,
-        container=SavedModelContainer(container.bundle, container.names, folder, unpacked),
+        container=SavedModelContainer(
+            container.bundle, container.names, container.states, folder, unpacked
+        ),
     )
     others = tuple(folder / file for file in _other_files(folder))
     return replace(
@@ -270,10 +272,11 @@ def _problems(model: Model) -> Iterator[str]:
             "architecture; the source has neither"
         )
         return
-    there = {weight.address for weight in (*model.weights, *model.states)}
-    for address in container.names:
-        if address not in there:
-            yield f"its graph needs all of its variables, and {address} is left out or renamed"
+    for address in container.left_out(model):
+        why = "is left out or renamed"
+        if container.states[address] != "weight":
+            why = "is left out; keep the optimizer, or write a checkpoint without it"
+        yield f"its graph restores all of its variables, and {address} {why}"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]
         if (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):

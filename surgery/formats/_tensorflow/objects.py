@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
-from surgery.formats._tensorflow.proto import Message, put_bytes, put_integer
+from surgery.formats._tensorflow.proto import (
+    Located,
+    Message,
+    located,
+    put_bytes,
+    put_integer,
+)
 from surgery.weights.weight import State
 
 Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
+
+_ATTRIBUTES, _SLOTS = 2, 3
 
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
@@ -255,6 +263,33 @@ def put_graph(nodes: Sequence[Node]) -> bytes:
             inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
         out += put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders))))
     return out
+
+
+def without_values(graph: bytes, keys: Set[str]) -> bytes:
+    """A TrackableObjectGraph whose objects do not have the values of those keys any more.
+
+    The objects stay, as others refer to them by number; what has no value is no slot.
+    """
+    nodes = read_graph(graph)
+    gone = {n for n, node in enumerate(nodes) if any(key in keys for *_, key in node.attributes)}
+
+    def stays(field: Located) -> bool:
+        if field.number not in (_ATTRIBUTES, _SLOTS):
+            return True
+        message = Message(graph[field.start : field.stop])
+        if field.number == _SLOTS:
+            return message.integer(3) not in gone
+        return message.text(3) not in keys
+
+    out = []
+    for outer in located(graph):
+        inner = [
+            graph[field.tag : field.stop]
+            for field in located(graph, outer.start, outer.stop)
+            if stays(field)
+        ]
+        out.append(put_bytes(outer.number, b"".join(inner)))
+    return b"".join(out)
 
 
 def _holders(nodes: Sequence[Node]) -> set[int]:
