@@ -34,6 +34,7 @@ STATE = "checkpoint"
 """The file that names a folder's newest checkpoint."""
 
 _NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_FILES = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _TAIL = 48
 _BASE = "ckpt"
 
@@ -52,8 +53,11 @@ class Checkpoint(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return (path / STATE).is_file() or bool(_indices(path))
-        if not path.exists():
-            return Path(f"{path}.index").is_file() or bool(shards(path))
+        if not path.exists() or path.suffix == ".meta":
+            prefix = _prefix(path)
+            return Path(f"{prefix}.index").is_file() or bool(shards(Path(prefix)))
+        if _FILES.search(path.name):
+            return True
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
             return is_table(file.read())
@@ -144,7 +148,7 @@ def _indices(folder: Path) -> list[Path]:
 def _prefix(path: Path) -> str:
     """What the names of a checkpoint's files begin with, from any way to name it."""
     if not path.is_dir():
-        return str(path).removesuffix(".index") if path.exists() else str(path)
+        return _FILES.sub("", str(path)) if path.exists() else str(path)
     newest = None
     if (path / STATE).is_file():
         newest = _NEWEST.search((path / STATE).read_bytes()[: 1 << 20])

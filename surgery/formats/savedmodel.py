@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,25 +16,32 @@ from surgery.formats._configs import parse
 from surgery.formats._exported import export_memory, export_problems, exported
 from surgery.formats._tensorflow.bundle import Bundle
 from surgery.formats._tensorflow.bundle_writer import rewritten
-from surgery.formats._tensorflow.farmhash import fingerprint64
+from surgery.formats._tensorflow.graph import constant_problems
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import Node
-from surgery.formats._tensorflow.proto import Buffer, Message, located, put_integer
+from surgery.formats._tensorflow.proto import Buffer, Message, located
+from surgery.formats._tensorflow.saved_constants import (
+    SavedConstants,
+    read_saved_constants,
+    write_saved_constants,
+)
+from surgery.formats._tensorflow.saved_files import (
+    FINGERPRINT,
+    GRAPH,
+    VARIABLES,
+    copied,
+    other_files,
+    write_fingerprint,
+)
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
-from surgery.weights.model import Model
-from surgery.weights.tensor import Descriptor, Extent, raw_bytes
+from surgery.weights.model import Carried, Model
 
-GRAPH = "saved_model.pb"
-FINGERPRINT = "fingerprint.pb"
 KERAS = "keras_metadata.pb"
-VARIABLES = "variables/variables"
 
 _FOLDERS = ("variables", "assets", "assets.extra")
 _FILES = (FINGERPRINT, KERAS, "tfhub_module.pb")
 _META_GRAPHS, _OBJECT_GRAPH = 2, 7
 _USER_OBJECT, _VARIABLE = 4, 7
-_CHECKPOINT_HASH = 5
-_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class SavedModel(Format):
         return list(_problems(model))[:1]
 
     def is_foreign(self, model: Model) -> bool:
-        return not isinstance(model.carried.container, SavedModelContainer)
+        return not isinstance(model.carried.container, SavedModelContainer | SavedConstants)
 
     def needs_tensorflow(self, model: Model) -> bool:
         return self.is_foreign(model)
@@ -93,13 +99,14 @@ class SavedModel(Format):
 
     def create(self, model: Model, path: Path) -> Output:
         container = model.carried.container
+        if isinstance(container, SavedConstants):
+            return write_saved_constants(container, model, path)
         if not isinstance(container, SavedModelContainer):
             return exported("savedmodel", model, path)
         path.mkdir()
         outputs = []
-        for file in _other_files(container.folder):
-            (path / file).parent.mkdir(parents=True, exist_ok=True)
-            outputs.append(_copied(container.folder / file, path / file))
+        for file in other_files(container.folder):
+            outputs.append(copied(container.folder / file, path / file))
         (path / VARIABLES).parent.mkdir(exist_ok=True)
         tensors = stored_tensors(model, container)
         outputs.append(rewritten(container.bundle, str(path / VARIABLES), tensors).output())
@@ -108,7 +115,7 @@ class SavedModel(Format):
         def finish() -> None:
             written.finish()
             _files.sync((path / VARIABLES).parent)
-            _write_fingerprint(container.folder, path)
+            write_fingerprint(container.folder, path)
             _files.sync(path)
 
         return Output(written.tensors, finish, written.close)
@@ -121,19 +128,18 @@ def _open(
 ) -> Model:
     try:
         graphs = list(_meta_graphs(_files.contents(folder / GRAPH)))
+        found = [s for graph in graphs for s in signatures(graph)]
+        bundle = _variables(folder)
+        if bundle is None:
+            model = read_saved_constants(folder, unpacked)
+            return _of_folder(folder, replace(model.carried, signatures=tuple(found)), model)
         saved = _saved_architecture(folder, graphs) if architecture is None else None
         known = architecture or (Architecture(saved["model_config"], False) if saved else None)
-        index = Path(f"{folder / VARIABLES}.index")
-        if index.is_file():
-            bundle = Bundle(str(folder / VARIABLES))
-            nodes = bundle.graph
-            trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
-            model = read_variables(bundle, known, trains)
-        else:
-            raise FormatError(f"{folder} has no variables; a graph's constants are not read here")
+        nodes = bundle.graph
+        trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
+        model = read_variables(bundle, known, trains)
         if saved and not _fits(model):
             model = read_variables(bundle, None, trains)
-        found = [s for graph in graphs for s in signatures(graph)]
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{folder} is damaged, or not what it seems: {error}") from error
     container = model.carried.container
@@ -148,14 +154,24 @@ def _open(
             container.bundle, container.names, container.states, folder, unpacked
         ),
     )
-    others = tuple(folder / file for file in _other_files(folder))
+    return _of_folder(folder, carried, model)
+
+
+def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
+    """The model whose inputs are all files of the folder."""
+    others = (folder / file for file in other_files(folder))
+    inputs = dict.fromkeys((folder / GRAPH, *model.inputs, *others))
     return replace(
-        model,
-        format="savedmodel",
-        origin=str(folder),
-        carried=carried,
-        inputs=(folder / GRAPH, *model.inputs, *(file for file in others if file.name != GRAPH)),
+        model, format="savedmodel", origin=str(folder), carried=carried, inputs=tuple(inputs)
     )
+
+
+def _variables(folder: Path) -> Bundle | None:
+    """The bundle with the variables, where there are any."""
+    if not Path(f"{folder / VARIABLES}.index").is_file():
+        return None
+    bundle = Bundle(str(folder / VARIABLES))
+    return bundle if any(e.dtype is not None for e in bundle.entries.values()) else None
 
 
 def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
@@ -223,49 +239,11 @@ def _fits(model: Model) -> bool:
     return known <= there and all(owner.slots is None and owner.address for owner in owners)
 
 
-def _other_files(folder: Path) -> list[Path]:
-    """All its files but those of the variables and the fingerprint, which are made anew."""
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            file = Path(root) / name
-            relative = file.relative_to(folder)
-            if file.is_symlink():
-                raise FormatError(f"{file} is a link, which is not followed")
-            if relative.parts[0] != "variables" and str(relative) != FINGERPRINT:
-                found.append(relative)
-        if len(found) > _MOST_FILES:
-            raise FormatError(f"{folder} holds more than {_MOST_FILES:,} files")
-    return found
-
-
-def _copied(source: Path, target: Path) -> Output:
-    """A file as it is, in the same stream as the weights."""
-    descriptor = _files.create(target)
-    size = source.stat().st_size
-    copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
-    return _files.output(descriptor, [(0, copied)])
-
-
-def _write_fingerprint(source: Path, target: Path) -> None:
-    """The source's fingerprint, with that of the new checkpoint in its place."""
-    if not (source / FINGERPRINT).is_file():
-        return
-    data = (source / FINGERPRINT).read_bytes()
-    index = Path(f"{target / VARIABLES}.index").read_bytes()
-    out = b""
-    for field in located(data):
-        if field.number == _CHECKPOINT_HASH:
-            out += put_integer(_CHECKPOINT_HASH, fingerprint64(index))
-        else:
-            out += data[field.tag : field.stop]
-    (target / FINGERPRINT).write_bytes(out)
-    _files.sync(target / FINGERPRINT)
-
-
 def _problems(model: Model) -> Iterator[str]:
     container = model.carried.container
+    if isinstance(container, SavedConstants):
+        yield from constant_problems(model, container.graph)
+        return
     if not isinstance(container, SavedModelContainer):
         yield (
             "it is written from a SavedModel, whose graph it keeps, or from a model with an "
