@@ -34,6 +34,7 @@ from surgery.formats._tensorflow.saved_files import (
     write_fingerprint,
 )
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
+from surgery.formats._tensorflow.vocabularies import with_vocabularies
 from surgery.weights.model import Carried, Model
 
 KERAS = "keras_metadata.pb"
@@ -129,11 +130,12 @@ def _open(
     try:
         graphs = list(_meta_graphs(_files.contents(folder / GRAPH)))
         found = [s for graph in graphs for s in signatures(graph)]
-        bundle = _variables(folder)
-        if bundle is None:
+        saved = _saved_architecture(folder, graphs) if architecture is None else None
+        has_index = Path(f"{folder / VARIABLES}.index").is_file()
+        bundle = Bundle(str(folder / VARIABLES)) if has_index else None
+        if bundle is None or not (saved or bundle.has_numbers):
             model = read_saved_constants(folder, unpacked)
             return _of_folder(folder, replace(model.carried, signatures=tuple(found)), model)
-        saved = _saved_architecture(folder, graphs) if architecture is None else None
         known = architecture or (Architecture(saved["model_config"], False) if saved else None)
         nodes = bundle.graph
         trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
@@ -164,14 +166,6 @@ def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
     return replace(
         model, format="savedmodel", origin=str(folder), carried=carried, inputs=tuple(inputs)
     )
-
-
-def _variables(folder: Path) -> Bundle | None:
-    """The bundle with the variables, where there are any."""
-    if not Path(f"{folder / VARIABLES}.index").is_file():
-        return None
-    bundle = Bundle(str(folder / VARIABLES))
-    return bundle if any(e.dtype is not None for e in bundle.entries.values()) else None
 
 
 def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
@@ -216,7 +210,7 @@ def _saved_architecture(
     config = found.get("model_config") or {k: found.get(k) for k in ("class_name", "config")}
     if not isinstance(config, Mapping) or not Architecture(config).is_graph:
         return None
-    return {**found, "model_config": config}
+    return {**found, "model_config": with_vocabularies(config, folder, graphs[0])}
 
 
 def _without_tuples(value: Any) -> Any:

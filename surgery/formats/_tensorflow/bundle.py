@@ -136,6 +136,11 @@ class Bundle:
         except OSError as error:
             raise FormatError(f"{error.filename}: {error.strerror}") from None
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether any tensor in it is of numbers."""
+        return any(entry.dtype is not None for entry in self.entries.values())
+
     def parts(self, name: str) -> Parts | None:
         """How a tensor that was saved in parts is put together; None for one in one piece."""
         entry = self.entries[name]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
 
 from surgery.errors import FormatError
 from surgery.formats import _files
 from surgery.formats._base import Output
-from surgery.formats._tensorflow.proto import Buffer, Located, located, put_length
+from surgery.formats._tensorflow.proto import Buffer, Located, Message, located, put_length
 from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
 from surgery.weights.digest import Watched
 from surgery.weights.matching import names
@@ -21,7 +22,7 @@ from surgery.weights.weight import Weight
 NODE = 1
 _NAME, _OP, _INPUT, _ATTR = 1, 2, 3, 5
 _KEY, _VALUE = 1, 2
-_TENSOR = 8
+_TENSOR, _STRINGS = 8, 8
 _DESCRIBING = (1, 2, 3)  # a TensorProto's dtype, shape and version
 
 _VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
@@ -105,6 +106,22 @@ def read_constants(path: Path, outer: Nested = ()) -> Model:
     )
 
 
+def list_constants(data: Buffer, outer: Nested, wanted: Set[str]) -> dict[str, list[Any]]:
+    """The values of constants of strings or whole numbers in one dimension, of those names."""
+    found = {}
+    for node in _nodes(data, outer):
+        if node.op == "Const" and node.name in wanted:
+            proto = _proto(data, node)
+            if proto is not None:
+                start, stop = proto[-1].start, proto[-1].stop
+                tensor = find_tensor(data, start, stop)
+                texts = Message(data[start:stop]).strings(_STRINGS)
+                found[node.name] = (
+                    tensor.tensor.numpy().tolist() if tensor else [text.decode() for text in texts]
+                )
+    return found
+
+
 def _weight(name: str, tensor: Tensor, read: set[str], of_tables: set[str]) -> Weight:
     is_float = tensor.dtype.kind in "fcV" or tensor.dtype.name in ("bfloat16",)
     is_weight = name in read or (is_float and tensor.shape and name not in of_tables)
@@ -125,6 +142,13 @@ def _nodes(data: Buffer, outer: Nested) -> Iterator[_Node]:
 
 def _constant(file: tuple[Path, Descriptor, int], data: Buffer, node: _Node) -> Constant | None:
     """What a Const node holds, if it is an array of numbers."""
+    nested = _proto(data, node)
+    found = find_tensor(data, nested[-1].start, nested[-1].stop, file) if nested else None
+    return Constant(nested, found) if nested and found else None
+
+
+def _proto(data: Buffer, node: _Node) -> Nested | None:
+    """The messages down to the TensorProto that a Const node has."""
     for attribute in node.places:
         if attribute.number != _ATTR:
             continue
@@ -134,9 +158,7 @@ def _constant(file: tuple[Path, Descriptor, int], data: Buffer, node: _Node) -> 
         value = entry[_VALUE]
         for proto in located(data, value.start, value.stop):
             if proto.number == _TENSOR:
-                found = find_tensor(data, proto.start, proto.stop, file)
-                nested = (*node.nested, attribute, value, proto)
-                return Constant(nested, found) if found else None
+                return (*node.nested, attribute, value, proto)
     return None
 
 
