@@ -178,19 +178,19 @@ def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
         yield parts(view, field.start, field.stop)
 
 
-def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Message]:
+def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[bytes]:
     """The SavedObjects, numbered as the checkpoint's objects are."""
-    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).messages(1)]
+    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).strings(1)]
 
 
 def _trained(graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[Node]) -> dict[str, bool]:
     """Whether each variable is trainable, by its key in the checkpoint."""
-    trains = {}
-    for saved, node in zip(_objects(graph), nodes, strict=False):
-        if _VARIABLE in saved:
-            for _, _, key in node.attributes:
-                trains[key] = bool(saved.message(_VARIABLE).integer(3))
-    return trains
+    return {
+        key: bool(message.message(_VARIABLE).integer(3))
+        for data, node in zip(_objects(graph), nodes, strict=False)
+        if node.attributes and _VARIABLE in (message := Message(data))
+        for _, _, key in node.attributes
+    }
 
 
 def _saved_architecture(
@@ -203,7 +203,7 @@ def _saved_architecture(
             if node.text(3) == "root":
                 text = node.text(5)
     elif objects := _objects(graphs[0]):
-        text = objects[0].message(_USER_OBJECT).text(3)
+        text = Message(objects[0]).message(_USER_OBJECT).text(3)
     if not text:
         return None
     found = dict(_without_tuples(parse(text, folder, "Keras metadata")))

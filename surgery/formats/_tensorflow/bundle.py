@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ DTYPES: Mapping[int, str] = {
 }  # fmt: skip
 CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
 """TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
+
+_SHAPE, _SLICE = 2, 7
 
 STRING = 7
 _OPAQUE = (STRING, 20, 21)
@@ -106,7 +108,7 @@ class Bundle:
 
     def entry(self, key: bytes) -> Entry:
         """What the index says of a key, that of a part included."""
-        return self._entry(self._raw[key])
+        return self._entry(self._raw[key]) if key[:1] == b"\0" else self.entries[key.decode()]
 
     def _entry(self, data: bytes) -> Entry:
         try:
@@ -123,6 +125,14 @@ class Bundle:
     def data_file(self, shard: int) -> Path:
         """The file of a shard."""
         return Path(f"{self.prefix}.data-{shard:05}-of-{self.shards:05}")
+
+    @cached_property
+    def _files(self) -> Sequence[Path]:
+        return [self.data_file(shard) for shard in range(self.shards)]
+
+    @cached_property
+    def _ends(self) -> Sequence[int]:
+        return [os.fstat(self._descriptors[shard]).st_size for shard in range(self.shards)]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -183,20 +193,19 @@ class Bundle:
             )
         self._check_place(name, entry)
         self._places[name] = entry
-        pieces = self._pieces.setdefault(
-            entry.shard, Pieces(self._descriptors[entry.shard], CRC32C)
-        )
-        extent = Extent(self.data_file(entry.shard), entry.offset)
+        pieces = self._pieces.get(entry.shard)
+        if pieces is None:
+            pieces = self._pieces[entry.shard] = Pieces(self._descriptors[entry.shard], CRC32C)
+        extent = Extent(self._files[entry.shard], entry.offset)
         return Stored(entry.shape, entry.dtype, extent, self._descriptors[entry.shard], pieces.seen)
 
     def _check_place(self, name: str, entry: Entry) -> None:
         if not 0 <= entry.shard < self.shards:
             raise FormatError(f"{self.index}: {name} lies in shard {entry.shard} of {self.shards}")
-        end = os.fstat(self._descriptors[entry.shard]).st_size
-        if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > end:
+        end = entry.offset + entry.size
+        if entry.offset < 0 or entry.size < 0 or end > self._ends[entry.shard]:
             raise FormatError(
-                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte "
-                f"{entry.offset + entry.size}"
+                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte {end}"
             )
 
     def raw(self, name: str) -> bytes:
@@ -235,31 +244,39 @@ class Bundle:
 
 
 def _parsed(data: bytes) -> Entry:
-    message = Message(data)
-    kind = message.integer(1)
+    numbers, shape = dict.fromkeys((1, 3, 4, 5, 6), 0), b""
+    slices, sliced = [], b""
+    for number, _, value in fields(data):
+        if isinstance(value, int):
+            numbers[number] = value
+        elif number == _SHAPE:
+            shape = value
+        elif number == _SLICE:
+            slices.append(_slice(value))
+            sliced += put_bytes(_SLICE, value)
+    kind = numbers[1]
     if kind not in _OPAQUE and kind not in DTYPES:
         raise ValueError(f"dtype {kind} is not known")
-    shape = tuple(size.signed(1) for size in message.message(2).messages(2))
+    offset, size = (n - (1 << 64) if n >= 1 << 63 else n for n in (numbers[4], numbers[5]))
+    place = numbers[3], offset, size, numbers[6]
+    return Entry(kind, _dtype(kind), _shape(shape), *place, tuple(slices), sliced)
+
+
+@cache
+def _dtype(kind: int) -> np.dtype[Any] | None:
+    return None if kind in _OPAQUE else dtype_named(DTYPES[kind])
+
+
+@lru_cache
+def _shape(data: bytes) -> Shape:
+    shape = tuple(size.signed(1) for size in Message(data).messages(2))
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape is {list(shape)}")
-    return Entry(
-        kind,
-        None if kind in _OPAQUE else dtype_named(DTYPES[kind]),
-        shape,
-        message.integer(3),
-        message.signed(4),
-        message.signed(5),
-        message.integer(6),
-        tuple(
-            tuple((part.signed(1), part.signed(2, -1)) for part in one.messages(1))
-            for one in message.messages(7)
-        ),
-        b"".join(
-            put_bytes(7, value)
-            for n, _, value in fields(data)
-            if n == 7 and isinstance(value, bytes)
-        ),
-    )
+    return shape
+
+
+def _slice(data: bytes) -> Slice:
+    return tuple((part.signed(1), part.signed(2, -1)) for part in Message(data).messages(1))
 
 
 class Parts:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from surgery.formats._tensorflow.proto import (
     Located,
     Message,
+    fields,
     located,
     put_bytes,
     put_integer,
@@ -25,7 +26,7 @@ Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
 
-_ATTRIBUTES, _SLOTS = 2, 3
+_CHILDREN, _ATTRIBUTES, _SLOTS = 1, 2, 3
 
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
@@ -70,20 +71,28 @@ class Variable:
 
 def read_graph(data: bytes) -> list[Node]:
     """The nodes of a TrackableObjectGraph; raises ValueError for a broken one."""
-    nodes = [
-        Node(
-            tuple((child.text(2), child.integer(1)) for child in node.messages(1)),
-            tuple((a.text(1), a.text(2), a.text(3)) for a in node.messages(2)),
-            tuple((s.integer(1), s.text(2), s.integer(3)) for s in node.messages(3)),
-        )
-        for node in Message(data).messages(1)
-    ]
+    nodes = [_node(node) for node in Message(data).strings(1)]
     for node in nodes:
         named = [number for _, number in node.children]
         named += [number for first, _, slot in node.slots for number in (first, slot)]
         if any(number >= len(nodes) for number in named):
             raise ValueError("its object graph refers to an object that it does not have")
     return nodes
+
+
+def _node(data: bytes) -> Node:
+    children, attributes, slots = [], [], []
+    for number, _, value in fields(data):
+        if isinstance(value, int) or number > _SLOTS:
+            continue
+        inner = Message(value)
+        if number == _CHILDREN:
+            children.append((inner.text(2), inner.integer(1)))
+        elif number == _ATTRIBUTES:
+            attributes.append((inner.text(1), inner.text(2), inner.text(3)))
+        else:
+            slots.append((inner.integer(1), inner.text(2), inner.integer(3)))
+    return Node(tuple(children), tuple(attributes), tuple(slots))
 
 
 def variables(nodes: Sequence[Node]) -> list[Variable]:
@@ -143,7 +152,9 @@ def _shortest(
         if len(paths[number]) > _DEEPEST:
             raise ValueError("its object graph is absurdly deep")
         # Keras 2 numbers layers twice; that among those with weights depends on what has some.
-        children = sorted(nodes[number].children, key=lambda c: c[0].startswith(_AMONG_WEIGHTED))
+        children: Sequence[tuple[str, int]] = nodes[number].children
+        if len(children) > 1:
+            children = sorted(children, key=lambda child: child[0].startswith(_AMONG_WEIGHTED))
         for name, child in children:
             if child not in paths and follow(name, child):
                 paths[child] = (*paths[number], name)
@@ -224,7 +235,7 @@ def is_positional(path: Path) -> bool:
     return any(
         hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
         for before, hop in pairs
-        if _POSITION.fullmatch(hop)
+        if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
     )
 
 
@@ -252,7 +263,7 @@ def _root_name(weights: Sequence[Variable]) -> str:
 def put_graph(nodes: Sequence[Node]) -> bytes:
     """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
     holders = _holders(nodes)
-    out = b""
+    out = []
     for number, node in enumerate(nodes):
         inner = b"".join(
             put_bytes(1, put_integer(1, child) + put_bytes(2, name.encode()))
@@ -261,8 +272,8 @@ def put_graph(nodes: Sequence[Node]) -> bytes:
         for name, full_name, key in node.attributes:
             texts = enumerate((name, full_name, key), 1)
             inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
-        out += put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders))))
-    return out
+        out.append(put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders)))))
+    return b"".join(out)
 
 
 def without_values(graph: bytes, keys: Set[str]) -> bytes:
