@@ -8,6 +8,7 @@ The files are made without TensorFlow, by surgery's own writers and by hand; Ten
 """
 
 import argparse
+import resource
 import shutil
 import statistics
 import sys
@@ -142,9 +143,17 @@ def compare(source, kind, count, runs):
         for _ in range(runs):
             shutil.rmtree(out, ignore_errors=True)
             (source.parent / "r.run.json").unlink(missing_ok=True)
-            found.append(measured(job))
-        seconds, peak = statistics.median(s for s, _ in found), max(m for _, m in found)
-        print(f"  {name:8} {seconds:6.2f} s  {peak:7,.0f} MB", flush=True)
+            before = cpu()
+            found.append((*measured(job), cpu() - before))
+        seconds, _, busy = (statistics.median(column) for column in zip(*found, strict=True))
+        peak = max(megabytes for _, megabytes, _ in found)
+        print(f"  {name:8} {seconds:6.2f} s  {busy:6.2f} s of CPU  {peak:6,.0f} MB", flush=True)
+
+
+def cpu():
+    """Seconds that all jobs so far have computed, on all cores."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

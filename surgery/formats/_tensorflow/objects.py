@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from surgery.formats._tensorflow.proto import (
     Located,
@@ -68,6 +69,16 @@ class Variable:
     node: int
     copies: list[str] = field(default_factory=list)
 
+    @cached_property
+    def is_positional(self) -> bool:
+        """Whether a place in one of Keras's own lists stands for a layer's name in its path."""
+        pairs = zip(("", *self.path), self.path, strict=False)
+        return any(
+            hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
+            for before, hop in pairs
+            if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
+        )
+
 
 def read_graph(data: bytes) -> list[Node]:
     """The nodes of a TrackableObjectGraph; raises ValueError for a broken one."""
@@ -85,14 +96,28 @@ def _node(data: bytes) -> Node:
     for number, _, value in fields(data):
         if isinstance(value, int) or number > _SLOTS:
             continue
-        inner = Message(value)
+        inner: dict[int, int | bytes] = {n: item for n, _, item in fields(value)}
         if number == _CHILDREN:
-            children.append((inner.text(2), inner.integer(1)))
+            children.append((_text(inner, 2), _whole(inner, 1)))
         elif number == _ATTRIBUTES:
-            attributes.append((inner.text(1), inner.text(2), inner.text(3)))
+            attributes.append((_text(inner, 1), _text(inner, 2), _text(inner, 3)))
         else:
-            slots.append((inner.integer(1), inner.text(2), inner.integer(3)))
+            slots.append((_whole(inner, 1), _text(inner, 2), _whole(inner, 3)))
     return Node(tuple(children), tuple(attributes), tuple(slots))
+
+
+def _text(values: Mapping[int, int | bytes], number: int) -> str:
+    value = values.get(number, b"")
+    if isinstance(value, int):
+        raise ValueError(f"field {number} is not text")
+    return value.decode(errors="replace")
+
+
+def _whole(values: Mapping[int, int | bytes], number: int) -> int:
+    value = values.get(number, 0)
+    if isinstance(value, bytes):
+        raise ValueError(f"field {number} is not a number")
+    return value
 
 
 def variables(nodes: Sequence[Node]) -> list[Variable]:
@@ -103,11 +128,13 @@ def variables(nodes: Sequence[Node]) -> list[Variable]:
         return to not in optimizers and name not in _OF_NO_LAYER
 
     paths = _shortest(nodes, lambda name, to: is_layers(name, to) and name not in _VARIABLE_LISTS)
-    paths = {**_shortest(nodes, is_layers), **paths}
+    if len(paths) < len(nodes):
+        paths = {**_shortest(nodes, is_layers), **paths}
     state: dict[int, State] = dict.fromkeys(paths, "weight")
     slots = {slot: (of, name) for node in nodes for of, name, slot in node.slots}
     of_optimizers = _shortest(nodes, _any, sorted(optimizers))
-    for number, path in _shortest(nodes, _any).items():
+    every = _shortest(nodes, _any) if len(paths) < len(nodes) else {}
+    for number, path in every.items():
         if number not in paths:
             paths[number] = path
             state[number] = "optimizer" if number in of_optimizers else "other"
@@ -224,19 +251,9 @@ def _kerasian(variable: Variable, strip: str) -> str:
         return name
     if "/" not in name or _NO_NAME.fullmatch(name.rpartition("/")[2]):
         return ""
-    if not is_positional(variable.path):
+    if not variable.is_positional:
         return ""
     return name.removeprefix(f"{strip}/") if strip else name
-
-
-def is_positional(path: Path) -> bool:
-    """Whether a place in one of Keras's own lists stands for a layer's name in it."""
-    pairs = zip(("", *path), path, strict=False)
-    return any(
-        hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
-        for before, hop in pairs
-        if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
-    )
 
 
 def _clean(path: Path) -> str:
@@ -248,8 +265,8 @@ def _clean(path: Path) -> str:
 
 def _root_name(weights: Sequence[Variable]) -> str:
     """The model's own name, where it stands before the names of all its layers."""
-    named = [v.full_name.split("/") for v in weights if is_positional(v.path) and v.full_name]
-    depths = [len(_clean(v.path).split("/")) for v in weights if is_positional(v.path)]
+    named = [v.full_name.split("/") for v in weights if v.is_positional and v.full_name]
+    depths = [len(_clean(v.path).split("/")) for v in weights if v.is_positional]
     firsts = {parts[0] for parts in named}
     common = {v.path[0] for v in weights if v.path}
     outer = 1 if len(common) == 1 and not _POSITION.fullmatch(next(iter(common))) else 0

@@ -15,7 +15,6 @@ from surgery.formats._tensorflow.objects import (
     Variable,
     addresses,
     is_export,
-    is_positional,
     of_key,
     variables,
 )
@@ -91,6 +90,8 @@ def model_of(
 
 def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architecture | None) -> Weight:
     own = trains.get(weight.stored[0])
+    if architecture is None and own is None:
+        return weight
     if architecture is None:
         return replace(weight, trainable=own, variable_trains=own is not False)
     variable_trains = own is not False
@@ -143,7 +144,7 @@ def _of_objects(
         keys = (variable.key, *variable.copies)
         entry = bundle.entries[variable.key]
         state = variable.state
-        if state == "weight" and not is_positional(variable.path) and is_counter(entry):
+        if state == "weight" and not variable.is_positional and is_counter(entry):
             state = "other"
         yield Weight(address, bundle.tensor(variable.key), keys, state=state)
     listed = {key for variable in found for key in (variable.key, *variable.copies)}
