@@ -223,7 +223,7 @@ class Bundle:
         return data[place + 4 :]
 
     @cached_property
-    def graph(self) -> list[Node] | None:
+    def graph(self) -> Sequence[Node] | None:
         """The graph of the objects that were saved; None for a checkpoint by names."""
         if GRAPH not in self.entries:
             return None

@@ -11,7 +11,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from surgery.formats._tensorflow.proto import (
     Located,
@@ -80,8 +80,12 @@ class Variable:
         )
 
 
-def read_graph(data: bytes) -> list[Node]:
-    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one."""
+@lru_cache(maxsize=1)
+def read_graph(data: bytes) -> Sequence[Node]:
+    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
+
+    Cached, because what a run has written is read again, with the same graph.
+    """
     nodes = [_node(node) for node in Message(data).strings(1)]
     for node in nodes:
         named = [number for _, number in node.children]
