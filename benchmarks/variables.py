@@ -20,7 +20,8 @@ from run import measured
 
 from surgery.formats._tensorflow.bundle import GRAPH
 from surgery.formats._tensorflow.bundle_writer import new_bundle
-from surgery.formats._tensorflow.objects import VALUE, Node, put_graph
+from surgery.formats._tensorflow.objects import VALUE, Node
+from surgery.formats._tensorflow.objects_writer import put_graph
 from surgery.formats._tensorflow.proto import put_bytes, put_integer
 from surgery.weights.tensor import constant
 

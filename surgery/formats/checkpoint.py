@@ -15,7 +15,8 @@ from surgery.formats._base import Format, Output, register
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
 from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
 from surgery.formats._tensorflow.meta_graph import trained_names
-from surgery.formats._tensorflow.objects import VALUE, Node, put_graph
+from surgery.formats._tensorflow.objects import VALUE, Node
+from surgery.formats._tensorflow.objects_writer import put_graph
 from surgery.formats._tensorflow.sstable import is_table
 from surgery.formats._tensorflow.v1 import read_v1, shards
 from surgery.formats._tensorflow.variables import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -15,11 +15,10 @@ import numpy as np
 from surgery.errors import FormatError
 from surgery.formats._crc import CRC32C, Pieces
 from surgery.formats._tensorflow.objects import Node, read_graph
+from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Message, fields, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
 from surgery.weights.tensor import (
-    Array,
-    Computed,
     Descriptor,
     Extent,
     Stored,
@@ -47,10 +46,6 @@ _OPAQUE = (STRING, 20, 21)
 
 _PRODUCED_FOR = 1
 """The version of bundles that this reads; TensorFlow has written no other since 2016."""
-
-Shape = tuple[int, ...]
-Slice = tuple[tuple[int, int], ...]
-"""For each dimension the first index and how many; -1 where it is all of them."""
 
 
 @dataclass(frozen=True)
@@ -277,58 +272,6 @@ def _shape(data: bytes) -> Shape:
 
 def _slice(data: bytes) -> Slice:
     return tuple((part.signed(1), part.signed(2, -1)) for part in Message(data).messages(1))
-
-
-class Parts:
-    """The parts of a tensor that was cut along one axis, by their keys in the index."""
-
-    def __init__(self, shape: Shape, slices: Sequence[tuple[bytes, Slice]]) -> None:
-        """Raises ValueError where they do not lie side by side, or are not all of it."""
-        if not shape or any(len(one) != len(shape) for _, one in slices):
-            raise ValueError("have another rank than it")
-        cut = {d for _, one in slices for d, (_, n) in enumerate(one) if n not in (-1, shape[d])}
-        if len(cut) > 1:
-            raise ValueError("do not lie side by side")
-        self._axis = min(cut, default=0)
-        ordered = sorted(slices, key=lambda part: part[1][self._axis][0])
-        self.keys = [key for key, _ in ordered]
-        self._ends = [0]
-        for _, one in ordered:
-            first, count = one[self._axis]
-            if first != self._ends[-1] or count == 0:
-                raise ValueError("leave a gap, or overlap")
-            self._ends.append(shape[self._axis] if count < 0 else first + count)
-        if self._ends[-1] != shape[self._axis]:
-            raise ValueError("are not all of it")
-        self._shape = shape
-
-    def shape_of(self, part: int) -> Shape:
-        """The shape of one of them."""
-        size = self._ends[part + 1] - self._ends[part]
-        return (*self._shape[: self._axis], size, *self._shape[self._axis + 1 :])
-
-    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Where elements of the whole are: the part, the first element in it, and how many."""
-        inner = math.prod(self._shape[self._axis + 1 :])
-        block = self._shape[self._axis] * inner
-        while start < stop:
-            outer, place = divmod(start, block)
-            part = int(np.searchsorted(self._ends, place // inner, side="right")) - 1
-            low, high = self._ends[part] * inner, self._ends[part + 1] * inner
-            count = min(high - place, stop - start)
-            yield part, outer * (high - low) + place - low, count
-            start += count
-
-
-def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor from its parts, which are in the order of `parts`."""
-
-    def read(start: int, stop: int) -> Array:
-        runs = parts.runs(start, stop)
-        read = [tensors[part].read(first, first + count) for part, first, count in runs]
-        return np.concatenate([*read, np.empty(0, dtype)])
-
-    return Computed(shape, dtype, read)
 
 
 def _slice_key(name: str, one: Slice) -> bytes:

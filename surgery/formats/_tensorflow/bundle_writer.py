@@ -13,8 +13,9 @@ import numpy as np
 from surgery.formats import _files
 from surgery.formats._base import Output, Sink
 from surgery.formats._crc import CRC32C, Pieces
-from surgery.formats._tensorflow.bundle import CODES, GRAPH, STRING, Bundle, Entry, Parts
-from surgery.formats._tensorflow.objects import without_values
+from surgery.formats._tensorflow.bundle import CODES, GRAPH, STRING, Bundle, Entry
+from surgery.formats._tensorflow.objects_writer import without_values
+from surgery.formats._tensorflow.parts import Parts
 from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
 from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
 from surgery.weights.tensor import Array, Extent, Tensor, constant, raw_bytes

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from surgery.formats._tensorflow.proto import (
-    Located,
     Message,
     fields,
-    located,
-    put_bytes,
-    put_integer,
 )
 from surgery.weights.weight import State
 
@@ -27,7 +23,7 @@ Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
 
-_CHILDREN, _ATTRIBUTES, _SLOTS = 1, 2, 3
+_CHILDREN, ATTRIBUTES, SLOTS = 1, 2, 3
 
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
@@ -98,12 +94,12 @@ def read_graph(data: bytes) -> Sequence[Node]:
 def _node(data: bytes) -> Node:
     children, attributes, slots = [], [], []
     for number, _, value in fields(data):
-        if isinstance(value, int) or number > _SLOTS:
+        if isinstance(value, int) or number > SLOTS:
             continue
         inner: dict[int, int | bytes] = {n: item for n, _, item in fields(value)}
         if number == _CHILDREN:
             children.append((_text(inner, 2), _whole(inner, 1)))
-        elif number == _ATTRIBUTES:
+        elif number == ATTRIBUTES:
             attributes.append((_text(inner, 1), _text(inner, 2), _text(inner, 3)))
         else:
             slots.append((_whole(inner, 1), _text(inner, 2), _whole(inner, 3)))
@@ -279,61 +275,3 @@ def _root_name(weights: Sequence[Variable]) -> str:
         return ""
     deeper = [len(parts) - depth + outer for parts, depth in zip(named, depths, strict=True)]
     return firsts.pop() if min(deeper) > 0 else ""
-
-
-def put_graph(nodes: Sequence[Node]) -> bytes:
-    """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
-    holders = _holders(nodes)
-    out = []
-    for number, node in enumerate(nodes):
-        inner = b"".join(
-            put_bytes(1, put_integer(1, child) + put_bytes(2, name.encode()))
-            for name, child in node.children
-        )
-        for name, full_name, key in node.attributes:
-            texts = enumerate((name, full_name, key), 1)
-            inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
-        out.append(put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders)))))
-    return b"".join(out)
-
-
-def without_values(graph: bytes, keys: Set[str]) -> bytes:
-    """A TrackableObjectGraph whose objects do not have the values of those keys any more.
-
-    The objects stay, as others refer to them by number; what has no value is no slot.
-    """
-    nodes = read_graph(graph)
-    gone = {n for n, node in enumerate(nodes) if any(key in keys for *_, key in node.attributes)}
-
-    def stays(field: Located) -> bool:
-        if field.number not in (_ATTRIBUTES, _SLOTS):
-            return True
-        message = Message(graph[field.start : field.stop])
-        if field.number == _SLOTS:
-            return message.integer(3) not in gone
-        return message.text(3) not in keys
-
-    out = []
-    for outer in located(graph):
-        inner = [
-            graph[field.tag : field.stop]
-            for field in located(graph, outer.start, outer.stop)
-            if stays(field)
-        ]
-        out.append(put_bytes(outer.number, b"".join(inner)))
-    return b"".join(out)
-
-
-def _holders(nodes: Sequence[Node]) -> set[int]:
-    """The objects with values in a checkpoint, and all that those are inside of."""
-    parents: dict[int, list[int]] = {}
-    for number, node in enumerate(nodes):
-        for _, child in node.children:
-            parents.setdefault(child, []).append(number)
-    left = [number for number, node in enumerate(nodes) if node.attributes]
-    found = set(left)
-    while left:
-        new = set(parents.get(left.pop(), ())) - found
-        found |= new
-        left += new
-    return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.formats._tensorflow.bundle import Parts, Shape, Slice, joined
+from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Buffer, Message, located
 from surgery.formats._tensorflow.sstable import Table
 from surgery.formats._tensorflow.tensor_proto import find_tensor
