@@ -58,7 +58,10 @@ def key(description: str, example: object, default: Any = REQUIRED, **schema: ob
 
 def as_json(value: object) -> str:
     """JSON, indented; null for a number that is none or infinite, which JSON has not."""
-    return json.dumps(_finite(value), indent=1)
+    try:
+        return json.dumps(value, indent=1, allow_nan=False)
+    except (TypeError, ValueError):
+        return json.dumps(_finite(value), indent=1)
 
 
 def _finite(value: Any) -> Any:

@@ -29,7 +29,7 @@ class Crc:
 
     def join(self, first: int, second: int, length: int) -> int:
         """The CRC of a + b from those of a and of b, which is `length` bytes long."""
-        return self._times(self._shift_by(length), first) ^ second
+        return self._times(self._shift_by(length), first) ^ second if first else second
 
     def _times(self, a: int, b: int) -> int:
         """A x b modulo the generator; bit 31 is the coefficient of 1."""

@@ -25,6 +25,9 @@ _MOST_READ = 1 << 26
 _ON_ITS_WAY = 1 << 26
 """Bytes of a tensor that may be on their way to the disk when the next are written."""
 
+_WORTH_A_CALL = 1 << 16
+"""Bytes that the system is told to write to disk at once; thousands of small pieces would wait."""
+
 _HEAD = 1 << 12
 """Bytes of a file's header, which is read again."""
 
@@ -154,7 +157,8 @@ def sink_at(
         place = offset + start * itemsize
         write_at(descriptor, data, place)
         behind = min(place - offset, _ON_ITS_WAY)
-        _release(descriptor, place - behind, behind + len(data))
+        if behind + len(data) >= _WORTH_A_CALL:
+            _release(descriptor, place - behind, behind + len(data))
         if seen is not None:
             seen(place, data)
 
@@ -207,6 +211,7 @@ def output(
         finish()
         os.fsync(descriptor)
         for offset, tensor in places:
-            _release(descriptor, offset, tensor.nbytes)
+            if tensor.nbytes >= _WORTH_A_CALL:
+                _release(descriptor, offset, tensor.nbytes)
 
     return Output(sinks, finish_and_sync, lambda: os.close(descriptor))

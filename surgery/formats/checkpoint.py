@@ -16,14 +16,15 @@ from surgery.formats._exported import keras3_config
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
 from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
 from surgery.formats._tensorflow.meta_graph import trained_names
-from surgery.formats._tensorflow.objects import VALUE, Node, put_graph
+from surgery.formats._tensorflow.objects import VALUE, Node
+from surgery.formats._tensorflow.objects_writer import put_graph
 from surgery.formats._tensorflow.sstable import is_table
 from surgery.formats._tensorflow.v1 import read_v1, shards
 from surgery.formats._tensorflow.variables import (
     Container,
     model_of,
     read_variables,
-    state_of,
+    states_of,
     stored_tensors,
 )
 from surgery.keras_bridge import objects
@@ -35,6 +36,7 @@ STATE = "checkpoint"
 """The file that names a folder's newest checkpoint."""
 
 _NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_FILES = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _TAIL = 48
 _BASE = "ckpt"
 
@@ -53,8 +55,11 @@ class Checkpoint(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return (path / STATE).is_file() or bool(_indices(path))
-        if not path.exists():
-            return Path(f"{path}.index").is_file() or bool(shards(path))
+        if not path.exists() or path.suffix == ".meta":
+            prefix = _prefix(path)
+            return Path(f"{prefix}.index").is_file() or bool(shards(Path(prefix)))
+        if _FILES.search(path.name):
+            return True
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
             return is_table(file.read())
@@ -81,8 +86,14 @@ class Checkpoint(Format):
         return list(_problems(model))[:1]
 
     def notes(self, model: Model) -> Sequence[str]:
+        container = model.carried.container
+        if isinstance(container, Container):
+            if container.left_out(model) and _meta(container).is_file():
+                name = _meta(container).name
+                return [f"{name} is left out: its graph restores what is not there any more"]
+            return []
         known = model.architecture is not None or _built_objects(model) is not None
-        if isinstance(model.carried.container, Container) or not known:
+        if not known:
             return []
         try:
             _, tracked = _tracked(model)
@@ -111,9 +122,10 @@ class Checkpoint(Format):
         if isinstance(container, Container):
             base = Path(f"{container.bundle.prefix}x").name[:-1] or _BASE
             tensors = stored_tensors(model, container)
-            writer = rewritten(container.bundle, str(path / base), tensors)
-            meta = Path(f"{container.bundle.prefix}.meta")
-            if meta.is_file():
+            left_out = container.left_out_keys(tensors)
+            writer = rewritten(container.bundle, str(path / base), tensors, left_out)
+            meta = _meta(container)
+            if meta.is_file() and not left_out:
                 (path / f"{base}.meta").write_bytes(meta.read_bytes())
         else:
             writer = _new(model, str(path / base))
@@ -126,6 +138,11 @@ class Checkpoint(Format):
 _STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")
 
 
+def _meta(container: Container) -> Path:
+    """Where TensorFlow 1 keeps a checkpoint's graph."""
+    return Path(f"{container.bundle.prefix}.meta")
+
+
 def _indices(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.index")) + sorted(folder.glob(".index"))
 
@@ -133,7 +150,7 @@ def _indices(folder: Path) -> list[Path]:
 def _prefix(path: Path) -> str:
     """What the names of a checkpoint's files begin with, from any way to name it."""
     if not path.is_dir():
-        return str(path).removesuffix(".index") if path.exists() else str(path)
+        return _FILES.sub("", str(path)) if path.exists() else str(path)
     newest = None
     if (path / STATE).is_file():
         newest = _NEWEST.search(_files.beginning(path / STATE))
@@ -162,10 +179,8 @@ def _first_format(path: Path, architecture: Architecture | None) -> Model:
     if not files:
         raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")
     tensors = read_v1(files)
-    found = [
-        Weight(name, tensor, (name,), state=state_of(name, tensors))
-        for name, tensor in tensors.items()
-    ]
+    states = states_of(tensors, {})
+    found = [Weight(name, tensor, (name,), state=states[name]) for name, tensor in tensors.items()]
     return replace(model_of(found, architecture, {}), inputs=tuple(files))
 
 
@@ -176,12 +191,11 @@ def _problems(model: Model) -> Iterator[str]:
             if weight.tensor.dtype.name not in CODES:
                 yield f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
         return
-    there = {weight.address for weight in (*model.weights, *model.states)}
     for weight in model.weights:
         if weight.address not in container.names:
             yield f"it keeps its source's names, and {weight.address} is not among them"
-    for address in container.names:
-        if address not in there:
+    for address in container.left_out(model):
+        if container.states[address] == "weight":
             yield f"it keeps all of its source's variables, and {address} is left out"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]

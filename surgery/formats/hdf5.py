@@ -55,12 +55,15 @@ class Hdf5(Format):
         )
 
     def problems(self, model: Model) -> Sequence[str]:
-        addresses = set(model.by_address)
+        addresses = {weight.address for weight in model.weights}
         inside = sorted(a for a in addresses if not addresses.isdisjoint(_owners(a)))
         return [
             *odd_names(model),
             *_hdf5.unheld(model),
-            *(f"{address} lies inside another weight's address" for address in inside[:1]),
+            *(
+                f"{address} lies inside another weight's address; rename it, or write npz"
+                for address in inside[:1]
+            ),
         ]
 
     def create(self, model: Model, path: Path) -> Output:

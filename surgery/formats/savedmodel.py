@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,25 +16,33 @@ from surgery.formats._configs import parse
 from surgery.formats._exported import export_memory, export_problems, exported
 from surgery.formats._tensorflow.bundle import Bundle
 from surgery.formats._tensorflow.bundle_writer import rewritten
-from surgery.formats._tensorflow.farmhash import fingerprint64
+from surgery.formats._tensorflow.graph import constant_problems
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import Node
-from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located, put_integer
+from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
+from surgery.formats._tensorflow.saved_constants import (
+    SavedConstants,
+    read_saved_constants,
+    write_saved_constants,
+)
+from surgery.formats._tensorflow.saved_files import (
+    FINGERPRINT,
+    GRAPH,
+    VARIABLES,
+    copied,
+    other_files,
+    write_fingerprint,
+)
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
-from surgery.weights.model import Model
-from surgery.weights.tensor import Descriptor, Extent, raw_bytes
+from surgery.formats._tensorflow.vocabularies import with_vocabularies
+from surgery.weights.model import Carried, Model
 
-GRAPH = "saved_model.pb"
-FINGERPRINT = "fingerprint.pb"
 KERAS = "keras_metadata.pb"
-VARIABLES = "variables/variables"
 
 _FOLDERS = ("variables", "assets", "assets.extra")
 _FILES = (FINGERPRINT, KERAS, "tfhub_module.pb")
 _META_GRAPHS, _OBJECT_GRAPH = 2, 7
 _USER_OBJECT, _VARIABLE = 4, 7
-_CHECKPOINT_HASH = 5
-_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class SavedModel(Format):
         return list(_problems(model))[:1]
 
     def is_foreign(self, model: Model) -> bool:
-        return not isinstance(model.carried.container, SavedModelContainer)
+        return not isinstance(model.carried.container, SavedModelContainer | SavedConstants)
 
     def needs_tensorflow(self, model: Model) -> bool:
         return self.is_foreign(model)
@@ -93,13 +100,14 @@ class SavedModel(Format):
 
     def create(self, model: Model, path: Path) -> Output:
         container = model.carried.container
+        if isinstance(container, SavedConstants):
+            return write_saved_constants(container, model, path)
         if not isinstance(container, SavedModelContainer):
             return exported("savedmodel", model, path)
         path.mkdir()
         outputs = []
-        for file in _other_files(container.folder):
-            (path / file).parent.mkdir(parents=True, exist_ok=True)
-            outputs.append(_copied(container.folder / file, path / file))
+        for file in other_files(container.folder):
+            outputs.append(copied(container.folder / file, path / file))
         (path / VARIABLES).parent.mkdir(exist_ok=True)
         tensors = stored_tensors(model, container)
         outputs.append(rewritten(container.bundle, str(path / VARIABLES), tensors).output())
@@ -108,7 +116,7 @@ class SavedModel(Format):
         def finish() -> None:
             written.finish()
             _files.sync((path / VARIABLES).parent)
-            _write_fingerprint(container.folder, path)
+            write_fingerprint(container.folder, path)
             _files.sync(path)
 
         return Output(written.tensors, finish, written.close)
@@ -123,19 +131,19 @@ def _open(
         data = _files.contents(folder / GRAPH)
         check_depth(data)
         graphs = list(_meta_graphs(data))
+        found = [s for graph in graphs for s in signatures(graph)]
         saved = _saved_architecture(folder, graphs) if architecture is None else None
+        has_index = Path(f"{folder / VARIABLES}.index").is_file()
+        bundle = Bundle(str(folder / VARIABLES)) if has_index else None
+        if bundle is None or not (saved or bundle.has_numbers):
+            model = read_saved_constants(folder, unpacked)
+            return _of_folder(folder, replace(model.carried, signatures=tuple(found)), model)
         known = architecture or (Architecture(saved["model_config"], False) if saved else None)
-        index = Path(f"{folder / VARIABLES}.index")
-        if index.is_file():
-            bundle = Bundle(str(folder / VARIABLES))
-            nodes = bundle.graph
-            trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
-            model = read_variables(bundle, known, trains)
-        else:
-            raise FormatError(f"{folder} has no variables; a graph's constants are not read here")
+        nodes = bundle.graph
+        trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
+        model = read_variables(bundle, known, trains)
         if saved and not _fits(model):
             model = read_variables(bundle, None, trains)
-        found = [s for graph in graphs for s in signatures(graph)]
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{folder} is damaged, or not what it seems: {error}") from error
     container = model.carried.container
@@ -146,15 +154,19 @@ def _open(
         backend="tensorflow",
         signatures=tuple(found),
         training_config=(saved or {}).get("training_config") if model.architecture else None,
-        container=SavedModelContainer(container.bundle, container.names, folder, unpacked),
+        container=SavedModelContainer(
+            container.bundle, container.names, container.states, folder, unpacked
+        ),
     )
-    others = tuple(folder / file for file in _other_files(folder))
+    return _of_folder(folder, carried, model)
+
+
+def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
+    """The model whose inputs are all files of the folder."""
+    others = (folder / file for file in other_files(folder))
+    inputs = dict.fromkeys((folder / GRAPH, *model.inputs, *others))
     return replace(
-        model,
-        format="savedmodel",
-        origin=str(folder),
-        carried=carried,
-        inputs=(folder / GRAPH, *model.inputs, *(file for file in others if file.name != GRAPH)),
+        model, format="savedmodel", origin=str(folder), carried=carried, inputs=tuple(inputs)
     )
 
 
@@ -168,19 +180,19 @@ def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
         yield parts(view, field.start, field.stop)
 
 
-def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Message]:
+def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[bytes]:
     """The SavedObjects, numbered as the checkpoint's objects are."""
-    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).messages(1)]
+    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).strings(1)]
 
 
 def _trained(graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[Node]) -> dict[str, bool]:
     """Whether each variable is trainable, by its key in the checkpoint."""
-    trains = {}
-    for saved, node in zip(_objects(graph), nodes, strict=False):
-        if _VARIABLE in saved:
-            for _, _, key in node.attributes:
-                trains[key] = bool(saved.message(_VARIABLE).integer(3))
-    return trains
+    return {
+        key: bool(message.message(_VARIABLE).integer(3))
+        for data, node in zip(_objects(graph), nodes, strict=False)
+        if node.attributes and _VARIABLE in (message := Message(data))
+        for _, _, key in node.attributes
+    }
 
 
 def _saved_architecture(
@@ -193,14 +205,14 @@ def _saved_architecture(
             if node.text(3) == "root":
                 text = node.text(5)
     elif objects := _objects(graphs[0]):
-        text = objects[0].message(_USER_OBJECT).text(3)
+        text = Message(objects[0]).message(_USER_OBJECT).text(3)
     if not text:
         return None
     found = dict(_without_tuples(parse(text, folder, "Keras metadata")))
     config = found.get("model_config") or {k: found.get(k) for k in ("class_name", "config")}
     if not isinstance(config, Mapping) or not Architecture(config).is_graph:
         return None
-    return {**found, "model_config": config}
+    return {**found, "model_config": with_vocabularies(config, folder, graphs[0])}
 
 
 def _without_tuples(value: Any) -> Any:
@@ -223,59 +235,22 @@ def _fits(model: Model) -> bool:
     return known <= there and all(owner.slots is None and owner.address for owner in owners)
 
 
-def _other_files(folder: Path) -> list[Path]:
-    """All its files but those of the variables and the fingerprint, which are made anew."""
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            file = Path(root) / name
-            relative = file.relative_to(folder)
-            if file.is_symlink():
-                raise FormatError(f"{file} is a link, which is not followed")
-            if relative.parts[0] != "variables" and str(relative) != FINGERPRINT:
-                found.append(relative)
-        if len(found) > _MOST_FILES:
-            raise FormatError(f"{folder} holds more than {_MOST_FILES:,} files")
-    return found
-
-
-def _copied(source: Path, target: Path) -> Output:
-    """A file as it is, in the same stream as the weights."""
-    descriptor = _files.create(target)
-    size = source.stat().st_size
-    copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
-    return _files.output(descriptor, [(0, copied)])
-
-
-def _write_fingerprint(source: Path, target: Path) -> None:
-    """The source's fingerprint, with that of the new checkpoint in its place."""
-    if not (source / FINGERPRINT).is_file():
-        return
-    data = (source / FINGERPRINT).read_bytes()
-    index = Path(f"{target / VARIABLES}.index").read_bytes()
-    out = b""
-    for field in located(data):
-        if field.number == _CHECKPOINT_HASH:
-            out += put_integer(_CHECKPOINT_HASH, fingerprint64(index))
-        else:
-            out += data[field.tag : field.stop]
-    (target / FINGERPRINT).write_bytes(out)
-    _files.sync(target / FINGERPRINT)
-
-
 def _problems(model: Model) -> Iterator[str]:
     container = model.carried.container
+    if isinstance(container, SavedConstants):
+        yield from constant_problems(model, container.graph)
+        return
     if not isinstance(container, SavedModelContainer):
         yield (
             "it is written from a SavedModel, whose graph it keeps, or from a model with an "
             "architecture; the source has neither"
         )
         return
-    there = {weight.address for weight in (*model.weights, *model.states)}
-    for address in container.names:
-        if address not in there:
-            yield f"its graph needs all of its variables, and {address} is left out or renamed"
+    for address in container.left_out(model):
+        why = "is left out or renamed"
+        if container.states[address] != "weight":
+            why = "is left out; keep the optimizer, or write a checkpoint without it"
+        yield f"its graph restores all of its variables, and {address} {why}"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]
         if (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):

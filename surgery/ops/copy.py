@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from surgery.architecture.alike import names_in
+from surgery.architecture.renaming import new_address
 from surgery.declaration import key
 from surgery.errors import SelectorError
 from surgery.ops._base import WeightOp, op
@@ -27,7 +29,8 @@ class Copy(WeightOp):
     select: Select = key("The weights that take values.", "block*", default=Select("**"))
     from_: Donor = key("The donor: a model file, or a mapping as in load.", "donor.keras")
     map: Mapping[str, str] | None = key(
-        "Where names differ: the donor's addresses by pattern, and what they are called here.",
+        "Where names differ, other than by Keras's automatic numbers in models that are else the "
+        "same: the donor's addresses by pattern, and what they are called here.",
         {"block1_*/**": "b1_*/**"},
         default=None,
     )
@@ -66,9 +69,20 @@ class Copy(WeightOp):
     def _matching(self, model: Model) -> Matching:
         weights = self.select.weights(model, self.allow_empty)
         try:
-            return matching(weights, self.from_.model.weights, self.map or {})
+            return matching(weights, self._donated(model), self.map or {})
         except ValueError as error:
             raise SelectorError(f"map: {error}") from None
+
+    def _donated(self, model: Model) -> Sequence[Weight]:
+        """The donor's weights, by the names that its layers have in the model."""
+        donor = self.from_.model
+        if self.map or donor.architecture is None or model.architecture is None:
+            return donor.weights
+        names = names_in(donor.architecture, model.architecture)
+        return [
+            replace(w, address=new_address(donor.architecture, names, w.address))
+            for w in donor.weights
+        ]
 
 
 def _taken(weight: Weight, donor: Weight) -> Mapped:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from surgery.errors import FormatError
+from surgery.formats._tensorflow.slots import owner
 from surgery.weights.matching import mapped, matching, names
 from surgery.weights.model import Model
 from surgery.weights.tensor import Mapped, Tensor
-from surgery.weights.weight import Weight, prefixes
+from surgery.weights.weight import Weight
 
 _CHECK_ARGUMENTS = "check the application's arguments (include_top, input_shape, classes, alpha...)"
 
@@ -20,12 +21,19 @@ def joined(
     patterns: Mapping[str, str] | None = None,
     mismatch: str = "error",
     advice: str = _CHECK_ARGUMENTS,
+    is_part: bool = False,
 ) -> Model:
-    """The model with the weights of a file that was saved from the same architecture."""
+    """The model with the weights of a file that was saved from the same architecture.
+
+    Where those are only a part of the file's, and not all that the model needs, the result has
+    no others.
+    """
     try:
         found = matching(model.weights, donor.weights, patterns or {})
     except ValueError as error:
-        raise FormatError(f"map: {error}") from None
+        raise FormatError(f"map: {donor.origin}: {error}") from None
+    if is_part and found.pairs:
+        found.missing.clear()
     problems = list(found.problems())
     if found.left_over:
         problems.append(f"left over: {names(found.left_over)}")
@@ -51,13 +59,14 @@ def joined(
     if problems and mismatch == "report":
         said = f"{len(found.pairs)} weights from {donor.origin}"
         joined = joined.with_note("; ".join([f"load: {said}", *problems]))
-    return joined
+    return part(joined, changed) if is_part and len(changed) < len(model.weights) else joined
 
 
 def part(model: Model, weights: Sequence[Weight]) -> Model:
     """The model with some of its weights, which is no whole model any more."""
     if len(weights) == len(model.weights) + len(model.states):
-        return model
+        has_states = model.states and model.architecture is None
+        return replace(model, weights=tuple(weights), states=()) if has_states else model
     rest = replace(model.without_optimizer(), architecture=None, states=())
     carried = replace(rest.carried, container=None, state={}, assets={})
     return replace(rest, weights=tuple(weights), carried=carried)
@@ -79,9 +88,7 @@ def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
         if taken := sorted(slots.keys() & found.keys()):
             raise ValueError(f"{taken[0]} is the name of another variable already")
     except ValueError as error:
-        raise FormatError(f"map: {error}") from None
-    if all(name == weight.address for name, weight in found.items()):
-        raise FormatError(f"map: {', '.join(patterns)} matches no weight of {model.origin}")
+        raise FormatError(f"map: {model.origin}: {error}") from None
     if model.architecture is not None:
         raise FormatError(
             f"map: {model.origin} is a whole model, whose layers have names; use the step rename"
@@ -97,12 +104,11 @@ def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
 def _following(
     found: Mapping[str, Weight], states: Sequence[Weight]
 ) -> Iterator[tuple[str, Weight]]:
-    """The states by new names: a slot `w/Adam` goes where `w` goes."""
+    """The states by new names: slots `w/Adam` and `training/Adam/w/m` go where `w` goes."""
     new = {weight.address: name for name, weight in found.items()}
     for state in states:
-        owner = next((p for p in prefixes(state.address) if p in new), None)
-        name = state.address if owner is None else new[owner] + state.address[len(owner) :]
-        yield name, state
+        of = owner(state.address, new)
+        yield (state.address.replace(of, new[of], 1) if of else state.address), state
 
 
 def placed(donor: Model, model: Model) -> Model:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from surgery.declaration import key
 from surgery.expectations._base import Expectation
 from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
+from surgery.recipe.dropping import Training
 from surgery.weights.sources import Source
 
 VERSION = 1
@@ -74,10 +75,11 @@ class Target:
 
     format: Format
     path: Path = key("Where it is written.", "out/model.keras")
-    optimizer: Literal["keep", "drop"] = key(
-        "Whether optimizer state and compile config go along, where the format holds them.",
+    optimizer: Training = key(
+        "Whether optimizer state and compile config go along, where the format holds them: keep "
+        "(the default), drop, or a mapping.",
         "drop",
-        default="keep",
+        default=Training(),
     )
 
 

@@ -46,10 +46,13 @@ class FromPath(Source):
         default=None,
     )
     select: Select | None = key(
-        "Only these of its weights, for targets that hold weights only.", "block1_*", default=None
+        "Only these of the path's weights, by the names they have there, before map.",
+        "block1_*",
+        default=None,
     )
     map: Mapping[str, str] | None = key(
-        "Where names differ: the path's addresses by pattern, and what they are called here.",
+        "Where names differ: the path's addresses by pattern, and what they are called here; each "
+        r"* stands for what it matched, and after re: \1 for a group.",
         {"net/layer_*/**": "block_*/**"},
         default=None,
     )
@@ -78,23 +81,29 @@ class FromPath(Source):
             raise ValueError("inputs go with a whole model, without architecture")
 
     def open(self, seed: int) -> Model:
-        model = self._whole(seed)
+        model = self._named(seed)
         if self.custom_objects:
             carried = replace(model.carried, code=Code(self.custom_objects))
             model = replace(model, carried=carried)
+        return model
+
+    def _selected(self, model: Model) -> Model:
         return model if self.select is None else part(model, self.select.weights(model))
 
-    def _whole(self, seed: int) -> Model:
+    def _named(self, seed: int) -> Model:
+        """What is selected of the path, by the names that `map` and `architecture` give it."""
         if self.architecture is None:
             model = self._completed(seed) if self.inputs else open_model(self.path)
+            model = self._selected(model)
             return renamed(model, self.map) if self.map else model
         source = self.architecture.source
         if isinstance(source, FromApplication) and self.mismatch == "error":
             source = replace(source, weights=WeightsOf("none"))  # none of its own is used
         base = source.open(seed)
-        donor = open_model(self.path, base.architecture)
+        donor = self._selected(open_model(self.path, base.architecture))
         advice = "give map where names differ, or say mismatch: skip"
-        return joined(base, donor, self.map or {}, self.mismatch, advice)
+        is_part = self.select is not None
+        return joined(base, donor, self.map or {}, self.mismatch, advice, is_part)
 
     def _completed(self, seed: int) -> Model:
         """The model after a forward pass, with the variables that it made."""

@@ -270,8 +270,7 @@ def _at(recipe: Recipe, place: Place, message: str) -> Problem:
 
 
 def _target_plan(target: Target, model: Model) -> TargetPlan:
-    given = model.without_optimizer() if target.optimizer == "drop" else model
-    return target_plan(target.format, target.path, given)
+    return target_plan(target.format, target.path, target.optimizer.left(model))
 
 
 def target_plan(form: Format, path: Path, model: Model) -> TargetPlan:
@@ -286,9 +285,12 @@ def _only_config(recipe: Recipe) -> list[Step]:
 
 
 def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
+    for target in recipe.export:
+        notes = [*target.format.notes(target.optimizer.left(model))]
+        if target.format.holds_states:
+            notes = [*target.optimizer.notes(model), *notes]
+        yield from (f"{target.format.name}: {note}" for note in notes)
     targets = [target.format for target in recipe.export]
-    for target in targets:
-        yield from (f"{target.name}: {note}" for note in target.notes(model))
     idle = _only_config(recipe)
     if idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
@@ -315,7 +317,7 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
         yield _at(recipe, ("export",), f"{path_of(recipe)}, for the manifest, is a folder")
     for index, (target, form) in enumerate(targets):
         place: Place = ("export", index, form.name)
-        for problem in form.refusals(model):
+        for problem in form.refusals(target.optimizer.left(model)):
             yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
         resolved = target.path.resolve()
         if resolved == path_of(recipe).resolve():

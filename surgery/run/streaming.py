@@ -39,8 +39,9 @@ def stream(
         finishing = [pool.submit(output.finish) for output in outputs]
         sums: Sums = {}
         if summing:
-            found = pool.map(lambda stream: stream.digest.finish(stream.tensor), streams)
-            sums = {id(s.tensor): hexdigest for s, hexdigest in zip(streams, found, strict=True)}
+            partly = [stream for stream in streams if not stream.digest.is_complete]
+            list(pool.map(lambda stream: stream.digest.finish(stream.tensor), partly))
+            sums = {id(stream.tensor): stream.digest.hexdigest() for stream in streams}
         for done in finishing:
             done.result()
     return sums

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from surgery.weights.naming import renamed
+from surgery.errors import nearest
+from surgery.weights.naming import renamed, stars
 from surgery.weights.weight import Weight
 
 _MOST_NAMED = 5
@@ -62,18 +63,50 @@ def is_whole(dtype: np.dtype[Any]) -> bool:
 
 
 def mapped(weights: Iterable[Weight], patterns: Mapping[str, str]) -> dict[str, Weight]:
-    """The weights by what the patterns make of their addresses.
+    """The weights by what the patterns make of their addresses; the first that matches counts.
 
-    Raises ValueError where that is one name for two, or a pattern is wrong.
+    Raises ValueError where that is one name for two, or a pattern is wrong or matches nothing.
     """
+    for pattern, to in patterns.items():
+        _check_stars(pattern, to)
     found: dict[str, Weight] = {}
+    idle = set(patterns)
     for weight in weights:
-        new = (renamed(pattern, to, weight.address) for pattern, to in patterns.items())
-        name = next((name for name in new if name is not None), weight.address)
+        name, used = _new_name(weight.address, patterns)
+        idle.discard(used)
+        if not name:
+            raise ValueError(f"{used!r} leaves {weight.address} without a name")
         if name in found:
             raise ValueError(f"{found[name].address} and {weight.address} get one name: {name}")
         found[name] = weight
+    for pattern in patterns:
+        if pattern in idle:
+            raise ValueError(_unmatched(pattern, [weight.address for weight in found.values()]))
     return found
+
+
+def _new_name(address: str, patterns: Mapping[str, str]) -> tuple[str, str]:
+    """What an address becomes, and the pattern that says so, if one does."""
+    for pattern, to in patterns.items():
+        name = renamed(pattern, to, address)
+        if name is not None:
+            return name, pattern
+    return address, ""
+
+
+def _check_stars(pattern: str, to: str) -> None:
+    if not pattern.startswith("re:") and stars(pattern) != stars(to):
+        raise ValueError(
+            f"{pattern!r} has {stars(pattern)} * and {to!r} has {stars(to)}; each takes what the "
+            r"one in its place matched, so write re: with groups and \1 to leave out or move a part"
+        )
+
+
+def _unmatched(pattern: str, addresses: Sequence[str]) -> str:
+    if any(renamed(pattern, "", address) is not None for address in addresses):
+        return f"{pattern!r} matches nothing that a pattern before it does not match"
+    close = nearest(pattern, addresses, 3) or addresses[:3]
+    return f"{pattern!r} matches no weight; the nearest are {', '.join(close)}"
 
 
 def names(addresses: Sequence[str]) -> str:

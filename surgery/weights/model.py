@@ -189,10 +189,11 @@ class Model:
     def without_optimizer(self) -> Model:
         """This model as if it had never been compiled."""
         weights = tuple(replace(weight, slots=()) for weight in self.weights)
+        states = tuple(state for state in self.states if state.state != "optimizer")
         carried = replace(
             self.carried, optimizer=(), layout=None, compile_config=None, training_config=None
         )
-        return replace(self, weights=weights, carried=carried)
+        return replace(self, weights=weights, states=states, carried=carried)
 
     def with_moved(self, changed: Sequence[Weight]) -> Model:
         """This model with weights whose elements stand elsewhere or have another dtype.

@@ -368,6 +368,39 @@ def test_a_folder_of_checkpoints_without_its_file(published, tmp_path):
     assert surgery.open(tmp_path).inputs[0] == tmp_path / "one.index"
 
 
+PATHS = [
+    ("gen-tf1-partitioned-sharded", "model.ckpt-290"),
+    ("gen-tf1-partitioned-sharded", "model.ckpt-290.index"),
+    ("gen-tf1-partitioned-sharded", "model.ckpt-290.data-00001-of-00003"),
+    ("serving-session-bundle-v1", "export-?????-of-00001"),
+    ("serving-session-bundle-v1", "export-00000-of-00001"),
+    ("serving-session-bundle-v1", "export@1"),
+    ("serving-session-bundle-v1", "export.meta"),
+    ("serving-session-bundle-v1", "export"),
+]
+
+
+@pytest.mark.parametrize(("slug", "name"), PATHS)
+def test_every_way_to_name_a_checkpoint(slug, name, published):
+    assert (published / slug).is_dir()
+    model = surgery.open(published / slug / name)
+    assert len(model.weights) == {"gen-tf1-partitioned-sharded": 4}.get(slug, 2)
+
+
+def test_missing_parts_of_a_checkpoint(published, tmp_path):
+    shard = (published / "serving-session-bundle-v1/export-00000-of-00001").read_bytes()
+    (tmp_path / "e-00001-of-00002").write_bytes(shard)
+    for name in ("e", "e@2", "e-?????-of-00002", "e-00001-of-00002"):
+        with pytest.raises(FormatError, match="of its shards only 1 are there, of 2"):
+            surgery.open(tmp_path / name)
+    (tmp_path / "m.data-00000-of-00001").write_bytes(b"1234")
+    with pytest.raises(FormatError, match=r"neither .*m\.index nor .*m is there"):
+        surgery.open(tmp_path / "m.data-00000-of-00001")
+    (tmp_path / "g.pbtxt").write_text('node {\n  name: "x"\n}\n')
+    with pytest.raises(FormatError, match=r"a graph in text \(.pbtxt\) is not read"):
+        surgery.open(tmp_path / "g.pbtxt")
+
+
 def test_a_flipped_bit_is_not_saved_on(published, tmp_path):
     surgery.save(surgery.open(published / "m3gnet-efs"), checkpoint=tmp_path / "c")
     data = tmp_path / "c/m3gnet.data-00000-of-00001"

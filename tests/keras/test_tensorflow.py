@@ -505,3 +505,211 @@ def test_floats_do_not_go_into_a_quantised_layer(keras, tmp_path):
     }
     with pytest.raises(surgery.SurgeryError, match=r"d/kernel \(float32, here int8\)"):
         surgery.run(recipe)
+
+
+OPTIMIZERS = {
+    "Momentum": lambda train: train.MomentumOptimizer(0.1, 0.9),
+    "Adam": lambda train: train.AdamOptimizer(0.1),
+    "RMSProp": lambda train: train.RMSPropOptimizer(0.1, centered=True),
+    "Adagrad": lambda train: train.AdagradOptimizer(0.1),
+    "Adadelta": lambda train: train.AdadeltaOptimizer(0.1),
+    "Ftrl": lambda train: train.FtrlOptimizer(0.1),
+    "by another name": lambda train: train.AdamOptimizer(0.1, name="Mine_Adam"),
+}
+
+
+@pytest.mark.parametrize("scope", [None, "optim"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_of_tensorflow_1_are_dropped(tf, name, scope, tmp_path):
+    import contextlib
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        kernel = v1.get_variable("net/kernel", (3, 2), use_resource=False)
+        bias = v1.get_variable("net/bias", (2,), use_resource=False)
+        step = v1.train.get_or_create_global_step()
+        with v1.variable_scope(scope) if scope else contextlib.nullcontext():
+            optimizer = OPTIMIZERS[name](v1.train)
+            loss = tf.reduce_sum(tf.ones((1, 3)) @ kernel + bias)
+            train = optimizer.minimize(loss, global_step=step)
+        average = v1.train.ExponentialMovingAverage(0.9)
+        with tf.control_dependencies([train]):
+            shadows = average.apply([kernel, bias])
+        session.run([kernel.initializer, bias.initializer])  # which the shadows begin as
+        session.run(v1.global_variables_initializer())
+        session.run(shadows)
+        v1.train.Saver().save(session, str(tmp_path / "c"), write_meta_graph=False)
+        slots = {variable.op.name for variable in optimizer.variables()}
+        every = {variable.op.name: session.run(variable) for variable in v1.global_variables()}
+    assert slots
+    drop = {"checkpoint": {"path": str(tmp_path / "out"), "optimizer": "drop"}}
+    surgery.run({"surgery": 1, "load": str(tmp_path / "c"), "export": [drop]})
+    reader = tf.train.load_checkpoint(str(tmp_path / "out"))
+    assert set(reader.get_variable_to_shape_map()) == set(every) - slots
+    for key in set(every) - slots:
+        np.testing.assert_array_equal(reader.get_tensor(key), every[key])
+
+
+def test_a_graph_of_tensorflow_1_goes_with_its_optimizer(tf, tmp_path):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        kernel = v1.get_variable("kernel", (3, 2), use_resource=False)
+        v1.train.MomentumOptimizer(0.1, 0.9).minimize(tf.reduce_sum(kernel))
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "c"))
+        v1.saved_model.simple_save(session, str(tmp_path / "s"), {"x": kernel}, {"y": kernel})
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: c\nexport: [{checkpoint: {path: out, optimizer: drop}}]\n"
+    )
+    done = command("run", "r.yaml", cwd=tmp_path)
+    assert "note: checkpoint: c.meta is left out: its graph restores" in done.stdout
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "c.data-00000-of-00001", "c.index", "checkpoint",
+    ]  # fmt: skip
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: s\nexport: [{savedmodel: {path: out, optimizer: drop}}]\n"
+    )
+    done = command("run", "r.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "its graph restores all of its variables, and kernel/Momentum is left out" in done.stderr
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_the_optimizer_of_an_object_graph_is_dropped(keras, tf, old, tmp_path):
+    api = pytest.importorskip("tf_keras") if old else keras
+    optimizers = api.optimizers.legacy if old else api.optimizers
+    layers = api.layers
+
+    def trained(optimizer):
+        model = api.Sequential([layers.Input((3,)), layers.Dense(2), layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
+        return model
+
+    model = trained(optimizers.Adam(0.1))
+    tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(tmp_path / "c"))
+    drop = {"checkpoint": {"path": str(tmp_path / "out"), "optimizer": "drop"}}
+    surgery.run({"surgery": 1, "load": str(tmp_path / "c"), "export": [drop]})
+    keys = tf.train.load_checkpoint(str(tmp_path / "out")).get_variable_to_shape_map()
+    left = [key for key in keys if "_CHECKPOINTABLE" not in key and "save_counter" not in key]
+    assert len(left) == 4
+    other = trained(optimizers.Adam(0.3))
+    before = [np.array(variable) for variable in variables_of(other.optimizer)]
+    checkpoint = tf.train.Checkpoint(model=other, optimizer=other.optimizer)
+    checkpoint.restore(tf.train.latest_checkpoint(str(tmp_path / "out"))).expect_partial()
+    for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for now, then in zip(variables_of(other.optimizer), before, strict=True):
+        np.testing.assert_array_equal(np.array(now), then)
+    plain = api.Sequential([layers.Input((3,)), layers.Dense(2), layers.Dense(1)])
+    status = tf.train.Checkpoint(model=plain).restore(
+        tf.train.latest_checkpoint(str(tmp_path / "out"))
+    )
+    status.expect_partial()  # of write, which counts no saves
+    for ours, theirs in zip(plain.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def variables_of(optimizer):
+    return optimizer.variables() if callable(optimizer.variables) else optimizer.variables
+
+
+def saved_constants(tf, kind, folder):
+    """A SavedModel without variables; returns what runs it."""
+    rng = np.random.default_rng(0)
+    kernel, same = rng.standard_normal((3, 2)).astype(np.float32), np.full(2, 0.5, np.float32)
+    if kind == "tf.Module":
+        module = tf.Module()
+        module.kernel, module.same = tf.constant(kernel), tf.constant(same)
+        given = [tf.TensorSpec((None, 3))]
+        module.f = tf.function(lambda x: x @ module.kernel * module.same, input_signature=given)
+        tf.saved_model.save(module, str(folder))
+        return lambda path, x: tf.saved_model.load(str(path)).f(x).numpy()
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 3), name="x")
+        y = x @ tf.constant(kernel, name="kernel") * tf.constant(same, name="same")
+        y = tf.identity(y, name="y")
+        v1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": y})
+
+    def run(path, x):
+        with tf.Graph().as_default(), v1.Session() as session:
+            v1.saved_model.load(session, ["serve"], str(path))
+            return session.run("y:0", {"x:0": x})
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["tf.Module", "TensorFlow 1"])
+def test_constants_of_a_savedmodel(tf, kind, tmp_path):
+    run = saved_constants(tf, kind, tmp_path / "s")
+    model = surgery.open(tmp_path / "s")
+    assert sorted(w.tensor.shape for w in model.weights) == [(2,), (3, 2)]
+    assert model.carried.signatures
+    surgery.save(model, savedmodel=tmp_path / "same")
+    for file in (tmp_path / "s").rglob("*"):
+        twin = tmp_path / "same" / file.relative_to(tmp_path / "s")
+        assert file.is_dir() or file.read_bytes() == twin.read_bytes(), file
+    surgery.save(surgery.scale(model, "**", by=3), savedmodel=tmp_path / "out")
+    assert not (tmp_path / "out/fingerprint.pb").exists()
+    x = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(tmp_path / "out", x), run(tmp_path / "s", x) * 9, rtol=1e-6)
+    with pytest.raises(SurgeryError, match="in its graph, which stays as it is"):
+        surgery.save(surgery.cast(model, "**", to="float16"), savedmodel=tmp_path / "half")
+
+
+@pytest.mark.parametrize("resource", [True, False])
+def test_a_graph_that_is_not_frozen(tf, resource, tmp_path):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 3))
+        y = x @ v1.get_variable("fc/w", (3, 2), use_resource=resource)
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(tmp_path / "s"), {"x": x}, {"y": y})
+        (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+        v1.train.Saver().save(session, str(tmp_path / "net.ckpt"))
+    assert len(surgery.open(tmp_path / "net.ckpt.meta").weights) == 1
+    with pytest.raises(SurgeryError, match=r"is not frozen: .*\(fc/w\) .* there is .*net.ckpt"):
+        surgery.open(tmp_path / "graph.pb")
+    for file in (tmp_path / "s/variables").iterdir():
+        file.unlink()
+    with pytest.raises(SurgeryError, match=r"saved_model.pb is not frozen: .* folder variables of"):
+        surgery.open(tmp_path / "s")
+
+
+def test_what_lookup_tables_hold_is_no_weight(tf, tmp_path):
+    v1, lookup = tf.compat.v1, tf.lookup
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        keys, floats = tf.constant([1, 2, 3], tf.int64), tf.constant([0.5, 1.5, 2.5])
+        lookup.StaticHashTable(lookup.KeyValueTensorInitializer(keys, floats), -1.0).lookup(keys)
+        tf.constant([1.0, 2.0], name="kernel")
+        (tmp_path / "table.pb").write_bytes(graph.as_graph_def().SerializeToString())
+        table = lookup.experimental.MutableHashTable(tf.int64, tf.float32, [0.0, 0.0])
+        v1.get_variable("w", (2,), use_resource=False)
+        session.run([v1.global_variables_initializer(), table.insert(keys, tf.ones((3, 2)))])
+        v1.train.Saver().save(session, str(tmp_path / "c"), write_meta_graph=False)
+    assert [weight.address for weight in surgery.open(tmp_path / "table.pb").weights] == ["kernel"]
+    model = surgery.open(tmp_path / "c")
+    assert [weight.address for weight in model.weights] == ["w"]
+    assert sorted(state.address.rpartition("-")[2] for state in model.states) == ["keys", "values"]
+    surgery.save(surgery.scale(model, "w", by=2), checkpoint=tmp_path / "out")
+    ours, theirs = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ("out", "c"))
+    for key in theirs.get_variable_to_shape_map():
+        factor = 2 if key == "w" else 1
+        np.testing.assert_array_equal(ours.get_tensor(key), theirs.get_tensor(key) * factor)
+
+
+def test_tables_among_objects_are_no_weights(tf, tmp_path):
+    module = tf.Module()
+    module.w = tf.Variable([1.0, 2.0])
+    module.table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, [0.0, 0.0])
+    module.table.insert(tf.constant([1, 2], tf.int64), tf.ones((2, 2)))
+    module.f = tf.function(lambda: module.w + module.table.lookup(tf.constant(1, tf.int64)))
+    module.f.get_concrete_function()
+    tf.saved_model.save(module, str(tmp_path / "s"))
+    model = surgery.open(tmp_path / "s")
+    assert [weight.address for weight in model.weights] == ["w"]
+    assert len(model.states) == 2
+    surgery.save(surgery.scale(model, "w", by=2), savedmodel=tmp_path / "out")
+    loaded = tf.saved_model.load(str(tmp_path / "out"))
+    np.testing.assert_array_equal(loaded.f(), [3.0, 5.0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ import numpy as np
 from surgery.errors import FormatError
 from surgery.formats._crc import CRC32C, Pieces
 from surgery.formats._tensorflow.objects import Node, read_graph
+from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Message, fields, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
 from surgery.weights.tensor import (
-    Array,
-    Computed,
     Descriptor,
     Extent,
     Stored,
@@ -39,16 +38,14 @@ DTYPES: Mapping[int, str] = {
 CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
 """TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
 
+_SHAPE, _SLICE = 2, 7
+
 STRING = 7
 _OPAQUE = (STRING, 20, 21)
 """Strings, resources and variants, which are carried as they are."""
 
 _PRODUCED_FOR = 1
 """The version of bundles that this reads; TensorFlow has written no other since 2016."""
-
-Shape = tuple[int, ...]
-Slice = tuple[tuple[int, int], ...]
-"""For each dimension the first index and how many; -1 where it is all of them."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class Bundle:
 
     def entry(self, key: bytes) -> Entry:
         """What the index says of a key, that of a part included."""
-        return self._entry(self._raw[key])
+        return self._entry(self._raw[key]) if key[:1] == b"\0" else self.entries[key.decode()]
 
     def _entry(self, data: bytes) -> Entry:
         try:
@@ -124,6 +121,14 @@ class Bundle:
         """The file of a shard."""
         return Path(f"{self.prefix}.data-{shard:05}-of-{self.shards:05}")
 
+    @cached_property
+    def _files(self) -> Sequence[Path]:
+        return [self.data_file(shard) for shard in range(self.shards)]
+
+    @cached_property
+    def _ends(self) -> Sequence[int]:
+        return [os.fstat(self._descriptors[shard]).st_size for shard in range(self.shards)]
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The index and all files with data."""
@@ -135,6 +140,11 @@ class Bundle:
             return {n: Descriptor.open(self.data_file(n)) for n in range(self.shards)}
         except OSError as error:
             raise FormatError(f"{error.filename}: {error.strerror}") from None
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether any tensor in it is of numbers."""
+        return any(entry.dtype is not None for entry in self.entries.values())
 
     def parts(self, name: str) -> Parts | None:
         """How a tensor that was saved in parts is put together; None for one in one piece."""
@@ -178,20 +188,19 @@ class Bundle:
             )
         self._check_place(name, entry)
         self._places[name] = entry
-        pieces = self._pieces.setdefault(
-            entry.shard, Pieces(self._descriptors[entry.shard], CRC32C)
-        )
-        extent = Extent(self.data_file(entry.shard), entry.offset)
+        pieces = self._pieces.get(entry.shard)
+        if pieces is None:
+            pieces = self._pieces[entry.shard] = Pieces(self._descriptors[entry.shard], CRC32C)
+        extent = Extent(self._files[entry.shard], entry.offset)
         return Stored(entry.shape, entry.dtype, extent, self._descriptors[entry.shard], pieces.seen)
 
     def _check_place(self, name: str, entry: Entry) -> None:
         if not 0 <= entry.shard < self.shards:
             raise FormatError(f"{self.index}: {name} lies in shard {entry.shard} of {self.shards}")
-        end = os.fstat(self._descriptors[entry.shard]).st_size
-        if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > end:
+        end = entry.offset + entry.size
+        if entry.offset < 0 or entry.size < 0 or end > self._ends[entry.shard]:
             raise FormatError(
-                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte "
-                f"{entry.offset + entry.size}"
+                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte {end}"
             )
 
     def raw(self, name: str) -> bytes:
@@ -209,7 +218,7 @@ class Bundle:
         return data[place + 4 :]
 
     @cached_property
-    def graph(self) -> list[Node] | None:
+    def graph(self) -> Sequence[Node] | None:
         """The graph of the objects that were saved; None for a checkpoint by names."""
         if GRAPH not in self.entries:
             return None
@@ -230,83 +239,39 @@ class Bundle:
 
 
 def _parsed(data: bytes) -> Entry:
-    message = Message(data)
-    kind = message.integer(1)
+    numbers, shape = dict.fromkeys((1, 3, 4, 5, 6), 0), b""
+    slices, sliced = [], b""
+    for number, _, value in fields(data):
+        if isinstance(value, int):
+            numbers[number] = value
+        elif number == _SHAPE:
+            shape = value
+        elif number == _SLICE:
+            slices.append(_slice(value))
+            sliced += put_bytes(_SLICE, value)
+    kind = numbers[1]
     if kind not in _OPAQUE and kind not in DTYPES:
         raise ValueError(f"dtype {kind} is not known")
-    shape = tuple(size.signed(1) for size in message.message(2).messages(2))
+    offset, size = (n - (1 << 64) if n >= 1 << 63 else n for n in (numbers[4], numbers[5]))
+    place = numbers[3], offset, size, numbers[6]
+    return Entry(kind, _dtype(kind), _shape(shape), *place, tuple(slices), sliced)
+
+
+@cache
+def _dtype(kind: int) -> np.dtype[Any] | None:
+    return None if kind in _OPAQUE else dtype_named(DTYPES[kind])
+
+
+@lru_cache
+def _shape(data: bytes) -> Shape:
+    shape = tuple(size.signed(1) for size in Message(data).messages(2))
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape is {list(shape)}")
-    return Entry(
-        kind,
-        None if kind in _OPAQUE else dtype_named(DTYPES[kind]),
-        shape,
-        message.integer(3),
-        message.signed(4),
-        message.signed(5),
-        message.integer(6),
-        tuple(
-            tuple((part.signed(1), part.signed(2, -1)) for part in one.messages(1))
-            for one in message.messages(7)
-        ),
-        b"".join(
-            put_bytes(7, value)
-            for n, _, value in fields(data)
-            if n == 7 and isinstance(value, bytes)
-        ),
-    )
+    return shape
 
 
-class Parts:
-    """The parts of a tensor that was cut along one axis, by their keys in the index."""
-
-    def __init__(self, shape: Shape, slices: Sequence[tuple[bytes, Slice]]) -> None:
-        """Raises ValueError where they do not lie side by side, or are not all of it."""
-        if not shape or any(len(one) != len(shape) for _, one in slices):
-            raise ValueError("have another rank than it")
-        cut = {d for _, one in slices for d, (_, n) in enumerate(one) if n not in (-1, shape[d])}
-        if len(cut) > 1:
-            raise ValueError("do not lie side by side")
-        self._axis = min(cut, default=0)
-        ordered = sorted(slices, key=lambda part: part[1][self._axis][0])
-        self.keys = [key for key, _ in ordered]
-        self._ends = [0]
-        for _, one in ordered:
-            first, count = one[self._axis]
-            if first != self._ends[-1] or count == 0:
-                raise ValueError("leave a gap, or overlap")
-            self._ends.append(shape[self._axis] if count < 0 else first + count)
-        if self._ends[-1] != shape[self._axis]:
-            raise ValueError("are not all of it")
-        self._shape = shape
-
-    def shape_of(self, part: int) -> Shape:
-        """The shape of one of them."""
-        size = self._ends[part + 1] - self._ends[part]
-        return (*self._shape[: self._axis], size, *self._shape[self._axis + 1 :])
-
-    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Where elements of the whole are: the part, the first element in it, and how many."""
-        inner = math.prod(self._shape[self._axis + 1 :])
-        block = self._shape[self._axis] * inner
-        while start < stop:
-            outer, place = divmod(start, block)
-            part = int(np.searchsorted(self._ends, place // inner, side="right")) - 1
-            low, high = self._ends[part] * inner, self._ends[part + 1] * inner
-            count = min(high - place, stop - start)
-            yield part, outer * (high - low) + place - low, count
-            start += count
-
-
-def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor from its parts, which are in the order of `parts`."""
-
-    def read(start: int, stop: int) -> Array:
-        runs = parts.runs(start, stop)
-        read = [tensors[part].read(first, first + count) for part, first, count in runs]
-        return np.concatenate([*read, np.empty(0, dtype)])
-
-    return Computed(shape, dtype, read)
+def _slice(data: bytes) -> Slice:
+    return tuple((part.signed(1), part.signed(2, -1)) for part in Message(data).messages(1))
 
 
 def _slice_key(name: str, one: Slice) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import numpy as np
 from surgery.formats import _files
 from surgery.formats._base import Output, Sink
 from surgery.formats._crc import CRC32C, Pieces
-from surgery.formats._tensorflow.bundle import CODES, STRING, Bundle, Entry, Parts
+from surgery.formats._tensorflow.bundle import CODES, GRAPH, STRING, Bundle, Entry
+from surgery.formats._tensorflow.objects_writer import without_values
+from surgery.formats._tensorflow.parts import Parts
 from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
 from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
 from surgery.weights.tensor import Array, Extent, Tensor, constant, raw_bytes
@@ -68,6 +70,15 @@ class BundleWriter:
         self.items[key] = item
         if tensor is not None:
             self._tensors.append((tensor, key, parts))
+
+    def add_text(self, key: str, text: bytes, shard: int = 0, place: int = 0) -> None:
+        """One string."""
+        length = put_varint(len(text))
+        check = struct.pack("<I", masked_crc32c(struct.pack("<I", len(text))))
+        data = length + check + text
+        crc = masked_crc32c(struct.pack("<I", len(text)) + check + text)
+        item = Item(STRING, (), len(data), shard, place, crc)
+        self.add(key.encode(), item, constant(np.frombuffer(data, np.uint8)))
 
     def output(self) -> Output:
         """Lay the files out and open them."""
@@ -137,13 +148,26 @@ def _to_parts(parts: Parts, sinks: Sequence[Sink]) -> Sink:
     return write
 
 
-def rewritten(bundle: Bundle, prefix: str, changed: Mapping[str, Tensor]) -> BundleWriter:
+def rewritten(
+    bundle: Bundle,
+    prefix: str,
+    changed: Mapping[str, Tensor],
+    left_out: Set[str] = frozenset(),
+) -> BundleWriter:
     """A bundle with those tensors, by their keys, in place of its own; the rest is copied.
 
-    A tensor in parts must have the shape and dtype that it had.
+    A tensor in parts must have the shape and dtype that it had. The graph of objects does not
+    tell of what is left out.
     """
     writer = BundleWriter(prefix, bundle.header, bundle.shards)
     for name in bundle.entries:
+        if name in left_out:
+            continue
+        if name == GRAPH and left_out:
+            graph = without_values(bundle.text(GRAPH), left_out)
+            entry = bundle.entries[name]
+            writer.add_text(GRAPH, graph, entry.shard, entry.offset)
+            continue
         key, tensor, parts = name.encode(), changed.get(name), bundle.parts(name)
         if tensor is not None and parts is None:
             item = _item(bundle.entry(key))
@@ -180,10 +204,5 @@ def new_bundle(
         item = Item(CODES[tensor.dtype.name], tensor.shape, tensor.nbytes, place=place)
         writer.add(key.encode(), item, tensor)
     for key, text in texts.items():
-        length = put_varint(len(text))
-        check = struct.pack("<I", masked_crc32c(struct.pack("<I", len(text))))
-        data = length + check + text
-        crc = masked_crc32c(struct.pack("<I", len(text)) + check + text)
-        item = Item(STRING, (), len(data), place=len(tensors), crc=crc)
-        writer.add(key.encode(), item, constant(np.frombuffer(data, np.uint8)))
+        writer.add_text(key, text, place=len(tensors))
     return writer

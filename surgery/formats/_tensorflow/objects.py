@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
-from surgery.formats._tensorflow.proto import Message, put_bytes, put_integer
+from surgery.formats._tensorflow.proto import (
+    Message,
+    fields,
+)
 from surgery.weights.weight import State
 
 Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
+
+_CHILDREN, ATTRIBUTES, SLOTS = 1, 2, 3
 
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
@@ -59,23 +65,59 @@ class Variable:
     node: int
     copies: list[str] = field(default_factory=list)
 
-
-def read_graph(data: bytes) -> list[Node]:
-    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one."""
-    nodes = [
-        Node(
-            tuple((child.text(2), child.integer(1)) for child in node.messages(1)),
-            tuple((a.text(1), a.text(2), a.text(3)) for a in node.messages(2)),
-            tuple((s.integer(1), s.text(2), s.integer(3)) for s in node.messages(3)),
+    @cached_property
+    def is_positional(self) -> bool:
+        """Whether a place in one of Keras's own lists stands for a layer's name in its path."""
+        pairs = zip(("", *self.path), self.path, strict=False)
+        return any(
+            hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
+            for before, hop in pairs
+            if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
         )
-        for node in Message(data).messages(1)
-    ]
+
+
+@lru_cache(maxsize=1)
+def read_graph(data: bytes) -> Sequence[Node]:
+    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
+
+    Cached, because what a run has written is read again, with the same graph.
+    """
+    nodes = [_node(node) for node in Message(data).strings(1)]
     for node in nodes:
         named = [number for _, number in node.children]
         named += [number for first, _, slot in node.slots for number in (first, slot)]
         if any(number >= len(nodes) for number in named):
             raise ValueError("its object graph refers to an object that it does not have")
     return nodes
+
+
+def _node(data: bytes) -> Node:
+    children, attributes, slots = [], [], []
+    for number, _, value in fields(data):
+        if isinstance(value, int) or number > SLOTS:
+            continue
+        inner: dict[int, int | bytes] = {n: item for n, _, item in fields(value)}
+        if number == _CHILDREN:
+            children.append((_text(inner, 2), _whole(inner, 1)))
+        elif number == ATTRIBUTES:
+            attributes.append((_text(inner, 1), _text(inner, 2), _text(inner, 3)))
+        else:
+            slots.append((_whole(inner, 1), _text(inner, 2), _whole(inner, 3)))
+    return Node(tuple(children), tuple(attributes), tuple(slots))
+
+
+def _text(values: Mapping[int, int | bytes], number: int) -> str:
+    value = values.get(number, b"")
+    if isinstance(value, int):
+        raise ValueError(f"field {number} is not text")
+    return value.decode(errors="replace")
+
+
+def _whole(values: Mapping[int, int | bytes], number: int) -> int:
+    value = values.get(number, 0)
+    if isinstance(value, bytes):
+        raise ValueError(f"field {number} is not a number")
+    return value
 
 
 def variables(nodes: Sequence[Node]) -> list[Variable]:
@@ -86,11 +128,13 @@ def variables(nodes: Sequence[Node]) -> list[Variable]:
         return to not in optimizers and name not in _OF_NO_LAYER
 
     paths = _shortest(nodes, lambda name, to: is_layers(name, to) and name not in _VARIABLE_LISTS)
-    paths = {**_shortest(nodes, is_layers), **paths}
+    if len(paths) < len(nodes):
+        paths = {**_shortest(nodes, is_layers), **paths}
     state: dict[int, State] = dict.fromkeys(paths, "weight")
     slots = {slot: (of, name) for node in nodes for of, name, slot in node.slots}
     of_optimizers = _shortest(nodes, _any, sorted(optimizers))
-    for number, path in _shortest(nodes, _any).items():
+    every = _shortest(nodes, _any) if len(paths) < len(nodes) else {}
+    for number, path in every.items():
         if number not in paths:
             paths[number] = path
             state[number] = "optimizer" if number in of_optimizers else "other"
@@ -135,7 +179,9 @@ def _shortest(
         if len(paths[number]) > _DEEPEST:
             raise ValueError("its object graph is absurdly deep")
         # Keras 2 numbers layers twice; that among those with weights depends on what has some.
-        children = sorted(nodes[number].children, key=lambda c: c[0].startswith(_AMONG_WEIGHTED))
+        children: Sequence[tuple[str, int]] = nodes[number].children
+        if len(children) > 1:
+            children = sorted(children, key=lambda child: child[0].startswith(_AMONG_WEIGHTED))
         for name, child in children:
             if child not in paths and follow(name, child):
                 paths[child] = (*paths[number], name)
@@ -205,19 +251,9 @@ def _kerasian(variable: Variable, strip: str) -> str:
         return name
     if "/" not in name or _NO_NAME.fullmatch(name.rpartition("/")[2]):
         return ""
-    if not is_positional(variable.path):
+    if not variable.is_positional:
         return ""
     return name.removeprefix(f"{strip}/") if strip else name
-
-
-def is_positional(path: Path) -> bool:
-    """Whether a place in one of Keras's own lists stands for a layer's name in it."""
-    pairs = zip(("", *path), path, strict=False)
-    return any(
-        hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
-        for before, hop in pairs
-        if _POSITION.fullmatch(hop)
-    )
 
 
 def _clean(path: Path) -> str:
@@ -229,8 +265,8 @@ def _clean(path: Path) -> str:
 
 def _root_name(weights: Sequence[Variable]) -> str:
     """The model's own name, where it stands before the names of all its layers."""
-    named = [v.full_name.split("/") for v in weights if is_positional(v.path) and v.full_name]
-    depths = [len(_clean(v.path).split("/")) for v in weights if is_positional(v.path)]
+    named = [v.full_name.split("/") for v in weights if v.is_positional and v.full_name]
+    depths = [len(_clean(v.path).split("/")) for v in weights if v.is_positional]
     firsts = {parts[0] for parts in named}
     common = {v.path[0] for v in weights if v.path}
     outer = 1 if len(common) == 1 and not _POSITION.fullmatch(next(iter(common))) else 0
@@ -239,34 +275,3 @@ def _root_name(weights: Sequence[Variable]) -> str:
         return ""
     deeper = [len(parts) - depth + outer for parts, depth in zip(named, depths, strict=True)]
     return firsts.pop() if min(deeper) > 0 else ""
-
-
-def put_graph(nodes: Sequence[Node]) -> bytes:
-    """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
-    holders = _holders(nodes)
-    out = b""
-    for number, node in enumerate(nodes):
-        inner = b"".join(
-            put_bytes(1, put_integer(1, child) + put_bytes(2, name.encode()))
-            for name, child in node.children
-        )
-        for name, full_name, key in node.attributes:
-            texts = enumerate((name, full_name, key), 1)
-            inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
-        out += put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders))))
-    return out
-
-
-def _holders(nodes: Sequence[Node]) -> set[int]:
-    """The objects with values in a checkpoint, and all that those are inside of."""
-    parents: dict[int, list[int]] = {}
-    for number, node in enumerate(nodes):
-        for _, child in node.children:
-            parents.setdefault(child, []).append(number)
-    left = [number for number, node in enumerate(nodes) if node.attributes]
-    found = set(left)
-    while left:
-        new = set(parents.get(left.pop(), ())) - found
-        found |= new
-        left += new
-    return found

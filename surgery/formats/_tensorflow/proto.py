@@ -17,6 +17,8 @@ Field = tuple[int, int, "int | bytes"]
 
 def varint(data: Buffer, place: int) -> tuple[int, int]:
     """The number at a place, and the place behind it; raises ValueError where it has no end."""
+    if place < len(data) and data[place] < 0x80:  # most have one byte
+        return data[place], place + 1
     value = shift = 0
     while True:
         if place >= len(data) or shift > 63:
@@ -83,16 +85,29 @@ def check_depth(data: Buffer) -> None:
         waiting += [(f.start, f.stop, depth + 1) for f in inner if f.stop - f.start >= shortest]
 
 
-def fields(data: Buffer) -> Iterator[Field]:
+def fields(data: Buffer) -> list[Field]:
     """The fields of a message in order; raises ValueError for broken ones."""
-    for field in located(data):
-        if field.kind == _BYTES:
-            yield field.number, field.kind, bytes(data[field.start : field.stop])
-        elif field.kind == _VARINT:
-            yield field.number, field.kind, varint(data, field.start)[0]
+    found: list[Field] = []
+    place, stop = 0, len(data)
+    while place < stop:
+        tag, place = varint(data, place)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, place = varint(data, place)
+            found.append((tag >> 3, kind, value))
+            continue
+        if kind == _BYTES:
+            size, place = varint(data, place)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
         else:
-            value = int.from_bytes(data[field.start : field.stop], "little")
-            yield field.number, field.kind, value
+            raise ValueError(f"wire type {kind} is not known")
+        if place + size > stop:
+            raise ValueError("a field is longer than its message")
+        part = bytes(data[place : place + size])
+        place += size
+        found.append((tag >> 3, kind, part if kind == _BYTES else int.from_bytes(part, "little")))
+    return found
 
 
 def put_varint(value: int) -> bytes:
@@ -129,19 +144,27 @@ class Message:
     """A message's fields, by number."""
 
     def __init__(self, data: Buffer) -> None:
-        self._fields: dict[int, list[int | bytes]] = {}
-        for number, _, value in fields(data):
-            self._fields.setdefault(number, []).append(value)
+        self._fields = fields(data)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._fields
+        return any(n == number for n, _, _ in self._fields)
+
+    def _last(self, number: int) -> int | bytes | None:
+        found = None
+        for n, _, value in self._fields:
+            if n == number:
+                found = value
+        return found
+
+    def _all(self, number: int) -> list[int | bytes]:
+        return [value for n, _, value in self._fields if n == number]
 
     def integer(self, number: int, default: int = 0) -> int:
         """A number, the last one where there are several."""
-        value = self._fields.get(number, [default])[-1]
-        if not isinstance(value, int):
+        value = self._last(number)
+        if isinstance(value, bytes):
             raise ValueError(f"field {number} is not a number")
-        return value
+        return default if value is None else value
 
     def signed(self, number: int, default: int = 0) -> int:
         """A number that may be negative (an int64)."""
@@ -151,7 +174,7 @@ class Message:
     def integers(self, number: int) -> list[int]:
         """A repeated number, packed or not."""
         found: list[int] = []
-        for value in self._fields.get(number, []):
+        for value in self._all(number):
             if isinstance(value, int):
                 found.append(value)
                 continue
@@ -163,28 +186,27 @@ class Message:
 
     def text(self, number: int, default: str = "") -> str:
         """A string."""
-        value = self._fields.get(number, [default.encode()])[-1]
-        if not isinstance(value, bytes):
+        value = self._last(number)
+        if isinstance(value, int):
             raise ValueError(f"field {number} is not text")
-        return value.decode(errors="replace")
+        return default if value is None else value.decode(errors="replace")
 
     def data(self, number: int) -> bytes:
         """A string of bytes."""
-        value = self._fields.get(number, [b""])[-1]
-        if not isinstance(value, bytes):
+        value = self._last(number)
+        if isinstance(value, int):
             raise ValueError(f"field {number} is not a string of bytes")
-        return value
+        return value or b""
 
     def strings(self, number: int) -> list[bytes]:
         """A repeated string."""
-        return [value for value in self._fields.get(number, []) if isinstance(value, bytes)]
+        return [value for value in self._all(number) if isinstance(value, bytes)]
 
     def messages(self, number: int) -> list[Message]:
         """A repeated message."""
-        found = self._fields.get(number, [])
-        return [Message(value) for value in found if isinstance(value, bytes)]
+        return [Message(value) for value in self.strings(number)]
 
     def message(self, number: int) -> Message:
         """A message; an empty one where it is missing."""
-        found = self.messages(number)
-        return found[-1] if found else Message(b"")
+        found = self.strings(number)
+        return Message(found[-1] if found else b"")

@@ -7,24 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.formats._tensorflow.bundle import Parts, Shape, Slice, joined
+from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Buffer, Message, located
 from surgery.formats._tensorflow.sstable import Table
 from surgery.formats._tensorflow.tensor_proto import find_tensor
 from surgery.weights.tensor import Descriptor, Tensor
 
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+_PATTERN = re.compile(r"(.+?)(?:-(?:\d{5}|\?{5})-of-(\d{5})|@(\d+))")
+"""How TensorFlow 1 names all shards at once: `export-?????-of-00002`, `export@2`."""
 
 
 def shards(path: Path) -> list[Path]:
-    """All files of the checkpoint that a file, or the beginning of its name, belongs to."""
-    if path.is_file() and not _SHARD.search(path.name):
+    """All files of the checkpoint that a file, a pattern, or what its names begin with stands for.
+
+    Raises FormatError where some of them are missing.
+    """
+    named = _PATTERN.fullmatch(path.name)
+    if path.is_file() and not _SHARD.fullmatch(path.name):
         return [path]
-    stem = _SHARD.sub("", path.name)
-    return sorted(
-        file for file in path.parent.glob("*-of-*")
-        if _SHARD.search(file.name) and _SHARD.sub("", file.name) == stem
-    )  # fmt: skip
+    stem = named[1] if named else path.name
+    found = {
+        int(shard[2]): (file, int(shard[3]))
+        for file in sorted(path.parent.glob("*-of-*"))
+        if (shard := _SHARD.fullmatch(file.name)) and shard[1] == stem
+        if named is None or int(shard[3]) == int(named[2] or named[3])
+    }
+    counts = {count for _, count in found.values()}
+    if found and (len(counts) > 1 or set(found) != set(range(min(counts)))):
+        raise FormatError(f"{path}: of its shards only {len(found)} are there, of {max(counts)}")
+    return [found[number][0] for number in sorted(found)]
 
 
 def read_v1(files: Sequence[Path]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer
@@ -15,28 +15,33 @@ from surgery.formats._tensorflow.objects import (
     Variable,
     addresses,
     is_export,
-    is_positional,
     of_key,
     variables,
 )
+from surgery.formats._tensorflow.slots import of_optimizer
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import State, Weight
 
-_SLOT = re.compile(
-    r"(.+)/(Adam|AdamW|Momentum|RMSProp|Adagrad|Adadelta|Ftrl|LAMB|adam_[mv]|[mv]|momentum"
-    r"|accumulator|linear)(_\d+)?$"
-)
-_OF_OPTIMIZER = re.compile(r"(.*/)?beta[12]_power(_\d+)?$")
 _SUFFIX = "/.ATTRIBUTES/"
 
 
 @dataclass(frozen=True)
 class Container:
-    """The bundle that a model was read from; `names` are its variables' keys by address."""
+    """The bundle that a model was read from; its variables' keys and states are by address."""
 
     bundle: Bundle
     names: Mapping[str, str]
+    states: Mapping[str, State]
+
+    def left_out(self, model: Model) -> list[str]:
+        """The addresses of its variables that a model does not have."""
+        return [address for address in self.names if address not in model.by_address]
+
+    def left_out_keys(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+        """The keys of its numbers that are not among those."""
+        entries = self.bundle.entries.items()
+        return frozenset(key for key, e in entries if e.dtype is not None and key not in tensors)
 
 
 def read_variables(
@@ -50,13 +55,9 @@ def read_variables(
     """
     nodes = bundle.graph
     if nodes is None:
+        states = states_of(bundle.entries, trains or {})
         found = [
-            Weight(
-                name,
-                bundle.tensor(name),
-                (name,),
-                state="weight" if (trains or {}).get(name) else state_of(name, bundle.entries),
-            )
+            Weight(name, bundle.tensor(name), (name,), state=states[name])
             for name in sorted(bundle.entries, key=bundle.place)
             if bundle.entries[name].dtype is not None
         ]
@@ -66,7 +67,8 @@ def read_variables(
         except ValueError as error:
             raise FormatError(f"{bundle.index} is damaged: {error}") from None
     model = model_of(found, architecture, trains or {})
-    container = Container(bundle, {weight.address: weight.stored[0] for weight in found})
+    names = {weight.address: weight.stored[0] for weight in found}
+    container = Container(bundle, names, {weight.address: weight.state for weight in found})
     carried = Carried(container=container, architecture=architecture)
     return replace(model, carried=carried, inputs=bundle.files, checks=(bundle.check,))
 
@@ -88,6 +90,8 @@ def model_of(
 
 def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architecture | None) -> Weight:
     own = trains.get(weight.stored[0])
+    if architecture is None and own is None:
+        return weight
     if architecture is None:
         return replace(weight, trainable=own, variable_trains=own is not False)
     variable_trains = own is not False
@@ -103,14 +107,26 @@ def is_counter(what: Entry | Tensor) -> bool:
     return what.dtype is not None and what.shape == () and what.dtype.kind in "iu"
 
 
-def state_of(name: str, names: Mapping[str, Entry] | Mapping[str, Tensor]) -> State:
-    """What a variable of a checkpoint by names is: TensorFlow 1 names slots after the variable."""
-    if is_counter(names[name]):
-        return "other"
-    slot = _SLOT.match(name)
-    if slot and slot[1] in names:
-        return "optimizer"
-    return "optimizer" if _OF_OPTIMIZER.match(name) else "weight"
+def states_of(
+    names: Mapping[str, Entry] | Mapping[str, Tensor], trains: Mapping[str, bool]
+) -> dict[str, State]:
+    """What each variable of a checkpoint by names is."""
+    optimizers = of_optimizer(names, trains)
+
+    def state(name: str) -> State:
+        if trains.get(name):
+            return "weight"
+        if name in optimizers:
+            return "optimizer"
+        return "other" if is_counter(names[name]) or _is_of_table(name, names) else "weight"
+
+    return {name: state(name) for name in names}
+
+
+def _is_of_table(name: str, names: Collection[str]) -> bool:
+    """Whether it is what a lookup table holds, which TensorFlow saves as two tensors."""
+    stem, _, part = name.rpartition("-")
+    return part in ("keys", "values") and f"{stem}-keys" in names and f"{stem}-values" in names
 
 
 def _of_objects(
@@ -128,13 +144,15 @@ def _of_objects(
         keys = (variable.key, *variable.copies)
         entry = bundle.entries[variable.key]
         state = variable.state
-        if state == "weight" and not is_positional(variable.path) and is_counter(entry):
+        if state == "weight" and not variable.is_positional and is_counter(entry):
             state = "other"
         yield Weight(address, bundle.tensor(variable.key), keys, state=state)
     listed = {key for variable in found for key in (variable.key, *variable.copies)}
-    for key, entry in bundle.entries.items():
-        if key not in listed and entry.dtype is not None and key != GRAPH:
-            kind = "other" if _SUFFIX in key else state_of(key, bundle.entries)
+    left = {key: entry for key, entry in bundle.entries.items() if key not in listed}
+    states = states_of(left, {})
+    for key, entry in left.items():
+        if entry.dtype is not None and key != GRAPH:
+            kind = "other" if _SUFFIX in key else states[key]
             yield Weight(key.replace(_SUFFIX, "/"), bundle.tensor(key), (key,), state=kind)
 
 

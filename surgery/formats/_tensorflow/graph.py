@@ -1,0 +1,268 @@
+"""The constants of a TensorFlow graph, as weights of a model; and the graph with other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import FormatError
+from surgery.formats import _files
+from surgery.formats._base import Output
+from surgery.formats._tensorflow.proto import Buffer, Located, Message, located, put_length
+from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
+from surgery.weights.digest import Watched
+from surgery.weights.matching import names
+from surgery.weights.model import Carried, Model
+from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, raw_bytes
+from surgery.weights.weight import Weight
+
+NODE = 1
+_NAME, _OP, _INPUT, _ATTR = 1, 2, 3, 5
+_KEY, _VALUE = 1, 2
+_TENSOR, _STRINGS = 8, 8
+_DESCRIBING = (1, 2, 3)  # a TensorProto's dtype, shape and version
+
+_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
+_OF_TABLES = ("InitializeTable", "LookupTableImport", "LookupTableInsert")
+
+Segment = bytes | tuple[int, int] | Tensor
+"""A part of the new file: bytes, a range of the old file, or a tensor's own bytes."""
+
+Nested = tuple[Located, ...]
+"""Messages, each inside the one before."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A Const node: the messages down to its TensorProto, and what that holds."""
+
+    nested: Nested
+    found: Found
+
+
+@dataclass(frozen=True)
+class GraphContainer:
+    """The file that a graph was read from, and its constants by their addresses."""
+
+    path: Path
+    descriptor: Descriptor
+    data: Buffer
+    constants: Mapping[str, Constant]
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """A part of the file as it is."""
+        return raw_bytes(Extent(self.path, start), stop - start, self.descriptor)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node of a graph."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    places: Sequence[Located]
+    nested: Nested
+
+
+def read_constants(path: Path, outer: Nested = ()) -> Model:
+    """The constants of the graph in a file, inside the messages `outer`, as a model.
+
+    Raises FormatError where the graph has variables, whose values are elsewhere, and ValueError
+    where it is broken.
+    """
+    data, descriptor = _files.contents(path), Descriptor.open(path)
+    constants: dict[str, Constant] = {}
+    read: set[str] = set()
+    of_tables: set[str] = set()
+    variables = []
+    for node in _nodes(data, outer):
+        if node.op == "Identity" and node.name.endswith(("/read", "/ReadVariableOp")):
+            read.update(node.inputs)
+        elif node.op.startswith(_OF_TABLES):
+            of_tables.update(node.inputs[1:])
+        elif node.op in _VARIABLES:
+            variables.append(node.name)
+        elif node.op == "Const":
+            if not node.name or node.name in constants:
+                raise ValueError(f"two constants are called {node.name!r}")
+            if (constant := _constant((path, descriptor, 0), data, node)) is not None:
+                constants[node.name] = constant
+    if variables:
+        raise FormatError(_not_frozen(path, variables))
+    found = [
+        _weight(name, constant.found.tensor, read, of_tables)
+        for name, constant in constants.items()
+    ]
+    return Model(
+        weights=tuple(weight for weight in found if weight.state == "weight"),
+        carried=Carried(container=GraphContainer(path, descriptor, data, constants)),
+        origin=str(path),
+        inputs=(path,),
+        states=tuple(weight for weight in found if weight.state != "weight"),
+    )
+
+
+def list_constants(data: Buffer, outer: Nested, wanted: Set[str]) -> dict[str, list[Any]]:
+    """The values of constants of strings or whole numbers in one dimension, of those names."""
+    found = {}
+    for node in _nodes(data, outer):
+        if node.op == "Const" and node.name in wanted:
+            proto = _proto(data, node)
+            if proto is not None:
+                start, stop = proto[-1].start, proto[-1].stop
+                tensor = find_tensor(data, start, stop)
+                texts = Message(data[start:stop]).strings(_STRINGS)
+                found[node.name] = (
+                    tensor.tensor.numpy().tolist() if tensor else [text.decode() for text in texts]
+                )
+    return found
+
+
+def _weight(name: str, tensor: Tensor, read: set[str], of_tables: set[str]) -> Weight:
+    is_float = tensor.dtype.kind in "fcV" or tensor.dtype.name in ("bfloat16",)
+    is_weight = name in read or (is_float and tensor.shape and name not in of_tables)
+    return Weight(name, tensor, (name,), state="weight" if is_weight else "other")
+
+
+def _nodes(data: Buffer, outer: Nested) -> Iterator[_Node]:
+    start, stop = (outer[-1].start, outer[-1].stop) if outer else (0, len(data))
+    for node in located(data, start, stop):
+        if node.number != NODE:
+            continue
+        inner = list(located(data, node.start, node.stop))
+        texts = {f.number: _text(data, f) for f in reversed(inner) if f.number in (_NAME, _OP)}
+        inputs = (_text(data, f).removesuffix(":0") for f in inner if f.number == _INPUT)
+        name, op = texts.get(_NAME, ""), texts.get(_OP, "")
+        yield _Node(name, op, tuple(inputs), inner, (*outer, node))
+
+
+def _constant(file: tuple[Path, Descriptor, int], data: Buffer, node: _Node) -> Constant | None:
+    """What a Const node holds, if it is an array of numbers."""
+    nested = _proto(data, node)
+    found = find_tensor(data, nested[-1].start, nested[-1].stop, file) if nested else None
+    return Constant(nested, found) if nested and found else None
+
+
+def _proto(data: Buffer, node: _Node) -> Nested | None:
+    """The messages down to the TensorProto that a Const node has."""
+    for attribute in node.places:
+        if attribute.number != _ATTR:
+            continue
+        entry = {f.number: f for f in located(data, attribute.start, attribute.stop)}
+        if _KEY not in entry or _VALUE not in entry or _text(data, entry[_KEY]) != "value":
+            continue
+        value = entry[_VALUE]
+        for proto in located(data, value.start, value.stop):
+            if proto.number == _TENSOR:
+                return (*node.nested, attribute, value, proto)
+    return None
+
+
+def _text(data: Buffer, field: Located) -> str:
+    return bytes(data[field.start : field.stop]).decode(errors="replace")
+
+
+def _not_frozen(path: Path, variables: Sequence[str]) -> str:
+    """Says that a graph's values are elsewhere, and which files they may be in."""
+    folder = path.parent
+    indices = islice((i for glob in ("*.index", "*/*.index") for i in folder.glob(glob)), 3)
+    near = ", ".join(str(index).removesuffix(".index") for index in indices)
+    return (
+        f"{path} is not frozen: the values of its variables ({names(variables)}) are not in it but "
+        "in the checkpoint, or the folder variables of the SavedModel, that was saved with it; "
+        + (f"load that (near it there is {near})" if near else "load that")
+    )
+
+
+def constant_problems(model: Model, container: GraphContainer) -> Iterator[str]:
+    """Why a graph cannot hold a model's weights as its constants."""
+    for address, constant in container.constants.items():
+        new, old = model.by_address.get(address), constant.found.tensor
+        if new is None:
+            yield f"its graph needs all of its constants, and {address} is left out or renamed"
+        elif (new.tensor.shape, new.tensor.dtype) != (old.shape, old.dtype):
+            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which stays as it is"
+
+
+def is_changed(constant: Constant, tensor: Tensor) -> bool:
+    """Whether a tensor is another than the one that was read."""
+    return (tensor.tensor if isinstance(tensor, Watched) else tensor) is not constant.found.tensor
+
+
+def written(container: GraphContainer, model: Model, path: Path) -> Output:
+    """Start writing the file again, with a model's weights as its constants."""
+    descriptor = _files.create(path)
+    places: list[tuple[int, Tensor]] = []
+    offset = 0
+    for segment in _segments(container, model):
+        if isinstance(segment, bytes):
+            _files.write_at(descriptor, segment, offset)
+            offset += len(segment)
+            continue
+        tensor = container.part(*segment) if isinstance(segment, tuple) else segment
+        if not tensor.size:
+            continue
+        places.append((offset, tensor))
+        offset += tensor.nbytes
+    return _files.output(descriptor, places)
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """What a TensorProto consists of now, and the messages that it is inside of."""
+
+    nested: Nested
+    content: Sequence[Segment]
+
+
+def _segments(container: GraphContainer, model: Model) -> list[Segment]:
+    """The new file: the old one with other constants, but for those that are the same."""
+    edits = []
+    for address, constant in container.constants.items():
+        tensor, old = model.by_address[address].tensor, constant.found
+        proto = constant.nested[-1]
+        if old.field is not None and isinstance(old.tensor, Stored):
+            start = old.tensor.extent.offset
+            head, tail = (proto.start, start), (start + tensor.nbytes, proto.stop)
+            edits.append(_Edit(constant.nested, [head, tensor, tail]))
+        elif is_changed(constant, tensor):
+            content = _as_bytes(container.data, proto, tensor)
+            edits.append(_Edit(constant.nested, content))
+    edits.sort(key=lambda edit: edit.nested[-1].tag)
+    return _edited(0, len(container.data), edits)
+
+
+def _as_bytes(data: Buffer, proto: Located, tensor: Tensor) -> list[Segment]:
+    """A TensorProto whose value is kept as plain bytes."""
+    kept = b"".join(
+        bytes(data[field.tag : field.stop])
+        for field in located(data, proto.start, proto.stop)
+        if field.number in _DESCRIBING
+    )
+    return [kept, put_length(CONTENT, tensor.nbytes), tensor]
+
+
+def _edited(start: int, stop: int, edits: Sequence[_Edit]) -> list[Segment]:
+    """A part of the file with the messages in it edited, each behind its new length."""
+    segments: list[Segment] = []
+    for message, group in groupby(edits, key=lambda edit: edit.nested[0]):
+        inside = [replace(edit, nested=edit.nested[1:]) for edit in group]
+        content = (
+            _edited(message.start, message.stop, inside)
+            if inside[0].nested
+            else list(inside[0].content)
+        )
+        head = put_length(message.number, sum(map(_size, content)))
+        segments += [(start, message.tag), head, *content]
+        start = message.stop
+    return [*segments, (start, stop)]
+
+
+def _size(segment: Segment) -> int:
+    if isinstance(segment, tuple):
+        return segment[1] - segment[0]
+    return len(segment) if isinstance(segment, bytes) else segment.nbytes

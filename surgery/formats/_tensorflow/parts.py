@@ -1,0 +1,67 @@
+"""Tensors that were saved in parts, side by side along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from surgery.weights.tensor import Array, Computed, Tensor
+
+Shape = tuple[int, ...]
+Slice = tuple[tuple[int, int], ...]
+"""For each dimension the first index and how many; -1 where it is all of them."""
+
+
+class Parts:
+    """The parts of a tensor that was cut along one axis, by their keys in the index."""
+
+    def __init__(self, shape: Shape, slices: Sequence[tuple[bytes, Slice]]) -> None:
+        """Raises ValueError where they do not lie side by side, or are not all of it."""
+        if not shape or any(len(one) != len(shape) for _, one in slices):
+            raise ValueError("have another rank than it")
+        cut = {d for _, one in slices for d, (_, n) in enumerate(one) if n not in (-1, shape[d])}
+        if len(cut) > 1:
+            raise ValueError("do not lie side by side")
+        self._axis = min(cut, default=0)
+        ordered = sorted(slices, key=lambda part: part[1][self._axis][0])
+        self.keys = [key for key, _ in ordered]
+        self._ends = [0]
+        for _, one in ordered:
+            first, count = one[self._axis]
+            if first != self._ends[-1] or count == 0:
+                raise ValueError("leave a gap, or overlap")
+            self._ends.append(shape[self._axis] if count < 0 else first + count)
+        if self._ends[-1] != shape[self._axis]:
+            raise ValueError("are not all of it")
+        self._shape = shape
+
+    def shape_of(self, part: int) -> Shape:
+        """The shape of one of them."""
+        size = self._ends[part + 1] - self._ends[part]
+        return (*self._shape[: self._axis], size, *self._shape[self._axis + 1 :])
+
+    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Where elements of the whole are: the part, the first element in it, and how many."""
+        inner = math.prod(self._shape[self._axis + 1 :])
+        block = self._shape[self._axis] * inner
+        while start < stop:
+            outer, place = divmod(start, block)
+            part = int(np.searchsorted(self._ends, place // inner, side="right")) - 1
+            low, high = self._ends[part] * inner, self._ends[part + 1] * inner
+            count = min(high - place, stop - start)
+            yield part, outer * (high - low) + place - low, count
+            start += count
+
+
+def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor from its parts, which are in the order of `parts`."""
+
+    def read(start: int, stop: int) -> Array:
+        runs = parts.runs(start, stop)
+        read = [tensors[part].read(first, first + count) for part, first, count in runs]
+        return np.concatenate([*read, np.empty(0, dtype)])
+
+    return Computed(shape, dtype, read)

@@ -1,0 +1,89 @@
+"""SavedModels without variables, whose weights are constants of their graph."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from surgery.errors import FormatError
+from surgery.formats import _files
+from surgery.formats._base import Output
+from surgery.formats._tensorflow.graph import (
+    GraphContainer,
+    Nested,
+    is_changed,
+    list_constants,
+    read_constants,
+    written,
+)
+from surgery.formats._tensorflow.proto import Buffer, located
+from surgery.formats._tensorflow.saved_files import FINGERPRINT, GRAPH, all_files, copied
+from surgery.weights.model import Model
+
+_META_GRAPH, _GRAPH_DEF = 2, 2
+
+
+@dataclass(frozen=True)
+class SavedConstants:
+    """The folder that a model was read from; `unpacked` keeps a temporary one alive."""
+
+    folder: Path
+    graph: GraphContainer
+    unpacked: tempfile.TemporaryDirectory[str] | None
+
+
+def read_saved_constants(folder: Path, unpacked: tempfile.TemporaryDirectory[str] | None) -> Model:
+    """The constants of a SavedModel's graph; ValueError where it is broken."""
+    outers = _graphs(_files.contents(folder / GRAPH))
+    if len(outers) > 1:
+        raise FormatError(
+            f"{folder} has no variables and {len(outers)} graphs, which may hold the same "
+            "constants; only those of a single graph are read"
+        )
+    model = read_constants(folder / GRAPH, outers[0]) if outers else Model(())
+    if not model.weights:
+        raise FormatError(
+            f"{folder} has no variables, and its graph no constants that are weights; those inside "
+            "functions are not read"
+        )
+    graph = model.carried.container
+    assert isinstance(graph, GraphContainer)
+    carried = replace(model.carried, container=SavedConstants(folder, graph, unpacked))
+    inputs = tuple(folder / file for file in all_files(folder))
+    return replace(model, carried=carried, inputs=inputs)
+
+
+def _graphs(data: Buffer) -> list[Nested]:
+    """The graphs of a SavedModel, each with the message that it is inside of."""
+    return [
+        (meta, graph)
+        for meta in located(data)
+        if meta.number == _META_GRAPH
+        for graph in located(data, meta.start, meta.stop)
+        if graph.number == _GRAPH_DEF
+    ]
+
+
+def named_lists(folder: Path, wanted: Set[str]) -> dict[str, list[Any]]:
+    """The constants of those names in a SavedModel's first graph, of one dimension each."""
+    data = _files.contents(folder / GRAPH)
+    return list_constants(data, _graphs(data)[0], wanted)
+
+
+def write_saved_constants(container: SavedConstants, model: Model, path: Path) -> Output:
+    """Start writing the SavedModel with a model's weights as its constants.
+
+    A fingerprint, of which no program needs one, goes along only where it is still true.
+    """
+    constants = container.graph.constants.items()
+    changed = any(is_changed(c, model.by_address[address].tensor) for address, c in constants)
+    path.mkdir()
+    outputs = [
+        copied(container.folder / file, path / file)
+        for file in all_files(container.folder)
+        if str(file) != GRAPH and not (changed and str(file) == FINGERPRINT)
+    ]
+    return _files.together([*outputs, written(container.graph, model, path / GRAPH)], path)

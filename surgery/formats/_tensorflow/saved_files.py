@@ -1,0 +1,69 @@
+"""A SavedModel's files: which there are, copies of them, and its fingerprint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from surgery.errors import FormatError
+from surgery.formats import _files
+from surgery.formats._base import Output
+from surgery.formats._tensorflow.farmhash import fingerprint64
+from surgery.formats._tensorflow.proto import located, put_integer
+from surgery.weights.tensor import Descriptor, Extent, raw_bytes
+
+GRAPH = "saved_model.pb"
+FINGERPRINT = "fingerprint.pb"
+VARIABLES = "variables/variables"
+
+_CHECKPOINT_HASH = 5
+_MOST_FILES = 100_000
+
+
+def all_files(folder: Path) -> list[Path]:
+    """All files in a SavedModel's folder, by their paths in it."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(root) / name
+            if file.is_symlink():
+                raise FormatError(f"{file} is a link, which is not followed")
+            found.append(file.relative_to(folder))
+        if len(found) > _MOST_FILES:
+            raise FormatError(f"{folder} holds more than {_MOST_FILES:,} files")
+    return found
+
+
+def other_files(folder: Path) -> list[Path]:
+    """All but those of the variables and the fingerprint, which are made anew."""
+    return [
+        file
+        for file in all_files(folder)
+        if file.parts[0] != "variables" and str(file) != FINGERPRINT
+    ]
+
+
+def copied(source: Path, target: Path) -> Output:
+    """A file as it is, in the same stream as the weights."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _files.create(target)
+    size = source.stat().st_size
+    copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
+    return _files.output(descriptor, [(0, copied)])
+
+
+def write_fingerprint(source: Path, target: Path) -> None:
+    """The source's fingerprint, with that of the new checkpoint in its place."""
+    if not (source / FINGERPRINT).is_file():
+        return
+    data = (source / FINGERPRINT).read_bytes()
+    index = Path(f"{target / VARIABLES}.index").read_bytes()
+    out = b""
+    for field in located(data):
+        if field.number == _CHECKPOINT_HASH:
+            out += put_integer(_CHECKPOINT_HASH, fingerprint64(index))
+        else:
+            out += data[field.tag : field.stop]
+    (target / FINGERPRINT).write_bytes(out)
+    _files.sync(target / FINGERPRINT)

@@ -1,0 +1,183 @@
+"""The vocabularies of Keras 2's lookup layers, which its SavedModels keep beside the config.
+
+The config of a whole model has null in their place. They are in the layer's own metadata, or what
+the layer's table is filled with: constants of the graph, or a file among the assets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from surgery.formats._configs import LOOKUPS
+from surgery.formats._tensorflow.proto import Buffer, Message
+from surgery.formats._tensorflow.saved_constants import named_lists
+
+KERAS = "keras_metadata.pb"
+
+_ASSETS, _OBJECTS = 6, 7
+_CHILDREN, _USER_OBJECT, _ASSET, _FUNCTION, _CONSTANT = 1, 4, 5, 6, 9
+_INNER = ("_lookup_layer", "_index_lookup_layer")
+_TABLES = ("lookup_table", "_table")
+
+Names = tuple[str, ...]
+
+
+def with_vocabularies(
+    config: Mapping[str, Any], folder: Path, graph: Mapping[int, Sequence[Buffer]]
+) -> Mapping[str, Any]:
+    """A Keras 2 model's config with the vocabularies of its lookup layers; None for one not found.
+
+    Raises ValueError where the SavedModel is broken.
+    """
+    if not any(_lookups(config, ())):
+        return config
+    objects = _Objects(folder, graph)
+    layers = dict(_layers(objects, 0, ()))
+    found = {}
+    for names, layer in _lookups(config, ()):
+        inverts = bool(layer["config"].get("invert"))
+        words = objects.vocabulary(layers[names], inverts) if names in layers else None
+        is_whole = layer["class_name"] == "IntegerLookup"
+        found[names] = [int(word) for word in words] if words and is_whole else words
+    return dict(_filled(config, (), found))
+
+
+def _lookups(entry: Mapping[str, Any], outer: Names) -> Iterator[tuple[Names, Mapping[str, Any]]]:
+    """The lookup layers in a model's config, each with the names of what it is in and its own."""
+    for layer in _inner_layers(entry):
+        names = (*outer, str(layer["config"].get("name")))
+        if layer.get("class_name") in LOOKUPS:
+            yield names, layer
+        yield from _lookups(layer, names)
+
+
+def _inner_layers(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    config = entry.get("config")
+    layers = config.get("layers") if isinstance(config, Mapping) else None
+    return [
+        layer
+        for layer in (layers if isinstance(layers, list) else [])
+        if isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+    ]
+
+
+def _filled(entry: Any, outer: Names, found: Mapping[Names, list[Any] | None]) -> Any:
+    """A config with the vocabularies in it."""
+    inner = [id(layer) for layer in _inner_layers(entry)]
+    if not inner:
+        return entry
+    layers = []
+    for layer in entry["config"]["layers"]:
+        if id(layer) not in inner:
+            layers.append(layer)
+            continue
+        names = (*outer, str(layer["config"].get("name")))
+        config = layer["config"]
+        if names in found:
+            config = {**config, "vocabulary": found[names]}
+            if layers:  # adapt leaves one, which Keras 3 does not take; a first layer needs its own
+                config.pop("batch_input_shape", None)
+        layers.append(_filled({**layer, "config": config}, names, found))
+    return {**entry, "config": {**entry["config"], "layers": layers}}
+
+
+def _layers(objects: _Objects, number: int, outer: Names) -> Iterator[tuple[Names, int]]:
+    """The layers in an object, each with its names and its number."""
+    for name, child in objects.children(number).items():
+        if re.fullmatch(r"layer-\d+", name) and len(outer) < _DEEPEST:
+            names = (*outer, str(objects.metadata(child).get("name")))
+            yield names, child
+            yield from _layers(objects, child, names)
+
+
+_DEEPEST = 50
+
+
+class _Objects:
+    """The objects of a SavedModel, by their numbers."""
+
+    def __init__(self, folder: Path, graph: Mapping[int, Sequence[Buffer]]) -> None:
+        self._folder = folder
+        self._graph = graph
+        objects = [Message(field) for field in graph.get(_OBJECTS, [])]
+        self._nodes = [node for each in objects for node in each.messages(1)]
+        self._functions = {
+            entry.text(1): entry.message(2) for each in objects for entry in each.messages(2)
+        }
+
+    def children(self, number: int) -> dict[str, int]:
+        """An object's children by name."""
+        if number >= len(self._nodes):
+            raise ValueError("its object graph refers to an object that it does not have")
+        return {c.text(2): c.integer(1) for c in self._nodes[number].messages(_CHILDREN)}
+
+    @cached_property
+    def _metadata(self) -> dict[int, str]:
+        file = self._folder / KERAS
+        if not file.is_file():
+            nodes = enumerate(self._nodes)
+            return {number: node.message(_USER_OBJECT).text(3) for number, node in nodes}
+        return {node.integer(2): node.text(5) for node in Message(file.read_bytes()).messages(1)}
+
+    def metadata(self, number: int) -> Mapping[str, Any]:
+        """What Keras says of an object."""
+        found = json.loads(self._metadata.get(number) or "{}")
+        return found if isinstance(found, Mapping) else {}
+
+    def vocabulary(self, number: int, inverts: bool) -> list[Any] | None:
+        """A lookup layer's vocabulary; None where it is not found."""
+        config = self.metadata(number).get("config")
+        own = config.get("vocabulary") if isinstance(config, Mapping) else None
+        if isinstance(own, list):
+            return own
+        children = self.children(number)
+        inner = next((children[name] for name in _INNER if name in children), None)
+        if inner is not None:
+            return self.vocabulary(inner, inverts)
+        table = next((children[name] for name in _TABLES if name in children), None)
+        given = [] if table is None else self._filled_with(table)
+        constants = [node.message(_CONSTANT).text(1) for node in given if _CONSTANT in node]
+        assets = [node.message(_ASSET).integer(1) for node in given if _ASSET in node]
+        if len(assets) == 1:
+            return self._lines(assets[0])
+        if len(constants) != 2:
+            return None
+        keys, values = constants
+        return self._in_order(keys, values) if inverts else self._in_order(values, keys)
+
+    def _filled_with(self, table: int) -> list[Message]:
+        """The objects that the function which fills a table has."""
+        children = self.children(table)
+        if "_initialize" not in children:
+            return []
+        function = self._nodes[children["_initialize"]].message(_FUNCTION)
+        numbers = [
+            bound
+            for name in function.strings(1)
+            for bound in self._functions[name.decode()].integers(2)
+        ]
+        return [self._nodes[number] for number in numbers if number < len(self._nodes)]
+
+    def _in_order(self, places: str, words: str) -> list[Any] | None:
+        """The words in one constant, by their places in another."""
+        found = named_lists(self._folder, {places, words})
+        if len(found) < 2 or len(found[places]) != len(found[words]):
+            return None
+        return [word for _, word in sorted(zip(found[places], found[words], strict=True))]
+
+    def _lines(self, number: int) -> list[Any] | None:
+        """The lines of an asset."""
+        definitions = self._graph.get(_ASSETS, [])
+        if number >= len(definitions):
+            return None
+        name = Message(definitions[number]).text(2)
+        file = self._folder / "assets" / name
+        if "/" in name or file.is_symlink() or not file.is_file():
+            return None
+        lines = file.read_text(encoding="utf-8").split("\n")
+        return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]

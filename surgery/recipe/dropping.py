@@ -1,0 +1,93 @@
+"""What of an optimizer goes into a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from surgery.errors import did_you_mean
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight
+
+_CHOICES = ("keep", "drop")
+_STEP = "global_step"
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Training:
+    """Whether optimizer state and compile config are dropped, and the counter of steps too."""
+
+    drop: bool = False
+    global_step: bool = False
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Training:
+        """As the recipe has it: `keep`, `drop`, or a mapping."""
+        if isinstance(value, str):
+            return cls(_is_drop(value))
+        if not isinstance(value, Mapping) or not isinstance(value.get("drop", True), bool):
+            raise TypeError
+        found = cls(value.get("drop", True), _is_drop(value.get(_STEP, "keep")))
+        if found.global_step and not found.drop:
+            raise ValueError(f"{_STEP}: drop goes with drop: true")
+        return found
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        drop = {
+            "description": "Whether it is left out.",
+            "examples": [True],
+            "type": ["boolean", "string"],
+            "pattern": r"^\$\{[^}]+\}$",
+        }
+        step = {
+            "description": "Whether TensorFlow 1's counter of steps stays, where there is one.",
+            "examples": ["drop"],
+            "enum": list(_CHOICES),
+        }
+        return {
+            "type": ["string", "object"],
+            "minLength": 1,
+            "properties": {"drop": drop, _STEP: step},
+            "additionalProperties": False,
+        }
+
+    def left(self, model: Model) -> Model:
+        """The model that goes into the target."""
+        if not self.drop:
+            return model
+        model = model.without_optimizer()
+        states = (state for state in model.states if not (self.global_step and _is_step(state)))
+        return replace(model, states=tuple(states))
+
+    def notes(self, model: Model) -> Iterator[str]:
+        """Which variables of a checkpoint are left out."""
+        if not self.drop or not (model.states or model.carried.container):
+            return
+        kept = {state.address for state in self.left(model).states}
+        dropped = [state for state in model.states if state.address not in kept]
+        if not dropped:
+            yield "no variable is known as an optimizer's, so none is left out"
+            return
+        words = _few(list(dict.fromkeys(state.variable for state in dropped)))
+        names = _few([state.address for state in dropped])
+        yield f"variables left out: {len(dropped):,} ({words}): {names}"
+
+
+def _is_drop(value: object) -> bool:
+    if value not in _CHOICES:
+        hint = did_you_mean(str(value), _CHOICES)
+        raise ValueError(f'"{value}" is not allowed{hint}; allowed: {", ".join(_CHOICES)}')
+    return value == "drop"
+
+
+def _is_step(state: Weight) -> bool:
+    return state.state == "other" and state.variable == _STEP
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
