@@ -41,6 +41,7 @@ def downgraded(config: Mapping[str, Any]) -> tuple[Config, Downgrade]:
         found.problems.append(own)
         return {}, found
     try:
+        _named(config, "", found)
         return _entry(config, "", found), found
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -85,7 +86,7 @@ def _unknown(class_name: str) -> str:
 
 
 def _named(entry: Mapping[str, Any], owner: str, found: Downgrade) -> str:
-    """The address of a layer in a container, whose name TensorFlow must take."""
+    """The address of a layer in a model, or of the model; TensorFlow must take its name."""
     name = str((entry.get("config") or {}).get("name") or "")
     if not _NAME.fullmatch(name):
         found.problems.append(f"{join(owner, name)!r} is no name that TensorFlow takes; rename it")

@@ -144,6 +144,8 @@ BAD = [
      "d: Keras 2 does not call it with query_mask"),
     (graph("StringLookup", {"vocabulary": None, "dtype": "string"}), "holds no vocabulary"),
     (graph("Dense", {"name": "a b"}), "'a b' is no name that TensorFlow takes; rename it"),
+    ({"class_name": "Functional", "config": {**graph("Dense")["config"], "name": "a b"}},
+     "'a b' is no name that TensorFlow takes; rename it"),
     (graph("Erfinv", module=OPS), "d: Keras 2 has no operation that equals Erfinv"),
     (graph("Max", {"initial": 0}, module=OPS), "d: Max of TensorFlow has no initial: 0"),
     (graph("Multiply", {}, tensor("x", dtype="int32"), 2.5, module=OPS, dtype="int32"),
