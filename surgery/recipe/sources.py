@@ -333,7 +333,7 @@ def _drawn(
 ) -> Model:
     """The model with weights from its layers' own initialisers; `architecture` is as it was."""
     architecture = architecture or resolved.architecture
-    slots = [slot for _, slot in architecture.root.weights()]
+    slots = list({slot.address: slot for _, slot in architecture.root.weights()}.values())
     named = [variable["name"] for variable in resolved.variables]
     # Keras's own LayerScale leaves its variable without a name.
     same = [s.name == n or n.startswith("variable") for s, n in zip(slots, named, strict=False)]

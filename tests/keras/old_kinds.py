@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-INTEGERS = ("hashed",)
+INTEGERS = ("hashed", "embedded")
 
 
 def kinds(keras, tf):
@@ -181,8 +181,27 @@ def kinds(keras, tf):
                               layers.experimental.SyncBatchNormalization()),
         "cropped": lambda: row((8, 8, 2), layers.CenterCrop(6, 6), layers.Rescaling(0.5, 0.1),
                                layers.Resizing(4, 4), layers.Conv2D(2, 3)),
-        "augmented": lambda: row((8, 8, 2), layers.RandomBrightness(0.2), layers.RandomCrop(8, 8),
+        "augmented": lambda: row((8, 8, 2), layers.RandomBrightness(0.2), layers.RandomZoom(0.1),
                                  layers.Conv2D(2, 3)),
+        "cropped_at_random": lambda: row((8, 8, 2), layers.RandomCrop(5, 6), layers.Conv2D(2, 3)),
+        "zoomed": lambda: row((8, 8, 2), layers.RandomZoom(0.2), layers.RandomTranslation(0.1, 0.1),
+                              layers.RandomContrast(0.1), layers.RandomFlip(), layers.Conv2D(2, 3)),
+        "resized": lambda: row((8, 8, 2), layers.Resizing(5, 6, interpolation="nearest"),
+                               layers.Resizing(7, 4, crop_to_aspect_ratio=True),
+                               layers.Conv2D(2, 3)),
+        "pooled": lambda: row((8, 8, 2), layers.Conv2D(3, 1), layers.MaxPooling2D(3, 2, "same"),
+                              layers.AveragePooling2D(2), layers.GlobalAveragePooling2D()),
+        "attended": lambda: graph((6, 4), lambda x: layers.Attention(score_mode="concat",
+                                  use_scale=True)([x, layers.Dense(4)(x)])),
+        "dotted": lambda: graph((6, 4), lambda x: layers.Dot(axes=[2, 2], normalize=True)(
+            [layers.Dense(3)(x), layers.Dense(3)(x)])),
+        "embedded": lambda: graph((5,), lambda x: layers.LSTM(3)(layers.Embedding(
+            9, 4, mask_zero=True)(x))),
+        "unit": lambda: row((6,), layers.Dense(4), layers.UnitNormalization()),
+        "group": lambda: row((8, 8, 4), layers.GroupNormalization(2), layers.Conv2D(2, 1)),
+        "always_in_training": lambda: graph((6,), lambda x: layers.Dropout(0.5)(
+            layers.Dense(3)(x), training=True)),
+        "spectral": lambda: row((6,), layers.SpectralNormalization(layers.Dense(4))),
         "discretized": lambda: row((3,), layers.Discretization([0.5, 1.5, 2.5])),
         "hashed": lambda: keras.Sequential([inputs((3,), dtype="int64"), layers.Hashing(5)]),
         "regularized": lambda: row((4,), layers.Dense(

@@ -76,7 +76,24 @@ def upgraded_calls(entry: Config, notes: Upgrade) -> Config:
     nodes = entry.get("inbound_nodes") or []
     if class_name in _OPERATIONS:
         return _operation(entry, nodes, notes)
+    _tell_of_training(entry, notes)
     return {**entry, "inbound_nodes": [_call(class_name, node) for node in nodes]}
+
+
+def _tell_of_training(entry: Mapping[str, Any], notes: Upgrade) -> None:
+    """Keras 3 has its own `training` in place of the call's, wherever it is given one."""
+    name = entry.get("name")
+    for node in entry.get("inbound_nodes") or []:
+        training = _parts(node)[1].get("training") if isinstance(node, list) else None
+        if training is True:
+            notes.refused.append(
+                f"{name}: it is called with training=True, which Keras 3 does not heed in predict"
+            )
+        elif training is False:
+            notes.done.append(
+                f"{name}: it is called with training=False, which Keras 3 does not heed in fit: "
+                "freeze it before you train"
+            )
 
 
 def _call(class_name: str, node: Any) -> Any:

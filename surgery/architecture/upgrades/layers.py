@@ -12,6 +12,7 @@ _WITHOUT_EQUAL = {
     "LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures",
     "RandomFourierFeatures", "RandomHeight", "RandomWidth", "Merge", "TimeDistributedDense",
     "MaxoutDense", "Highway", "TensorFlowOpLayer",
+    "RandomCrop",  # it crops in predict too, which that of Keras 3 does not
 }  # fmt: skip
 """Classes of Keras 1 and 2 that Keras 3 has nothing for."""
 
