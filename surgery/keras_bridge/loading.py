@@ -33,7 +33,7 @@ def load_check_result(check: LoadCheck, threads: int) -> str:
     """`checked`, or `not checked:` and why; raises SurgeryError where Keras refuses the model."""
     if check.skipped:
         return f"not checked: {check.skipped}"
-    with session(threads, lambda _event, _facts: None, runs_code=_runs_code(check)) as live:
+    with session(threads, lambda _event, _facts: None, runs_code=may_run_code()) as live:
         is_late = threading.Event()
 
         def end() -> None:
@@ -53,7 +53,3 @@ def load_check_result(check: LoadCheck, threads: int) -> str:
     if found["refusal"]:
         raise SurgeryError(found["refusal"])
     return f"not checked: {found['unknown']}" if found["unknown"] else CHECKED
-
-
-def _runs_code(check: LoadCheck) -> bool:
-    return check.code is not None and may_run_code()

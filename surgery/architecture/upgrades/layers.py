@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surgery.architecture.upgrades._notes import Config, Upgrade
+from surgery.architecture.upgrades.lambdas import upgraded_lambda
 from surgery.architecture.upgrades.objects import as_keras3
 
 _WITHOUT_EQUAL = {
@@ -86,6 +87,8 @@ def upgraded_layer(
     if class_name in _WITHOUT_EQUAL:
         notes.refused.append(f"{name}: {class_name} has no equal in Keras 3")
         return class_name, config
+    if class_name == "Lambda":
+        config = upgraded_lambda(config)
     new = {key: as_keras3(value) for key, value in config.items()}
     modern = _CLASSES.get(class_name, class_name)
     for old_key, key in _KEYS.get(class_name, {}).items():

@@ -18,6 +18,9 @@ _MODULES = {
     **dict.fromkeys(_REGULARIZERS, "keras.regularizers"),
     **dict.fromkeys(_CONSTRAINTS, "keras.constraints"),
 }
+_OF_KERAS = (None, "builtins", "keras.activations", "keras.src.activations")
+"""Where functions that Keras 2 names are Keras's own."""
+
 _OLD_NAMES = {"IdentityV2": "Identity", "RandomNormalV2": "RandomNormal"}
 _POLICIES = ("Policy", "PolicyV1", "DTypePolicy")
 
@@ -34,7 +37,7 @@ def as_keras3(value: Any) -> Any:
     if class_name == "TensorShape":
         return value.get("items", config)
     if class_name == "function" and isinstance(config, str):
-        return config
+        return config if value.get("module") in _OF_KERAS else dict(value)
     if not isinstance(class_name, str) or not isinstance(config, Mapping):
         return {key: as_keras3(item) for key, item in value.items()}
     if class_name in _POLICIES:
