@@ -102,7 +102,7 @@ class Reader:
     def holds_variables(self) -> bool:
         """Whether it keeps variables as Keras 3 does: by number, in groups called `vars`."""
         return any(
-            path.rpartition("/")[2] == "vars" and len(group) and all(n.isdigit() for n in group)
+            path.rpartition("/")[2] == "vars" and all(name.isdigit() for name in group)
             for path, group in self.groups(self.file)
         )
 
