@@ -7,7 +7,7 @@ count each layer that has weights twice: `dense`, `dense_2`, `dense_4` for the f
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.tree import join
@@ -31,7 +31,22 @@ def todays_places(
     return {path: _moved(path, moved) for path in stored}
 
 
-def _moved(path: str, moved: dict[str, str]) -> str:
+def moved_asset(name: str, groups: Mapping[str, str]) -> str:
+    """The name in Keras 3's layout of a file that belongs to a layer.
+
+    `groups` has the stored places of the weights' groups, each with the new one.
+    """
+    moved: dict[str, str] = {}
+    for old, new in groups.items():
+        pairs = list(zip(old.split("/"), new.split("/"), strict=False))
+        for depth in range(len(pairs)):
+            ours, theirs = zip(*pairs[: depth + 1], strict=True)
+            moved["/".join(ours)] = "/".join(theirs)
+    folder, _, path = name.partition("/")
+    return f"{folder}/{_moved(path, moved)}"
+
+
+def _moved(path: str, moved: Mapping[str, str]) -> str:
     head = path
     while head and head not in moved:
         head = head.rpartition("/")[0]

@@ -14,6 +14,7 @@ from surgery.architecture.upgrades.compiling import upgraded_compile_config
 from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _store
+from surgery.formats._old_places import moved_asset
 from surgery.keras_bridge.code import may_run_code
 from surgery.keras_bridge.loading import LoadCheck
 from surgery.weights.arithmetic import scaled_columns
@@ -120,6 +121,8 @@ def for_keras3(model: Model) -> Upgraded:
     )
     architecture = Architecture(config, renamed.architecture.shares_layers)
     new = replace(bare, architecture=architecture, carried=carried, format="")
+    if model.format == "keras" and carried.assets:
+        new = replace(new, carried=replace(carried, assets=_moved_assets(new)))
     notes = [f"the layer {old} is {new_name}" for old, new_name in names.items()]
     return Upgraded(new, [*notes, *changes.done, *_of_gates(renamed, gates), *told])
 
@@ -167,6 +170,19 @@ def _scaled(model: Model, gates: Mapping[str, ScaledColumns]) -> Model:
 
 
 _ACTING = ("kernel_regularizer", "bias_regularizer", "recurrent_regularizer", "_constraint")
+
+
+def _moved_assets(model: Model) -> Mapping[str, bytes]:
+    """The vocabularies of layers, where Keras 3 looks for them."""
+    groups = {
+        _store.with_slashes(old).rpartition("/vars/")[0]: new.rpartition("/vars/")[0]
+        for address, places in _store.stored_names(model).items()
+        for old, new in zip(model[address].stored, places, strict=False)
+    }
+    return {
+        moved_asset(_store.with_slashes(name), groups): data
+        for name, data in model.carried.assets.items()
+    }
 
 
 def _of_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> list[str]:

@@ -217,7 +217,7 @@ def on_windows(source, target, layers="layers"):
                 with h5py.File(io.BytesIO(data)) as there, h5py.File(buffer, "w") as here:
                     _with_backslashes(there, here, layers)
                 data = buffer.getvalue()
-            new.writestr(name, data)
+            new.writestr(name.replace("assets/layers", f"assets/{layers}"), data)
 
 
 def _with_backslashes(there, here, layers):
@@ -244,6 +244,26 @@ def test_files_of_windows(tmp_path, layers):
     assert "e/kernel" in opened.by_address
     converted(tmp_path, "windows.keras")
     x = np.random.default_rng(0).random((3, 5, 4), np.float32)
+    again = keras.saving.load_model(tmp_path / "new.keras")
+    np.testing.assert_allclose(again(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", ["layers", "_layer_checkpoint_dependencies"])
+def test_vocabularies_of_old_files(tmp_path, layers):
+    """Kept in a file beside the weights, under the name of the layer's group."""
+    import keras
+    import tensorflow as tf
+    import tf_keras
+
+    lookup = tf_keras.layers.StringLookup(output_mode="one_hot")
+    lookup.adapt(np.array([["a"], ["b"], ["b"]]))
+    model = tf_keras.Sequential(
+        [tf_keras.Input((1,), dtype="string"), lookup, tf_keras.layers.Dense(2)]
+    )
+    model.save(tmp_path / "now.keras")
+    on_windows(tmp_path / "now.keras", tmp_path / "old.keras", layers)
+    converted(tmp_path, "old.keras")
+    x = tf.constant([["a"], ["b"], ["c"]])
     again = keras.saving.load_model(tmp_path / "new.keras")
     np.testing.assert_allclose(again(x), model(x), atol=1e-6)
 

@@ -69,9 +69,9 @@ _GONE: Mapping[str, Mapping[str, Any]] = {
     "BatchNormalization": {"fused": _ANY, "virtual_batch_size": None, "adjustment": None},
     "Embedding": {"input_length": _ANY, "sparse": _ANY},
     "InputLayer": {"ragged": False, "type_spec": None, "input_spec": None},
-    "StringLookup": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY},
-    "IntegerLookup": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY, "max_values": _ANY},
-    "TextVectorization": {"has_input_vocabulary": _ANY, "vocabulary_size": _ANY},
+    "StringLookup": {"has_input_vocabulary": _ANY},
+    "IntegerLookup": {"has_input_vocabulary": _ANY, "max_values": _ANY},
+    "TextVectorization": {"has_input_vocabulary": _ANY},
     "CategoryEncoding": {"max_tokens": None},
     "AlphaDropout": {"noise_shape": None},
 }  # fmt: skip
