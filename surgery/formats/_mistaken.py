@@ -47,7 +47,7 @@ _ENDINGS: Mapping[str, str] = {
     r"\.safetensors": "is truncated, or no safetensors file; download or copy it again",
     r"\.(keras|npz)": "is not what its name says, or truncated; download or copy it again",
     r"\.(h5|hdf5)": "is no HDF5 file, or its beginning is missing; download or copy it again",
-    r"\.py": "is Python code; save the model that it builds, or say load: {code: module:function}",
+    r"\.py": "is Python code; save the model that it builds, or say load: {build: module:function}",
 }
 """By what a file's name ends with."""
 
