@@ -77,7 +77,7 @@ def save(model: Model, **targets: str | Path) -> None:
             check()
         return {}
 
-    load_checks(plans, default_threads())
+    load_checks(plans)
     write(plans, default_threads(), Silent(), conclude)
 
 

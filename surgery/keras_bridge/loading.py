@@ -29,11 +29,11 @@ class LoadCheck:
     skipped: str = ""
 
 
-def load_check_result(check: LoadCheck, threads: int) -> str:
+def load_check_result(check: LoadCheck) -> str:
     """`checked`, or `not checked:` and why; raises SurgeryError where Keras refuses the model."""
     if check.skipped:
         return f"not checked: {check.skipped}"
-    with session(threads, lambda _event, _facts: None, runs_code=may_run_code()) as live:
+    with session(None, lambda _event, _facts: None, runs_code=may_run_code()) as live:
         is_late = threading.Event()
 
         def end() -> None:

@@ -79,7 +79,7 @@ def _written(
 ) -> tuple[Written, ...]:
     """Write all targets, what live steps made, and the manifest if it has a path."""
     watchers = checking.watchers(plan)
-    checks = load_checks(plan.targets, plan.threads)
+    checks = load_checks(plan.targets)
 
     def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
         checking.check_inputs(plan)

@@ -71,7 +71,7 @@ def write(
     return tuple(written)
 
 
-def load_checks(targets: Sequence[TargetPlan], threads: int) -> Mapping[Path, str]:
+def load_checks(targets: Sequence[TargetPlan]) -> Mapping[Path, str]:
     """Ask Keras whether it loads what is to be written, where that is in doubt.
 
     Raises SurgeryError where it does not.
@@ -80,7 +80,7 @@ def load_checks(targets: Sequence[TargetPlan], threads: int) -> Mapping[Path, st
     for target in targets:
         if target.check is not None:
             try:
-                found[target.path] = load_check_result(target.check, threads)
+                found[target.path] = load_check_result(target.check)
             except SurgeryError as error:
                 raise SurgeryError(
                     f"{target.path}: Keras does not load the upgraded model, so nothing is "

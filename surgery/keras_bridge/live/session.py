@@ -98,13 +98,14 @@ _IDLE: list[Session] = []
 
 
 @contextlib.contextmanager
-def session(threads: int, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
+def session(threads: int | None, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
     """A session; one that an earlier run of this process has left is taken up.
 
-    What runs code of the user's gets one of its own: modules may have changed since.
+    It has that many threads, or any number. What runs code of the user's gets one of its own:
+    modules may have changed since.
     """
-    idle = [] if runs_code else [each for each in _IDLE if each.threads == threads]
-    taken = idle[0] if idle else Session(threads)
+    idle = [] if runs_code else [each for each in _IDLE if threads in (None, each.threads)]
+    taken = idle[0] if idle else Session(threads or 1)
     if idle:
         _IDLE.remove(taken)
     taken.listen = listen
