@@ -42,7 +42,8 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-LONGEST = ["sweep", "live", "keras", "formats", "run"]
+LONGEST = ["test_slurm.py", "test_old_files.py"]
+LONG = ["sweep", "live", "keras", "formats", "run"]
 
 
 def pytest_collection_modifyitems(items):
@@ -50,8 +51,8 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         folder = item.path.parent.name
-        place = LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
-        return item.path.name != "test_slurm.py", place
+        place = LONG.index(folder) if folder in LONG else len(LONG)
+        return item.path.name not in LONGEST, place
 
     items.sort(key=place)
 

@@ -201,9 +201,9 @@ def kinds(keras, tf):
         "group": lambda: row((8, 8, 4), layers.GroupNormalization(2), layers.Conv2D(2, 1)),
         "always_in_training": lambda: graph((6,), lambda x: layers.Dropout(0.5)(
             layers.Dense(3)(x), training=True)),
-        "spectral": lambda: row((6,), layers.SpectralNormalization(layers.Dense(4))),
-        "discretized": lambda: row((3,), layers.Discretization([0.5, 1.5, 2.5])),
-        "hashed": lambda: keras.Sequential([inputs((3,), dtype="int64"), layers.Hashing(5)]),
+        "discretized": lambda: row((3,), layers.Discretization([0.5, 1.5, 2.5]),
+                                   layers.Embedding(4, 2)),
+        "hashed": lambda: keras.Sequential([inputs((3,), dtype="int64"), layers.Hashing(5), layers.Embedding(5, 2)]),
         "regularized": lambda: row((4,), layers.Dense(
             3, kernel_regularizer="l2", bias_constraint="non_neg", activity_regularizer="l1",
             kernel_initializer=keras.initializers.VarianceScaling(2.0)),
