@@ -203,7 +203,8 @@ def kinds(keras, tf):
             layers.Dense(3)(x), training=True)),
         "discretized": lambda: row((3,), layers.Discretization([0.5, 1.5, 2.5]),
                                    layers.Embedding(4, 2)),
-        "hashed": lambda: keras.Sequential([inputs((3,), dtype="int64"), layers.Hashing(5), layers.Embedding(5, 2)]),
+        "hashed": lambda: keras.Sequential([
+            inputs((3,), dtype="int64"), layers.Hashing(5), layers.Embedding(5, 2)]),
         "regularized": lambda: row((4,), layers.Dense(
             3, kernel_regularizer="l2", bias_constraint="non_neg", activity_regularizer="l1",
             kernel_initializer=keras.initializers.VarianceScaling(2.0)),
