@@ -1,4 +1,6 @@
-"""What the classes of Keras 2 take, measured with the real ones: surgery/architecture/keras2.json.
+"""What the classes of Keras 2 take, measured with the real ones.
+
+It makes `surgery/architecture/downgrades/arguments.json`.
 
 `python -m tests.keras.keras2_table PYTHON...`, each with a TensorFlow between 2.12 and 2.15. It
 asks these, and tf_keras and Keras here, and writes what all of them have in common. `--older
@@ -15,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLACE = Path(__file__).parents[2] / "surgery/architecture/keras2.json"
+PLACE = Path(__file__).parents[2] / "surgery/architecture/downgrades/arguments.json"
 KINDS = ("layers", "initializers", "regularizers", "constraints", "optimizers", "schedules",
          "losses", "metrics")  # fmt: skip
 BASE = ["name", "trainable", "dtype"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.architecture import keras2
 from surgery.architecture.downgrades import downgraded
+from surgery.architecture.downgrades.arguments import table
 from surgery.errors import RecipeError
 from tests.conftest import command, dense_model, values
 from tests.keras import keras2_table, way_back
@@ -31,7 +31,7 @@ def test_every_kind_predicts_the_same_in_tf_keras(keras, tmp_path):
 def test_the_table_is_what_tf_keras_takes(keras):
     import tf_keras
 
-    theirs, ours = keras2_table.ask(tf_keras), keras2.table()
+    theirs, ours = keras2_table.ask(tf_keras), table()
     for kind in keras2_table.KINDS:
         for name, row in ours[kind].items():
             assert set(row["takes"]) <= set(theirs[kind][name]["arguments"]), (kind, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from surgery.architecture import keras2
+from surgery.architecture.downgrades.arguments import table
 from surgery.architecture.tree import class_of
 
 ARRAYS = ("__numpy__", "__tensor__")
@@ -58,7 +58,7 @@ def _ends(places: Any, counted: Collection[str]) -> Any:
 
 def _names(class_name: str) -> tuple[Sequence[str], Sequence[str]]:
     """What a layer's `call` takes in Keras 2, and in Keras 3."""
-    row = keras2.table()["layers"].get(class_name)
+    row = table()["layers"].get(class_name)
     if row is None:
         return ("inputs", "training", "mask"), ("inputs", "training", "mask")
     return row["call"], row["call_in_keras3"] or ("inputs",)
@@ -73,7 +73,7 @@ def _is_none(value: Any) -> bool:
 
 def _trains_by_default(class_name: str) -> bool:
     """Whether Keras 3 notes `training=True` for a layer that was called without it."""
-    return "trains_by_default" in keras2.table()["layers"].get(class_name, ())
+    return "trains_by_default" in table()["layers"].get(class_name, ())
 
 
 def _by_name(node: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

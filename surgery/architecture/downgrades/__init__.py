@@ -1,6 +1,6 @@
 """Configs of Keras 3 as Keras 2 (TensorFlow 2.12 to 2.15) takes them, where that says the same.
 
-They are built of what Keras 2 is known to take (`keras2.py`); nothing else gets into them.
+They are built of what Keras 2 is known to take (`arguments.py`); nothing else gets into them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from surgery.architecture import keras2, keras2_calls, keras2_operations
+from surgery.architecture.downgrades import arguments, calls, operations
 from surgery.architecture.tree import class_of, is_of_keras, is_operation, join
 
 Config = dict[str, Any]
@@ -57,7 +57,7 @@ def _entry(entry: Mapping[str, Any], where: str, found: Downgrade) -> Config:
         new = _functional(config, where, found)
     elif class_name == "Sequential":
         new = _sequential(config, where, found)
-    elif class_name in keras2.table()["layers"] and class_name != "RandomCrop":
+    elif class_name in arguments.table()["layers"] and class_name != "RandomCrop":
         new = _layer(class_name, config, where, found)
     else:
         found.problems.append(f"{where}: {_unknown(class_name)}")
@@ -111,8 +111,8 @@ def _functional(config: Config, where: str, found: Downgrade) -> Config:
         "name": config.get("name"),
         "trainable": config.get("trainable", True),
         "layers": [_in_graph(layer, where, counted, found) for layer in config["layers"]],
-        "input_layers": keras2_calls.ends(config.get("input_layers"), at_ends),
-        "output_layers": keras2_calls.ends(config.get("output_layers"), at_ends),
+        "input_layers": calls.ends(config.get("input_layers"), at_ends),
+        "output_layers": calls.ends(config.get("output_layers"), at_ends),
     }
     if not new["trainable"]:
         _freeze(new)
@@ -134,17 +134,17 @@ def _in_graph(entry: Mapping[str, Any], owner: str, counted: set[str], found: Do
     name = str(entry.get("name") or entry["config"].get("name"))
     try:
         if is_operation(entry):
-            return keras2_operations.operation(entry, counted)
+            return operations.operation(entry, counted)
         new = _entry(entry, where, found)
-        nodes = [keras2_calls.call(entry, node, counted) for node in entry["inbound_nodes"]]
-    except keras2_calls.NotInKeras2Error as error:
+        nodes = [calls.call(entry, node, counted) for node in entry["inbound_nodes"]]
+    except calls.NotInKeras2Error as error:
         found.problems.append(f"{where}: {error}")
         return {"class_name": class_of(entry), "config": {}}
     return {**new, "name": name, "inbound_nodes": nodes}
 
 
 def _layer(class_name: str, config: Config, where: str, found: Downgrade) -> Config:
-    new, odd = keras2.arguments("layers", class_name, config)
+    new, odd = arguments.arguments("layers", class_name, config)
     found.problems += [f"{where}: {class_name} of Keras 2 has no {argument}" for argument in odd]
     if class_name in _LOOKUPS:
         if new.get("vocabulary") is None:
@@ -176,7 +176,7 @@ def _activation(key: str, value: Any, where: str, found: Downgrade) -> Any:
     # As a recurrent activation it is met by scaled weights (gates.py).
     if value == "hard_sigmoid" and key == "recurrent_activation":
         return value
-    if value is not None and value not in keras2.table()["activations"]:
+    if value is not None and value not in arguments.table()["activations"]:
         found.problems.append(
             f"{where}: Keras 2 has no {key} that equals {json.dumps(value)}"
             + (", which is another function there" if value == "hard_sigmoid" else "")
@@ -196,10 +196,10 @@ def _dtype(value: Any, where: str, found: Downgrade) -> Any:
 def _object(kind: str, value: Mapping[str, Any], where: str, found: Downgrade) -> Config:
     """An initializer, optimizer, loss... with the arguments that Keras 2 takes."""
     class_name = str(value.get("class_name"))
-    if value.get("registered_name") or class_name not in keras2.table()[kind]:
+    if value.get("registered_name") or class_name not in arguments.table()[kind]:
         found.problems.append(f"{where}: Keras 2 has no {class_name}")
         return {}
-    new, odd = keras2.arguments(kind, class_name, value.get("config") or {})
+    new, odd = arguments.arguments(kind, class_name, value.get("config") or {})
     found.problems += [f"{where}: {class_name} of Keras 2 has no {argument}" for argument in odd]
     plain = {key: _plain(item, f"{where}: {key}", found) for key, item in new.items()}
     return {"class_name": class_name, "config": plain}
@@ -208,7 +208,7 @@ def _object(kind: str, value: Mapping[str, Any], where: str, found: Downgrade) -
 def _plain(value: Any, where: str, found: Downgrade) -> Any:
     """Numbers and texts; an array is a list."""
     if isinstance(value, Mapping):
-        if value.get("class_name") in keras2_calls.ARRAYS:
+        if value.get("class_name") in calls.ARRAYS:
             return value["config"]["value"]
         found.problems.append(f"{where} is more than a file of Keras 2 can say")
     return value
@@ -223,7 +223,7 @@ def compiled(kind: str, value: Any) -> tuple[Any, Downgrade]:
 def _compiled(kind: str, value: Any, found: Downgrade) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_compiled(kind, item, found) for item in value]
-    if isinstance(value, str) and value not in keras2.table()[f"{kind}_by_name"]:
+    if isinstance(value, str) and value not in arguments.table()[f"{kind}_by_name"]:
         found.problems.append(f"{kind}: Keras 2 has no {value}")
     if not isinstance(value, Mapping):
         return value

@@ -1,8 +1,8 @@
 """What the classes of Keras 2 (TensorFlow 2.12 to 2.15) take, as measured with the real ones.
 
-`keras2.json` has a row for each class that Keras 3 has too: the arguments that Keras 2 `takes`, the
-values of Keras 3 that it assumes or has another default for (`differ`), and what a layer's `call`
-takes; and the activations of one name whose values are the same.
+`arguments.json` has a row for each class that Keras 3 has too: the arguments that Keras 2 `takes`,
+the values of Keras 3 that it assumes or has another default for (`differ`), and what a layer's
+`call` takes; and the activations of one name whose values are the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = ("flash_attention", "seed", "use_cudnn")
 @functools.cache
 def table() -> Mapping[str, Any]:
     """The rows by kind (`layers`, `losses`...) and class; `activations` is a list of names."""
-    rows: Mapping[str, Any] = json.loads(Path(__file__).with_name("keras2.json").read_text())
+    rows: Mapping[str, Any] = json.loads(Path(__file__).with_name("arguments.json").read_text())
     return rows
 
 

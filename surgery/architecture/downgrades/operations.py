@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from surgery.architecture.keras2_calls import (
+from surgery.architecture.downgrades.calls import (
     ARRAYS,
     NotInKeras2Error,
     is_tensor,
