@@ -123,8 +123,9 @@ def for_keras3(model: Model) -> Upgraded:
     new = replace(bare, architecture=architecture, carried=carried, format="")
     if model.format == "keras" and carried.assets:
         new = replace(new, carried=replace(carried, assets=_moved_assets(new)))
-    notes = [f"the layer {old} is {new_name}" for old, new_name in names.items()]
-    return Upgraded(new, [*notes, *changes.done, *_of_gates(renamed, gates), *told])
+    called = ", ".join(f"{old} is {new_name}" for old, new_name in names.items())
+    notes = [f"layers whose names hold a / are renamed: {called}"] if names else []
+    return Upgraded(new, [*notes, *_of_gates(renamed, gates), *told, *changes.done])
 
 
 def as_before(made: Model, like: Model) -> Model:

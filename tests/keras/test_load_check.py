@@ -187,6 +187,16 @@ def test_live_steps_give_back_what_is_stored(tmp_path):
     np.testing.assert_allclose(again(x), model(x), atol=1e-5)
 
 
+def test_names_with_slashes_are_told(tmp_path):
+    import tf_keras
+
+    names = [f"block/{number}" for number in range(8)]
+    old_model(tmp_path, *(tf_keras.layers.Dense(2, name=name) for name in names))
+    notes = converted(tmp_path).plan.notes
+    told = ", ".join(f"block/{number} is block_{number}" for number in range(8))
+    assert any(f"layers whose names hold a / are renamed: {told}" in note for note in notes)
+
+
 def test_a_config_in_a_text_in_json(tmp_path):
     import tf_keras
 
