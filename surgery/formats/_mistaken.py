@@ -43,6 +43,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
 
 _ENDINGS: Mapping[str, str] = {
     r"\.(part|crdownload|incomplete|download|aria2)": "is an unfinished download; finish it",
+    r"\.meta": "is the graph of a checkpoint, whose .index is missing; copy it too",
     r"\.pbtxt": "is a graph in text form; write it as binary .pb (as_text=False)",
     r"\.safetensors": "is truncated, or no safetensors file; download or copy it again",
     r"\.(keras|npz)": "is not what its name says, or truncated; download or copy it again",
@@ -50,8 +51,6 @@ _ENDINGS: Mapping[str, str] = {
     r"\.py": "is Python code; save the model that it builds, or say load: {build: module:function}",
 }
 """By what a file's name ends with."""
-
-_CHECKPOINT = re.compile(r"(.*)\.(meta|data-\d{5}-of-\d{5})")
 
 
 def mistaken(path: Path, suffixes: Sequence[str]) -> str | None:
@@ -64,7 +63,6 @@ def mistaken(path: Path, suffixes: Sequence[str]) -> str | None:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     by_content: Sequence[Callable[[], str | None]] = (
-        lambda: _part_of_checkpoint(path),
         lambda: _archive(path, suffixes) if head.startswith(b"PK\x03\x04") else None,
         lambda: _json(path) if head.lstrip()[:1] in (b"{", b"[") else None,
         lambda: _recipe(path, head),
@@ -100,15 +98,6 @@ def _beginning(head: bytes) -> str | None:
 def _ending(path: Path) -> str | None:
     found = (what for end, what in _ENDINGS.items() if re.fullmatch(f".*{end}", path.name.lower()))
     return next(found, None)
-
-
-def _part_of_checkpoint(path: Path) -> str | None:
-    found = _CHECKPOINT.fullmatch(str(path))
-    if found is None:
-        return None
-    if Path(f"{found[1]}.index").is_file():
-        return f"is a part of a checkpoint; type {found[1]} instead"
-    return f"is a part of a checkpoint, whose {Path(found[1]).name}.index is missing; copy it too"
 
 
 def _archive(path: Path, suffixes: Sequence[str]) -> str | None:

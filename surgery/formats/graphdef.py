@@ -20,7 +20,6 @@ from surgery.formats._tensorflow.proto import check_depth, located
 from surgery.weights.model import Model
 
 _NAME, _OP = 1, 2
-_TEXT = b"node {"
 
 
 @register
@@ -33,7 +32,7 @@ class GraphDef(Format):
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir() or head[:1] != b"\x0a":
-            return head.startswith(_TEXT)
+            return False
         data = _files.contents(path)
         try:
             node = next(located(data))
@@ -43,8 +42,6 @@ class GraphDef(Format):
         return inner[:2] == [_NAME, _OP]
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        if bytes(_files.contents(path)[: len(_TEXT)]) == _TEXT:
-            raise FormatError(f"{path}: a graph in text (.pbtxt) is not read; give the binary .pb")
         try:
             check_depth(_files.contents(path))
             model = read_constants(path)

@@ -51,12 +51,6 @@ def checkpoint(*ending):
     return make
 
 
-def without_index(folder):
-    path = checkpoint("ckpt.data-00000-of-00001")(folder)
-    (folder / "c/ckpt.index").unlink()
-    return path
-
-
 def numbered(folder):
     for number in (90, 100, 9, 200):
         write(folder / f"m.ckpt-{number}.index", b"x")
@@ -99,10 +93,7 @@ CASES = {
     "pytorch": (zipped("net/data.pkl", "net/data/0"), "is a PyTorch file; save its state_dict"),
     "pickle": (text("m.pkl", pickle.dumps({"a": 1})), "is a Python pickle, which can run code"),
     "array": (lambda f: (np.save(f / "m.npy", np.ones(3)), f / "m.npy")[1], "is one NumPy array"),
-    "meta": (checkpoint("ckpt.meta"), "is a part of a checkpoint; type {folder}/c/ckpt instead"),
-    "data": (checkpoint("ckpt.data-00000-of-00001"),
-             "is a part of a checkpoint; type {folder}/c/ckpt instead"),
-    "data-alone": (without_index, "is a part of a checkpoint, whose ckpt.index is missing"),
+    "meta": (text("ckpt.meta", "x"), "is the graph of a checkpoint, whose .index is missing"),
     "state": (checkpoint("checkpoint"), "says which checkpoint of its folder is the newest; name"),
     "no-number": (numbered, "no such checkpoint; name one with its number: m.ckpt-200, m.ckpt-100, "
                             "m.ckpt-90, ..."),
