@@ -84,6 +84,19 @@ def test_a_shape_that_contradicts_the_config(tmp_path):
 @pytest.mark.skipif(not OLD.is_dir(), reason=f"no old models at {OLD}; set SURGERY_MODELS")
 @pytest.mark.parametrize("name", ["2.12.1/auto5_zip.keras", "2.13.1/auto5.keras",
                                   "2.14.1/auto5.keras"])  # fmt: skip
+def test_a_file_that_is_kept_keeps_its_places(name, tmp_path):
+    target = {"path": str(tmp_path / "kept.keras"), "config": "keep"}
+    surgery.run({"surgery": 1, "load": str(OLD / name), "export": [{"keras": target}]})
+    old, kept = surgery.open(OLD / name), surgery.open(tmp_path / "kept.keras")
+    assert [w.stored for w in kept.weights] == [w.stored for w in old.weights]
+    for weight in old.weights:
+        there = kept[weight.address].tensor.numpy()
+        np.testing.assert_array_equal(there, weight.tensor.numpy())
+
+
+@pytest.mark.skipif(not OLD.is_dir(), reason=f"no old models at {OLD}; set SURGERY_MODELS")
+@pytest.mark.parametrize("name", ["2.12.1/auto5_zip.keras", "2.13.1/auto5.keras",
+                                  "2.14.1/auto5.keras"])  # fmt: skip
 @pytest.mark.parametrize("target", ["weights_h5", "weights_json", "npz"])
 def test_weights_of_the_layers_that_they_are_of(name, target, tmp_path):
     """Layers of the same shape: only their order tells them apart."""
