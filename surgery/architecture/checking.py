@@ -55,7 +55,7 @@ def _check_values(values: Mapping[str, Any], place: str) -> None:
 
 
 def _inner(config: Any, place: str, is_model: bool) -> Iterator[tuple[str, Any]]:
-    """What a layer's config holds of other layers, and where."""
+    """Yield the place and the config of each layer inside a layer's config."""
     layers, where = (config, place) if isinstance(config, list) else (None, _at(place, "layers"))
     if isinstance(config, Mapping):
         layers = config.get("layers")

@@ -76,14 +76,23 @@ def _rename_references(config: Any, names: Mapping[str, str]) -> None:
             _replace(layer.get("inbound_nodes"), names)
 
 
+def is_reference(value: Any) -> bool:
+    """Whether it is `[layer, node, tensor]`, with or without the call's arguments behind it."""
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(type(number) is int for number in value[1:3])
+    )
+
+
 def _replace(value: Any, names: Mapping[str, str]) -> None:
     """Change every `[name, node, tensor]` in place."""
     if isinstance(value, dict):
         for inner in value.values():
             _replace(inner, names)
     elif isinstance(value, list):
-        is_reference = len(value) >= 3 and isinstance(value[0], str)
-        if is_reference and all(type(number) is int for number in value[1:3]):
+        if is_reference(value):
             value[0] = names.get(value[0], value[0])
         for inner in value:
             _replace(inner, names)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from surgery.architecture import Architecture
 from surgery.architecture.gates import TO_KERAS_2, TO_KERAS_3, ScaledColumns, scaled_gates
-from surgery.architecture.renaming import without_slashes
+from surgery.architecture.renaming import new_address, without_slashes
 from surgery.architecture.upgrades import upgraded
 from surgery.architecture.upgrades.compiling import upgraded_compile_config
 from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _store
+from surgery.formats._base import Format
 from surgery.formats._old_places import moved_asset
 from surgery.keras_bridge.code import may_run_code
 from surgery.keras_bridge.loading import LoadCheck
@@ -21,9 +22,11 @@ from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 
 Config = Literal["upgrade", "keep"]
-Check = Literal["always", "never"]
 _KERAS_3 = "3"
 """What an upgraded file says of its Keras, so that it is not upgraded once more."""
+
+
+MOST_NOTES = 5
 
 
 def config_key(default: Config) -> Any:
@@ -36,58 +39,64 @@ def config_key(default: Config) -> Any:
     )
 
 
-def check_key() -> Any:
-    """The key that leaves the check out."""
-    return key(
+@dataclass(frozen=True, kw_only=True)
+class WithConfig(Format):
+    """A format that holds a config, which it upgrades or keeps."""
+
+    config: Config = config_key("keep")
+    check: Literal["always", "never"] = key(
         "Whether Keras is asked, before anything is written, if it loads an upgraded config.",
         "never",
         default="always",
     )
 
+    def upgraded(self, model: Model) -> Model:
+        """The model with the config that is written; raises FormatError where it has no equal."""
+        done = for_keras3(model) if self.config == "upgrade" else Upgraded(model)
+        if done.refused:
+            raise FormatError(done.refused[0])
+        return done.model
 
-def load_check(model: Model, config: Config, check: Check) -> LoadCheck | None:
-    """What Keras is to build of an upgraded model; None where nothing is upgraded."""
-    if config == "keep" or model.architecture is None or _configs.is_keras3(model.carried):
-        return None
-    ready = for_keras3(model).model
-    architecture = ready.need_architecture("the check")
-    compiled = _configs.compile_config(ready.carried)
-    places = _store.stored_names(ready)
+    def config_problems(self, model: Model) -> list[str]:
+        """Why the model has no equal in Keras 3, each by its layer."""
+        refused = for_keras3(model).refused if self.config == "upgrade" else ()
+        return [f"{why}; config: keep writes it for the Keras that it is from" for why in refused]
+
+    def config_notes(self, model: Model) -> list[str]:
+        """What becomes of a config of Keras 1 or 2."""
+        if model.architecture is None or _configs.is_keras3(model.carried):
+            return []
+        if self.config == "keep":
+            return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
+        notes = [f"the config is upgraded: {change}" for change in for_keras3(model).notes]
+        more = len(notes) - MOST_NOTES
+        return notes[:MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
+
+    def load_check(self, model: Model) -> LoadCheck | None:
+        if self.config == "keep" or model.architecture is None:
+            return None
+        if _configs.is_keras3(model.carried):
+            return None
+        return _load_check(self.upgraded(model), self.check == "never")
+
+
+def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
+    """What Keras is to build of an upgraded model."""
+    architecture = model.need_architecture("the check")
+    places = _store.stored_names(model)
     variables = {
         place: (weight.tensor.shape, weight.tensor.dtype.name)
-        for weight in ready.weights
+        for weight in model.weights
         for place in places[weight.address]
     }
-    code = ready.carried.code
+    code = model.carried.code
     custom = next((layer for layer in architecture.root.walk() if layer.slots is None), None)
-    skipped = "check: never" if check == "never" else ""
+    skipped = "check: never" if is_skipped else ""
     if custom is not None and not (code and may_run_code()):
         skipped = f"{custom.address or 'the model'} is of a custom class, {custom.class_name}"
-    built = _configs.as_keras3(architecture.config, ready.carried)
+    built = _configs.as_keras3(architecture.config, model.carried)
+    compiled = _configs.compile_config(model.carried)
     return LoadCheck({**built, "compile_config": compiled}, variables, code, skipped)
-
-
-def without_equal(model: Model) -> list[str]:
-    """Why the model has no equal in Keras 3, each by its layer."""
-    try:
-        refused = for_keras3(model).refused
-    except FormatError as error:
-        refused = [str(error)]
-    return [f"{reason}; config: keep writes it for the Keras that it is from" for reason in refused]
-
-
-MOST_NOTES = 5
-
-
-def config_notes(model: Model, config: Config) -> list[str]:
-    """What becomes of a config of Keras 1 or 2."""
-    if model.architecture is None or _configs.is_keras3(model.carried):
-        return []
-    if config == "keep":
-        return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
-    notes = [f"the config is upgraded: {change}" for change in for_keras3(model).notes]
-    more = len(notes) - MOST_NOTES
-    return notes[:MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
 
 
 @dataclass(frozen=True)
@@ -146,15 +155,8 @@ def _without_slashes(model: Model) -> tuple[Model, Mapping[str, str]]:
     renamed, names = without_slashes(model.architecture)
     if not names:
         return model, {}
-    addresses = {
-        old.address: new.address
-        for old_layer, new_layer in zip(
-            model.architecture.root.walk(), renamed.root.walk(), strict=True
-        )
-        for old, new in zip(old_layer.slots or (), new_layer.slots or (), strict=True)
-    }
     weights = tuple(
-        replace(weight, address=addresses.get(weight.address, weight.address))
+        replace(weight, address=new_address(model.architecture, names, weight.address))
         for weight in model.weights
     )
     return replace(model, architecture=renamed, weights=weights), names

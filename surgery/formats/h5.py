@@ -15,18 +15,8 @@ from surgery.architecture.tree import Slot, join
 from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5, _keras2, _lora, _shared
-from surgery.formats._base import Format, Output, register
-from surgery.formats._upgrading import (
-    Check,
-    Config,
-    check_key,
-    config_key,
-    config_notes,
-    for_keras3,
-    load_check,
-    without_equal,
-)
-from surgery.keras_bridge.loading import LoadCheck
+from surgery.formats._base import Output, register
+from surgery.formats._upgrading import WithConfig
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight, prefixes
@@ -36,15 +26,13 @@ _TOP_LEVEL = "top_level_model_weights"
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class H5(Format):
+class H5(WithConfig):
     """A model, or its weights, in Keras's older HDF5 layout."""
 
     name = "h5"
     suffix = ".h5"
     holds_architecture = True
 
-    config: Config = config_key("keep")
-    check: Check = check_key()
     for_: Literal["keras2"] | None = key(
         "For whom a model of Keras 3 is written: keras2 is tf_keras and TensorFlow 2.12 to 2.15.",
         "keras2",
@@ -69,17 +57,13 @@ class H5(Format):
     def prepared(self, model: Model) -> Model:
         if self.for_ is not None:
             return _keras2.for_keras2(model)[0]
-        if self.config == "upgrade":
-            model = for_keras3(model).model
+        model = self.upgraded(model)
         return model if model.format == self.name else _shared.unshared(_lora.merged(model))
-
-    def load_check(self, model: Model) -> LoadCheck | None:
-        return load_check(model, self.config, self.check)
 
     def problems(self, model: Model) -> Sequence[str]:
         if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
             return found.problems
-        if self.config == "upgrade" and (refused := without_equal(model)):
+        if refused := self.config_problems(model):
             return refused
         model = self.prepared(model)
         problems = [
@@ -101,10 +85,10 @@ class H5(Format):
     def notes(self, model: Model) -> Sequence[str]:
         if self.for_ is not None:
             return _keras2.for_keras2(model)[1].notes
-        notes = config_notes(model, self.config)
-        if model.format == self.name and self.config == "keep":
+        notes = self.config_notes(model)
+        model = self.upgraded(model)
+        if model.format == self.name:
             return notes
-        model = for_keras3(model).model if self.config == "upgrade" else model
         notes += [*_lora.notes(model), *_shared.notes(model)]
         if model.carried.compile_config and not _configs.training_config(model.carried):
             notes.append(

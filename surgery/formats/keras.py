@@ -9,19 +9,8 @@ from pathlib import Path
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _configs, _files, _hdf5, _lora, _store, _zip
-from surgery.formats._base import Format, Output, register
-from surgery.formats._upgrading import (
-    MOST_NOTES,
-    Check,
-    Config,
-    check_key,
-    config_key,
-    config_notes,
-    for_keras3,
-    load_check,
-    without_equal,
-)
-from surgery.keras_bridge.loading import LoadCheck
+from surgery.formats._base import Output, register
+from surgery.formats._upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.weights.model import Carried, Model
 
 CONFIG = "config.json"
@@ -33,7 +22,7 @@ _NO_DATE = "1980-01-01@00:00:00"
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Keras(Format):
+class Keras(WithConfig):
     """A whole model as Keras 3 saves it."""
 
     name = "keras"
@@ -41,7 +30,6 @@ class Keras(Format):
     holds_architecture = True
 
     config: Config = config_key("upgrade")
-    check: Check = check_key()
 
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
@@ -80,11 +68,7 @@ class Keras(Format):
         return replace(model, checks=(check,)) if check else model
 
     def prepared(self, model: Model) -> Model:
-        ready = for_keras3(model).model if self.config == "upgrade" else model
-        return _lora.without_adapters(ready)
-
-    def load_check(self, model: Model) -> LoadCheck | None:
-        return load_check(model, self.config, self.check)
+        return _lora.without_adapters(self.upgraded(model))
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:
@@ -92,21 +76,19 @@ class Keras(Format):
                 "it needs the architecture, and the source holds weights only; load the whole "
                 "model, or an application with these weights"
             ]
-        refused = without_equal(model) if self.config == "upgrade" else []
-        if refused or (refused := _lora.problems(model)):
+        if refused := self.config_problems(model) or _lora.problems(model):
             return refused
         return [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]
 
     def notes(self, model: Model) -> Sequence[str]:
         merged = [] if _lora.without_adapters(model) is model else _lora.notes(model)
-        return [*config_notes(model, self.config), *merged[:MOST_NOTES]]
+        return [*self.config_notes(model), *merged[:MOST_NOTES]]
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)
-        if problems := self.problems(model):
-            raise FormatError(f"{path}: {problems[0]}")
         carried = model.carried
-        assert model.architecture is not None
+        if model.architecture is None:
+            raise FormatError(f"{path}: {self.problems(model)[0]}")
         config = _configs.as_keras3(model.architecture.config, carried)
         config.pop("compile_config", None)
         if compiled := _configs.compile_config(carried):

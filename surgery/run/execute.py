@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,8 @@ def _written(
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
-        checks=checks,
     )
+    written = tuple(replace(each, check=checks.get(each.path, "")) for each in written)
     return (*written, *(Written("npz", file, file.stat().st_size) for file in plan.files))
 
 

@@ -42,13 +42,11 @@ def write(
     extra: Sequence[Path] = (),
     summing: bool = False,
     watchers: Mapping[int, Watch] | None = None,
-    checks: Mapping[Path, str] | None = None,
 ) -> tuple[Written, ...]:
     """Write all targets at once, or none; what they share is read once.
 
     `conclude` gets the unfinished name of every target and of every `extra` path before they
     are put in place, and the sums of all tensors by id; it returns what else is put in place.
-    `checks` are the results of `load_checks`.
     """
     with contextlib.ExitStack() as undo:
         try:
@@ -59,10 +57,7 @@ def write(
             sums = stream(outputs, threads, progress, watchers or {}, summing)
             more = conclude(temporary, sums)
             made = {**{t.path: temporary[t.path] for t in targets}, **more}
-            written = [
-                Written(t.format.name, t.path, _size(made[t.path]), (checks or {}).get(t.path, ""))
-                for t in targets
-            ]
+            written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]
             for path in [path for path in made if remote.url_of(path) is not None]:
                 remote.send(made.pop(path), path)
             files.put_in_place(made)

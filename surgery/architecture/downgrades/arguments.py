@@ -1,4 +1,4 @@
-"""What the classes of Keras 2 (TensorFlow 2.12 to 2.15) take, as measured with the real ones.
+"""Arguments of the classes of Keras 2 (TensorFlow 2.12 to 2.15), measured with the real ones.
 
 `arguments.json` has a row for each class that Keras 3 has too: the arguments that Keras 2 `takes`,
 the values of Keras 3 that it assumes or has another default for (`differ`), and what a layer's

@@ -57,7 +57,7 @@ def _ends(places: Any, counted: Collection[str]) -> Any:
 
 
 def _names(class_name: str) -> tuple[Sequence[str], Sequence[str]]:
-    """What a layer's `call` takes in Keras 2, and in Keras 3."""
+    """Return the names of the arguments of a layer's `call`: in Keras 2, and in Keras 3."""
     row = table()["layers"].get(class_name)
     if row is None:
         return ("inputs", "training", "mask"), ("inputs", "training", "mask")
@@ -65,14 +65,14 @@ def _names(class_name: str) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _is_none(value: Any) -> bool:
-    """Whether it is None, or a structure of nothing else."""
+    """Return whether a value is None, or a nested structure that holds only None."""
     if isinstance(value, Mapping):
         return all(map(_is_none, value.values()))
     return all(map(_is_none, value)) if isinstance(value, list) else value is None
 
 
 def _trains_by_default(class_name: str) -> bool:
-    """Whether Keras 3 notes `training=True` for a layer that was called without it."""
+    """Return whether Keras 3 saves `training=True` for calls that were made without it."""
     return "trains_by_default" in table()["layers"].get(class_name, ())
 
 
@@ -84,7 +84,7 @@ def _by_name(node: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it stands for what a layer gives out."""
+    """Return whether a value is the config of a Keras tensor: the output of a layer."""
     return isinstance(value, Mapping) and value.get("class_name") == _TENSOR
 
 

@@ -104,7 +104,7 @@ def operation(entry: Mapping[str, Any], counted: Collection[str]) -> Config:
 
 
 def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
-    """What the operation was made with, by TensorFlow's names."""
+    """Return the operation's arguments by the names that TensorFlow's function has for them."""
     given = {k: v for k, v in entry["config"].items() if k not in _OF_NO_ACCOUNT}
     for key, value in given.items():
         if key not in names and value is not None:

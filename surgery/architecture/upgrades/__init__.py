@@ -9,13 +9,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from surgery.architecture.tree import Architecture, at, is_of_keras, join
+from surgery.architecture.tree import Architecture, at, class_of, is_of_keras, join
 from surgery.architecture.upgrades._notes import Config, Upgrade
 from surgery.architecture.upgrades.graph import count_nodes_from_0, upgraded_calls
 from surgery.architecture.upgrades.hard_sigmoid import without_hard_sigmoid
 from surgery.architecture.upgrades.inputs import with_input
 from surgery.architecture.upgrades.keras1 import keras1_layer
-from surgery.architecture.upgrades.layers import upgraded_layer
+from surgery.architecture.upgrades.layers import OLD_CLASSES, upgraded_layer
 
 __all__ = ["Shapes", "Upgrade", "upgraded"]
 
@@ -62,7 +62,7 @@ class _Upgrader:
         if isinstance(config, list):  # Keras 1's Sequential
             config = {"name": "sequential", "layers": config}
         class_name = str(entry.get("class_name"))
-        if not isinstance(config, Mapping) or not _is_known(entry, config):
+        if not isinstance(config, Mapping) or not _is_known(entry):
             return dict(entry)
         if isinstance(config.get("layers"), list):
             kind = "Sequential" if class_name == "Sequential" else "Functional"
@@ -79,7 +79,7 @@ class _Upgrader:
         if isinstance(value, list):
             return [self._inner(item) for item in value]
         if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
-            return self.entry(value, "") if _is_known(value, value["config"]) else value
+            return self.entry(value, "") if _is_known(value) else value
         return value
 
     def _container(self, class_name: str, config: Mapping[str, Any], address: str) -> Config:
@@ -108,33 +108,9 @@ def _name(entry: Any) -> str:
     return str(config.get("name") or "") if isinstance(config, Mapping) else ""
 
 
-def _is_known(entry: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def _is_known(entry: Mapping[str, Any]) -> bool:
     """Whether it is a class of Keras's own, or a model; others are for their own code to read."""
-    class_name = str(entry.get("class_name"))
-    package = str(entry.get("registered_name") or "")
-    module = str(entry.get("module") or "keras")
-    if isinstance(config.get("layers"), list) and class_name in ("Functional", "Model"):
-        return True
-    return (
-        ">" not in class_name
-        and ">" not in package
-        and module.partition(".")[0] in ("keras", "tf_keras", "keras_core", "tensorflow")
-        and (is_of_keras(class_name) or class_name in _OTHERS)
-    )
-
-
-_OTHERS = frozenset(
-    """
-    SyncBatchNormalization BatchNormalizationV1 BatchNormalizationV2 LocallyConnected1D
-    LocallyConnected2D CuDNNLSTM CuDNNGRU DenseFeatures RandomFourierFeatures RandomHeight
-    RandomWidth Merge TimeDistributedDense MaxoutDense Highway TensorFlowOpLayer Convolution1D
-    Convolution2D Convolution3D Convolution1DTranspose Convolution2DTranspose
-    Convolution3DTranspose Deconvolution2D SeparableConvolution1D SeparableConvolution2D
-    MaxPool1D MaxPool2D MaxPool3D AvgPool1D AvgPool2D AvgPool3D GlobalAvgPool1D GlobalAvgPool2D
-    GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool2D GlobalMaxPool3D
-    """.split()  # noqa: SIM905 - as a list it is a page
-)
-"""Keras 2's classes and names that Keras 3 has not, or not under that name."""
+    return is_of_keras(class_of(entry)) or entry.get("class_name") in OLD_CLASSES
 
 
 def _placed(entry: Mapping[str, Any], class_name: str) -> Config:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surgery.architecture.upgrades._notes import Config
+from surgery.architecture.upgrades.objects import keras_object
 
 _OPTIMIZERS: Mapping[str, frozenset[str]] = {
     name: frozenset(f"{arguments} learning_rate name weight_decay clipnorm clipvalue "
@@ -61,7 +62,7 @@ def upgraded_compile_config(config: Mapping[str, Any]) -> Config:
     new: Config = {"optimizer": _optimizer(optimizer)}
     for name in _ARGUMENTS:
         if (value := config.get(name)) is not None:
-            new[name] = _ARGUMENT.get(name, lambda value: value)(value)
+            new[name] = _ARGUMENT[name](value) if name in _ARGUMENT else value
     return new
 
 
@@ -81,7 +82,7 @@ def _optimizer(value: Any) -> Any:
     config = _learning_rate(config)
     if odd := sorted(set(config) - _OPTIMIZERS[class_name]):
         raise ValueError(f"Keras 3's {class_name} has no {odd[0]}")
-    return _object("keras.optimizers", class_name, config)
+    return keras_object("keras.optimizers", class_name, config)
 
 
 def _learning_rate(config: Config) -> Config:
@@ -93,10 +94,10 @@ def _learning_rate(config: Config) -> Config:
         name = str(rate.get("class_name"))
         if name not in _SCHEDULES or decay:
             raise ValueError(f"Keras 3 has no schedule {name}")
-        rate = _object("keras.optimizers.schedules", name, rate.get("config") or {})
+        rate = keras_object("keras.optimizers.schedules", name, rate.get("config") or {})
     elif decay:
         steps = {"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay}
-        rate = _object("keras.optimizers.schedules", "InverseTimeDecay", steps)
+        rate = keras_object("keras.optimizers.schedules", "InverseTimeDecay", steps)
     return {**new, **({} if rate is None else {"learning_rate": rate})}
 
 
@@ -105,16 +106,7 @@ def _loss_scale(config: Mapping[str, Any]) -> Config:
         raise ValueError("Keras 3 has no fixed loss scale")
     own = {key: config[key] for key in ("initial_scale", "dynamic_growth_steps") if key in config}
     inner = _optimizer(config.get("inner_optimizer"))
-    return _object("keras.optimizers", "LossScaleOptimizer", {**own, "inner_optimizer": inner})
-
-
-def _object(module: str, class_name: str, config: Mapping[str, Any]) -> Config:
-    return {
-        "module": module,
-        "class_name": class_name,
-        "config": dict(config),
-        "registered_name": None,
-    }
+    return keras_object("keras.optimizers", "LossScaleOptimizer", {**own, "inner_optimizer": inner})
 
 
 def _loss(value: Any) -> Any:
@@ -129,7 +121,7 @@ def _loss(value: Any) -> Any:
         config["reduction"] = "sum_over_batch_size"
     if odd := sorted(set(config) - _LOSS_ARGUMENTS):
         raise ValueError(f"the argument {odd[0]} of its loss is not known")
-    return _object("keras.losses", str(value["class_name"]), config)
+    return keras_object("keras.losses", str(value["class_name"]), config)
 
 
 def _metric(value: Any) -> Any:
@@ -145,7 +137,7 @@ def _metric(value: Any) -> Any:
         name = str(config.get("name"))
         function = (value.get("config") or {}).get("fn")
         return name if name in _SHORT else _function(function, "metric")
-    return _object("keras.metrics", str(value["class_name"]), config)
+    return keras_object("keras.metrics", str(value["class_name"]), config)
 
 
 def _function(value: Any, kind: str) -> str:

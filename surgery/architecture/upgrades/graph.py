@@ -6,13 +6,13 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from surgery.architecture.renaming import is_reference
 from surgery.architecture.upgrades._notes import Config, Upgrade
+from surgery.architecture.upgrades.layers import RECURRENT
 from surgery.architecture.upgrades.operations import operation
 
 _CONSTANT = "_CONSTANT_VALUE"
-_RECURRENT = (
-    "LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
-)  # fmt: skip
+_WITH_STATES = (*RECURRENT, "Bidirectional")
 _OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
 
@@ -57,16 +57,6 @@ def references(value: Any, name: object) -> Iterator[list[Any]]:
             yield from references(item, name)
 
 
-def is_reference(value: Any) -> bool:
-    """Whether it is `[layer, node, tensor]`, with or without the call's arguments behind it."""
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(type(number) is int for number in value[1:3])
-    )
-
-
 def upgraded_calls(entry: Config, notes: Upgrade) -> Config:
     """A layer in a functional model with its calls (and its class) in Keras 3's form.
 
@@ -101,7 +91,7 @@ def _call(class_name: str, node: Any) -> Any:
         return node
     first, arguments = _parts(node)
     with_states = isinstance(first, list) and len(first) > 1 and not is_reference(first)
-    if class_name in _RECURRENT and with_states:
+    if class_name in _WITH_STATES and with_states:
         arguments = {**arguments, "initial_state": first[1:]}
         first = first[0]
     elif isinstance(node, list) and all(map(is_reference, node)) and not _holds_tensor(arguments):

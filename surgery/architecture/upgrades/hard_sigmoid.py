@@ -11,8 +11,8 @@ from typing import Any
 
 from surgery.architecture.upgrades._notes import Config, Upgrade
 from surgery.architecture.upgrades.graph import references
-
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+from surgery.architecture.upgrades.layers import RECURRENT
+from surgery.architecture.upgrades.objects import keras_object
 
 
 def without_hard_sigmoid(class_name: str, config: Config, notes: Upgrade) -> Config:
@@ -24,7 +24,7 @@ def without_hard_sigmoid(class_name: str, config: Config, notes: Upgrade) -> Con
         if own.get("activation") != "hard_sigmoid":
             _refuse_inside(layer, notes)
             layers.append(layer)
-        elif layer.get("class_name") in _RECURRENT:
+        elif layer.get("class_name") in RECURRENT:
             _refuse(own, notes)
             layers.append(layer)
         elif class_name == "Sequential":
@@ -67,13 +67,7 @@ def _clipping(name: str, dtype: Any) -> Config:
 
 def _layer(class_name: str, config: Config, dtype: Any) -> Config:
     own = {**config, "trainable": True, **({"dtype": dtype} if dtype else {})}
-    return {
-        "module": "keras.layers",
-        "class_name": class_name,
-        "config": own,
-        "registered_name": None,
-        "name": config["name"],
-    }
+    return {**keras_object("keras.layers", class_name, own), "name": config["name"]}
 
 
 def _in_a_row(layer: Config, notes: Upgrade) -> list[Config]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from surgery.architecture.tree import class_of
 from surgery.architecture.upgrades._notes import Config, Upgrade
 from surgery.architecture.upgrades.lambdas import upgraded_lambda
 from surgery.architecture.upgrades.objects import as_keras3
@@ -22,17 +23,12 @@ _CLASSES = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     "ThresholdedReLU": "ReLU",
-    "Convolution1D": "Conv1D",
-    "Convolution2D": "Conv2D",
-    "Convolution3D": "Conv3D",
-    "Convolution1DTranspose": "Conv1DTranspose",
-    "Convolution2DTranspose": "Conv2DTranspose",
-    "Convolution3DTranspose": "Conv3DTranspose",
     "Deconvolution2D": "Conv2DTranspose",
-    "SeparableConvolution1D": "SeparableConv1D",
-    "SeparableConvolution2D": "SeparableConv2D",
 }
-"""Classes that have another name in Keras 3."""
+"""Classes that have another name in Keras 3, which has no alias for them."""
+
+OLD_CLASSES = _WITHOUT_EQUAL | set(_CLASSES)
+"""Classes of Keras's own that Keras 3 does not know by that name."""
 
 _KEYS: Mapping[str, Mapping[str, str]] = {
     "LeakyReLU": {"alpha": "negative_slope"},
@@ -42,12 +38,10 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
 """Arguments that have another name in Keras 3, by Keras 2's class."""
 
 _ANY = object()
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _SPATIAL = ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
-_GROUPLESS = (
-    "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D",
-    "SeparableConv1D", "SeparableConv2D",
-)  # fmt: skip
+_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_IN_TWO = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
 _KERNELS = {"kernel_initializer": _ANY, "kernel_regularizer": _ANY, "kernel_constraint": _ANY}
 
 _GONE_EVERYWHERE: Mapping[str, Any] = {
@@ -55,10 +49,9 @@ _GONE_EVERYWHERE: Mapping[str, Any] = {
     "input_shape": _ANY,
 }  # fmt: skip
 _GONE: Mapping[str, Mapping[str, Any]] = {
-    **{name: {"time_major": False, "input_dim": _ANY, "input_length": _ANY} for name in _RECURRENT},
-    **{name: {"groups": 1} for name in _GROUPLESS},
-    **{name: {"groups": 1, **_KERNELS} for name in ("SeparableConv1D", "SeparableConv2D",
-                                                    "DepthwiseConv1D", "DepthwiseConv2D")},
+    **{name: {"time_major": False, "input_dim": _ANY, "input_length": _ANY} for name in RECURRENT},
+    **{name: {"groups": 1} for name in _TRANSPOSED},
+    **{name: {"groups": 1, **_KERNELS} for name in _IN_TWO},
     **{name: {"trainable": _ANY, "noise_shape": _ANY} for name in _SPATIAL},
     "Discretization": {"trainable": _ANY},
     "MultiHeadAttention": {"query_shape": _ANY, "key_shape": _ANY, "value_shape": _ANY,
@@ -90,7 +83,7 @@ def upgraded_layer(
     if class_name == "Lambda":
         config = upgraded_lambda(config)
     new = {key: as_keras3(value) for key, value in config.items()}
-    modern = _CLASSES.get(class_name, class_name)
+    modern = _CLASSES.get(class_name) or class_of({"class_name": class_name})
     for old_key, key in _KEYS.get(class_name, {}).items():
         if old_key in new:
             new[key] = new.pop(old_key)

@@ -41,15 +41,16 @@ def as_keras3(value: Any) -> Any:
     if not isinstance(class_name, str) or not isinstance(config, Mapping):
         return {key: as_keras3(item) for key, item in value.items()}
     if class_name in _POLICIES:
-        return _object("keras", "DTypePolicy", {"name": config.get("name")})
+        return keras_object("keras", "DTypePolicy", {"name": config.get("name")})
     class_name = _OLD_NAMES.get(class_name, class_name)
     if class_name in _MODULES:
         inner = {key: as_keras3(item) for key, item in config.items()}
-        return _object(_MODULES[class_name], class_name, _arguments(class_name, inner))
+        return keras_object(_MODULES[class_name], class_name, _arguments(class_name, inner))
     return dict(value)
 
 
-def _object(module: str, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def keras_object(module: str, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """One of Keras's own objects, as Keras 3 writes it."""
     return {
         "module": module,
         "class_name": class_name,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from surgery.architecture.renaming import is_reference
+
 Arguments = MutableMapping[str, Any]
 """Of a call of TensorFlow's; what an operation reads of them is taken out."""
 
@@ -33,7 +35,7 @@ def _own(**names: tuple[str, Any]) -> Callable[[Arguments], Mapping[str, Any]]:
             value = given.pop(theirs, default)
             if value is _REQUIRED:
                 raise ValueError(f"it does not say {theirs}")
-            if _is_tensor(value):
+            if is_reference(value):
                 raise ValueError(f"{theirs} is computed")
             values[ours] = value
         return values
@@ -140,7 +142,3 @@ _BY_FUNCTION: Mapping[str, Operation] = {
 def operation(function: str) -> Operation | None:
     """Keras 3's operation that equals that function of TensorFlow; None where there is none."""
     return _BY_FUNCTION.get(function.removeprefix("compat.v1."))
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
