@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgery.architecture import Architecture
-from surgery.architecture.downgrades import Downgrade, compiled, downgraded
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
 from surgery.architecture.tree import at
 from surgery.formats import _configs, _lora, _shared
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Mapped
+
+if TYPE_CHECKING:
+    from surgery.architecture.downgrades import Downgrade
 
 _VERSION = "2.15.0"
 
@@ -24,6 +26,12 @@ def for_keras2(model: Model) -> tuple[Model, Downgrade]:
 
     What Keras 1 or 2 wrote stays as it is, but for a `.keras` file, which may have been upgraded.
     """
+    return model.once(_for_keras2)
+
+
+def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
+    from surgery.architecture.downgrades import Downgrade, downgraded
+
     version = model.carried.keras_version
     if model.architecture is None:
         return model, Downgrade()
@@ -78,6 +86,8 @@ _COMPILED = {"loss": "losses", "metrics": "metrics", "weighted_metrics": "metric
 
 def _training_config(carried: Carried, found: Downgrade) -> Mapping[str, Any] | None:
     """The compile config in Keras 2's form, or None with a note."""
+    from surgery.architecture.downgrades import compiled
+
     config = _configs.compile_config(carried)
     if not config:
         return None

@@ -9,8 +9,6 @@ from typing import Any, Literal
 from surgery.architecture import Architecture
 from surgery.architecture.gates import TO_KERAS_2, TO_KERAS_3, ScaledColumns, scaled_gates
 from surgery.architecture.renaming import new_address, without_slashes
-from surgery.architecture.upgrades import upgraded
-from surgery.architecture.upgrades.compiling import upgraded_compile_config
 from surgery.declaration import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _store
@@ -113,6 +111,12 @@ def for_keras3(model: Model) -> Upgraded:
 
     A model of Keras 3 stays as it is.
     """
+    return model.once(_for_keras3)
+
+
+def _for_keras3(model: Model) -> Upgraded:
+    from surgery.architecture.upgrades import upgraded
+
     if model.architecture is None or _configs.is_keras3(model.carried):
         return Upgraded(model)
     renamed, names = _without_slashes(model)
@@ -208,6 +212,8 @@ def _of_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> list[str]:
 
 def _compiled(model: Model) -> tuple[Mapping[str, object] | None, list[str]]:
     """The compile config for Keras 3, and what of it is left out."""
+    from surgery.architecture.upgrades.compiling import upgraded_compile_config
+
     carried = model.carried
     given = carried.compile_config or carried.training_config
     if not given:

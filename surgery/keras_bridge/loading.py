@@ -9,7 +9,6 @@ from typing import Any
 
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.code import Code, may_run_code
-from surgery.keras_bridge.live.session import session
 
 CHECKED = "checked"
 _SECONDS = 60.0
@@ -31,6 +30,8 @@ class LoadCheck:
 
 def load_check_result(check: LoadCheck) -> str:
     """`checked`, or `not checked:` and why; raises SurgeryError where Keras refuses the model."""
+    from surgery.keras_bridge.live.session import session
+
     if check.skipped:
         return f"not checked: {check.skipped}"
     with session(None, lambda _event, _facts: None, runs_code=may_run_code()) as live:

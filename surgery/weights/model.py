@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
@@ -14,6 +14,8 @@ from surgery.weights.digest import Watched
 from surgery.weights.optimizer import Layout, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
 from surgery.weights.weight import Weight, prefixes
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,13 @@ class Model:
         else:
             layers = (p for w in self.weights for p in list(prefixes(w.address))[:0:-1])
         return {address: place for place, address in enumerate(dict.fromkeys(layers))}
+
+    def once(self, make: Callable[[Model], Made]) -> Made:
+        """Return `make(model)`, computed once for this model, which never changes."""
+        made: dict[Any, Any] = self.__dict__.setdefault("_made", {})
+        if make not in made:
+            made[make] = make(self)
+        return cast(Made, made[make])
 
     def __getitem__(self, address: str) -> Weight:
         return self.by_address[address]

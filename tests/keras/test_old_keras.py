@@ -209,6 +209,7 @@ def test_a_model_of_today_is_left_alone(tmp_path):
     opened = surgery.open(tmp_path / "new.keras")
     upgrade = for_keras3(opened)
     assert upgrade.model is opened
+    assert for_keras3(opened) is upgrade  # computed once
     assert not upgrade.notes
 
 
