@@ -15,7 +15,7 @@ import os
 import pkgutil
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
@@ -57,11 +57,37 @@ def key(description: str, example: object, default: Any = REQUIRED, **schema: ob
 
 
 def as_json(value: object) -> str:
-    """JSON, indented; null for a number that is none or infinite, which JSON has not."""
+    """JSON, indented, with a line for each mapping or list that holds no mapping.
+
+    Null stands for a number that is none or infinite, which JSON has not.
+    """
     try:
-        return json.dumps(value, indent=1, allow_nan=False)
+        return _indented(value, "\n")
     except (TypeError, ValueError):
-        return json.dumps(_finite(value), indent=1)
+        return _indented(_finite(value), "\n")
+
+
+_on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting one is
+
+
+def _indented(value: Any, line: str) -> str:
+    """JSON whose own lines begin like that."""
+    inner = f"{line} "
+    if isinstance(value, dict) and not _is_plain(value.values()):
+        items = (f"{_on_one_line(str(k))}: {_indented(v, inner)}" for k, v in value.items())
+        return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    if isinstance(value, list | tuple) and not _is_plain(value):
+        items = (_indented(item, inner) for item in value)
+        return f"[{inner}{f',{inner}'.join(items)}{line}]"
+    return _on_one_line(value)
+
+
+def _is_plain(items: Iterable[Any]) -> bool:
+    """Whether there is no mapping among them, nor in their lists."""
+    return not any(
+        isinstance(item, dict) or (isinstance(item, list | tuple) and not _is_plain(item))
+        for item in items
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -17,6 +17,7 @@ from surgery.formats._exported import export_memory, export_problems, exported
 from surgery.formats._tensorflow.bundle import Bundle
 from surgery.formats._tensorflow.bundle_writer import rewritten
 from surgery.formats._tensorflow.graph import constant_problems
+from surgery.formats._tensorflow.messages import parse as parse_message
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import Node
 from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
@@ -42,7 +43,6 @@ KERAS = "keras_metadata.pb"
 _FOLDERS = ("variables", "assets", "assets.extra")
 _FILES = (FINGERPRINT, KERAS, "tfhub_module.pb")
 _META_GRAPHS, _OBJECT_GRAPH = 2, 7
-_USER_OBJECT, _VARIABLE = 4, 7
 
 
 @dataclass(frozen=True)
@@ -180,17 +180,18 @@ def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
         yield parts(view, field.start, field.stop)
 
 
-def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[bytes]:
+def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Any]:
     """The SavedObjects, numbered as the checkpoint's objects are."""
-    return [node for field in graph.get(_OBJECT_GRAPH, []) for node in Message(field).strings(1)]
+    graphs = graph.get(_OBJECT_GRAPH, [])
+    return [node for data in graphs for node in parse_message("SavedObjects", data).nodes]
 
 
 def _trained(graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[Node]) -> dict[str, bool]:
     """Whether each variable is trainable, by its key in the checkpoint."""
     return {
-        key: bool(message.message(_VARIABLE).integer(3))
-        for data, node in zip(_objects(graph), nodes, strict=False)
-        if node.attributes and _VARIABLE in (message := Message(data))
+        key: found.variable.trainable
+        for found, node in zip(_objects(graph), nodes, strict=False)
+        if node.attributes and found.HasField("variable")
         for _, _, key in node.attributes
     }
 
@@ -205,7 +206,7 @@ def _saved_architecture(
             if node.text(3) == "root":
                 text = node.text(5)
     elif objects := _objects(graphs[0]):
-        text = Message(objects[0]).message(_USER_OBJECT).text(3)
+        text = objects[0].user.metadata
     if not text:
         return None
     found = dict(_without_tuples(parse(text, folder, "Keras metadata")))

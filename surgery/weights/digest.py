@@ -39,12 +39,17 @@ class Digest:
         with self._lock:
             if start < self._next or (start > self._next and len(_WAITING) >= _MOST_WAITING):
                 return
-            self._waiting[start] = values
-            _WAITING[id(values)] = values
-            if self._busy:
+            if self._busy or start > self._next:
+                self._waiting[start] = values
+                _WAITING[id(values)] = values
                 return
             self._busy = True
+            self._next += values.size
+        self._sum(values)
         self._drain()
+
+    def _sum(self, values: Array) -> None:
+        self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _drain(self) -> None:
         """Sum what can be summed; one thread at a time does it, outside the lock."""
@@ -56,7 +61,7 @@ class Digest:
                     return
                 self._next += values.size
                 _WAITING.pop(id(values), None)
-            self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+            self._sum(values)
 
     def forget(self) -> None:
         """Let go of the chunks that wait, for one that a run broke off."""

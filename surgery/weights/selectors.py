@@ -44,6 +44,9 @@ class Select:
 
     def matches(self, model: Model) -> tuple[Weight, ...]:
         """The weights it names, in the model's order; perhaps none."""
+        return model.once(self._matches)
+
+    def _matches(self, model: Model) -> tuple[Weight, ...]:
         names = dict.fromkeys(
             name for w in (*model.weights, *model.states) for name in prefixes(w.address)
         )

@@ -1043,7 +1043,7 @@ def checkpoint_whose_objects_are_a_long_chain(folder):
     return graph(folder, b"".join(put_bytes(1, link) for link in links) + put_bytes(1, b""))
 
 
-@case("{path}/ckpt.index is damaged: a field is longer than its message")
+@case("{path}/ckpt.index is damaged: a message (Graph) is broken")
 def checkpoint_whose_objects_are_garbage(folder):
     return graph(folder, b"\x0a\x7f\x01")
 

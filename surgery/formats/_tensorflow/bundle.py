@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from surgery.errors import FormatError
 from surgery.formats._crc import CRC32C, Pieces
+from surgery.formats._tensorflow.messages import parse
 from surgery.formats._tensorflow.objects import Node, read_graph
 from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
-from surgery.formats._tensorflow.proto import Message, fields, put_bytes, varint
+from surgery.formats._tensorflow.proto import Message, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
 from surgery.weights.tensor import (
     Descriptor,
@@ -38,7 +38,7 @@ DTYPES: Mapping[int, str] = {
 CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
 """TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
 
-_SHAPE, _SLICE = 2, 7
+_SLICE = 7
 
 STRING = 7
 _OPAQUE = (STRING, 20, 21)
@@ -48,8 +48,7 @@ _PRODUCED_FOR = 1
 """The version of bundles that this reads; TensorFlow has written no other since 2016."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a tensor lies; `dtype` is None where it is no number; one in parts has `slices`.
 
     `code` is TensorFlow's number of the dtype, `sliced` the fields of the slices as they stand.
@@ -218,7 +217,7 @@ class Bundle:
         return data[place + 4 :]
 
     @cached_property
-    def graph(self) -> Sequence[Node] | None:
+    def graph(self) -> tuple[Node, ...] | None:
         """The graph of the objects that were saved; None for a checkpoint by names."""
         if GRAPH not in self.entries:
             return None
@@ -239,22 +238,16 @@ class Bundle:
 
 
 def _parsed(data: bytes) -> Entry:
-    numbers, shape = dict.fromkeys((1, 3, 4, 5, 6), 0), b""
-    slices, sliced = [], b""
-    for number, _, value in fields(data):
-        if isinstance(value, int):
-            numbers[number] = value
-        elif number == _SHAPE:
-            shape = value
-        elif number == _SLICE:
-            slices.append(_slice(value))
-            sliced += put_bytes(_SLICE, value)
-    kind = numbers[1]
-    if kind not in _OPAQUE and kind not in DTYPES:
-        raise ValueError(f"dtype {kind} is not known")
-    offset, size = (n - (1 << 64) if n >= 1 << 63 else n for n in (numbers[4], numbers[5]))
-    place = numbers[3], offset, size, numbers[6]
-    return Entry(kind, _dtype(kind), _shape(shape), *place, tuple(slices), sliced)
+    found = parse("Entry", data)
+    code = found.code
+    if code not in _OPAQUE and code not in DTYPES:
+        raise ValueError(f"dtype {code} is not known")
+    place = found.shard, found.offset, found.size, found.crc
+    entry = Entry(code, _dtype(code), _shape(found.shape), *place)
+    if not found.slices:
+        return entry
+    sliced = b"".join(put_bytes(_SLICE, one) for one in found.slices)
+    return entry._replace(slices=tuple(map(_slice, found.slices)), sliced=sliced)
 
 
 @cache

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
-from surgery.formats._tensorflow.proto import (
-    Message,
-    fields,
-)
+from surgery.formats._tensorflow.messages import parse
 from surgery.weights.weight import State
 
 Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
 
-_CHILDREN, ATTRIBUTES, SLOTS = 1, 2, 3
+ATTRIBUTES, SLOTS = 2, 3
 
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
@@ -31,6 +29,8 @@ _VARIABLE_LISTS = {
 }  # fmt: skip
 _WRAPPERS = {"_functional", "_tracked"}
 _LISTS = {"_operations", "_layers", "_self_tracked_trackables"}
+_UNNAMED = _WRAPPERS | _LISTS
+_WITH_PLACES = _UNNAMED | _VARIABLE_LISTS
 _POSITION = re.compile(r"layer(_with_weights)?-\d+|\d+")
 _OF_NO_LAYER = {
     "keras_api", "metrics", "_metrics", "compiled_metrics", "_compile_metrics", "compiled_loss",
@@ -45,8 +45,7 @@ _DEEPEST = 200
 _NO_NAME = re.compile(r"[Vv]ariable(_\d+)?")
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """An object: its children by name, its values' checkpoint keys and full names, its slots."""
 
     children: tuple[tuple[str, int], ...]
@@ -63,64 +62,43 @@ class Variable:
     path: Path
     state: State
     node: int
-    copies: list[str] = field(default_factory=list)
+    copies: tuple[str, ...] = ()
 
     @cached_property
     def is_positional(self) -> bool:
         """Whether a place in one of Keras's own lists stands for a layer's name in its path."""
         pairs = zip(("", *self.path), self.path, strict=False)
         return any(
-            hop.startswith("layer") or before in _LISTS | _WRAPPERS | _VARIABLE_LISTS
+            hop.startswith("layer") or before in _WITH_PLACES
             for before, hop in pairs
             if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
         )
 
 
 @lru_cache(maxsize=1)
-def read_graph(data: bytes) -> Sequence[Node]:
+def read_graph(data: bytes) -> tuple[Node, ...]:
     """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
 
-    Cached, because what a run has written is read again, with the same graph.
+    Cached, as `variables` is, because what a run has written is read again, with the same graph.
     """
-    nodes = [_node(node) for node in Message(data).strings(1)]
+    nodes = tuple(
+        Node(
+            tuple([(child.name, child.node) for child in node.children]),
+            tuple([(found.name, found.full_name, found.key) for found in node.attributes]),
+            tuple([(slot.of, slot.name, slot.node) for slot in node.slots]),
+        )
+        for node in parse("Graph", data).nodes
+    )
     for node in nodes:
         named = [number for _, number in node.children]
         named += [number for first, _, slot in node.slots for number in (first, slot)]
-        if any(number >= len(nodes) for number in named):
+        if any(not 0 <= number < len(nodes) for number in named):
             raise ValueError("its object graph refers to an object that it does not have")
     return nodes
 
 
-def _node(data: bytes) -> Node:
-    children, attributes, slots = [], [], []
-    for number, _, value in fields(data):
-        if isinstance(value, int) or number > SLOTS:
-            continue
-        inner: dict[int, int | bytes] = {n: item for n, _, item in fields(value)}
-        if number == _CHILDREN:
-            children.append((_text(inner, 2), _whole(inner, 1)))
-        elif number == ATTRIBUTES:
-            attributes.append((_text(inner, 1), _text(inner, 2), _text(inner, 3)))
-        else:
-            slots.append((_whole(inner, 1), _text(inner, 2), _whole(inner, 3)))
-    return Node(tuple(children), tuple(attributes), tuple(slots))
-
-
-def _text(values: Mapping[int, int | bytes], number: int) -> str:
-    value = values.get(number, b"")
-    if isinstance(value, int):
-        raise ValueError(f"field {number} is not text")
-    return value.decode(errors="replace")
-
-
-def _whole(values: Mapping[int, int | bytes], number: int) -> int:
-    value = values.get(number, 0)
-    if isinstance(value, bytes):
-        raise ValueError(f"field {number} is not a number")
-    return value
-
-
-def variables(nodes: Sequence[Node]) -> list[Variable]:
+@lru_cache(maxsize=1)
+def variables(nodes: tuple[Node, ...]) -> Sequence[Variable]:
     """All stored values of a graph."""
     optimizers = {number for number, node in enumerate(nodes) if _is_optimizer(node)}
 
@@ -257,7 +235,7 @@ def _kerasian(variable: Variable, strip: str) -> str:
 
 
 def _clean(path: Path) -> str:
-    kept = [hop for hop in path if hop not in _WRAPPERS | _LISTS]
+    kept = [hop for hop in path if hop not in _UNNAMED]
     if kept:
         kept[-1] = kept[-1].removeprefix("_")
     return "/".join(kept)
@@ -270,7 +248,7 @@ def _root_name(weights: Sequence[Variable]) -> str:
     firsts = {parts[0] for parts in named}
     common = {v.path[0] for v in weights if v.path}
     outer = 1 if len(common) == 1 and not _POSITION.fullmatch(next(iter(common))) else 0
-    outer = 0 if common <= _WRAPPERS | _LISTS | _VARIABLE_LISTS else outer
+    outer = 0 if common <= _WITH_PLACES else outer
     if len(firsts) != 1 or any(len(parts) < 3 for parts in named) or len(named) != len(depths):
         return ""
     deeper = [len(parts) - depth + outer for parts, depth in zip(named, depths, strict=True)]

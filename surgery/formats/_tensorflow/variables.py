@@ -130,7 +130,7 @@ def _is_of_table(name: str, names: Collection[str]) -> bool:
 
 
 def _of_objects(
-    bundle: Bundle, nodes: Sequence[Node], architecture: Architecture | None
+    bundle: Bundle, nodes: tuple[Node, ...], architecture: Architecture | None
 ) -> Iterator[Weight]:
     found = [
         variable
@@ -158,18 +158,18 @@ def _of_objects(
 
 def _without_copies(found: Sequence[Variable], entries: Mapping[str, Entry]) -> list[Variable]:
     """One variable for those of equal names and bytes that Keras saved as `_all_variables` too."""
-    served: dict[object, list[Variable]] = {}
+    served: dict[object, list[str]] = {}
     for variable in found:
         if variable.key.startswith("variables/"):
-            served.setdefault(_identity(variable, entries), []).append(variable)
-    kept = []
+            served.setdefault(_identity(variable, entries), []).append(variable.key)
+    copies, kept = {}, []
     for variable in found:
-        originals = served.get(_identity(variable, entries), [])
-        if variable.key.startswith("_all_variables/") and originals:
-            originals.pop(0).copies.append(variable.key)
+        originals = served.get(_identity(variable, entries))
+        if originals and variable.key.startswith("_all_variables/"):
+            copies[originals.pop(0)] = variable.key
         else:
             kept.append(variable)
-    return kept
+    return [replace(v, copies=(copies[v.key],)) if v.key in copies else v for v in kept]
 
 
 def _identity(variable: Variable, entries: Mapping[str, Entry]) -> object:

@@ -1,0 +1,68 @@
+"""TensorFlow's messages that a checkpoint has by the thousand, read by protocol buffers' C parser.
+
+Their schemas stand here, because TensorFlow's own come only with its import. Fields that are not
+declared are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+from surgery.formats._tensorflow.proto import Buffer
+
+_SCHEMAS: Mapping[str, str] = {
+    # TrackableObjectGraph
+    "Graph": "repeated Object nodes 1",
+    "Object": "repeated Child children 1, repeated Attribute attributes 2, repeated Slot slots 3",
+    "Child": "int32 node 1, string name 2",
+    "Attribute": "string name 1, string full_name 2, string key 3",
+    "Slot": "int32 of 1, string name 2, int32 node 3",
+    # BundleEntryProto
+    "Entry": "int32 code 1, bytes shape 2, int32 shard 3, int64 offset 4, int64 size 5, "
+    "fixed32 crc 6, repeated bytes slices 7",
+    # SavedObjectGraph
+    "SavedObjects": "repeated SavedObject nodes 1",
+    "SavedObject": "User user 4, Variable variable 7",
+    "User": "string metadata 3",
+    "Variable": "bool trainable 3",
+}
+
+
+def _classes() -> dict[str, Any]:
+    file = FileDescriptorProto(name="surgery.proto", package="surgery", syntax="proto3")
+    for name, schema in _SCHEMAS.items():
+        message = file.message_type.add(name=name)
+        for declared in schema.split(", "):
+            *labels, kind, field, number = declared.split()
+            label, of_message = (labels or ["optional"])[0], kind in _SCHEMAS
+            message.field.add(
+                name=field,
+                number=int(number),
+                label=FieldDescriptorProto.Label.Value(f"LABEL_{label.upper()}"),
+                type=_type("message" if of_message else kind),
+                type_name=f".surgery.{kind}" if of_message else None,
+            )
+    pool = DescriptorPool()
+    pool.Add(file)
+    return {n: GetMessageClass(pool.FindMessageTypeByName(f"surgery.{n}")) for n in _SCHEMAS}
+
+
+def _type(kind: str) -> FieldDescriptorProto.Type.ValueType:
+    return FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+
+
+_CLASSES = _classes()
+
+
+def parse(kind: str, data: Buffer) -> Any:
+    """A message of one of the kinds above; raises ValueError for a broken one."""
+    try:
+        return _CLASSES[kind].FromString(bytes(data))
+    except DecodeError:
+        raise ValueError(f"a message ({kind}) is broken") from None
