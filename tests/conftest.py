@@ -1,10 +1,8 @@
 import functools
 import json
 import os
-import select
 import signal
 import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -12,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests import forking
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("SURGERY_MODELS", ROOT.parent / "shared" / "models"))
@@ -167,10 +167,7 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
             "err": err.name,
             "limits": limits or {},
         }
-        server = forking_server(*(["keras"] if keras else []))
-        print(json.dumps(request), file=server.stdin, flush=True)
-        assert select.select([server.stdout], [], [], 300)[0], f"{arguments} takes too long"
-        code, megabytes = json.loads(server.stdout.readline())
+        code, megabytes = forking_server(*(["keras"] if keras else [])).run(request)
         done = subprocess.CompletedProcess(
             request["arguments"], code, Path(out.name).read_text(), Path(err.name).read_text()
         )
@@ -181,13 +178,7 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
 @functools.cache
 def forking_server(*imported):
     """What forks for every command; it ends with this process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.forking", *imported],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    return forking.Server(*imported)
 
 
 def config_of(path):

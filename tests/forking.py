@@ -1,14 +1,18 @@
 """A process with surgery imported, which forks for every command: as a user's, without the wait."""
 
 import atexit
+import contextlib
 import gc
 import json
 import os
 import resource
+import select
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 
 def main():
@@ -29,13 +33,58 @@ def main():
         Session._start = forked_session
     gc.freeze()
     for line in sys.stdin:
-        request = json.loads(line)
+        number, request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             become(**request)
         _, status, usage = os.wait4(pid, 0)
-        facts = [os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024]
+        facts = [number, os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024]
         print(json.dumps(facts), flush=True)
+
+
+class Server:
+    """That process, as a test sees it: started when it is needed, and anew after one that hangs."""
+
+    def __init__(self, *imported):
+        self._imported, self._process, self._number = imported, None, 0
+
+    def run(self, request, seconds=300):
+        """The exit code and the peak memory in MB of one command; TimeoutError after those seconds.
+
+        A command that hangs is killed, and the server with it: an answer that comes late is not
+        taken for that of the next command.
+        """
+        self._number += 1
+        try:
+            print(json.dumps([self._number, request]), file=self._started().stdin, flush=True)
+            if not select.select([self._process.stdout], [], [], seconds)[0]:
+                raise TimeoutError(f"{request['arguments']} takes longer than {seconds} s")
+            number, code, megabytes = json.loads(self._process.stdout.readline())
+            assert number == self._number
+        except BaseException:
+            self.kill()
+            raise
+        return code, megabytes
+
+    def _started(self):
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forking", *self._imported],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).parents[1],
+                process_group=0,
+            )
+        return self._process
+
+    def kill(self):
+        """End it, and the command that it runs."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            self._process = None
 
 
 def become(arguments, cwd, environment, out, err, limits):
