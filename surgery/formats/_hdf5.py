@@ -41,6 +41,9 @@ _MOST_ROWS = 1 << 22
 """Elements that are read at once from a dataset whose bytes do not lie in one piece."""
 
 
+_LINKS = {h5py.h5l.TYPE_SOFT: "SoftLink", h5py.h5l.TYPE_EXTERNAL: "ExternalLink"}
+
+
 class _Padded(Window):
     """A window as HDF5's own driver has it: zeros from its end on."""
 
@@ -70,7 +73,8 @@ class Reader:
             self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
             whole = os.fstat(self.descriptor).st_size
             self._end = whole if size is None else self.base + size
-            self.file = h5py.File(_Padded(self.descriptor, self.base, size), "r")
+            self.file = h5py.File(_Padded(self.descriptor, self.base, self._end - self.base), "r")
+            self._userblock = self.file.userblock_size
         except OSError as error:
             raise FormatError(f"{path} {_said(error)}") from None
 
@@ -84,19 +88,20 @@ class Reader:
 
     def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
         """Every group below `root`, and `root` itself, by path; links out are refused."""
-        stack = [("", root)]
+        stack = [("", root.id)]
         known = set()
         while stack:
             path, group = stack.pop()
-            address = h5py.h5o.get_info(group.id).addr
+            address = h5py.h5o.get_info(group).addr
             if address in known:
-                raise FormatError(f"{self.path}: {group.name} is a group that stands there twice")
+                raise FormatError(f"{self.path}: {_path(group)} is a group that stands there twice")
             known.add(address)
-            yield path, group
-            inner = []
-            for name in group:
-                if self.link_is_hard(group, name) and group.get(name, getclass=True) is h5py.Group:
-                    inner.append((f"{path}/{name}" if path else name, group[name]))
+            yield path, h5py.Group(group)
+            inner = [
+                (f"{path}/{name}" if path else name, h5py.h5o.open(group, _bytes(name)))
+                for name in h5py.Group(group)
+                if self._kind(group, name) == h5py.h5o.TYPE_GROUP
+            ]
             stack.extend(reversed(inner))
 
     def holds_variables(self) -> bool:
@@ -106,87 +111,95 @@ class Reader:
             for path, group in self.groups(self.file)
         )
 
-    def link_is_hard(self, group: h5py.Group, name: str) -> bool:
-        """True for what stands in this file itself; raises FormatError for other links."""
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
+    def _kind(self, group: h5py.h5g.GroupID, name: str) -> int:
+        """HDF5's type of what stands in a group; raises FormatError for what is in other files.
+
+        By h5py's low-level calls, as all that is done for each of very many weights.
+        """
+        link = group.links.get_info(_bytes(name)).type
+        if link != h5py.h5l.TYPE_HARD:
             raise FormatError(
-                f"{self.path}: {group.name}/{name} is a {type(link).__name__}; "
+                f"{self.path}: {_path(group)}/{name} is a {_LINKS.get(link, 'strange link')}; "
                 "links out of a model file are not followed"
             )
-        return True
+        return int(h5py.h5o.get_info(group, _bytes(name)).type)
 
     def tensor(self, group: h5py.Group, name: str) -> Tensor:
         """The dataset of that name (or path) as a lazy tensor."""
         parent, _, last = name.rpartition("/")
+        found = group.id
         for part in parent.split("/") if parent else []:
-            group = self._member(group, part, h5py.Group)
-        return self._tensor(self._member(group, last, h5py.Dataset))
+            found = self._member(found, part, h5py.h5o.TYPE_GROUP)
+        return self._tensor(self._member(found, last, h5py.h5o.TYPE_DATASET))
 
-    def _member(self, group: h5py.Group, name: str, kind: type) -> Any:
-        if name not in group:
-            raise FormatError(f"{self.path} has no {group.name}/{name}, though it says so")
-        self.link_is_hard(group, name)
-        if group.get(name, getclass=True) is not kind:
-            raise FormatError(f"{self.path}: {group.name}/{name} is not a {kind.__name__.lower()}")
-        return group[name]
+    def _member(self, group: h5py.h5g.GroupID, name: str, kind: int) -> Any:
+        if not group.links.exists(_bytes(name)):
+            raise FormatError(f"{self.path} has no {_path(group)}/{name}, though it says so")
+        if self._kind(group, name) != kind:
+            wanted = "group" if kind == h5py.h5o.TYPE_GROUP else "dataset"
+            raise FormatError(f"{self.path}: {_path(group)}/{name} is not a {wanted}")
+        return h5py.h5o.open(group, _bytes(name))
 
-    def _tensor(self, dataset: h5py.Dataset) -> Tensor:
-        plist = dataset.id.get_create_plist()
+    def _tensor(self, dataset: h5py.h5d.DatasetID) -> Tensor:
+        plist = dataset.get_create_plist()
         layout = plist.get_layout()
         if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
             raise FormatError(
-                f"{self.path}: {dataset.name} keeps its values in other files, which are not read"
+                f"{self.path}: {_path(dataset)} keeps its values in other files, which are not read"
             )
         for number in range(plist.get_nfilters()):
             if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
                 raise FormatError(
-                    f"{self.path}: {dataset.name} is packed by a filter that is not installed "
+                    f"{self.path}: {_path(dataset)} is packed by a filter that is not installed "
                     f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
                 )
         dtype, shape = _dtype(dataset), dataset.shape
         if shape is None or dtype.hasobject:
-            raise FormatError(f"{self.path}: {dataset.name} is not an array of numbers")
+            raise FormatError(f"{self.path}: {_path(dataset)} is not an array of numbers")
         size = math.prod(shape) * dtype.itemsize
-        if layout != h5py.h5d.CONTIGUOUS or dataset.id.get_offset() is None:
-            if size > _MOST_UNSTORED + _MOST_UNPACKED * dataset.id.get_storage_size():
+        offset = dataset.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
+        if offset is None:
+            if size > _MOST_UNSTORED + _MOST_UNPACKED * dataset.get_storage_size():
                 raise FormatError(
-                    f"{self.path}: {dataset.name} claims {size:,} bytes, and "
-                    f"{dataset.id.get_storage_size():,} are stored"
+                    f"{self.path}: {_path(dataset)} claims {size:,} bytes, and "
+                    f"{dataset.get_storage_size():,} are stored"
                 )
             if layout == h5py.h5d.CHUNKED and math.prod(plist.get_chunk()) > _LARGEST_CHUNK:
-                raise FormatError(f"{self.path}: {dataset.name} is stored in chunks of absurd size")
+                raise FormatError(
+                    f"{self.path}: {_path(dataset)} is stored in chunks of absurd size"
+                )
         little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
-        offset = dataset.id.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
-        if offset is None or self.file.userblock_size or self._is_beyond(offset, dataset):
-            self._is_needed = True
-            elements = _element_reader(dataset, little)
-            whole = Reduction(lambda _: self._check_chunks(dataset, layout), 0)
-
-            def read(start: int, stop: int) -> Array:
-                try:
-                    whole.result()
-                    return elements(start, stop)
-                except (OSError, RuntimeError, ValueError, zlib.error) as error:
-                    raise FormatError(
-                        f"{self.path}: {dataset.name} cannot be read: {error}"
-                    ) from error
-
-            return Computed(shape, little, read)
+        if offset is None or self._userblock or self._is_beyond(offset, dataset):
+            return self._computed(h5py.Dataset(dataset), layout, little)
         extent = Extent(self.path, self.base + offset)
         stored = Stored(shape, dtype, extent, self.descriptor, self._seen)
         if dtype == little:
             return stored
         return Computed(shape, little, lambda start, stop: stored.read(start, stop).astype(little))
 
+    def _computed(self, dataset: h5py.Dataset, layout: int, dtype: np.dtype[Any]) -> Tensor:
+        """A tensor whose elements h5py reads, as they do not lie in one piece."""
+        self._is_needed = True
+        elements = _element_reader(dataset, dtype)
+        whole = Reduction(lambda _: self._check_chunks(dataset, layout), 0)
+
+        def read(start: int, stop: int) -> Array:
+            try:
+                whole.result()
+                return elements(start, stop)
+            except (OSError, RuntimeError, ValueError, zlib.error) as error:
+                raise FormatError(f"{self.path}: {dataset.name} cannot be read: {error}") from error
+
+        return Computed(dataset.shape, dtype, read)
+
     def _check_chunks(self, dataset: h5py.Dataset, layout: int) -> None:
         if layout == h5py.h5d.CHUNKED:
-            check_chunks(dataset, self.descriptor, self.base + self.file.userblock_size)
+            check_chunks(dataset, self.descriptor, self.base + self._userblock)
 
-    def _is_beyond(self, offset: int, dataset: h5py.Dataset) -> bool:
-        end = self.base + offset + dataset.id.get_storage_size()
+    def _is_beyond(self, offset: int, dataset: h5py.h5d.DatasetID) -> bool:
+        end = self.base + offset + dataset.get_storage_size()
         if end > self._end:
-            raise FormatError(f"{self.path} is cut short: {dataset.name} would end at byte {end}")
+            raise FormatError(f"{self.path} is cut short: {_path(dataset)} would end at byte {end}")
         return False
 
 
@@ -198,7 +211,17 @@ def _said(error: OSError) -> str:
     return f"is not a readable HDF5 file: {error}"
 
 
-def _dtype(dataset: h5py.Dataset) -> np.dtype[Any]:
+def _bytes(name: str) -> bytes:
+    """A name as HDF5 has it; one that is not UTF-8 was read with surrogates."""
+    return name.encode(errors="surrogateescape")
+
+
+def _path(item: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> str:
+    """Where it stands in the file, for messages."""
+    return (h5py.h5i.get_name(item) or b"?").decode(errors="replace")
+
+
+def _dtype(dataset: h5py.h5d.DatasetID) -> np.dtype[Any]:
     """The dtype; Keras keeps bfloat16 as two opaque bytes."""
     dtype: np.dtype[Any] = dataset.dtype
     if dtype.kind == "V" and dtype.itemsize == 2 and not dtype.names:
