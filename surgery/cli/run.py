@@ -63,14 +63,14 @@ def command(
         result_facts,
         result_text,
     )
-    from surgery.run import manifest
+    from surgery.run import manifest, proof
     from surgery.run.execute import execute
     from surgery.run.plan import default_threads, make_plan
     from surgery.run.progress import progress_for
 
     def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
         count = threads or default_threads()
-        if not (dry_run or force) and manifest.is_current(recipe, count, hashes):
+        if not (dry_run or force) and proof.is_current(recipe, count, hashes):
             progress.say("up to date", manifest=str(manifest.path_of(recipe)))
             return current_facts(recipe), current_text(recipe)
         plan = make_plan(recipe, threads)

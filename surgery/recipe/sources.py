@@ -20,7 +20,7 @@ from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
 from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
-from surgery.keras_bridge.configs import cache_file, resolved
+from surgery.keras_bridge.configs import cached, resolved
 from surgery.keras_bridge.live.session import Session, session
 from surgery.recipe.hub import module_folder
 from surgery.recipe.joining import joined, part, placed, renamed
@@ -118,6 +118,14 @@ class FromPath(Source):
         return replace(model, inputs=(self.path,), origin=str(self.path))
 
     @property
+    def is_view(self) -> bool:
+        return self.select is not None or self.map is not None
+
+    @property
+    def is_made(self) -> bool:
+        return bool(self.inputs)
+
+    @property
     def needs_tensorflow(self) -> bool:
         if self.inputs:
             return True
@@ -211,7 +219,7 @@ class FromConfig(Source):
 
     @property
     def needs_tensorflow(self) -> bool:
-        return not cache_file(self._keras3).is_file()
+        return cached(self._keras3).read() is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +277,8 @@ class FromBuild(Source):
         facts = {weight.address: made["weights"][weight.stored[-1]] for weight in model.weights}
         ordered = sorted(model.weights, key=lambda weight: facts[weight.address][1])
         weights = [_as_built(weight, *facts[weight.address]) for weight in ordered]
-        carried = replace(model.carried, code=replace(self.code, objects=made["objects"]))
+        code = replace(self.code, objects=made["objects"], files=tuple(live.imported))
+        carried = replace(model.carried, code=code)
         return replace(
             model,
             weights=(*weights, *others),
@@ -277,6 +286,10 @@ class FromBuild(Source):
             inputs=(),
             origin=self.build.text,
         )
+
+    @property
+    def is_made(self) -> bool:
+        return True
 
     @property
     def needs_tensorflow(self) -> bool:

@@ -17,7 +17,7 @@ from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import run_id
-from surgery.run import manifest
+from surgery.run import manifest, proof
 from surgery.run.execute import execute
 from surgery.run.live import Memo
 from surgery.run.plan import make_plan
@@ -73,7 +73,7 @@ def is_settled(recipe: Recipe, record: Record) -> bool:
     # Of these no manifest can say that they are current.
     if manifest.runs_code(recipe) or manifest.is_remote(recipe):
         return all(remote.exists(remote.local(path)) for path in record.outputs)
-    return manifest.is_current(recipe, threads=1)
+    return proof.is_current(recipe, threads=1)
 
 
 def key_of(recipe: Recipe) -> str:
@@ -94,7 +94,7 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
         job=os.environ.get("SLURM_JOB_ID", ""),
     )
     try:
-        if doing.force or not manifest.is_current(recipe, doing.threads, doing.hashes):
+        if doing.force or not proof.is_current(recipe, doing.threads, doing.hashes):
             plan = make_plan(recipe, doing.threads)
             log = Log(recipe.name, doing.form or "text")
             execute(plan, log, hashes=doing.hashes, memo=doing.memo)
