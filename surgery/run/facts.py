@@ -39,7 +39,7 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def input_facts(model: Model, source: Source, folder: Path) -> Facts:
-    """A model that was read: its files, and the sums of those weights that were read whole.
+    """A model that was read: its files, and the sums of those weights that were read.
 
     Files whose weights have got other shapes, dtypes or owners are summed as a whole.
     """
@@ -61,15 +61,18 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
     facts["weights"] = [
         {
             "address": names[weight.stored] if source.is_view else weight.address,
-            "sha256": _seen(weight.tensor),
+            "sha256": _sum(weight.tensor, facts["rest_sha256"] is not None),
         }
         for weight in model.weights
     ]
     return facts
 
 
-def _seen(tensor: Tensor) -> str | None:
-    return tensor.seen if isinstance(tensor, Watched) else None
+def _sum(tensor: Tensor, is_here: bool) -> str | None:
+    """The sum of what was read; None for what was not, or in part from elsewhere."""
+    if not isinstance(tensor, Watched) or not tensor.is_read:
+        return None
+    return tensor.seen or (tensor.sum() if is_here else None)
 
 
 def tree_facts(path: Path, folder: Path) -> Facts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -103,8 +104,10 @@ def _parts(recipe: Recipe) -> Iterator[object]:
 def check_free(recipe: Recipe) -> None:
     """Raise UsageError where the manifest of another recipe, whose outputs are there, would go."""
     path = path_of(recipe)
+    if is_remote(recipe):
+        return
     try:
-        facts = read(remote.local(path))
+        facts = read(path)
         other = facts["recipe_path"]
         outputs = {each["path"] for each in facts["outputs"]}
     except (FormatError, KeyError, TypeError):  # none, or of an earlier version
@@ -115,8 +118,22 @@ def check_free(recipe: Recipe) -> None:
     if all(place(each, path.parent).exists() for each in (other, *outputs)):
         raise UsageError(
             f"{recipe.file}: its manifest would take the place of {path}, which is that of "
-            f"{place(other, path.parent)}; give one of them another name: in its recipe"
+            f"{os.path.normpath(place(other, path.parent))}; give one of them another name: in its "
+            "recipe"
         )
+
+
+def check_apart(recipes: Sequence[Recipe]) -> None:
+    """Raise UsageError where two recipes would write the same manifest."""
+    seen: dict[Path, Recipe] = {}
+    for recipe in recipes:
+        path = path_of(recipe).resolve()
+        other = seen.setdefault(path, recipe)
+        if Path(other.file).resolve() != Path(recipe.file).resolve():
+            raise UsageError(
+                f"{other.file} and {recipe.file} are both called {recipe.name}, and would write "
+                f"the same manifest {path_of(recipe)}; give one of them another name: in its recipe"
+            )
 
 
 def head(recipe: Recipe) -> Facts:

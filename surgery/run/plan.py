@@ -292,6 +292,12 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
         if target.format.holds_states:
             notes = [*target.optimizer.notes(model), *notes]
         yield from (f"{target.format.name}: {note}" for note in notes)
+    urls = [url for target in recipe.export if (url := remote.url_of(target.path))]
+    if urls and len(recipe.export) > 1:
+        yield (
+            f"{urls[0]}: what goes to a URL is not put in place in one step with the other "
+            "targets; a run that is killed then may leave some of them new, and some old"
+        )
     targets = [target.format for target in recipe.export]
     idle = _only_config(recipe)
     if idle and not any(target.holds_architecture for target in targets):

@@ -108,7 +108,7 @@ def _differing_parts(
     for weight in _summed(facts):
         if weight["address"] not in there:
             yield f"{weight['address']} is missing"
-    files = [place(name, folder) for name in _rest(facts)]
+    files = [file for name in _rest(facts) for file in files_in(place(name, folder))]
     if facts["rest_sha256"] and rest_sha256(model, path, files) != facts["rest_sha256"]:
         yield "what is not a weight differs (config, names, optimizer state)"
 
@@ -181,11 +181,8 @@ def _is_settled(file: Facts, noted_ns: int) -> bool:
 
 
 def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
-    """Whether the sums say that nothing has changed; without all of them nobody knows."""
-    weights = facts.get("weights", ())
-    if len(_summed(facts)) < len(weights):
-        return False
-    if not weights and any("sha256" not in file for file in facts["files"]):
+    """Whether the sums say that nothing has changed; a weight without one was not read."""
+    if facts.get("rest_sha256") is None and any("sha256" not in file for file in facts["files"]):
         return False
     with ThreadPoolExecutor(threads) as pool:
         return next(_problems(place(facts["path"], folder), facts, folder, pool), None) is None
