@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.architecture import Architecture
+from surgery.architecture.sharing import numbered
 from surgery.declaration import key, keys_of, recipe_path
 from surgery.errors import SurgeryError, did_you_mean
 from surgery.keras_bridge.cache import Cached
@@ -207,7 +208,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise SurgeryError(f"keras.applications.{application.application}: {reason}") from None
     return {
-        "config": config,
+        "config": numbered(config),
         "keras_version": keras.__version__,
         "variables": variables,
         "download": asked[0] if asked else None,

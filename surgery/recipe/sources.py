@@ -14,6 +14,7 @@ from typing import Any, Literal
 from surgery import remote
 from surgery.architecture import Architecture
 from surgery.architecture.renaming import without_slashes
+from surgery.architecture.sharing import numbered
 from surgery.architecture.upgrades import upgraded
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
@@ -114,7 +115,7 @@ class FromPath(Source):
             made = live.call(
                 "complete", path=self.path, code=code, inputs=self.inputs, to=to, seed=seed
             )
-            model = open_model(made["path"])
+            model = _steady(open_model(made["path"]))
         return replace(model, inputs=(self.path,), origin=str(self.path))
 
     @property
@@ -268,7 +269,7 @@ class FromBuild(Source):
         need_permission(self.build.text)
         with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
             made = live.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
-            model = open_model(Path(made["path"]))
+            model = _steady(open_model(Path(made["path"])))
             others = [
                 Weight(address, constant(open_npy(path).numpy()), variable_trains=False,
                        trainable=False)
@@ -299,6 +300,17 @@ class FromBuild(Source):
 def _session() -> contextlib.AbstractContextManager[Session]:
     """A process with Keras that runs the user's code."""
     return session(1, lambda _event, _facts: None, runs_code=True)
+
+
+def _steady(model: Model) -> Model:
+    """A model that Keras has just saved, without what differs each time that it does."""
+    known = model.architecture
+    config, compiled = numbered([known and known.config, model.carried.compile_config])
+    architecture = known and replace(known, config=config)
+    carried = replace(
+        model.carried, date_saved="", architecture=architecture, compile_config=compiled
+    )
+    return replace(model, architecture=architecture, carried=carried)
 
 
 def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Weight:

@@ -146,3 +146,23 @@ def test_code_that_was_imported(coded, tmp_path):
     assert problems(command("verify", folder / "out/r.run.json")) == [
         f"{folder}/parts/numbers.py: ../parts/numbers.py differs"
     ]
+
+
+SHARED = """import keras
+def make():
+    start = keras.initializers.GlorotUniform(seed=3)
+    layers = [keras.layers.Dense(4, kernel_initializer=start) for _ in range(2)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+"""
+
+
+def test_a_build_is_the_same_bytes_every_time(tmp_path):
+    """Keras numbers what layers share by where it lies in memory, and says when it saved."""
+    (tmp_path / "mine.py").write_text(SHARED)
+    path = recipe(tmp_path, load={"build": "mine:make"})
+    written = []
+    for _ in range(2):
+        done = command("--allow-code", "run", path)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / "out/model.keras").read_bytes())
+    assert written[0] == written[1]

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import surgery
@@ -124,6 +125,27 @@ def test_a_run_that_fails_fails_alone(sweep, tmp_path):
     assert started(folder, 1) == 2
     sweep.write_text(sweep.read_text().replace("at_most: 20%", "at_most: 60%"))
     assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
+
+
+def test_what_failed_for_its_inputs_is_tried_again_when_they_change(sweep, tmp_path):
+    """Not before; what is not the recipe's fault is tried again every time."""
+    text = sweep.read_text()
+    sweep.write_text(text.replace("steps:", "steps:\n  - set: {select: a/bias, npy: new.npy}"))
+    folder = SweepFolder(tmp_path / "recipe.sweep")
+
+    def run():
+        code = command("run", sweep, "--index", "1").returncode
+        return code, folder.record(folder.runs()[1].id).ended
+
+    first = run()
+    assert first[0] == 2
+    assert run() == first
+    np.save(tmp_path / "new.npy", np.ones(3, np.float32))
+    assert run()[0] == 0
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    first = run()
+    assert first[0] == 1
+    assert run()[1] > first[1]
 
 
 def specials(tmp_path, slow, name="slow-1"):
