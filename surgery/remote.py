@@ -192,8 +192,10 @@ _BESIDE = {".index": ".data-*", ".weights.json": "_*.weights.h5"}
 
 def _belongs(file: str, name: str) -> bool:
     """Whether it is a file of the checkpoint of that name."""
-    rest = file.rpartition("/")[2].removeprefix(name.rpartition("/")[2])
-    return rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
+    prefix, own = name.rpartition("/")[2], file.rpartition("/")[2]
+    rest = own.removeprefix(prefix)
+    is_part = rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
+    return own.startswith(prefix) and is_part
 
 
 def _known_files(path: Path) -> list[Path]:

@@ -16,9 +16,8 @@ def command(context: click.Context, as_json: bool) -> None:
         return
     from datetime import datetime
 
-    from surgery.keras_bridge.cache import cache_folder
+    from surgery.keras_bridge.cache import cache_folder, entries
     from surgery.report.tables import plural, size, table
-    from surgery.sweep.shared_steps import entries
 
     found = entries()
     if as_json:
@@ -26,11 +25,17 @@ def command(context: click.Context, as_json: bool) -> None:
         _options.echo_json({"folder": str(cache_folder()), "entries": kept})
         return
     if found:
-        rows = [[path.name, size(count), f"{datetime.fromtimestamp(used):%Y-%m-%d %H:%M}"]
-                for path, count, used in found]  # fmt: skip
+        rows = [
+            [
+                f"{path.parent.name}/{path.name}",
+                size(count),
+                f"{datetime.fromtimestamp(used):%Y-%m-%d %H:%M}",
+            ]
+            for path, count, used in found
+        ]
         click.echo(table(["kept", "size", "last used"], rows, right=[1]))
     total = sum(count for _, count, _ in found)
-    click.echo(f"{cache_folder()}: {plural(len(found), 'result')} of steps kept, {size(total)}")
+    click.echo(f"{cache_folder()}: {plural(len(found), 'result')} kept, {size(total)}")
 
 
 @command.command("prune")
@@ -38,7 +43,7 @@ def command(context: click.Context, as_json: bool) -> None:
               help="Keep so many bytes of what was used last (default: none).")  # fmt: skip
 def prune(limit: int) -> None:
     """Remove what is kept, the least recently used first."""
+    from surgery.keras_bridge.cache import prune as remove
     from surgery.report.tables import size
-    from surgery.sweep.shared_steps import prune as remove
 
     click.echo(f"removed {size(remove(limit))}")

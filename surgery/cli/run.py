@@ -63,14 +63,14 @@ def command(
         result_facts,
         result_text,
     )
-    from surgery.run import manifest
+    from surgery.run import manifest, proof
     from surgery.run.execute import execute
     from surgery.run.plan import default_threads, make_plan
     from surgery.run.progress import progress_for
 
     def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
         count = threads or default_threads()
-        if not (dry_run or force) and manifest.is_current(recipe, count, hashes):
+        if not (dry_run or force) and proof.is_current(recipe, count, hashes):
             progress.say("up to date", manifest=str(manifest.path_of(recipe)))
             return current_facts(recipe), current_text(recipe)
         plan = make_plan(recipe, threads)
@@ -84,6 +84,8 @@ def command(
     files = [RecipeFile.read(path, given) for path in recipes]
     numbers = [index if index is not None else _options.index_of(file) for file in files]
     read = [file.only(number) for file, number in zip(files, numbers, strict=True)]
+    if not no_manifest:
+        manifest.check_apart(read)
     silent = quiet or as_json
     number = 0 if folder and files[0].runs is None else numbers[0]
     if len(files) == 1 and number is not None and not dry_run:
@@ -130,8 +132,7 @@ def _run_of_sweep(
     into = SweepFolder.of(file, folder)
     into.begin(file, overrides)
     run = into.runs()[index]
-    known = into.record(run.id)
-    if doing.force or (known is not None and not (known.is_done or known.is_recipes_fault)):
+    if doing.force:
         into.forget(run.id)
     memo = SharedSteps(file).memo(recipe, doing.threads)
     record = do_run(into, recipe, replace(doing, memo=memo), is_logged=False)

@@ -109,8 +109,6 @@ def status(folder: Path, as_json: bool) -> None:
 
 @command.command("retry")
 @_folder
-@click.option("--all", "everything", is_flag=True,
-              help="Also those that failed by the recipe's own fault.")  # fmt: skip
 @_on
 @_jobs
 @_threads
@@ -121,7 +119,6 @@ def status(folder: Path, as_json: bool) -> None:
 @_options.quiet
 def retry(
     folder: Path,
-    everything: bool,
     on: str | None,
     jobs: int | None,
     threads: int | None,
@@ -131,7 +128,7 @@ def retry(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Do again what failed, and what never ran; not what the recipe itself made fail."""
+    """Do again what failed, and what never ran."""
     from surgery.cli._sweep import Sweep, cluster_values
     from surgery.sweep.folder import SweepFolder
 
@@ -139,7 +136,7 @@ def retry(
     facts = into.facts()
     for run in into.runs():
         record = into.record(run.id)
-        if record and not record.is_done and (everything or not record.is_recipes_fault):
+        if record and not record.is_done:
             into.forget(run.id)
     given = {**facts["cluster"], **cluster_values(flags, profile)}
     file = into.recipe_file(as_begun=False)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from surgery.cli import _options
+
+if TYPE_CHECKING:
+    from surgery.run.proof import Finding
 
 
 @click.command("verify")
@@ -16,21 +20,33 @@ from surgery.cli import _options
 @click.option("-q", "--quiet", is_flag=True, help="Print only what differs.")
 def command(manifests: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Prove that a run's outputs, and its inputs that are still there, are what it saw."""
-    from surgery.report.tables import plural, shown
-    from surgery.run.manifest import verify
+    from surgery.report.tables import shown
     from surgery.run.plan import default_threads
+    from surgery.run.proof import verify
 
     found = [finding for path in manifests for finding in verify(path, default_threads())]
     if as_json:
         _options.echo_json(
-            [{"path": str(f.path), "weights": f.weights, "problem": f.problem} for f in found]
+            [
+                {"path": str(f.path), "weights": f.weights, "files": f.files, "problem": f.problem}
+                for f in found
+            ]
         )
     else:
         for finding in found:
             if finding.problem:
                 _options.echo(f"{shown(finding.path)}: {finding.problem}")
             elif not quiet:
-                count = plural(finding.weights, "weight")
-                _options.echo(f"{shown(finding.path)}: {count} as written")
+                _options.echo(f"{shown(finding.path)}: {_proved(finding)}")
     if any(finding.problem for finding in found):
         raise click.exceptions.Exit(1)
+
+
+def _proved(finding: Finding) -> str:
+    from surgery.report.tables import plural
+
+    if finding.weights:
+        return f"{plural(finding.weights, 'weight')} as written"
+    if finding.files:
+        return f"{plural(finding.files, 'file')} as written"
+    return "not proved: the manifest has no sums of it"

@@ -79,7 +79,8 @@ class Checkpoint(Format):
         meta = Path(f"{prefix}.meta")
         trains = trained_names(meta) if meta.is_file() else None
         model = read_variables(Bundle(prefix), architecture, trains)
-        inputs = (*model.inputs, *([meta] if meta.is_file() else []))
+        others = [file for file in (meta, path / STATE) if file.is_file()]
+        inputs = (*model.inputs, *others)
         return replace(model, format="checkpoint", origin=str(path), inputs=inputs)
 
     def problems(self, model: Model) -> Sequence[str]:

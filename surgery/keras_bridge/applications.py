@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import typing
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.architecture import Architecture
+from surgery.architecture.sharing import numbered
 from surgery.declaration import key, keys_of, recipe_path
 from surgery.errors import SurgeryError, did_you_mean
-from surgery.keras_bridge.cache import cache_folder, write_cache
+from surgery.keras_bridge.cache import Cached
 from surgery.keras_bridge.quiet import import_keras
 from surgery.keras_bridge.symbolic import without_memory
 
@@ -126,8 +126,8 @@ class Application:
         return {n: getattr(self, n) for n in names if getattr(self, n) is not _UNSET}
 
     @cached_property
-    def _cache_file(self) -> Path:
-        """Named by all that decides what the application resolves to."""
+    def identity(self) -> str:
+        """All that decides what the application resolves to, as JSON."""
         settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         decisive = {
             "format": _FORMAT,
@@ -138,23 +138,24 @@ class Application:
             "tensorflow": metadata.version("tensorflow"),
             "settings": settings.read_text() if settings.is_file() else "",
         }
-        text = json.dumps(decisive, sort_keys=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        return cache_folder() / "applications" / f"{self.application}-{digest}.json"
+        return json.dumps(decisive, sort_keys=True)
+
+    @property
+    def _cached(self) -> Cached:
+        return Cached("applications", self.identity, f"{self.application}-")
 
     @property
     def is_cached(self) -> bool:
         """Whether it has been resolved before, so that TensorFlow is not needed."""
-        return self._cache_file.is_file()
+        return self._cached.read() is not None
 
     def resolve(self) -> Resolved:
         """What the application stands for: from the cache, else from Keras."""
-        try:
-            return Resolved(**json.loads(self._cache_file.read_text()))
-        except (OSError, ValueError, TypeError):
+        found = self._cached.read()
+        if found is None:
             found = _from_keras(self)
-            write_cache(self._cache_file, json.dumps(found))
-            return Resolved(**found)
+            self._cached.write(found)
+        return Resolved(**found)
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise SurgeryError(f"keras.applications.{application.application}: {reason}") from None
     return {
-        "config": config,
+        "config": numbered(config),
         "keras_version": keras.__version__,
         "variables": variables,
         "download": asked[0] if asked else None,

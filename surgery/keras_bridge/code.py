@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class CodeName:
         """The module, or what is in it; raises SurgeryError where it cannot be imported."""
         need_permission(self.text)
         folder = str(self.folder.absolute())
+        _FOLDERS.add(folder)
         if folder not in sys.path:
             sys.path.insert(0, folder)
         module, _, name = self.text.partition(":")
@@ -77,16 +79,45 @@ class CodeName:
         return found
 
 
+_FOLDERS: set[str] = set()
+"""Where this process has looked for code of the user's."""
+
+
+def imported_files() -> list[Path]:
+    """The user's own files that this process has imported; installed packages are left out."""
+    installed = tuple(sysconfig.get_paths().values())
+    files = [
+        str(getattr(module, "__file__", None) or "")
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] != "surgery"
+    ]
+    return sorted(
+        Path(file)
+        for file in files
+        if not file.startswith(installed) and any(Path(file).is_relative_to(f) for f in _FOLDERS)
+    )
+
+
 def code_names(value: Any) -> Iterator[CodeName]:
     """All code that a declared part of a recipe names."""
-    if isinstance(value, CodeName):
-        yield value
-    elif isinstance(value, tuple):
+    return (part for part in _parts(value) if isinstance(part, CodeName))
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """All paths that a declared part of a recipe names."""
+    return (part for part in _parts(value) if isinstance(part, Path))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a declared part of a recipe is made of."""
+    if isinstance(value, tuple):
         for item in value:
-            yield from code_names(item)
-    elif is_dataclass(value):
+            yield from _parts(item)
+    elif is_dataclass(value) and not isinstance(value, CodeName):
         for each in fields(value):
-            yield from code_names(getattr(value, each.name))
+            yield from _parts(getattr(value, each.name))
+    else:
+        yield value
 
 
 def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -126,6 +157,8 @@ class Code:
     inputs: tuple[Input, ...] = ()
     objects: Any = None
     """What TensorFlow tracks of the built model, whose variables are in the model's own order."""
+    files: tuple[Path, ...] = ()
+    """What was imported of the user's own files to build it."""
 
     def custom_objects(self) -> dict[str, Any]:
         """The classes and functions of the modules, by name; Keras registers some by itself."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.cache import cache_folder, write_cache
+from surgery.keras_bridge.cache import Cached
 from surgery.keras_bridge.quiet import import_keras
 from surgery.keras_bridge.symbolic import symbolic_model
 
 _FORMAT = 2
-_FAILED: dict[Path, str] = {}
+_FAILED: dict[Cached, str] = {}
 """What Keras said of the configs that it could not build in this process."""
 
 
@@ -37,33 +35,29 @@ class Node:
 
 def object_graph(config: Mapping[str, Any]) -> list[Node]:
     """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
-    path = _cache_file(config)
-    if path in _FAILED:
-        raise SurgeryError(_FAILED[path])
-    try:
-        found = json.loads(path.read_text())
+    kept = _cached(config)
+    if kept in _FAILED:
+        raise SurgeryError(_FAILED[kept])
+    if (found := kept.read()) is not None:
         return [Node(**node) for node in found]
-    except (OSError, ValueError, TypeError):
-        try:
-            nodes = _from_keras(config)
-        except SurgeryError as error:
-            _FAILED[path] = str(error)
-            raise
-        write_cache(path, json.dumps([vars(node) for node in nodes]))
-        return nodes
+    try:
+        nodes = _from_keras(config)
+    except SurgeryError as error:
+        _FAILED[kept] = str(error)
+        raise
+    kept.write([vars(node) for node in nodes])
+    return nodes
 
 
 def is_cached(config: Mapping[str, Any]) -> bool:
     """Whether the graph has been found before, so that TensorFlow is not needed."""
-    return _cache_file(config).is_file()
+    return _cached(config).read() is not None
 
 
-def _cache_file(config: Mapping[str, Any]) -> Path:
-    """Named by all that decides what the graph is."""
+def _cached(config: Mapping[str, Any]) -> Cached:
+    """Kept by all that decides what the graph is."""
     decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
-    text = json.dumps(decisive, sort_keys=True)
-    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return cache_folder() / "objects" / f"{digest}.json"
+    return Cached("objects", json.dumps(decisive, sort_keys=True))
 
 
 def _from_keras(config: Mapping[str, Any]) -> list[Node]:

@@ -15,6 +15,9 @@ from surgery.keras_bridge.quiet import import_keras
 _WAITING = "uninitialized_variables"
 """What Keras calls the variables that wait for their values."""
 
+_OF_THE_PROCESS = ("object_name_uids", "dtype_policy")
+"""What Keras counts automatic names by, and the dtype that layers get which name none."""
+
 _NEEDS_MEMORY = "in a stateless scope"
 """What Keras says of a layer that calls others while it is built (a Lambda)."""
 
@@ -23,16 +26,22 @@ _NEEDS_MEMORY = "in a stateless scope"
 def without_memory() -> Iterator[None]:
     """A scope in which variables have a shape and no value, and are forgotten afterwards.
 
-    Keras would else give them values when it next leaves a scope of its own.
+    Keras would else give them values when it next leaves a scope of its own. In it names are
+    counted from the start, and nothing depends on what else the process has done with Keras.
     """
     import keras
     from keras.src.backend.common import global_state
 
     waiting = list(global_state.get_global_attribute(_WAITING) or ())
+    others = {name: global_state.get_global_attribute(name) for name in _OF_THE_PROCESS}
     try:
+        for name in others:
+            global_state.set_global_attribute(name, None)
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
+        for name, value in others.items():
+            global_state.set_global_attribute(name, value)
         global_state.set_global_attribute(_WAITING, waiting)
 
 

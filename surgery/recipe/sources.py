@@ -14,13 +14,14 @@ from typing import Any, Literal
 from surgery import remote
 from surgery.architecture import Architecture
 from surgery.architecture.renaming import without_slashes
+from surgery.architecture.sharing import numbered
 from surgery.architecture.upgrades import upgraded
 from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
 from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
-from surgery.keras_bridge.configs import cache_file, resolved
+from surgery.keras_bridge.configs import cached, resolved
 from surgery.keras_bridge.live.session import Session, session
 from surgery.recipe.hub import module_folder
 from surgery.recipe.joining import joined, part, placed, renamed
@@ -114,8 +115,16 @@ class FromPath(Source):
             made = live.call(
                 "complete", path=self.path, code=code, inputs=self.inputs, to=to, seed=seed
             )
-            model = open_model(made["path"])
+            model = _steady(open_model(made["path"]))
         return replace(model, inputs=(self.path,), origin=str(self.path))
+
+    @property
+    def is_view(self) -> bool:
+        return self.select is not None or self.map is not None
+
+    @property
+    def is_made(self) -> bool:
+        return bool(self.inputs)
 
     @property
     def needs_tensorflow(self) -> bool:
@@ -211,7 +220,7 @@ class FromConfig(Source):
 
     @property
     def needs_tensorflow(self) -> bool:
-        return not cache_file(self._keras3).is_file()
+        return cached(self._keras3).read() is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +269,7 @@ class FromBuild(Source):
         need_permission(self.build.text)
         with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
             made = live.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
-            model = open_model(Path(made["path"]))
+            model = _steady(open_model(Path(made["path"])))
             others = [
                 Weight(address, constant(open_npy(path).numpy()), variable_trains=False,
                        trainable=False)
@@ -269,7 +278,8 @@ class FromBuild(Source):
         facts = {weight.address: made["weights"][weight.stored[-1]] for weight in model.weights}
         ordered = sorted(model.weights, key=lambda weight: facts[weight.address][1])
         weights = [_as_built(weight, *facts[weight.address]) for weight in ordered]
-        carried = replace(model.carried, code=replace(self.code, objects=made["objects"]))
+        code = replace(self.code, objects=made["objects"], files=tuple(live.imported))
+        carried = replace(model.carried, code=code)
         return replace(
             model,
             weights=(*weights, *others),
@@ -279,6 +289,10 @@ class FromBuild(Source):
         )
 
     @property
+    def is_made(self) -> bool:
+        return True
+
+    @property
     def needs_tensorflow(self) -> bool:
         return True
 
@@ -286,6 +300,17 @@ class FromBuild(Source):
 def _session() -> contextlib.AbstractContextManager[Session]:
     """A process with Keras that runs the user's code."""
     return session(1, lambda _event, _facts: None, runs_code=True)
+
+
+def _steady(model: Model) -> Model:
+    """A model that Keras has just saved, without what differs each time that it does."""
+    known = model.architecture
+    config, compiled = numbered([known and known.config, model.carried.compile_config])
+    architecture = known and replace(known, config=config)
+    carried = replace(
+        model.carried, date_saved="", architecture=architecture, compile_config=compiled
+    )
+    return replace(model, architecture=architecture, carried=carried)
 
 
 def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Weight:

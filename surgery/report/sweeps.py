@@ -155,8 +155,8 @@ def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
         if count > _FEW:
             yield f"... and {count - _FEW:,} more {state}; --json tells of all"
     if faults := sum(1 for each in found if each.record and each.record.is_recipes_fault):
-        yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe, then "
-               f"surgery sweep retry {folder.path} (--all: try all the same)")  # fmt: skip
+        yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe "
+               "or its inputs, then give the sweep again")  # fmt: skip
 
 
 _WITH_LOG = (FAILED, KILLED, TIMEOUT, "out of memory")

@@ -9,7 +9,7 @@ from surgery.expectations._base import Found
 from surgery.run.plan import Plan
 from surgery.run.streaming import Sums
 from surgery.weights.digest import Watched
-from surgery.weights.filestate import file_state
+from surgery.weights.filestate import file_state, files_in
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped
 from surgery.weights.weight import Weight
@@ -17,12 +17,20 @@ from surgery.weights.weight import Weight
 
 def check_inputs(plan: Plan) -> None:
     """Raise SurgeryError where an input changed meanwhile, or is not what its checksums say."""
-    for path, state in plan.inputs.items():
-        if not path.exists() or file_state(path) != state:
-            raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+    check_unchanged(plan)
     for model in (plan.source, *plan.donors):
         for check in model.checks:
             check()
+
+
+def check_unchanged(plan: Plan) -> None:
+    """Raise SurgeryError where a file that is read is another than when the run began."""
+    for path, state in plan.inputs.items():
+        if not path.exists() or file_state(path) != state:
+            raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+    for folder in plan.read:
+        if new := [file for file in files_in(folder) if file not in plan.inputs]:
+            raise SurgeryError(f"{new[0]} was added while {folder} was read; nothing was written")
 
 
 class Watcher:

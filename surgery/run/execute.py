@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from surgery.formats._base import formats
 from surgery.run import checking, manifest
-from surgery.run.live import LiveBench, Memo
+from surgery.run.facts import (
+    add_file_hashes,
+    file_output,
+    input_facts,
+    output_facts,
+    tree_facts,
+)
+from surgery.run.live import LiveBench, Memo, callback_files
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, make_plan
 from surgery.run.progress import Progress, Silent
 from surgery.run.streaming import Sums
 from surgery.run.writing import Written, load_checks, write
+from surgery.weights.filestate import FileState, file_states
+from surgery.weights.model import Model
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ def execute(
     progress.say("started", source=plan.source.origin, weights=len(plan.source.weights))
     for note in plan.notes:
         progress.say("note", message=note)
+    if with_manifest:
+        manifest.check_free(plan.recipe)
+    before = file_states(callback_files(plan.recipe))
     with contextlib.ExitStack() as stack:
         bench = (
             stack.enter_context(LiveBench(progress, plan.threads, plan, memo))
@@ -61,7 +74,8 @@ def execute(
         )
         done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
-        written = _written(done, progress, path, hashes, started)
+        more = partial(_more_files, done, bench, before)
+        written = _written(done, progress, path, hashes, started, more)
         if bench:
             bench.finish()
     result = Result(done, written, time.monotonic() - started, path)
@@ -74,8 +88,36 @@ def execute(
     return result
 
 
+def _more_files(
+    plan: Plan, bench: LiveBench | None, before: Mapping[Path, FileState], folder: Path
+) -> dict[str, Any]:
+    """What the manifest says of files besides models and targets: data, code, callbacks' outputs.
+
+    What a resumed training wrote before it was killed is its own, too.
+    """
+    resumed = any(step.found.get("resumed_from") for step in plan.steps)
+    written = file_states(callback_files(plan.recipe))
+    own = [file for file, state in written.items() if resumed or before.get(file) != state]
+    code = {*manifest.code_files(plan.recipe), *(bench.imported if bench else ())}
+    code |= {path for model in (plan.source, *plan.donors) for path in _built_from(model)}
+    return {
+        "files": [tree_facts(path, folder) for path in dict.fromkeys(plan.data)],
+        "code": [tree_facts(path, folder) for path in sorted(code)],
+        "callbacks": [tree_facts(path, folder) for path in own],
+    }
+
+
+def _built_from(model: Model) -> Sequence[Path]:
+    return () if model.carried.code is None else model.carried.code.files
+
+
 def _written(
-    plan: Plan, progress: Progress, path: Path | None, hashes: bool, started: float
+    plan: Plan,
+    progress: Progress,
+    path: Path | None,
+    hashes: bool,
+    started: float,
+    more_files: Callable[[Path], Mapping[str, Any]],
 ) -> tuple[Written, ...]:
     """Write all targets, what live steps made, and the manifest if it has a path."""
     watchers = checking.watchers(plan)
@@ -89,8 +131,12 @@ def _written(
         more = {place: temporary[place] for place in plan.files}
         if path is None:
             return more
-        facts = _manifest(plan, temporary, sums, path.parent, hashes, checks)
-        facts["seconds"] = round(time.monotonic() - started, 3)
+        facts = {
+            **_manifest(plan, temporary, sums, path.parent, hashes, checks),
+            **more_files(path.parent),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        checking.check_unchanged(plan)
         temporary[path].write_text(manifest.as_text(facts), encoding="utf-8")
         return {**more, path: temporary[path]}
 
@@ -115,18 +161,20 @@ def _manifest(
     hashes: bool,
     checks: Mapping[Path, str],
 ) -> dict[str, Any]:
-    given = [path for step in plan.recipe.steps for path in step.op.inputs()]
+    seen_ns = time.time_ns()
+    sources = plan.recipe.sources()
+    models = zip((plan.source, *plan.donors), sources, strict=True)
     outputs = []
     for target in plan.targets:
         new = temporary[target.path]
-        facts = manifest.output_facts(target.format, new, target.path, target.model, sums, folder)
+        facts = output_facts(target.format, new, target.path, target.model, sums, folder)
         if target.path in checks:
             facts["check"] = checks[target.path]
         if hashes:
-            manifest.add_file_hashes(facts, new)
+            add_file_hashes(facts, new)
         outputs.append(facts)
     npz = formats()["npz"]
-    outputs += [manifest.file_output(npz.name, temporary[p], p, folder) for p in plan.files]
+    outputs += [file_output(npz.name, temporary[p], p, folder) for p in plan.files]
     steps = []
     for step in plan.steps:
         effect = step.observer.total()
@@ -144,10 +192,10 @@ def _manifest(
         )
     return {
         **manifest.head(plan.recipe),
+        "seen_ns": seen_ns,
         "threads": plan.threads,
         "sparsity": _sparsity(plan),
-        "inputs": [manifest.input_facts(m, folder) for m in (plan.source, *plan.donors)],
-        "files": manifest.file_facts(given, folder),
+        "inputs": [input_facts(model, source, folder) for model, source in models],
         "steps": steps,
         "notes": list(plan.notes),
         "outputs": outputs,

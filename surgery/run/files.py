@@ -8,11 +8,9 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from surgery.errors import SurgeryError
-from surgery.formats._files import sync
 
 
 def beside(path: Path, suffix: str = "") -> Path:
@@ -35,7 +33,7 @@ def unfinished(path: Path, undo: contextlib.ExitStack) -> Path:
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
         undo.callback(_remove_if_empty, parent)
-    _lock(path, undo)
+    lock(path, undo)
     _restore(path)
     temporary = beside(path)
     undo.callback(remove, temporary)
@@ -46,16 +44,16 @@ def tidy(path: Path) -> None:
     """Remove what a killed run left of a target, unless one is writing it now."""
     if list(path.parent.glob(f".{glob.escape(path.name)}.surgery-*")):
         with contextlib.ExitStack() as undo, contextlib.suppress(SurgeryError):
-            _lock(path, undo)
+            lock(path, undo)
             _restore(path)
 
 
-def _lock(path: Path, undo: contextlib.ExitStack) -> None:
+def lock(path: Path, undo: contextlib.ExitStack) -> None:
     """Be the only run that writes the target; the lock goes with the process that holds it."""
-    lock = path.with_name(f".{path.name}.surgery-lock")
+    held = path.with_name(f".{path.name}.surgery-lock")
     while True:
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(held, os.O_RDWR | os.O_CREAT, 0o666)
         except NotADirectoryError:
             raise SurgeryError(f"{path.parent} is a file, and no folder") from None
         try:
@@ -66,11 +64,11 @@ def _lock(path: Path, undo: contextlib.ExitStack) -> None:
                 f"{path}: another run is writing it; wait for it, or choose another path"
             ) from None
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(lock).st_ino == os.fstat(descriptor).st_ino:
+            if os.stat(held).st_ino == os.fstat(descriptor).st_ino:
                 break
         os.close(descriptor)  # its holder removed it while we waited
     undo.callback(os.close, descriptor)
-    undo.callback(remove, lock)
+    undo.callback(remove, held)
 
 
 def _restore(path: Path) -> None:
@@ -94,30 +92,3 @@ def remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def put_in_place(temporary: Mapping[Path, Path]) -> None:
-    """Rename all; where one cannot be, those before it become again what they were."""
-    replaced = []
-    with contextlib.ExitStack() as undo:
-        for path, new in temporary.items():
-            old = beside(path, "-old")
-            if os.path.lexists(path):
-                _keep(path, old)
-                undo.callback(os.replace, old, path)
-                replaced.append(old)
-            os.replace(new, path)
-            undo.callback(os.replace, path, new)
-        for folder in {path.parent for path in temporary}:
-            sync(folder)
-        undo.pop_all()
-    for old in replaced:
-        remove(old)
-
-
-def _keep(path: Path, old: Path) -> None:
-    """Give what stands there a second name; a file keeps the first until it is replaced."""
-    try:
-        os.link(path, old, follow_symlinks=False)
-    except OSError:  # a folder, or a file system without links
-        os.rename(path, old)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import open_model
 from surgery.formats._upgrading import as_before
@@ -25,13 +26,14 @@ from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.session import Listener, session
+from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.run.manifest import code_files, key_of, path_of, runs_code
 from surgery.run.plan import Plan, TargetPlan
 from surgery.run.progress import Progress, Silent
 from surgery.run.writing import write
 from surgery.scratch import scratch
-from surgery.weights.filestate import FileState
+from surgery.weights.filestate import named_states
 from surgery.weights.model import Model
 
 Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
@@ -74,6 +76,11 @@ class LiveBench:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    @property
+    def imported(self) -> Collection[Path]:
+        """The files with the user's code that live steps have imported."""
+        return self._session.imported
+
     def finish(self) -> None:
         """Remove what is kept for a killed run, which is not needed any more."""
         for folder in _left(self._plan.recipe) if self._plan else ():
@@ -87,7 +94,7 @@ class LiveBench:
         """A folder for the next step that outlives a killed run of the same recipe and files."""
         if self._plan is None:
             return self.room("lasting")
-        lasting = _lasting_folder(self._plan.recipe, self._plan.inputs)
+        lasting = _lasting_folder(self._plan.recipe, self._plan.read)
         if not self._is_locked:
             lasting.mkdir(parents=True, exist_ok=True)
             self._lock(lasting, self._plan.recipe.name)
@@ -174,21 +181,24 @@ def _is_built(model: Model) -> bool:
     return model.carried.code is not None and model.carried.code.build is not None
 
 
-def _lasting_folder(recipe: Recipe, inputs: Mapping[Path, FileState]) -> Path:
+def _lasting_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
     """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
 
     What killed runs left that depended on something else is removed when a run ends well.
     """
-    states = [
-        (remote.named(str(path)), state)
-        for path, state in inputs.items()
-        if str(path) != recipe.file
-    ]
     code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
-    text = json.dumps([key_of(recipe), sorted(states), code])
+    text = json.dumps([key_of(recipe), sorted(named_states(read)), code])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     manifest = path_of(recipe)
     return manifest.with_name(f".{manifest.name}.surgery-live-{digest}")
+
+
+def callback_files(recipe: Recipe) -> Iterator[Path]:
+    """What now stands where callbacks of the recipe's trainings write to."""
+    for step in recipe.steps:
+        for path in step.op.writes() if isinstance(step.op, LiveOp) else ():
+            pattern = re.sub(r"\{[^}]*\}", "*", glob.escape(str(path)))
+            yield from (Path(found) for found in glob.iglob(pattern))
 
 
 def _left(recipe: Recipe) -> list[Path]:

@@ -24,7 +24,7 @@ from surgery.ops._base import Op
 from surgery.ops._live import Bench, Done, LiveOp
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
-from surgery.run.manifest import path_of
+from surgery.run.manifest import data_files, is_live, path_of
 from surgery.run.observing import Observer
 from surgery.weights.filestate import FileState, file_states
 from surgery.weights.model import Model
@@ -85,6 +85,10 @@ class Plan:
     donors: tuple[Model, ...]
     model: Model
     steps: tuple[StepPlan, ...]
+    data: tuple[Path, ...]
+    """What steps and expectations read besides models."""
+    read: tuple[Path, ...]
+    """All files and folders that are read."""
     inputs: Mapping[Path, FileState]
     targets: tuple[TargetPlan, ...]
     threads: int
@@ -96,7 +100,7 @@ class Plan:
     @property
     def is_live(self) -> bool:
         """Whether a running Keras model is needed."""
-        return _is_live(self.recipe)
+        return is_live(self.recipe)
 
     @property
     def files(self) -> Mapping[Path, Path]:
@@ -141,12 +145,6 @@ def default_threads() -> int:
     return min(4, cores())
 
 
-def _is_live(recipe: Recipe) -> bool:
-    return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
-        isinstance(each.expectation, LiveExpectation) for each in recipe.expect
-    )
-
-
 def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = None) -> Plan:
     """The plan of a recipe; on a bench, its live steps are done on the way.
 
@@ -180,8 +178,10 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
     written = Path(recipe.file)
     recipes = [written] if written.is_file() else []
     donated = [donor.model for done in steps for donor in done.step.op.donors()]
-    given = [path for step in recipe.steps for path in step.op.inputs()]
-    inputs = [*source.inputs, *(path for donor in donated for path in donor.inputs), *given]
+    data = data_files(recipe)
+    for path in data:
+        remote.fetch(path)
+    inputs = [*source.inputs, *(path for donor in donated for path in donor.inputs), *data]
     problems += _target_problems(recipe, model, [*recipes, *inputs])
     problems += _idle_steps(recipe, model, steps)
     failures: list[Problem] = []
@@ -205,10 +205,12 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         model=model,
         steps=tuple(steps),
         donors=tuple(donated),
+        data=tuple(data),
+        read=tuple(inputs),
         inputs=file_states(inputs),
         targets=tuple(_target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
-        needs_tensorflow=needs_tensorflow or writes_by_tensorflow or _is_live(recipe),
+        needs_tensorflow=needs_tensorflow or writes_by_tensorflow or is_live(recipe),
         measured=_measured(recipe, source, model, bench),
         notes=(
             *model.notes,
@@ -290,6 +292,12 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
         if target.format.holds_states:
             notes = [*target.optimizer.notes(model), *notes]
         yield from (f"{target.format.name}: {note}" for note in notes)
+    urls = [url for target in recipe.export if (url := remote.url_of(target.path))]
+    if urls and len(recipe.export) > 1:
+        yield (
+            f"{urls[0]}: what goes to a URL is not put in place in one step with the other "
+            "targets; a run that is killed then may leave some of them new, and some old"
+        )
     targets = [target.format for target in recipe.export]
     idle = _only_config(recipe)
     if idle and not any(target.holds_architecture for target in targets):

@@ -12,7 +12,7 @@ from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import Output
 from surgery.keras_bridge.loading import load_check_result
-from surgery.run import files
+from surgery.run import files, journal
 from surgery.run.plan import TargetPlan
 from surgery.run.progress import Progress
 from surgery.run.streaming import Sums, Watch, stream
@@ -52,6 +52,8 @@ def write(
         try:
             _check_space(targets)
             paths = [*(target.path for target in targets), *extra]
+            for folder in {path.parent for path in paths}:
+                journal.recover(folder)
             temporary = {path: files.unfinished(path, undo) for path in paths}
             outputs = [_begun(target, temporary[target.path], undo) for target in targets]
             sums = stream(outputs, threads, progress, watchers or {}, summing)
@@ -60,7 +62,7 @@ def write(
             written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]
             for path in [path for path in made if remote.url_of(path) is not None]:
                 remote.send(made.pop(path), path)
-            files.put_in_place(made)
+            journal.put_in_place(made)
         except OSError as error:
             raise SurgeryError(_said(error)) from error
     return tuple(written)

@@ -72,7 +72,8 @@ def kubernetes(
 ) -> str:
     """An Indexed Job (batch/v1) for all runs; submitted with `kubectl apply -f FILE`.
 
-    A run's pod that fails is tried again, but not where the recipe made it fail.
+    A run's pod that fails is tried again, but not where an expectation does not hold: any other
+    exit code may be that of a file which is not there yet.
     """
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
@@ -91,7 +92,7 @@ def kubernetes(
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "resources": {"limits": resources, "requests": dict(resources)},
     }
-    faults = {"containerName": "surgery", "operator": "In", "values": [2, 3]}
+    faults = {"containerName": "surgery", "operator": "In", "values": [3]}
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -36,13 +36,14 @@ DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What became of a run; `key` says what it depended on."""
+    """What became of a run; `key` says what it depended on, `inputs` how its files then were."""
 
     id: str
     index: int
     values: Values
     state: str
     key: str
+    inputs: str = ""
     exit_code: int = 0
     message: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Record:
 
     @property
     def is_recipes_fault(self) -> bool:
-        """Whether trying again would end the same: a wrong recipe, an expectation not met."""
+        """Whether, with the same inputs, trying again would end the same."""
         return self.state == FAILED and self.exit_code in (2, 3)
 
 

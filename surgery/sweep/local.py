@@ -85,6 +85,7 @@ class LocalSweep:
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._told = told
+        self._started = time.time()
 
     def do(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Record]]:
         """Do them, and wait for those that other processes do; none begins after a stop."""
@@ -201,7 +202,7 @@ class LocalSweep:
 
     def _settled(self, run: PlannedRun) -> Record | None:
         record = self._folder.record(run.id)
-        if record is None or not is_settled(run.recipe, record):
+        if record is None or not is_settled(run.recipe, record, self._started):
             return None
         return record
 

@@ -20,14 +20,14 @@ from typing import Any
 
 from surgery.declaration import version
 from surgery.errors import UsageError
-from surgery.keras_bridge.cache import cache_folder
+from surgery.keras_bridge.cache import STEPS, cache_folder, prune
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.recipe.reading import RecipeFile
 from surgery.run.live import Memo
 from surgery.run.manifest import runs_code
 from surgery.sweep.claims import take, waiting
-from surgery.weights.filestate import files_in, named_states
+from surgery.weights.filestate import named_states
 
 LIMIT = 10 << 30
 """Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
@@ -35,7 +35,7 @@ LIMIT = 10 << 30
 
 def kept_steps() -> Path:
     """The folder of all that is kept."""
-    return cache_folder() / "steps"
+    return cache_folder() / STEPS
 
 
 def is_kept(name: str) -> bool:
@@ -181,25 +181,3 @@ def limit() -> int:
     if not given.isdigit():
         raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")
     return int(given)
-
-
-def entries() -> list[tuple[Path, int, float]]:
-    """What is kept, the least recently used first: its folder, bytes, and when it was used."""
-    found = [
-        (folder, sum(file.stat().st_size for file in files_in(folder)), folder.stat().st_mtime)
-        for folder in kept_steps().glob("*")
-        if folder.is_dir() and not folder.name.startswith(".")
-    ]
-    return sorted(found, key=lambda entry: entry[2])
-
-
-def prune(limit: int) -> int:
-    """Remove what was used least recently, until no more bytes than that are kept."""
-    known = entries()
-    total, removed = sum(size for _, size, _ in known), 0
-    for folder, size, _ in known:
-        if total - removed <= limit:
-            break
-        shutil.rmtree(folder, ignore_errors=True)
-        removed += size
-    return removed

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import json
+import math
 import os
 import socket
 import sys
@@ -15,14 +18,16 @@ from pathlib import Path
 
 from surgery import remote
 from surgery.errors import SurgeryError
+from surgery.keras_bridge.code import paths_in
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import run_id
-from surgery.run import manifest
+from surgery.run import manifest, proof
 from surgery.run.execute import execute
 from surgery.run.live import Memo
 from surgery.run.plan import make_plan
 from surgery.run.progress import Log
 from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
+from surgery.weights.filestate import named_states
 
 _BUG = 70
 
@@ -61,25 +66,45 @@ def do_run(
         return record
 
 
-def is_settled(recipe: Recipe, record: Record) -> bool:
-    """Whether a record is of this very run, which failed, or wrote what is still there.
+def is_settled(recipe: Recipe, record: Record, since: float = math.inf) -> bool:
+    """Whether a record is of this very run, and doing it again would end the same.
 
-    One that was killed from outside is not settled.
+    It wrote what is still there; or the recipe made it fail, with inputs that are as they were.
+    Any other failure is settled where it came after `since`; what was killed never is.
     """
     if record.key != key_of(recipe):
         return False
-    if record.state != DONE:
-        return record.state == FAILED
-    # Of these no manifest can say that they are current.
-    if manifest.runs_code(recipe) or manifest.is_remote(recipe):
-        return all(remote.exists(remote.local(path)) for path in record.outputs)
-    return manifest.is_current(recipe, threads=1)
+    if record.state == FAILED:
+        return record.ended >= since or (
+            record.is_recipes_fault and record.inputs == inputs_of(recipe) != ""
+        )
+    if manifest.is_remote(recipe):  # of which no manifest can say that it is current
+        return record.is_done and all(remote.exists(remote.local(p)) for p in record.outputs)
+    return record.is_done and proof.is_current(recipe, threads=1, trusts_code=True)
 
 
 def key_of(recipe: Recipe) -> str:
     """What a run depends on, besides the contents of models and data."""
     code = [path.read_bytes() for path in manifest.code_files(recipe)]
     return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
+
+
+def inputs_of(recipe: Recipe) -> str:
+    """All that it reads, as it now is, as one hash; empty where that is not known."""
+    named = [path for source in recipe.sources() for path in paths_in(source)]
+    named += manifest.data_files(recipe)
+    if any(remote.url_of(path) is not None for path in named):
+        return ""
+    try:
+        states = [[str(path), named_states(_stood_for(path))] for path in named]
+    except OSError:
+        return ""
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+def _stood_for(path: Path) -> list[Path]:
+    """The path, where it is there; else the files whose names begin with it."""
+    return [path] if path.exists() else sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
 
 
 def _done(recipe: Recipe, doing: Doing) -> Record:
@@ -94,14 +119,20 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
         job=os.environ.get("SLURM_JOB_ID", ""),
     )
     try:
-        if doing.force or not manifest.is_current(recipe, doing.threads, doing.hashes):
+        if doing.force or not proof.is_current(recipe, doing.threads, doing.hashes):
             plan = make_plan(recipe, doing.threads)
             log = Log(recipe.name, doing.form or "text")
             execute(plan, log, hashes=doing.hashes, memo=doing.memo)
         record = _with_manifest(record, manifest.path_of(recipe))
     except SurgeryError as error:
         print(error, file=sys.stderr)
-        record = replace(record, state=FAILED, exit_code=error.exit_code, message=str(error))
+        record = replace(
+            record,
+            state=FAILED,
+            exit_code=error.exit_code,
+            message=str(error),
+            inputs=inputs_of(recipe),
+        )
     except Exception as error:
         traceback.print_exc()
         said = f"a bug in surgery: {type(error).__name__}: {error}; the log has all of it"

@@ -93,7 +93,10 @@ def _is_chunk(start: int, count: int, size: int) -> bool:
 
 
 class Watched(Tensor):
-    """A tensor that is summed while it is read; once, however often it is watched."""
+    """A tensor that is summed while it is read; once, however often it is watched.
+
+    `is_read` says whether anything of it has been read through this very object.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape, tensor.dtype)
@@ -102,9 +105,11 @@ class Watched(Tensor):
             self.tensor, self.digest = tensor.tensor, tensor.digest
             self.digest.forget()
         self._unread = {start for start, _ in spans(tensor.size)}
+        self.is_read = False
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`."""
+        self.is_read = True
         values = self.tensor.read(start, stop)
         self.digest.update(start, values)
         if _is_chunk(start, values.size, self.size):

@@ -25,10 +25,15 @@ def file_state(path: Path) -> FileState:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def named_states(paths: Iterable[Path]) -> list[tuple[str, FileState]]:
-    """The states of all files by their names, the same in every process: what a key is made of."""
-    states = file_states(paths)
-    return [(remote.named(str(path.absolute())), state) for path, state in states.items()]
+def named_states(paths: Iterable[Path]) -> list[tuple[str, FileState, int]]:
+    """The states of all files by their names, the same in every process: what a key is made of.
+
+    The time at which anything of a file was changed belongs to them; a mere link changes it.
+    """
+    return [
+        (remote.named(str(path.absolute())), state, path.stat().st_ctime_ns)
+        for path, state in file_states(paths).items()
+    ]
 
 
 def file_states(paths: Iterable[Path]) -> Mapping[Path, FileState]:

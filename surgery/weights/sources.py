@@ -40,6 +40,16 @@ class Source(ABC):
         return {}
 
     @property
+    def is_view(self) -> bool:
+        """Whether its weights have other names than in the file, or are a part of them."""
+        return False
+
+    @property
+    def is_made(self) -> bool:
+        """Whether Keras made its weights, or took them from a file into a model of its own."""
+        return False
+
+    @property
     @abstractmethod
     def needs_tensorflow(self) -> bool:
         """Whether opening it imports TensorFlow."""

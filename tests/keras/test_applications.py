@@ -10,6 +10,7 @@ from surgery.errors import SurgeryError
 from surgery.keras_bridge.applications import _COMMON, ARGUMENTS, WeightsOf
 from surgery.keras_bridge.symbolic import symbolic_model, without_memory
 from surgery.recipe.sources import FromApplication
+from tests.conftest import command
 
 SMALL = {"alpha": 0.35, "input_shape": (96, 96, 3), "classes": 10}
 
@@ -96,6 +97,56 @@ def test_automatic_names_are_matched_by_order(keras, tmp_path):
     source = application("Xception", "w", tmp_path / "w.h5", classes=3, input_shape=(75, 75, 3))
     for ours, theirs in zip(source.open(0).weights, real.weights, strict=True):
         np.testing.assert_array_equal(ours.tensor.numpy(), theirs.numpy())
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/surgery"
+
+
+def test_what_else_the_process_does_with_keras_changes_nothing(keras, cache):
+    """Neither automatic names nor dtypes; and it changes nothing for the process."""
+    config = {"classes": 3, "input_shape": (75, 75, 3)}
+    first = keras.layers.Conv2D(1, 1).name
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = application("Xception", **config).open(0)
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    second = keras.layers.Conv2D(1, 1).name
+    number = int(first.removeprefix("conv2d").strip("_") or 0)
+    assert second == f"conv2d_{number + 1}"
+    names = [layer.name for layer in model.architecture.layers if layer.name.startswith("conv2d")]
+    assert names == ["conv2d", "conv2d_1", "conv2d_2", "conv2d_3"]
+    assert {layer.config["dtype"]["config"]["name"] for layer in model.architecture.layers
+            if "dtype" in layer.config and layer.class_name == "Conv2D"} == {"float32"}  # fmt: skip
+    for path in cache.glob("applications/*"):
+        path.unlink()
+    again = application("Xception", **config).open(0)
+    assert again.architecture.config == model.architecture.config
+
+
+def test_the_cache_checks_what_it_holds(keras, cache):
+    """What is damaged, or of another key, is made again; `surgery cache` shows all, and prunes."""
+    source = application("MobileNetV2", **SMALL)
+    found = source.resolve()
+    (path,) = cache.glob("applications/MobileNetV2-*.json")
+    whole = path.read_text()
+    assert application("MobileNetV2", **SMALL).is_cached
+    other = whole.replace("0.35", "0.75")
+    for text in ("", "{", whole[:-9], whole.replace("Conv1", "Conv2"), other):
+        path.write_text(text)
+        fresh = application("MobileNetV2", **SMALL)
+        assert not fresh.is_cached
+        assert fresh.resolve() == found
+        assert path.read_text() == whole
+    shown = command("cache").stdout
+    assert f"applications/{path.name}" in shown
+    assert "1 result kept" in shown
+    assert command("cache", "prune").stdout.startswith("removed ")
+    assert not path.exists()
 
 
 def test_a_file_that_does_not_fit(keras, tmp_path):

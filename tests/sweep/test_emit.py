@@ -90,6 +90,18 @@ def test_an_array_script_of_a_recipe_with_blanks_and_without_a_matrix(small, tmp
     assert status.stdout.splitlines()[0] == "1 run: 1 done"
 
 
+def test_only_an_expectation_ends_an_index(sweep, tmp_path):
+    """Exit code 2 may be that of a file which is not there yet, so its pod is tried again."""
+    done = command("sweep", "recipe.yaml", "--emit", "kubernetes", "--cluster", "image=x",
+                   cwd=tmp_path)  # fmt: skip
+    rules = yaml.safe_load(done.stdout)["spec"]["podFailurePolicy"]["rules"]
+    (codes,) = [rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule]
+    assert codes == [3]
+    (tmp_path / "recipe.yaml").rename(tmp_path / "away.yaml")
+    gone = command("run", "recipe.yaml", "--index", "0", cwd=tmp_path)
+    assert gone.returncode not in codes
+
+
 def test_what_is_emitted_is_planned_first(sweep, tmp_path):
     (tmp_path / "model.keras").unlink()
     for form in ("sbatch", "kubernetes"):

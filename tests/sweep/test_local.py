@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import surgery
@@ -33,10 +34,10 @@ def test_every_run_is_done_once(sweep, tmp_path):
         assert same_bytes(surgery.open(tmp_path / "out" / name / "model.keras"), expected)
         (manifest,) = (tmp_path / "out" / name).glob("prune-*.run.json")
         assert command("verify", manifest).returncode == 0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.keras")}
     again = command("sweep", sweep)
     assert again.returncode == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.keras")}
     assert all(started(tmp_path / "recipe.sweep", index) == 1 for index in range(6))
 
 
@@ -118,12 +119,33 @@ def test_a_run_that_fails_fails_alone(sweep, tmp_path):
     folder = tmp_path / "recipe.sweep"
     assert lines[2] == f"  its log: {log_of(folder, 1)}"
     assert lines[3].startswith("3 runs failed by the recipe's own fault: change the recipe")
-    assert command("sweep", "retry", folder).stdout.splitlines()[0] == lines[0]
+    assert command("sweep", sweep).stdout.splitlines()[0] == lines[0]
     assert started(folder, 1) == 1  # it would end the same
-    assert command("sweep", "retry", folder, "--all").returncode == 1
+    assert command("sweep", "retry", folder).returncode == 1
     assert started(folder, 1) == 2
     sweep.write_text(sweep.read_text().replace("at_most: 20%", "at_most: 60%"))
     assert command("sweep", sweep).stdout.splitlines()[0] == "6 runs: 6 done"
+
+
+def test_what_failed_for_its_inputs_is_tried_again_when_they_change(sweep, tmp_path):
+    """Not before; what is not the recipe's fault is tried again every time."""
+    text = sweep.read_text()
+    sweep.write_text(text.replace("steps:", "steps:\n  - set: {select: a/bias, npy: new.npy}"))
+    folder = SweepFolder(tmp_path / "recipe.sweep")
+
+    def run():
+        code = command("run", sweep, "--index", "1").returncode
+        return code, folder.record(folder.runs()[1].id).ended
+
+    first = run()
+    assert first[0] == 2
+    assert run() == first
+    np.save(tmp_path / "new.npy", np.ones(3, np.float32))
+    assert run()[0] == 0
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    first = run()
+    assert first[0] == 1
+    assert run()[1] > first[1]
 
 
 def specials(tmp_path, slow, name="slow-1"):
@@ -276,7 +298,8 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     folder = tmp_path / "recipe.sweep"
     logs = [log_of(folder, index).read_text() for index in range(3)]
     assert sum("epoch" in log for log in logs) == 1
-    (entry,) = json.loads(command("cache", "--json").stdout)["entries"]
+    entries = json.loads(command("cache", "--json").stdout)["entries"]
+    (entry,) = [each for each in entries if "/steps/" in each["path"]]
     file = RecipeFile.read(path)
     assert {SharedSteps(file).first(each, threads=1) for each in file.all()} == {
         Path(entry["path"]).name

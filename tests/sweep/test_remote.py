@@ -187,6 +187,16 @@ def test_a_large_output_is_verified_where_it_is(s3, large, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_plan_says_that_urls_are_not_put_in_place_together(small, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        'surgery: 1\nload: model.keras\nexport: [{npz: a.npz}, {npz: "s3://lab/b.npz"}]\n'
+    )
+    done = command("plan", recipe)
+    said = " ".join(done.stdout.split())
+    assert "s3://lab/b.npz: what goes to a URL is not put in place in one step" in said
+
+
 def test_arrays_in_fortran_s_order(s3, tmp_path, monkeypatch):
     environment, bucket = s3
     for name, value in environment.items():

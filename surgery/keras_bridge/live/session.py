@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from surgery.errors import SurgeryError
@@ -23,12 +24,14 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 class Session:
     """A process with Keras, for one job after another.
 
-    User code, TensorFlow's memory and its crashes stay in there.
+    User code, TensorFlow's memory and its crashes stay in there; `imported` are the files with
+    that code.
     """
 
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
         self.threads = threads
         self.listen = listen
+        self.imported: set[Path] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
 
@@ -61,7 +64,10 @@ class Session:
                     return facts
                 if kind == "failed":
                     raise SurgeryError(facts["message"])
-                self.listen(kind, facts)
+                if kind == "imported":
+                    self.imported.update(facts["files"])
+                else:
+                    self.listen(kind, facts)
             raise SurgeryError(self._death(process))
         finally:
             if not is_idle:  # interrupted, or dead

@@ -16,7 +16,7 @@ import warnings
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import failure
+from surgery.keras_bridge.code import failure, imported_files
 from surgery.keras_bridge.quiet import import_keras
 
 
@@ -44,7 +44,9 @@ def main() -> None:
     while True:
         name, arguments = jobs.get()
         try:
-            answers.send("done", **_do(name, arguments, answers))
+            made = _do(name, arguments, answers)
+            answers.send("imported", files=imported_files())
+            answers.send("done", **made)
         except SurgeryError as error:
             answers.send("failed", message=str(error))
         except MemoryError:

@@ -1,0 +1,218 @@
+"""What a manifest proves: whether all is as the run left it, and so whether a run is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery import remote
+from surgery.errors import FormatError, SurgeryError
+from surgery.formats._base import open_model
+from surgery.recipe.language import Recipe
+from surgery.run import journal
+from surgery.run.facts import Facts, file_sha256, place, relative, rest_sha256, stat_facts
+from surgery.run.files import beside, lock, tidy
+from surgery.run.manifest import as_text, is_remote, key_of, path_of, read, runs_code
+from surgery.weights.digest import sha256
+from surgery.weights.filestate import files_in
+
+_SETTLED_NS = 10**9
+"""A file that is not older than this may have been changed since, within one tick of its clock."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that verify looked at; `problem` is empty where it is what the run saw."""
+
+    path: Path
+    weights: int
+    files: int
+    problem: str = ""
+
+
+def verify(path: Path, threads: int) -> Iterator[Finding]:
+    """Compare what stands on disk with what a run saw; raises FormatError for no manifest.
+
+    What a killed run left half in place beside the manifest is brought to its end first.
+    """
+    folder = remote.local(path).parent
+    if unfinished := journal.recover(folder):
+        yield from (Finding(path, 0, 0, problem) for problem in unfinished)
+        return
+    facts = read(path)
+    found: list[Finding] = []
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for written in (*facts["outputs"], *facts["callbacks"]):
+                found += _verified(written, folder, pool)
+            for given in (*facts["inputs"], *facts["files"], *facts["code"]):
+                if given["path"] is not None and place(given["path"], folder).exists():
+                    found += _verified(given, folder, pool)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}") from error
+    yield from found
+    if not any(finding.weights or finding.files or finding.problem for finding in found):
+        yield Finding(path, 0, 0, "it has no sums, so it proves nothing")
+
+
+def _verified(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> list[Finding]:
+    path = place(facts["path"], folder)
+    weights, files = len(_summed(facts)), sum("sha256" in file for file in facts["files"])
+    problems = list(_problems(path, facts, folder, pool))
+    return [Finding(path, weights, files, problem) for problem in problems or ("",)]
+
+
+def _summed(facts: Facts) -> list[Facts]:
+    return [weight for weight in facts.get("weights", ()) if weight["sha256"]]
+
+
+def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
+    """Everything by which files differ from what a manifest says of them."""
+    for file in facts["files"]:
+        if not place(file["path"], folder).is_file():
+            yield f"{file['path']} is missing"
+            return
+        size = place(file["path"], folder).stat().st_size
+        if size != file["bytes"]:
+            yield f"{file['path']} has {size} bytes, not {file['bytes']}"
+    if foreign := _foreign(facts, folder):
+        yield f"{foreign[0]} was not there"
+        return
+    differing: list[str] = []
+    if _summed(facts) or facts.get("rest_sha256"):
+        try:
+            differing = list(_differing_parts(path, facts, folder, pool))
+        except SurgeryError as error:
+            differing = [f"it cannot be read: {error}"]
+        yield from differing
+    if not differing:
+        yield from _differing_files(facts, folder, pool)
+
+
+def _differing_parts(
+    path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor
+) -> Iterator[str]:
+    """The weights that are not what their sums say, and whether all else is."""
+    model = open_model(path)
+    there = model.by_address
+    known = [weight for weight in _summed(facts) if weight["address"] in there]
+    found = pool.map(lambda weight: sha256(there[weight["address"]].tensor), known)
+    for weight, sum_ in zip(known, found, strict=True):
+        if sum_ != weight["sha256"]:
+            yield f"{weight['address']} differs"
+    for weight in _summed(facts):
+        if weight["address"] not in there:
+            yield f"{weight['address']} is missing"
+    files = [file for name in _rest(facts) for file in files_in(place(name, folder))]
+    if facts["rest_sha256"] and rest_sha256(model, path, files) != facts["rest_sha256"]:
+        yield "what is not a weight differs (config, names, optimizer state)"
+
+
+def _rest(facts: Facts) -> list[str]:
+    """The files of which there is one sum of all that is no weight."""
+    return facts.get("rest") or [file["path"] for file in facts["files"]]
+
+
+def _differing_files(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
+    """The files that are not what their own sums say, where they have some."""
+    files = [file for file in facts["files"] if "sha256" in file]
+    found = pool.map(lambda file: file_sha256(place(file["path"], folder)), files)
+    for file, sum_ in zip(files, found, strict=True):
+        if sum_ != file["sha256"]:
+            yield f"{file['path']} differs"
+
+
+def is_current(
+    recipe: Recipe, threads: int, hashes: bool = False, trusts_code: bool = False
+) -> bool:
+    """Whether a recipe's manifest still holds: the same recipe, inputs and outputs.
+
+    With `hashes` it must have those of whole files, too. Of code nobody knows what else it
+    depends on; with `trusts_code` it is nothing but the files that were imported.
+    """
+    path = path_of(recipe)
+    if is_remote(recipe) or (runs_code(recipe) and not trusts_code):
+        return False  # nobody knows who writes to a bucket
+    try:
+        if journal.recover(path.parent):
+            return False
+        for written in (path, *(target.path for target in recipe.export)):
+            tidy(written)
+        before, seen_ns = stat_facts(path), time.time_ns()
+        facts = read(path)
+        if facts["manifest"] == 1 or facts["key"] != key_of(recipe):
+            return False
+        if hashes and not all("sha256" in f for o in facts["outputs"] for f in o["files"]):
+            return False
+        folder, noted = path.parent, facts["seen_ns"]
+        stats = {f["path"]: stat_facts(place(f["path"], folder))
+                 for each in _entries(facts) for f in each["files"]}  # fmt: skip
+        moved = [each for each in _entries(facts) if not _untouched(each, stats, noted, folder)]
+        if not all(_is_same(each, folder, threads) for each in moved):
+            return False
+        if moved:
+            _note(path, {**_restamped(facts, stats), "seen_ns": seen_ns}, before)
+        return True
+    except (SurgeryError, OSError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _entries(facts: Facts) -> list[Facts]:
+    """All that a run read and wrote."""
+    kinds = ("files", "code", "inputs", "callbacks", "outputs")
+    return [each for kind in kinds for each in facts[kind] if each["path"] is not None]
+
+
+def _untouched(facts: Facts, stats: Mapping[str, Facts], noted_ns: int, folder: Path) -> bool:
+    """Whether one sees without reading that nothing has changed since that was noted."""
+    return not _foreign(facts, folder) and all(
+        stats[file["path"]].items() <= file.items() and _is_settled(file, noted_ns)
+        for file in facts["files"]
+    )
+
+
+def _is_settled(file: Facts, noted_ns: int) -> bool:
+    return "version" in file or max(file["mtime_ns"], file["ctime_ns"]) + _SETTLED_NS < noted_ns
+
+
+def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
+    """Whether the sums say that nothing has changed; a weight without one was not read."""
+    if facts.get("rest_sha256") is None and any("sha256" not in file for file in facts["files"]):
+        return False
+    with ThreadPoolExecutor(threads) as pool:
+        return next(_problems(place(facts["path"], folder), facts, folder, pool), None) is None
+
+
+def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
+    """The manifest with the times that its files now have."""
+    for each in _entries(facts):
+        for file in each["files"]:
+            file.update(stats[file["path"]])
+    return facts
+
+
+def _note(path: Path, facts: Facts, before: Facts) -> None:
+    """Keep what has been seen of files that are the same, for the next look.
+
+    Not where that cannot be written, nor over the manifest of a run that has ended meanwhile.
+    """
+    del facts["digest"]
+    with contextlib.suppress(OSError, SurgeryError), contextlib.ExitStack() as undo:
+        lock(path, undo)
+        if stat_facts(path) == before:
+            new = beside(path)
+            new.write_text(as_text(facts), encoding="utf-8")
+            os.replace(new, path)
+
+
+def _foreign(facts: Facts, folder: Path) -> Sequence[str]:
+    """The files in a folder that were not there when the manifest was written."""
+    known = {place(file["path"], folder).resolve() for file in facts["files"]}
+    files = files_in(place(facts["path"], folder))
+    found = (file for file in files if file.resolve() not in known)
+    return [relative(file, folder) for file in found]
