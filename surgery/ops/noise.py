@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
@@ -10,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import arithmetic, compute_dtype, need_floats
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import arithmetic, compute_dtype
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.tensor import Array, Mapped, Reduction
@@ -20,7 +21,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Noise(WeightOp):
+class Noise(FloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(
@@ -42,9 +43,7 @@ class Noise(WeightOp):
         if (self.std is None) == (self.relative_std is None):
             raise ValueError("give either std or relative_std")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(weight.with_tensor(self._noisy(weight)) for weight in weights)
 
     def _noisy(self, weight: Weight) -> Mapped:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import types
 import typing
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surgery.declaration import Share, hints_of, keys_of, recipe_path
+from surgery.declaration import Share, finite_number, hints_of, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.expectations._base import expectations
 from surgery.formats._base import formats
@@ -271,10 +270,7 @@ class Builder:
         if hint is Path and isinstance(value, str):
             return recipe_path(value, self.folder)
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError(f"{value} is not a finite number")
-            return number
+            return finite_number(value)
         if hint in (int, bool, str) and type(value) is hint:
             return value
         raise TypeError

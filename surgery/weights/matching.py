@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from surgery.errors import nearest
+from surgery.weights.arithmetic import goes_into
 from surgery.weights.naming import renamed, stars
 from surgery.weights.weight import Weight
 
@@ -48,18 +46,13 @@ def matching(
         elif donor.tensor.shape != weight.tensor.shape:
             shapes = f"{list(donor.tensor.shape)}, here {list(weight.tensor.shape)}"
             found.other_shape.append(f"{weight.address} ({shapes})")
-        elif is_whole(donor.tensor.dtype) != is_whole(weight.tensor.dtype):
+        elif not goes_into(donor.tensor.dtype, weight.tensor.dtype):
             kinds = f"{donor.tensor.dtype.name}, here {weight.tensor.dtype.name}"
             found.other_kind.append(f"{weight.address} ({kinds})")
         else:
             found.pairs.append((weight, donor))
     found.left_over = [weight.address for weight in there.values()]
     return found
-
-
-def is_whole(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is of whole numbers or truth values: quantised weights, counters."""
-    return dtype.name.startswith(("int", "uint", "bool"))
 
 
 def mapped(weights: Iterable[Weight], patterns: Mapping[str, str]) -> dict[str, Weight]:

@@ -1,0 +1,114 @@
+"""Output channels of whole layers: which weights hold them, and which are the lowest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from surgery.architecture import Architecture
+from surgery.architecture.norms import norms_behind
+from surgery.errors import SelectorError
+from surgery.weights.arithmetic import need_floats
+from surgery.weights.channels import Norm, axes, norm_passes, norms, output_channels
+from surgery.weights.model import Model
+from surgery.weights.tensor import Array, Mapped, Reduction
+from surgery.weights.weight import Weight
+
+
+@dataclass(frozen=True)
+class Channelled:
+    """A layer's kernels with one and the same output channels, and what goes with them.
+
+    `others` are the layer's other weights of as many channels: its bias.
+    """
+
+    kernels: tuple[Weight, ...]
+    others: tuple[Weight, ...]
+
+    def lowest(self, model: Model, share: Fraction, norm: Norm) -> Reduction[Array]:
+        """True for the channels of the lowest norms, over all kernels together."""
+        tensors = [kernel.tensor for kernel in self.kernels]
+        channels = [output_channels(model, kernel) for kernel in self.kernels]
+
+        def rank(pool: Executor | None) -> Array:
+            chosen = np.zeros(channels[0].count, bool)
+            order = norms(tensors, channels, norm, pool).order()
+            chosen[order[: math.floor(share * chosen.size)]] = True
+            return chosen
+
+        return Reduction(rank, max(norm_passes(tensor, norm) for tensor in tensors))
+
+
+def zeroed(weight: Weight, model: Model, chosen: Reduction[Array]) -> Weight:
+    """The weight with those of its channels set to zero."""
+    channels = output_channels(model, weight)
+
+    def zero(values: Array, start: int) -> Array:
+        gone = channels.pick(chosen.result(), start, values.size)
+        return np.where(gone, values.dtype.type(0), values)
+
+    return weight.with_tensor(Mapped(weight.tensor, zero, chosen))
+
+
+def channelled(model: Model, weights: Iterable[Weight]) -> Iterator[tuple[Weight, Channelled]]:
+    """Each weight with what it shares its channels with; raises SelectorError for one without."""
+    layers: dict[str, list[Weight]] = {}
+    for weight in model.weights:
+        layers.setdefault(_layer(weight), []).append(weight)
+    known: dict[tuple[str, bool, int], Channelled] = {}
+    for weight in weights:
+        key = (_layer(weight), *_kind(model, weight))
+        if key not in known:
+            known[key] = _together(model, weight, layers[key[0]])
+        yield weight, known[key]
+
+
+def _layer(weight: Weight) -> str:
+    return weight.layer or weight.address
+
+
+def _kind(model: Model, weight: Weight) -> tuple[bool, int]:
+    """A separable convolution's depthwise channels are not those of the layer's output."""
+    return weight.variable == "depthwise_kernel", output_channels(model, weight).count
+
+
+def _together(model: Model, weight: Weight, layer: Sequence[Weight]) -> Channelled:
+    same = [each for each in layer if _kind(model, each) == _kind(model, weight)]
+    kernels = tuple(each for each in same if axes(model, each).inputs)
+    if not kernels:
+        raise SelectorError(
+            f"{weight.address} belongs to no kernel by which its channels could be ranked; narrow "
+            "the selector, for example with variable: kernel (with_norm: true takes the bias and "
+            "the normalisation along)"
+        )
+    need_floats(kernels, "zero")
+    return Channelled(kernels, tuple(each for each in same if not axes(model, each).inputs))
+
+
+def switched_off_with(model: Model, found: Channelled) -> Iterator[Weight]:
+    """What else must be zero for a layer's channel, and the normalisation of it, to give zero."""
+    yield from found.others
+    kernel = found.kernels[0]
+    if model.architecture is None or kernel.variable == "depthwise_kernel":
+        return
+    count = output_channels(model, kernel).count
+    for weight in _of_norms(model, model.architecture, kernel):
+        if output_channels(model, weight).count == count:
+            yield weight
+
+
+def _of_norms(model: Model, architecture: Architecture, kernel: Weight) -> Iterator[Weight]:
+    """The scale and offset of the batch normalisations right behind a kernel's layer."""
+    for norm in norms_behind(architecture, architecture.owner(kernel.address).address):
+        variables = ["gamma", "beta"]
+        if f"{norm.address}/gamma" not in model.by_address:
+            variables.append("moving_mean")  # which is taken away from zero
+        for variable in variables:
+            found = model.by_address.get(f"{norm.address}/{variable}")
+            if found is not None:
+                yield found
