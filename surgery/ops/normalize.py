@@ -47,10 +47,8 @@ class Normalize(FloatOp):
             is_zero = norm.values == 0
             factors = np.where(is_zero, 1.0, self.to / np.where(is_zero, 1.0, norm.values))
             own = channels.pick(factors, start, values.size)
-            exponents = channels.pick(norm.exponents, start, values.size)
-            with np.errstate(over="ignore"):
-                scaled = np.ldexp(values.astype(np.float64), -exponents) * own
-                result: Array = scaled.astype(values.dtype)
-            return result
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = channels.shifted(values, -norm.exponents, start) * own
+                return scaled.astype(values.dtype)
 
         return Mapped(tensor, divide, found)

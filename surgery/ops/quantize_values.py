@@ -66,13 +66,13 @@ class QuantizeValues(FloatOp):
             largest = found.result()
             top = np.where(largest.values > 0, largest.values, 1.0)
             own = channels.pick(top, start, values.size)
-            exponents = channels.pick(largest.exponents, start, values.size)
-            step = own / levels
             # Between -1 and 1, where no step is too small for float64, nor any value too large.
-            wide = np.ldexp(values.astype(np.float64), -exponents)
-            rounded = np.clip(np.rint(wide / step) * step, -own, own)
-            result: Array = np.ldexp(rounded, exponents).astype(values.dtype)
-            return np.where(np.isfinite(wide), result, values)
+            wide = channels.shifted(values, -largest.exponents, start)
+            wide /= own / levels
+            np.rint(wide, out=wide)
+            wide /= levels
+            wide *= own
+            return channels.shifted(wide, largest.exponents, start).astype(values.dtype)
 
         return Mapped(tensor, snap, found)
 

@@ -39,6 +39,15 @@ class Channels:
         """What each channel has, for every element of a flat range."""
         return each if each.size == 1 else each[self.of(start, size)]
 
+    def shifted(self, values: Array, exponents: Array, start: int) -> Array:
+        """The elements of a flat range times two to what their channels have, in float64."""
+        wide = values.astype(np.float64, copy=False)
+        powers = np.ldexp(1.0, exponents)
+        if np.isfinite(powers).all() and (powers >= np.finfo(np.float64).tiny).all():
+            result: Array = wide * self.pick(powers, start, values.size)  # exact, and fast
+            return result
+        return np.ldexp(wide, self.pick(exponents, start, values.size))
+
 
 def whole(_weight: Weight) -> Channels:
     """All elements in one."""
@@ -135,7 +144,7 @@ def _partial(
     values = np.abs(tensor.read(*span).astype(np.float64))
     values[~np.isfinite(values)] = 0
     if exponents.any():
-        values = np.ldexp(values, -channels.pick(exponents, span[0], values.size))
+        values = channels.shifted(values, -exponents, span[0])
     if norm == "l2":
         values *= values
     if channels.count == 1:

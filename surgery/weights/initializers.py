@@ -97,7 +97,7 @@ def _orthogonal(random: np.random.Generator, config: Mapping[str, Any], shape: S
 
 
 def _identity(_random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
-    matrix: Array = np.eye(*shape) * config.get("gain", 1.0)
+    matrix: Array = np.eye(shape[0], shape[1]) * config.get("gain", 1.0)
     return matrix
 
 
