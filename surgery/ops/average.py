@@ -25,7 +25,10 @@ class Average(FloatOp):
 
     select: Select = key("The weights to average.", "**", default=Select("**"))
     from_: tuple[Donor, ...] = key(
-        "The other models, each a file or a mapping as in load.", ["epoch2.keras", "epoch3.keras"]
+        "The other models, each a file or a mapping as in load; a pattern (epoch_*.keras, "
+        "epoch_{1..3}.keras) stands for several files, numbers in order, but not for the one that "
+        "is loaded.",
+        ["epoch2.keras", "epoch3.keras"],
     )
     weights: tuple[float, ...] | None = key(
         "How much each model counts, the loaded one first; without it, all the same.",

@@ -42,9 +42,18 @@ def key_of(recipe: Recipe) -> str:
     """What a run's outputs depend on, besides the inputs' contents, as one hash."""
     start = _relative(Path(recipe.file).parent, path_of(recipe).parent)
     facts = [VERSION, version("surgery"), start, recipe.seed, recipe.resolved]
+    facts.append(list(_donated(recipe, path_of(recipe).parent)))
     if any(isinstance(source, FromApplication) for source in recipe.sources()):
         facts.append(version("keras"))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
+    """The donors' paths: what a pattern stood for."""
+    for donor in (donor for step in recipe.steps for donor in step.op.donors()):
+        path = getattr(donor.source, "path", None)
+        if path is not None:
+            yield _relative(path, folder)
 
 
 def code_files(recipe: Recipe) -> list[Path]:
