@@ -10,7 +10,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from surgery.architecture import Architecture
 from surgery.architecture.norms import norms_behind
 from surgery.errors import SelectorError
 from surgery.weights.arithmetic import need_floats
@@ -90,25 +89,23 @@ def _together(model: Model, weight: Weight, layer: Sequence[Weight]) -> Channell
     return Channelled(kernels, tuple(each for each in same if not axes(model, each).inputs))
 
 
-def switched_off_with(model: Model, found: Channelled) -> Iterator[Weight]:
-    """What else must be zero for a layer's channel, and the normalisation of it, to give zero."""
-    yield from found.others
+def norms_of(model: Model, found: Channelled) -> list[Weight]:
+    """The scale and offset of the batch normalisations right behind the layer.
+
+    A channel of zeros then stays one. Without a scale, so does the mean that is taken away.
+    """
     kernel = found.kernels[0]
     if model.architecture is None or kernel.variable == "depthwise_kernel":
-        return
+        return []
     count = output_channels(model, kernel).count
-    for weight in _of_norms(model, model.architecture, kernel):
-        if output_channels(model, weight).count == count:
-            yield weight
+    layer = model.architecture.owner(kernel.address).address
+    norms = norms_behind(model.architecture, layer) if layer else []
+    weights = (each for norm in norms for each in _switches(model, norm.address))
+    return [each for each in weights if output_channels(model, each).count == count]
 
 
-def _of_norms(model: Model, architecture: Architecture, kernel: Weight) -> Iterator[Weight]:
-    """The scale and offset of the batch normalisations right behind a kernel's layer."""
-    for norm in norms_behind(architecture, architecture.owner(kernel.address).address):
-        variables = ["gamma", "beta"]
-        if f"{norm.address}/gamma" not in model.by_address:
-            variables.append("moving_mean")  # which is taken away from zero
-        for variable in variables:
-            found = model.by_address.get(f"{norm.address}/{variable}")
-            if found is not None:
-                yield found
+def _switches(model: Model, norm: str) -> Iterator[Weight]:
+    has_scale = f"{norm}/gamma" in model.by_address
+    for variable in ("gamma" if has_scale else "moving_mean", "beta"):
+        if (found := model.by_address.get(f"{norm}/{variable}")) is not None:
+            yield found

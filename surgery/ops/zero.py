@@ -13,9 +13,10 @@ import numpy as np
 from surgery.declaration import Share, key
 from surgery.errors import SelectorError
 from surgery.ops._base import FloatOp, op
-from surgery.ops._channels import channelled, switched_off_with, zeroed
+from surgery.ops._channels import Channelled, channelled, norms_of, zeroed
 from surgery.weights.arithmetic import held
 from surgery.weights.channels import axes
+from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.ranking import Lowest, lowest, passes_to_rank
 from surgery.weights.tensor import (
@@ -105,7 +106,7 @@ class Zero(FloatOp):
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
         weights = super().matched(model)
-        return (*weights, *self._with_norms(model, weights)) if self.with_norm else weights
+        return (*weights, *self._taken_along(model, weights)) if self.with_norm else weights
 
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         if self._way == "all":
@@ -189,16 +190,25 @@ class Zero(FloatOp):
             first = found.kernels[0].address
             if first not in chosen:
                 chosen[first] = found.lowest(model, share, self.norm)
-            others = switched_off_with(model, found) if self.with_norm else ()
-            for each in (weight, *others):
+            for each in (weight, *self._others(model, found)):
                 changed[each.address] = zeroed(each, model, chosen[first])
         return model.with_weights(changed.values())
 
-    def _with_norms(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
-        """The biases and normalisations that `with_norm` names besides those weights."""
+    def _others(self, model: Model, found: Channelled) -> list[Weight]:
+        """The bias and the normalisation that `with_norm` takes along."""
+        return [*found.others, *norms_of(model, found)] if self.with_norm else []
+
+    def _taken_along(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
+        """What `with_norm` names besides those weights; raises SelectorError for none."""
         known = {weight.address for weight in weights}
-        found = (each for _, layer in channelled(model, weights)
-                 for each in switched_off_with(model, layer))  # fmt: skip
+        layers = [found for _, found in channelled(model, weights)]
+        if layers and not any(norms_of(model, found) for found in layers):
+            raise SelectorError(
+                "with_norm: no BatchNormalization takes the output of "
+                f"{names(list(dict.fromkeys(w.layer for w in weights)))} alone, with nothing "
+                "between them; leave out with_norm"
+            )
+        found = [each for layer in layers for each in self._others(model, layer)]
         return list({each.address: each for each in found if each.address not in known}.values())
 
     def _n_of_m(self, model: Model, weight: Weight) -> Rearranged:
@@ -206,11 +216,10 @@ class Zero(FloatOp):
         shape, inputs = weight.tensor.shape, axes(model, weight).inputs
         run = [axis for axis in inputs if set(range(axis, inputs[-1])) <= set(inputs)]
         if not run or math.prod(shape[axis] for axis in run) % m:
-            said = f"its inputs (axes {list(run)}) are" if run else "it has no axis of inputs"
-            raise SelectorError(
-                f"{weight.address} is {list(shape)}: {said} not in groups of {m}; "
-                "narrow the selector"
+            said = (
+                f"its inputs (axes {run}) are not in groups of {m}" if run else "it has no inputs"
             )
+            raise SelectorError(f"{weight.address} is {list(shape)}: {said}; narrow the selector")
         inner = math.prod(shape[run[-1] + 1 :])
 
         def zero(values: Array, _start: int) -> Array:
