@@ -50,6 +50,10 @@ class Op(ABC):
         """At most how many elements change, where that is known without reading them."""
         return sum(weight.tensor.size for weight in weights)
 
+    def renames(self, model: Model) -> Mapping[str, str]:
+        """Old names, of layers or of a donor's weights, and what they are called after it."""
+        return {}
+
     def inputs(self) -> tuple[Path, ...]:
         """The files that the step reads, those of its donors left out."""
         return ()
