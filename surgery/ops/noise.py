@@ -13,9 +13,10 @@ import numpy as np
 from surgery.declaration import key
 from surgery.ops._base import FloatOp, op
 from surgery.weights.arithmetic import arithmetic, compute_dtype
+from surgery.weights.channels import Channels, norm_passes, norms
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
-from surgery.weights.tensor import Array, Mapped, Reduction
+from surgery.weights.tensor import Array, Computed, Mapped, Reduction, Tensor
 from surgery.weights.weight import Weight
 
 
@@ -53,7 +54,8 @@ class Noise(FloatOp):
         )
         deviation = None
         if self.relative_std is not None:
-            deviation = Reduction(lambda pool: _deviation(weight, pool), 1)
+            passes = norm_passes(tensor, "l2")
+            deviation = Reduction(lambda pool: _deviation(tensor, pool), passes)
 
         def add(values: Array, start: int) -> Array:
             own = deviation.result() if deviation else 1.0
@@ -69,5 +71,13 @@ class Noise(FloatOp):
         return (random.random(size, np.float32) * 2 - 1) * np.float32(math.sqrt(3))
 
 
-def _deviation(weight: Weight, _pool: Executor | None) -> float:
-    return of_tensor(weight.tensor).std
+def _deviation(tensor: Tensor, pool: Executor | None) -> float:
+    """The standard deviation of the finite elements, scaled so that no square is too large."""
+    if tensor.dtype != np.float64:
+        return of_tensor(tensor).std
+    exponent = norms([tensor], [Channels(1)], "max", pool).exponents
+
+    def scaled(start: int, stop: int) -> Array:
+        return Channels(1).shifted(tensor.read(start, stop), -exponent, start)
+
+    return float(np.ldexp(of_tensor(Computed(tensor.shape, tensor.dtype, scaled)).std, exponent[0]))

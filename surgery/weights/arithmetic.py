@@ -59,8 +59,8 @@ def with_number(function: Callable[[Array, Any], Array], number: float) -> Chunk
 
     def apply(values: Array, start: int) -> Array:
         dtype = compute_dtype(values.dtype)
-        is_held = number == 0 or np.finfo(dtype).tiny <= abs(number) <= np.finfo(dtype).max
-        if is_held:
+        least, most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        if number == 0 or least <= abs(number) <= most:
             return arithmetic(lambda wide: function(wide, dtype.type(number)))(values, start)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             wide = function(values.astype(np.float64), np.float64(number))

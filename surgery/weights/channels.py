@@ -42,7 +42,8 @@ class Channels:
     def shifted(self, values: Array, exponents: Array, start: int) -> Array:
         """The elements of a flat range times two to what their channels have, in float64."""
         wide = values.astype(np.float64, copy=False)
-        powers = np.ldexp(1.0, exponents)
+        with np.errstate(over="ignore"):
+            powers = np.ldexp(1.0, exponents)
         if np.isfinite(powers).all() and (powers >= np.finfo(np.float64).tiny).all():
             result: Array = wide * self.pick(powers, start, values.size)  # exact, and fast
             return result
