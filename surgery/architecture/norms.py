@@ -1,29 +1,36 @@
-"""The normalisations that stand right behind a layer."""
+"""The normalisations that stand right behind layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from surgery.architecture.renaming import is_reference, parent_of
-from surgery.architecture.tree import Architecture, Layer, at
+from surgery.architecture.renaming import is_reference
+from surgery.architecture.tree import Architecture, Layer, at, join
 
 _BY_CHANNEL = ("BatchNormalization", "SyncBatchNormalization")
 
 
-def norms_behind(architecture: Architecture, address: str) -> list[Layer]:
-    """The batch normalisations that take the output of a layer, and nothing else."""
-    parent = architecture.by_address[parent_of(architecture, address)]
+def norms_behind(architecture: Architecture) -> Mapping[str, list[Layer]]:
+    """By a layer's address: the batch normalisations that take its output, and nothing else."""
+    found: dict[str, list[Layer]] = {}
+    for parent in architecture.root.walk():
+        for address, layer in _behind(architecture, parent):
+            if layer.class_name in _BY_CHANNEL:
+                found.setdefault(address, []).append(layer)
+    return found
+
+
+def _behind(architecture: Architecture, parent: Layer) -> Iterator[tuple[str, Layer]]:
+    """Layers of a model with the address of the only one that they are called on."""
     if parent.class_name == "Sequential":
-        behind = [
-            after
-            for before, after in zip(parent.children, parent.children[1:], strict=False)
-            if before.address == address
-        ]
-    else:
-        name = architecture.by_address[address].name
-        behind = [layer for layer in parent.children if _inputs(architecture, layer) == [name]]
-    return [layer for layer in behind if layer.class_name in _BY_CHANNEL]
+        for before, after in zip(parent.children, parent.children[1:], strict=False):
+            yield before.address, after
+        return
+    for layer in parent.children:
+        inputs = _inputs(architecture, layer)
+        if len(inputs) == 1:
+            yield join(parent.address, inputs[0]), layer
 
 
 def _inputs(architecture: Architecture, layer: Layer) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from surgery.architecture import Layer
 from surgery.architecture.norms import norms_behind
 from surgery.errors import SelectorError
-from surgery.weights.arithmetic import need_floats
+from surgery.keras_bridge.live.requests import Hold
+from surgery.weights.arithmetic import is_float, need_floats
 from surgery.weights.channels import Norm, axes, norm_passes, norms, output_channels
+from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction
 from surgery.weights.weight import Weight
@@ -56,15 +60,19 @@ def zeroed(weight: Weight, model: Model, chosen: Reduction[Array]) -> Weight:
 
 def channelled(model: Model, weights: Iterable[Weight]) -> Iterator[tuple[Weight, Channelled]]:
     """Each weight with what it shares its channels with; raises SelectorError for one without."""
-    layers: dict[str, list[Weight]] = {}
-    for weight in model.weights:
-        layers.setdefault(_layer(weight), []).append(weight)
     known: dict[tuple[str, bool, int], Channelled] = {}
     for weight in weights:
         key = (_layer(weight), *_kind(model, weight))
         if key not in known:
-            known[key] = _together(model, weight, layers[key[0]])
+            known[key] = _together(model, weight)
         yield weight, known[key]
+
+
+def _by_layer(model: Model) -> Mapping[str, list[Weight]]:
+    layers: dict[str, list[Weight]] = {}
+    for weight in (*model.weights, *model.states):
+        layers.setdefault(_layer(weight), []).append(weight)
+    return layers
 
 
 def _layer(weight: Weight) -> str:
@@ -76,7 +84,8 @@ def _kind(model: Model, weight: Weight) -> tuple[bool, int]:
     return weight.variable == "depthwise_kernel", output_channels(model, weight).count
 
 
-def _together(model: Model, weight: Weight, layer: Sequence[Weight]) -> Channelled:
+def _together(model: Model, weight: Weight) -> Channelled:
+    layer = model.once(_by_layer)[_layer(weight)]
     same = [each for each in layer if _kind(model, each) == _kind(model, weight)]
     kernels = tuple(each for each in same if axes(model, each).inputs)
     if not kernels:
@@ -89,6 +98,25 @@ def _together(model: Model, weight: Weight, layer: Sequence[Weight]) -> Channell
     return Channelled(kernels, tuple(each for each in same if not axes(model, each).inputs))
 
 
+def with_channels(
+    model: Model, weights: Sequence[Weight], with_norm: bool
+) -> list[tuple[Weight, Channelled]]:
+    """As `channelled`; raises SelectorError too where norms are asked for, and there is none."""
+    layers = list(channelled(model, weights))
+    if with_norm and layers and not any(norms_of(model, found) for _, found in layers):
+        raise SelectorError(
+            "with_norm: no BatchNormalization takes the output of "
+            f"{names(list(dict.fromkeys(w.layer for w in weights)))} alone, with nothing "
+            "between them; leave out with_norm"
+        )
+    return layers
+
+
+def taken_along(model: Model, found: Channelled) -> list[Weight]:
+    """The layer's bias, and the scale and offset of the normalisation behind it."""
+    return [*found.others, *norms_of(model, found)]
+
+
 def norms_of(model: Model, found: Channelled) -> list[Weight]:
     """The scale and offset of the batch normalisations right behind the layer.
 
@@ -99,9 +127,13 @@ def norms_of(model: Model, found: Channelled) -> list[Weight]:
         return []
     count = output_channels(model, kernel).count
     layer = model.architecture.owner(kernel.address).address
-    norms = norms_behind(model.architecture, layer) if layer else []
-    weights = (each for norm in norms for each in _switches(model, norm.address))
+    behind = model.once(_norms).get(layer, ())
+    weights = (each for norm in behind for each in _switches(model, norm.address))
     return [each for each in weights if output_channels(model, each).count == count]
+
+
+def _norms(model: Model) -> Mapping[str, list[Layer]]:
+    return norms_behind(model.architecture) if model.architecture else {}
 
 
 def _switches(model: Model, norm: str) -> Iterator[Weight]:
@@ -109,3 +141,21 @@ def _switches(model: Model, norm: str) -> Iterator[Weight]:
     for variable in ("gamma" if has_scale else "moving_mean", "beta"):
         if (found := model.by_address.get(f"{norm}/{variable}")) is not None:
             yield found
+
+
+def switched_off(model: Model) -> list[Hold]:
+    """What training must leave at zero, where it is, in channels whose kernels are zero."""
+    kernels = [w for w in model.weights if is_float(w.tensor.dtype) and axes(model, w).inputs]
+    holds: dict[str, Hold] = {}
+    for kernel in kernels:
+        with contextlib.suppress(SelectorError):  # its outputs are not side by side
+            ((_, found),) = channelled(model, [kernel])
+            holds[found.kernels[0].address] = _hold(model, found)
+    return [hold for hold in holds.values() if hold.addresses]
+
+
+def _hold(model: Model, found: Channelled) -> Hold:
+    others = [w for w in taken_along(model, found) if w.trainable is not False]
+    channels = {w.address: output_channels(model, w) for w in (*found.kernels, *others)}
+    kernels = [kernel.address for kernel in found.kernels]
+    return Hold([weight.address for weight in others], None, kernels, channels)

@@ -13,10 +13,9 @@ import numpy as np
 from surgery.declaration import Share, key
 from surgery.errors import SelectorError
 from surgery.ops._base import FloatOp, op
-from surgery.ops._channels import Channelled, channelled, norms_of, zeroed
+from surgery.ops._channels import taken_along, with_channels, zeroed
 from surgery.weights.arithmetic import held
 from surgery.weights.channels import axes
-from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.ranking import Lowest, lowest, passes_to_rank
 from surgery.weights.tensor import (
@@ -186,29 +185,20 @@ class Zero(FloatOp):
         share = (self.channels or Share.parse(0)).fraction
         chosen: dict[str, Reduction[Array]] = {}
         changed = {}
-        for weight, found in channelled(model, weights):
+        for weight, found in with_channels(model, weights, self.with_norm):
             first = found.kernels[0].address
             if first not in chosen:
                 chosen[first] = found.lowest(model, share, self.norm)
-            for each in (weight, *self._others(model, found)):
+            others = taken_along(model, found) if self.with_norm else []
+            for each in (weight, *others):
                 changed[each.address] = zeroed(each, model, chosen[first])
         return model.with_weights(changed.values())
 
-    def _others(self, model: Model, found: Channelled) -> list[Weight]:
-        """The bias and the normalisation that `with_norm` takes along."""
-        return [*found.others, *norms_of(model, found)] if self.with_norm else []
-
     def _taken_along(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
-        """What `with_norm` names besides those weights; raises SelectorError for none."""
+        """What `with_norm` names besides those weights."""
         known = {weight.address for weight in weights}
-        layers = [found for _, found in channelled(model, weights)]
-        if layers and not any(norms_of(model, found) for found in layers):
-            raise SelectorError(
-                "with_norm: no BatchNormalization takes the output of "
-                f"{names(list(dict.fromkeys(w.layer for w in weights)))} alone, with nothing "
-                "between them; leave out with_norm"
-            )
-        found = [each for layer in layers for each in self._others(model, layer)]
+        layers = with_channels(model, weights, self.with_norm)
+        found = [each for _, layer in layers for each in taken_along(model, layer)]
         return list({each.address: each for each in found if each.address not in known}.values())
 
     def _n_of_m(self, model: Model, weight: Weight) -> Rearranged:

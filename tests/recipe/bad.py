@@ -94,9 +94,7 @@ SOURCES = {
     "copy-odd-donor": recipe("copy: {select: a, from: {pth: donor.keras}}"),
     "copy-nothing-fits": recipe("copy: {from: small.keras, map: {'a/*': 'b/*'}}"),
     "copy-map-leads-nowhere": recipe("copy: {from: small.keras, map: {'a/*': 'c/*'}}"),
-    "copy-map-regex-leads-nowhere": recipe(
-        "copy: {from: small.keras, map: {'re:a/(.*)': 'c/\\1'}}"
-    ),
+    "copy-map-regex-nowhere": recipe("copy: {from: small.keras, map: {'re:a/(.*)': 'c/\\1'}}"),
     "copy-map-matches-nothing": recipe("copy: {from: small.keras, map: {'re:c/(.*)': 'b'}}"),
     "map-stars": recipe("copy: {from: small.keras, map: {'*/**': 'x/**'}}"),
     "map-nothing": recipe(load="load: {path: small.keras, map: {'c/*': 'x/*'}}"),
