@@ -48,6 +48,40 @@ class Share:
         return f"{float(self.fraction * 100):g}%"
 
 
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number exactly as written: a whole one of any size stays whole, and true stays true."""
+
+    value: bool | int | float
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Number:
+        """From a number or a truth value; raises ValueError for one that is not finite."""
+        if not isinstance(value, bool | int | float):
+            raise TypeError
+        finite_number(value)
+        return cls(value)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema; a text is a reference to a parameter."""
+        return {"type": ["number", "boolean", "string"], "pattern": r"^\$\{[^}]+\}$"}
+
+    def __str__(self) -> str:
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value).lower()
+
+
+def finite_number(value: float) -> float:
+    """The number as a float; raises ValueError where that is not finite."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{str(value)[:20]} is not a finite number")
+    return number
+
+
 def key(description: str, example: object, default: Any = REQUIRED, **schema: object) -> Any:
     """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`."""
     metadata = {"description": description, "example": example, "schema": schema}

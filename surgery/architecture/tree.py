@@ -390,8 +390,22 @@ def _projections(class_name: str, config: Config, address: str, group: str) -> I
             continue
         private = "_" + attribute
         stored = private if private in _ATTENTIONS[class_name] else attribute
-        inner = {"bias_axes": config.get("use_bias", True), "dtype": config.get("dtype")}
+        inner = {**_projection(name, config), "dtype": config.get("dtype")}
         yield _implicit("EinsumDense", name, inner, address, join(group, stored), True)
+
+
+def _projection(name: str, config: Config) -> Config:
+    """The config of an attention's EinsumDense, of which only the kernel's axes are told.
+
+    b is the batch; m are features, h heads and k what each of them has.
+    """
+    outputs = "hk"
+    equation = f"bm,m{outputs}->b{outputs}"
+    if name == "attention_output":
+        shape = config.get("output_shape")
+        outputs = "mnopqr"[: len(shape) if isinstance(shape, list | tuple) else 1]
+        equation = f"bhk,hk{outputs}->b{outputs}"
+    return {"equation": equation, "bias_axes": outputs if config.get("use_bias", True) else None}
 
 
 def _slots(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from surgery.declaration import Share, key
 from surgery.expectations._base import Found, WeightExpectation, expectation, outside
+from surgery.weights.arithmetic import held
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics
 
@@ -70,12 +71,16 @@ class Range(_OfValues):
 
     def failures(self, model: Model, found: Found) -> Iterator[str]:
         for address, statistics in self.of_each(model, found):
+            dtype = model[address].tensor.dtype
+            lowest, highest = (
+                None if end is None else held(end, dtype) for end in (self.min, self.max)
+            )
             if statistics.nonfinite:
                 yield f"{address} has {statistics.nonfinite:,} elements that are infinite or NaN"
             elif statistics.finite:
                 for value, low, high in (
-                    (statistics.low, self.min, None),
-                    (statistics.high, None, self.max),
+                    (statistics.low, lowest, None),
+                    (statistics.high, None, highest),
                 ):
                     if wanted := outside(value, low, high):
                         yield f"{address} reaches {value + 0.0:g}, expected {wanted}"

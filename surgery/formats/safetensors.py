@@ -79,15 +79,18 @@ class Safetensors(Format):
         if path.is_dir() or path.name.endswith(".index.json"):
             files = list(_indexed(path / INDEX if path.is_dir() else path))
         weights: dict[str, Weight] = {}
+        metadata: dict[str, str] = {}
         for file in files:
-            for weight in _weights(file):
+            own, found = _read(file)
+            metadata = {**own, **metadata}
+            for weight in found:
                 if weight.address in weights:
                     raise FormatError(f"{file} names {weight.address}, as another file does")
                 weights[weight.address] = weight
         return Model(
             weights=tuple(weights.values()),
             architecture=architecture,
-            carried=Carried(),
+            carried=Carried(metadata=metadata),
             format="safetensors",
             origin=str(path),
             inputs=tuple(dict.fromkeys([path, *files])),
@@ -102,7 +105,7 @@ class Safetensors(Format):
 
     def create(self, model: Model, path: Path) -> Output:
         if self.shard is None:
-            return _create(path, model.weights)
+            return _create(path, model.weights, model.carried.metadata)
         count, unit = re.fullmatch(r"(\d+)(KB|MB|GB)", self.shard).groups()  # type: ignore[union-attr]
         shards = list(_shards(model.weights, int(count) * _UNITS[unit]))
         path.mkdir()
@@ -114,7 +117,11 @@ class Safetensors(Format):
         index = {"metadata": {"total_size": model.nbytes}, "weight_map": places}
         (path / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         return _files.together(
-            [_create(path / name, shard) for name, shard in zip(names, shards, strict=True)], path
+            [
+                _create(path / name, shard, model.carried.metadata)
+                for name, shard in zip(names, shards, strict=True)
+            ],
+            path,
         )
 
 
@@ -130,8 +137,9 @@ def _shards(weights: Sequence[Weight], most: int) -> Iterator[list[Weight]]:
     yield shard
 
 
-def _create(path: Path, weights: Sequence[Weight]) -> Output:
-    header: dict[str, Any] = {"__metadata__": {"format": "tf"}}
+def _create(path: Path, weights: Sequence[Weight], metadata: Mapping[str, str]) -> Output:
+    """Write the header; loaders look at the format that `metadata` names."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata) or {"format": "tf"}}
     offset = 0
     for weight in weights:
         end = offset + weight.tensor.nbytes
@@ -166,7 +174,8 @@ def _indexed(index: Path) -> Iterator[Path]:
         yield index.parent / name
 
 
-def _weights(path: Path) -> Iterator[Weight]:
+def _read(path: Path) -> tuple[Mapping[str, str], Sequence[Weight]]:
+    """The metadata and the weights of a file."""
     descriptor = Descriptor.open(path)
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(pread(descriptor, 8, 0), "little")
@@ -178,7 +187,10 @@ def _weights(path: Path) -> Iterator[Weight]:
         raise FormatError(f"{path}: its header is not readable JSON: {error}") from None
     if not isinstance(header, dict):
         raise FormatError(f"{path}: its header is not a JSON object")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FormatError(f"{path}: its __metadata__ is no mapping of names to texts")
+    weights = []
     start, done = 8 + length, 0
     for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
         shape, dtype, first, end = _checked(path, name, entry)
@@ -187,9 +199,11 @@ def _weights(path: Path) -> Iterator[Weight]:
         if start + end > size:
             raise FormatError(f"{path} is cut short: {name} would end at byte {start + end}")
         done = end
-        yield Weight(name, Stored(shape, dtype, Extent(path, start + first), descriptor), (name,))
+        stored = Stored(shape, dtype, Extent(path, start + first), descriptor)
+        weights.append(Weight(name, stored, (name,)))
     if start + done != size:
         raise FormatError(f"{path} has {size - start - done} bytes that its header does not name")
+    return metadata, weights
 
 
 class _Entry(NamedTuple):

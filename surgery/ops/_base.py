@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from surgery.architecture import snake_case
+from surgery.architecture.variables import quantization_mode
 from surgery.declaration import import_all, key
+from surgery.weights.arithmetic import is_whole, need_floats
+from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
@@ -47,6 +50,10 @@ class Op(ABC):
         """At most how many elements change, where that is known without reading them."""
         return sum(weight.tensor.size for weight in weights)
 
+    def renames(self, model: Model) -> Mapping[str, str]:
+        """Old names, of layers or of a donor's weights, and what they are called after it."""
+        return {}
+
     def inputs(self) -> tuple[Path, ...]:
         """The files that the step reads, those of its donors left out."""
         return ()
@@ -75,6 +82,56 @@ class WeightOp(Op):
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
         return self.select.weights(model, self.allow_empty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatOp(WeightOp):
+    """An operation that computes with floats.
+
+    Where `**` names counters and flags too, they stay as they are, and a note says so.
+    """
+
+    @property
+    def only_floats(self) -> bool:
+        """Whether it cannot act on whole numbers."""
+        return True
+
+    @abstractmethod
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
+        """The model with those weights changed."""
+
+    def check(self, weights: Sequence[Weight]) -> None:
+        """Raise SelectorError for a weight that it cannot act on."""
+        if self.only_floats:
+            need_floats(weights, self.name)
+
+    def matched(self, model: Model) -> tuple[Weight, ...]:
+        return self._chosen(model)[0]
+
+    def apply(self, model: Model) -> Model:
+        weights, left = self._chosen(model)
+        changed = self.changed(model, weights)
+        if not left:
+            return changed
+        return changed.with_note(f"{self.name} leaves whole numbers as they are: {names(left)}")
+
+    def _chosen(self, model: Model) -> tuple[tuple[Weight, ...], list[str]]:
+        """The weights that it acts on, and the addresses of those that stay as they are."""
+        found = super().matched(model)
+        left = set()
+        if self.only_floats and self.select.value == "**":
+            left = {w.address for w in found if is_whole(w.tensor.dtype)}
+        if len(left) == len(found) or any(_is_quantised(model, address) for address in left):
+            left = set()
+        weights = tuple(weight for weight in found if weight.address not in left)
+        self.check(weights)
+        return weights, [weight.address for weight in found if weight.address in left]
+
+
+def _is_quantised(model: Model, address: str) -> bool:
+    """Whether its layer is: a scale belongs to its whole numbers, and no op may part them."""
+    owner = model.architecture.owner(address) if model.architecture else None
+    return owner is not None and quantization_mode(owner.config) is not None
 
 
 def op(declared: type[Op]) -> type[Op]:

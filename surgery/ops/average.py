@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import need_floats
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import is_float
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor
@@ -19,12 +20,15 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Average(WeightOp):
+class Average(FloatOp):
     """Average the selected weights with those of other models (checkpoints of one training)."""
 
     select: Select = key("The weights to average.", "**", default=Select("**"))
     from_: tuple[Donor, ...] = key(
-        "The other models, each a file or a mapping as in load.", ["epoch2.keras", "epoch3.keras"]
+        "The other models, each a file or a mapping as in load; a pattern (epoch_*.keras, "
+        "epoch_{1..3}.keras) stands for several files, numbers in order, but not for the one that "
+        "is loaded.",
+        ["epoch2.keras", "epoch3.keras"],
     )
     weights: tuple[float, ...] | None = key(
         "How much each model counts, the loaded one first; without it, all the same.",
@@ -55,9 +59,7 @@ class Average(WeightOp):
     def donors(self) -> tuple[Donor, ...]:
         return self.from_
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(weight.with_tensor(self._averaged(weight)) for weight in weights)
 
     def shares(self) -> list[float]:
@@ -67,17 +69,22 @@ class Average(WeightOp):
             new = [(1 - self.decay) * self.decay ** (count - 1 - i) for i in range(1, count)]
             return [self.decay ** (count - 1), *new]
         given = self.weights or (1.0,) * count
-        return [weight / sum(given) for weight in given]
+        parts = [weight / max(given) for weight in given]  # whose sum is never too large
+        return [part / sum(parts) for part in parts]
 
     def _averaged(self, weight: Weight) -> Mapped:
-        others = [_same(weight, donor.model) for donor in self.from_]
         own, *theirs = self.shares()
+        donors = [(_same(weight, donor.model).tensor, share)
+                  for donor, share in zip(self.from_, theirs, strict=True)]  # fmt: skip
+        # A model that does not count does not, whatever it holds: zero times infinity is NaN.
+        others = [(tensor, share) for tensor, share in donors if share]
 
         def mean(values: Array, start: int) -> Array:
-            total = values.astype(np.float64) * own
-            for other, share in zip(others, theirs, strict=True):
-                total += other.tensor.read(start, start + values.size).astype(np.float64) * share
-            with np.errstate(over="ignore"):
+            total = values.astype(np.float64) * own if own else np.zeros(values.shape)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for tensor, share in others:
+                    other = tensor.read(start, start + values.size)
+                    total += other.astype(np.float64) * share
                 result: Array = total.astype(values.dtype)
                 return result
 
@@ -92,5 +99,10 @@ def _same(weight: Weight, donor: Model) -> Weight:
         raise SelectorError(
             f"{weight.address} is {list(found.tensor.shape)} in {donor.origin}, not "
             f"{list(weight.tensor.shape)}; narrow select"
+        )
+    if not is_float(found.tensor.dtype):
+        raise SelectorError(
+            f"{weight.address} is {found.tensor.dtype.name} in {donor.origin}, and average "
+            "computes with floats only; narrow select"
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from surgery.architecture import Architecture
 from surgery.architecture.dtypes import with_dtype
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import is_float
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import is_float, is_whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named
 from surgery.weights.weight import Weight
@@ -22,15 +22,22 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Cast(WeightOp):
+class Cast(FloatOp):
     """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
 
     to: Literal["float16", "bfloat16", "float32", "float64"] = key(
         "The dtype; rounded to nearest even.", "float16"
     )
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
+    def check(self, weights: Sequence[Weight]) -> None:
+        for weight in weights:
+            if not _keeps_all(weight.tensor.dtype, self.to):
+                raise SelectorError(
+                    f"{weight.address} is {weight.tensor.dtype.name}, of which {self.to} does not "
+                    "hold every number; narrow the selector, for example with dtype: float32"
+                )
+
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         changed = [w.with_tensors(partial(_cast, dtype=dtype_named(self.to))) for w in weights]
         if model.architecture is not None:
             layers = self._layers(model, model.architecture, weights)
@@ -64,7 +71,19 @@ class Cast(WeightOp):
         return chosen
 
 
-def _cast(tensor: Tensor, dtype: np.dtype[np.generic]) -> Tensor:
+_EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
+"""Whole numbers of so many bits are held exactly."""
+
+
+def _keeps_all(dtype: np.dtype[Any], to: str) -> bool:
+    """Whether nothing but digits of floats is lost."""
+    if not is_whole(dtype):
+        return dtype.kind != "c"
+    bits = 8 * dtype.itemsize - dtype.name.startswith("int")
+    return bits <= _EXACT_BITS[to]
+
+
+def _cast(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
     def change(values: Array, _start: int) -> Array:
         with np.errstate(over="ignore"):
             return values.astype(dtype)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import arithmetic, need_floats
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import compute_dtype, finfo, held
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array
+from surgery.weights.weight import Weight
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Clip(WeightOp):
+class Clip(FloatOp):
     """Limit the selected weights to a range; NaN stays NaN."""
 
     min: float | None = key("No element is below this.", -1.0, default=None)
@@ -27,12 +30,19 @@ class Clip(WeightOp):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
-        return model.map(weights, arithmetic(self._clip))
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
+        return model.map(weights, self._clip)
 
-    def _clip(self, values: Array) -> Array:
-        limits = [None if end is None else values.dtype.type(end) for end in (self.min, self.max)]
-        clipped: Array = np.clip(values, *limits)
-        return clipped
+    def _clip(self, values: Array, _start: int) -> Array:
+        wide = compute_dtype(values.dtype)
+        low, high = (_limit(end, values.dtype) for end in (self.min, self.max))
+        clipped: Array = np.clip(values.astype(wide), low, high, dtype=wide)
+        return clipped.astype(values.dtype)
+
+
+def _limit(end: float | None, dtype: np.dtype[Any]) -> float | None:
+    """A limit as the dtype holds it: beyond its range, the largest finite number."""
+    if end is None:
+        return None
+    largest = float(finfo(dtype).max)
+    return min(max(held(end, dtype), -largest), largest)

@@ -46,6 +46,10 @@ class Copy(WeightOp):
     def matched(self, model: Model) -> tuple[Weight, ...]:
         return tuple(weight for weight, _ in self._matching(model).pairs)
 
+    def renames(self, model: Model) -> Mapping[str, str]:
+        pairs = ((donor.address, weight.address) for weight, donor in self._matching(model).pairs)
+        return {old: new for old, new in pairs if old != new}
+
     def apply(self, model: Model) -> Model:
         found = self._matching(model)
         problems = list(found.problems())
@@ -69,7 +73,7 @@ class Copy(WeightOp):
     def _matching(self, model: Model) -> Matching:
         weights = self.select.weights(model, self.allow_empty)
         try:
-            return matching(weights, self._donated(model), self.map or {})
+            return matching(weights, self._donated(model), self.map or {}, model.by_address)
         except ValueError as error:
             raise SelectorError(f"map: {error}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
@@ -10,17 +11,18 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import arithmetic, compute_dtype, need_floats
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import arithmetic, compute_dtype
+from surgery.weights.channels import Channels, norm_passes, norms
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
-from surgery.weights.tensor import Array, Mapped, Reduction
+from surgery.weights.tensor import Array, Computed, Mapped, Reduction, Tensor
 from surgery.weights.weight import Weight
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Noise(WeightOp):
+class Noise(FloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(
@@ -42,9 +44,7 @@ class Noise(WeightOp):
         if (self.std is None) == (self.relative_std is None):
             raise ValueError("give either std or relative_std")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(weight.with_tensor(self._noisy(weight)) for weight in weights)
 
     def _noisy(self, weight: Weight) -> Mapped:
@@ -54,7 +54,8 @@ class Noise(WeightOp):
         )
         deviation = None
         if self.relative_std is not None:
-            deviation = Reduction(lambda pool: _deviation(weight, pool), 1)
+            passes = norm_passes(tensor, "l2")
+            deviation = Reduction(lambda pool: _deviation(tensor, pool), passes)
 
         def add(values: Array, start: int) -> Array:
             own = deviation.result() if deviation else 1.0
@@ -70,5 +71,13 @@ class Noise(WeightOp):
         return (random.random(size, np.float32) * 2 - 1) * np.float32(math.sqrt(3))
 
 
-def _deviation(weight: Weight, _pool: Executor | None) -> float:
-    return of_tensor(weight.tensor).std
+def _deviation(tensor: Tensor, pool: Executor | None) -> float:
+    """The standard deviation of the finite elements, scaled so that no square is too large."""
+    if tensor.dtype != np.float64:
+        return of_tensor(tensor).std
+    exponent = norms([tensor], [Channels(1)], "max", pool).exponents
+
+    def scaled(start: int, stop: int) -> Array:
+        return Channels(1).shifted(tensor.read(start, stop), -exponent, start)
+
+    return float(np.ldexp(of_tensor(Computed(tensor.shape, tensor.dtype, scaled)).std, exponent[0]))

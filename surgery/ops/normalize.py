@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import need_floats
-from surgery.weights.channels import Norm, norms, output_channels, whole
+from surgery.ops._base import FloatOp, op
+from surgery.weights.channels import Norm, norm_passes, norms, output_channels, whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction
 from surgery.weights.weight import Weight
@@ -18,7 +18,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Normalize(WeightOp):
+class Normalize(FloatOp):
     """Divide the selected weights by their norm; what is zero stays zero."""
 
     norm: Norm = key("The norm: sum of magnitudes, Euclidean, or largest.", "l2", default="l2")
@@ -29,9 +29,7 @@ class Normalize(WeightOp):
     )
     to: float = key("The norm it has afterwards.", 1.0, default=1.0)
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(
             weight.with_tensor(self._normalized(model, weight)) for weight in weights
         )
@@ -39,14 +37,18 @@ class Normalize(WeightOp):
     def _normalized(self, model: Model, weight: Weight) -> Mapped:
         tensor = weight.tensor
         channels = whole(weight) if self.per == "tensor" else output_channels(model, weight)
-        found = Reduction(lambda pool: norms(tensor, channels, self.norm, pool), 1)
+        found = Reduction(
+            lambda pool: norms([tensor], [channels], self.norm, pool),
+            norm_passes(tensor, self.norm),
+        )
 
         def divide(values: Array, start: int) -> Array:
-            every = found.result()
-            factors = np.divide(self.to, every, out=np.ones_like(every), where=every != 0)
-            own = factors[channels.of(start, values.size)] if every.size > 1 else factors[0]
-            with np.errstate(over="ignore", under="ignore"):
-                result: Array = (values.astype(np.float64) * own).astype(values.dtype)
-            return result
+            norm = found.result()
+            is_zero = norm.values == 0
+            factors = np.where(is_zero, 1.0, self.to / np.where(is_zero, 1.0, norm.values))
+            own = channels.pick(factors, start, values.size)
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = channels.shifted(values, -norm.exponents, start) * own
+                return scaled.astype(values.dtype)
 
         return Mapped(tensor, divide, found)

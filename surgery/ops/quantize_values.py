@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +10,7 @@ from typing import Literal
 import numpy as np
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import arithmetic, need_floats
+from surgery.ops._base import FloatOp, op
 from surgery.weights.channels import norms, output_channels, whole
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
@@ -23,7 +23,7 @@ _ROUNDS = 100
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class QuantizeValues(WeightOp):
+class QuantizeValues(FloatOp):
     """Round the selected weights to few values, which stay floats (weight sharing)."""
 
     bits: int | None = key(
@@ -34,7 +34,8 @@ class QuantizeValues(WeightOp):
         maximum=16,
     )
     values: int | None = key(
-        "Or to so many values found by k-means, as in Deep Compression (Han et al. 2016).",
+        "Or to so many values found by k-means, as in Deep Compression (Han et al. 2016); zeros "
+        "stay zero, which is one of them.",
         16,
         default=None,
         minimum=2,
@@ -52,27 +53,26 @@ class QuantizeValues(WeightOp):
         if self.values is not None and self.per != "tensor":
             raise ValueError("a codebook of values is one for each tensor; per goes with bits")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         make = self._evenly if self.bits is not None else self._by_codebook
         return model.with_weights(weight.with_tensor(make(model, weight)) for weight in weights)
 
     def _evenly(self, model: Model, weight: Weight) -> Mapped:
         tensor, levels = weight.tensor, 2 ** ((self.bits or 2) - 1) - 1
         channels = whole(weight) if self.per == "tensor" else output_channels(model, weight)
-        found = Reduction(lambda pool: norms(tensor, channels, "max", pool) / levels, 1)
+        found = Reduction(lambda pool: norms([tensor], [channels], "max", pool), 1)
 
         def snap(values: Array, start: int) -> Array:
-            steps = found.result()
-            steps = np.where(steps > 0, steps, 1)
-            own = steps[channels.of(start, values.size)] if steps.size > 1 else steps[0]
-
-            def nearest(wide: Array) -> Array:
-                rounded: Array = np.rint(wide / own) * own
-                return rounded
-
-            return arithmetic(nearest)(values, start)
+            largest = found.result()
+            top = np.where(largest.values > 0, largest.values, 1.0)
+            own = channels.pick(top, start, values.size)
+            # Between -1 and 1, where no step is too small for float64, nor any value too large.
+            wide = channels.shifted(values, -largest.exponents, start)
+            wide /= own / levels
+            np.rint(wide, out=wide)
+            wide /= levels
+            wide *= own
+            return channels.shifted(wide, largest.exponents, start).astype(values.dtype)
 
         return Mapped(tensor, snap, found)
 
@@ -80,42 +80,61 @@ class QuantizeValues(WeightOp):
         tensor, count = weight.tensor, self.values or 2
         found = Reduction(lambda pool: codebook(tensor, count, pool), 2)
 
-        def snap(values: Array, start: int) -> Array:
-            centres = found.result()
-            if not centres.size:
+        def snap(values: Array, _start: int) -> Array:
+            book = found.result()
+            if not book.centres.size:
                 return values
-
-            def nearest(wide: Array) -> Array:
-                between = (centres[1:] + centres[:-1]) / 2
-                taken: Array = centres[np.searchsorted(between, wide)]
-                return np.where(np.isfinite(wide), taken, wide)
-
-            return arithmetic(nearest)(values, start)
+            wide = np.ldexp(values.astype(np.float64), -book.exponent)
+            between = (book.centres[1:] + book.centres[:-1]) / 2
+            taken = book.centres[np.searchsorted(between, wide)]
+            result = np.ldexp(taken, book.exponent).astype(values.dtype)
+            return np.where(np.isfinite(wide) & (wide != 0), result, values)
 
         return Mapped(tensor, snap, found)
 
 
-def codebook(tensor: Tensor, count: int, _pool: Executor | None = None) -> Array:
-    """At most `count` values by k-means (Lloyd), in float64, ascending.
+@dataclass(frozen=True)
+class Codebook:
+    """The values, in ascending order, that elements other than zero become.
+
+    They are `centres` times two to the `exponent`, so that what is between two of them can be
+    told for all numbers.
+    """
+
+    centres: Array
+    exponent: int = 0
+
+
+def codebook(tensor: Tensor, count: int, _pool: Executor | None = None) -> Codebook:
+    """At most `count` values by k-means (Lloyd), in float64; zero, where there is any, is one.
 
     The elements are first counted and summed in 65,536 bins between their ends, so that a
     round costs the same for every size; it begins with evenly spaced centres.
     """
     ends = of_tensor(tensor)
-    if not ends.finite or ends.low == ends.high:
-        return np.array([ends.low] if ends.finite else [])
+    if ends.finite == ends.zeros:
+        return Codebook(np.array([]))
+    exponent = int(np.frexp(max(abs(ends.low), abs(ends.high)))[1])
+    low, high = np.ldexp([ends.low, ends.high], -exponent)
+    if low == high:
+        return Codebook(np.array([low]), exponent)
     counts, sums = np.zeros(_BINS), np.zeros(_BINS)
-    scale = (_BINS - 1) / (ends.high - ends.low)
+    scale = (_BINS - 1) / (high - low)
     for chunk in tensor.chunks():
-        wide = chunk.astype(np.float64)
-        wide = wide[np.isfinite(wide)]
-        places = ((wide - ends.low) * scale).astype(np.int64)
+        wide = np.ldexp(chunk.astype(np.float64), -exponent)
+        wide = wide[np.isfinite(wide) & (wide != 0)]
+        places = ((wide - low) * scale).astype(np.int64)
         counts += np.bincount(places, minlength=_BINS)
         sums += np.bincount(places, weights=wide, minlength=_BINS)
     used = counts > 0
-    counts, sums = counts[used], sums[used]
+    centres = _lloyd(counts[used], sums[used], low, high, count - 1 if ends.zeros else count)
+    return Codebook(centres, exponent)
+
+
+def _lloyd(counts: Array, sums: Array, low: float, high: float, count: int) -> Array:
+    """The centres of so many elements, which have these sums."""
     means = sums / counts
-    centres = np.linspace(ends.low, ends.high, count)
+    centres = np.linspace(low, high, count)
     for _ in range(_ROUNDS):
         nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, means)
         sizes = np.bincount(nearest, weights=counts, minlength=count)

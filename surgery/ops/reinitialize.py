@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import need_floats
+from surgery.ops._base import FloatOp, op
 from surgery.weights.initializers import initialized
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped
@@ -18,7 +17,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Reinitialize(WeightOp):
+class Reinitialize(FloatOp):
     """Draw the selected weights anew, from a Keras initialiser."""
 
     initializer: str | None = key(
@@ -36,9 +35,7 @@ class Reinitialize(WeightOp):
         if self.arguments is not None and self.initializer is None:
             raise ValueError("arguments go with an initializer; name it")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(
             weight.with_tensor(self._drawn(model, weight)) for weight in weights
         )

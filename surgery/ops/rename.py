@@ -40,6 +40,13 @@ class Rename(WeightOp):
     def changes(self, weights: Sequence[Weight]) -> int | None:
         return 0
 
+    def renames(self, model: Model) -> Mapping[str, str]:
+        architecture, names = model.need_architecture("rename acts on layers"), self._names(model)
+        return {
+            address or model.name: new_address(architecture, names, address) or self.to
+            for address in names
+        }
+
     def matched(self, model: Model) -> tuple[Weight, ...]:
         before, names = model.need_architecture("rename acts on layers"), self._names(model)
         return tuple(w for w in model.weights if new_address(before, names, w.address) != w.address)

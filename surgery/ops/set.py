@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from surgery.declaration import key
+from surgery.declaration import Number, key
 from surgery.errors import SelectorError
 from surgery.ops._base import WeightOp, op
+from surgery.weights.arithmetic import is_whole
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
-from surgery.weights.tensor import Array
+from surgery.weights.tensor import Array, Tensor
 from surgery.weights.weight import Weight
 
 
@@ -21,7 +23,11 @@ from surgery.weights.weight import Weight
 class Set(WeightOp):
     """Set the selected weights to a number, or to the values of a .npy file."""
 
-    to: float | None = key("The number that every element becomes.", 0.5, default=None)
+    to: Number | None = key(
+        "The number that every element becomes; true or false, where they are truth values.",
+        0.5,
+        default=None,
+    )
     npy: Path | None = key(
         "A .npy file of the weight's own shape, whose values it takes.",
         "new_kernel.npy",
@@ -36,28 +42,21 @@ class Set(WeightOp):
         weights = self.matched(model)
         if self.npy is not None:
             return self._from_file(model, weights, self.npy)
+        assert self.to is not None
+        number = self.to
         for weight in weights:
-            self._check_held(weight)
+            if not _holds(weight.tensor.dtype, number.value):
+                raise SelectorError(
+                    f"{weight.address} is {weight.tensor.dtype.name}, which cannot hold {number}"
+                )
 
         def fill(values: Array, _start: int) -> Array:
-            return np.full(values.shape, self.to, values.dtype)
+            return np.full(values.shape, number.value, values.dtype)
 
         return model.map(weights, fill)
 
     def inputs(self) -> tuple[Path, ...]:
         return () if self.npy is None else (self.npy,)
-
-    def _check_held(self, weight: Weight) -> None:
-        dtype = weight.tensor.dtype
-        number = self.to or 0.0
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            holds = float(number).is_integer() and limits.min <= number <= limits.max
-        else:
-            with np.errstate(over="ignore"):
-                holds = bool(np.isfinite(np.array(number).astype(dtype).astype(np.complex128)))
-        if not holds:
-            raise SelectorError(f"{weight.address} is {dtype.name}, which cannot hold {self.to:g}")
 
     def _from_file(self, model: Model, weights: tuple[Weight, ...], path: Path) -> Model:
         values = open_npy(path)
@@ -72,7 +71,36 @@ class Set(WeightOp):
                     f"{path} holds {values.dtype.name}, which does not go into "
                     f"{weight.address}, a {weight.tensor.dtype.name}"
                 )
-        return model.map(
-            weights,
-            lambda chunk, start: values.read(start, start + chunk.size).astype(chunk.dtype),
-        )
+            if is_whole(weight.tensor.dtype):
+                _check_fits(values, weight, path)
+
+        def take(chunk: Array, start: int) -> Array:
+            with np.errstate(over="ignore"):
+                return values.read(start, start + chunk.size).astype(chunk.dtype)
+
+        return model.map(weights, take)
+
+
+def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
+    """Whether a dtype has that number: whole ones exactly, floats rounded to a finite one."""
+    if isinstance(number, bool) or dtype == np.bool_:
+        return dtype == np.bool_ and number in (False, True)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            there = np.array(number).astype(dtype)
+    except OverflowError:
+        return False
+    if is_whole(dtype):
+        return int(there) == number
+    return bool(np.isfinite(there.astype(np.complex128)))
+
+
+def _check_fits(values: Tensor, weight: Weight, path: Path) -> None:
+    """Raise SelectorError for a whole number that the weight's dtype has not."""
+    dtype = weight.tensor.dtype
+    for chunk in values.chunks():
+        lost = chunk[chunk.astype(dtype) != chunk]
+        if lost.size:
+            raise SelectorError(
+                f"{path} holds {lost[0]}, which {weight.address}, a {dtype.name}, cannot hold"
+            )

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surgery.declaration import key
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import arithmetic, need_floats
+from surgery.ops._base import FloatOp, op
+from surgery.weights.arithmetic import with_number
 from surgery.weights.model import Model
+from surgery.weights.weight import Weight
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Shift(WeightOp):
+class Shift(FloatOp):
     """Add a number to the selected weights."""
 
     by: float = key("The number to add.", 0.1)
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        need_floats(weights, self.name)
-        return model.map(weights, arithmetic(lambda values: values + values.dtype.type(self.by)))
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
+        return model.map(weights, with_number(lambda values, by: values + by, self.by))

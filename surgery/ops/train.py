@@ -14,6 +14,7 @@ from surgery.keras_bridge.compiling import Callbacks, Loss, Metric, Optimizer
 from surgery.keras_bridge.data._base import Data, steps
 from surgery.keras_bridge.live.requests import Hold, Schedule, Training
 from surgery.ops._base import op
+from surgery.ops._channels import switched_off
 from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
@@ -100,7 +101,9 @@ class Train(LiveOp):
         "Compute in half precision; the weights stay what they are.", "mixed_bfloat16", default=None
     )
     keep_zeros: bool = key(
-        "What is zero in a kernel when training starts stays exactly zero at every step.",
+        "What is zero in a kernel when training starts stays exactly zero at every step; where "
+        "that is a whole output channel, so do its bias, and gamma and beta of the "
+        "BatchNormalization behind it, if they are zero.",
         True,
         default=False,
     )
@@ -218,7 +221,7 @@ class Train(LiveOp):
         holds = []
         if self.keep_zeros:
             kernels = [w.address for w in self.matched(model) if _is_kernel(w)]
-            holds.append(Hold(kernels))
+            holds += [Hold(kernels), *switched_off(model)]
         for keep in self.keep:
             weights = keep.select.weights(model)
             if fixed := [w.address for w in weights if w.trainable is False]:

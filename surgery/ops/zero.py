@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,15 +12,15 @@ import numpy as np
 
 from surgery.declaration import Share, key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
-from surgery.weights.arithmetic import is_float, need_floats
-from surgery.weights.channels import norms, output_channels
+from surgery.ops._base import FloatOp, op
+from surgery.ops._channels import taken_along, with_channels, zeroed
+from surgery.weights.arithmetic import held
+from surgery.weights.channels import axes
 from surgery.weights.model import Model
 from surgery.weights.ranking import Lowest, lowest, passes_to_rank
 from surgery.weights.tensor import (
     Array,
     ChunkFunction,
-    Computed,
     Mapped,
     Rearranged,
     Reduction,
@@ -35,7 +34,7 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Zero(WeightOp):
+class Zero(FloatOp):
     """Set the selected weights to zero: all of them, or the part that one key names."""
 
     lowest: Share | None = key(
@@ -55,15 +54,23 @@ class Zero(WeightOp):
         default=None,
     )
     channels: Share | None = key(
-        "This share of the output channels, whole ones, those of lowest norm.",
+        "This share of each layer's output channels, whole ones, those whose kernels have the "
+        "lowest norm; kernel and bias lose the same ones.",
         "25%",
         default=None,
     )
     norm: Literal["l1", "l2"] = key(
         "With channels: the norm by which they are ranked.", "l1", default="l2"
     )
+    with_norm: bool = key(
+        "With channels: zero also the layer's bias, and gamma and beta of the BatchNormalization "
+        "behind it, in the same channels, which then give nothing.",
+        True,
+        default=False,
+    )
     n_of_m: str | None = key(
-        "Of every m weights in a row along the input, keep the n of highest magnitude.",
+        "Of every m weights in a row along the kernel's axis of inputs, keep the n of highest "
+        "magnitude.",
         "2:4",
         default=None,
         pattern=r"^\d+:\d+$|^\$\{[^}]+\}$",
@@ -85,29 +92,37 @@ class Zero(WeightOp):
         given = self._given()
         if len(given) > 1 and set(given) != {"below", "above"}:
             raise ValueError(f"{' and '.join(given)} do not go together; give one")
+        if self.with_norm and self.channels is None:
+            raise ValueError("with_norm goes with channels")
         if self.n_of_m is not None:
             n, m = self._n_and_m()
             if not 0 < n < m <= 1024:
                 raise ValueError(f"{self.n_of_m} is not n:m with n below m, such as 2:4")
 
-    def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
-        way = next(iter(self._given()), "all")
-        if way == "all":
+    @property
+    def only_floats(self) -> bool:
+        return self._way not in ("all", "lowest", "keep")
+
+    def matched(self, model: Model) -> tuple[Weight, ...]:
+        weights = super().matched(model)
+        return (*weights, *self._taken_along(model, weights)) if self.with_norm else weights
+
+    def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
+        if self._way == "all":
             return model.map(weights, lambda values, _: np.zeros_like(values))
-        if way in ("lowest", "keep"):
+        if self._way == "channels":
+            return self._zero_channels(model, weights)
+        if self._way in ("lowest", "keep"):
             groups = [weights] if self.scope == "global" else [[weight] for weight in weights]
             for group in groups:
                 model = self._zero_lowest(model, group)
             return model
-        need_floats(weights, self.name)
         make: Callable[[Model, Weight], Mapped] = {
             "random": self._at_random,
-            "channels": self._by_channels,
             "n_of_m": self._n_of_m,
             "below": self._by_threshold,
             "above": self._by_threshold,
-        }[way]
+        }[self._way]
         return model.with_weights(weight.with_tensor(make(model, weight)) for weight in weights)
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
@@ -119,6 +134,10 @@ class Zero(WeightOp):
             return None
         groups = [sum(sizes)] if self.scope == "global" else sizes
         return sum(self._count(size) for size in groups)
+
+    @property
+    def _way(self) -> str:
+        return next(iter(self._given()), "all")
 
     def _given(self) -> list[str]:
         return [way for way in _WAYS if getattr(self, way) is not None]
@@ -134,8 +153,7 @@ class Zero(WeightOp):
         """Rank those weights together."""
         if not weights:
             return model
-        tensors = _rankable([weight.tensor for weight in weights])
-        ranked = _ranked(tensors, self.changes(weights) or 0)
+        ranked = _ranked([weight.tensor for weight in weights], self.changes(weights) or 0)
         numbers = {weight.address: number for number, weight in enumerate(weights)}
 
         def zeroing(weight: Weight) -> ChunkFunction:
@@ -162,51 +180,55 @@ class Zero(WeightOp):
 
         return Mapped(tensor, zero, ranked)
 
-    def _by_channels(self, model: Model, weight: Weight) -> Mapped:
-        tensor, channels = weight.tensor, output_channels(model, weight)
+    def _zero_channels(self, model: Model, weights: Sequence[Weight]) -> Model:
+        """Rank the channels of each layer once, for all of its weights."""
         share = (self.channels or Share.parse(0)).fraction
+        chosen: dict[str, Reduction[Array]] = {}
+        changed = {}
+        for weight, found in with_channels(model, weights, self.with_norm):
+            first = found.kernels[0].address
+            if first not in chosen:
+                chosen[first] = found.lowest(model, share, self.norm)
+            others = taken_along(model, found) if self.with_norm else []
+            for each in (weight, *others):
+                changed[each.address] = zeroed(each, model, chosen[first])
+        return model.with_weights(changed.values())
 
-        def lowest_channels(pool: Executor | None) -> Array:
-            found = norms(tensor, channels, self.norm, pool)
-            chosen = np.zeros(channels.count, bool)
-            chosen[np.argsort(found, kind="stable")[: math.floor(share * channels.count)]] = True
-            return chosen
+    def _taken_along(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
+        """What `with_norm` names besides those weights."""
+        known = {weight.address for weight in weights}
+        layers = with_channels(model, weights, self.with_norm)
+        found = [each for _, layer in layers for each in taken_along(model, layer)]
+        return list({each.address: each for each in found if each.address not in known}.values())
 
-        chosen = Reduction(lowest_channels, 1)
-
-        def zero(values: Array, start: int) -> Array:
-            gone = chosen.result()[channels.of(start, values.size)]
-            return np.where(gone, values.dtype.type(0), values)
-
-        return Mapped(tensor, zero, chosen)
-
-    def _n_of_m(self, _model: Model, weight: Weight) -> Rearranged:
+    def _n_of_m(self, model: Model, weight: Weight) -> Rearranged:
         n, m = self._n_and_m()
-        shape = weight.tensor.shape
-        if len(shape) < 2 or shape[-2] % m:
-            raise SelectorError(
-                f"{weight.address} is {list(shape)}: its inputs (the last axis but one) are not "
-                f"in groups of {m}; narrow the selector"
+        shape, inputs = weight.tensor.shape, axes(model, weight).inputs
+        run = [axis for axis in inputs if set(range(axis, inputs[-1])) <= set(inputs)]
+        if not run or math.prod(shape[axis] for axis in run) % m:
+            said = (
+                f"its inputs (axes {run}) are not in groups of {m}" if run else "it has no inputs"
             )
+            raise SelectorError(f"{weight.address} is {list(shape)}: {said}; narrow the selector")
+        inner = math.prod(shape[run[-1] + 1 :])
 
         def zero(values: Array, _start: int) -> Array:
-            groups = values.reshape(-1, m, shape[-1])
+            groups = values.reshape(-1, m, inner)
             ranks = np.argsort(np.abs(groups.astype(np.float64)), axis=1, kind="stable")
             result = groups.copy()
             np.put_along_axis(result, ranks[:, : m - n], 0, axis=1)
             return result.reshape(-1)
 
-        return Rearranged(weight.tensor, in_blocks(m * shape[-1], zero))
+        return Rearranged(weight.tensor, in_blocks(m * inner, zero))
 
     def _by_threshold(self, _model: Model, weight: Weight) -> Mapped:
+        dtype = weight.tensor.dtype
+        below = -math.inf if self.below is None else held(self.below, dtype)
+        above = math.inf if self.above is None else held(self.above, dtype)
+
         def zero(values: Array, _start: int) -> Array:
             size = np.abs(values.astype(np.float64))
-            gone = np.zeros(values.shape, bool)
-            if self.below is not None:
-                gone |= size < self.below
-            if self.above is not None:
-                gone |= size > self.above
-            return np.where(gone, values.dtype.type(0), values)
+            return np.where((size < below) | (size > above), dtype.type(0), values)
 
         return Mapped(weight.tensor, zero)
 
@@ -216,23 +238,4 @@ class Zero(WeightOp):
 
 
 def _ranked(tensors: Sequence[Tensor], count: int) -> Reduction[Lowest]:
-    def rank(pool: Executor | None) -> Lowest:
-        return lowest(tensors, count, pool)
-
-    size = sum(tensor.size for tensor in tensors)
-    return Reduction(rank, passes_to_rank(tensors[0].dtype, size))
-
-
-def _rankable(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors in one floating dtype: their own if they share it, else float64."""
-    first = tensors[0].dtype
-    if is_float(first) and all(tensor.dtype == first for tensor in tensors):
-        return tensors
-    return [_as_float64(tensor) for tensor in tensors]
-
-
-def _as_float64(tensor: Tensor) -> Tensor:
-    def read(start: int, stop: int) -> Array:
-        return tensor.read(start, stop).astype(np.float64)
-
-    return Computed(tensor.shape, np.dtype(np.float64), read)
+    return Reduction(lambda pool: lowest(tensors, count, pool), passes_to_rank(tensors))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import types
 import typing
 from collections import Counter
@@ -15,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surgery.declaration import Share, hints_of, keys_of, recipe_path
+from surgery.declaration import Share, finite_number, hints_of, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.expectations._base import expectations
 from surgery.formats._base import formats
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import Op, ops
 from surgery.recipe.document import Document, Place, parse
+from surgery.recipe.globbing import is_pattern, matching_files
 from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
@@ -103,6 +103,7 @@ class Builder:
         self.sources = {} if sources is None else sources
         self.problems: list[Problem] = []
         self.seed = 0
+        self.loaded: Path | None = None
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
         self.problems.append(self.document.problem(place, message, at_key))
@@ -113,6 +114,7 @@ class Builder:
         seed = value.get("seed", 0)
         self.seed = seed if isinstance(seed, int) else 0
         load = self.source(value.get("load"))
+        self.loaded = getattr(load, "path", None)
         steps = [
             self.step(item, ("steps", i)) for i, item in enumerate(_list(value.get("steps", [])))
         ]
@@ -156,6 +158,16 @@ class Builder:
             first = [problem.message for problem in inner.problems[:1]]
             raise ValueError(first[0] if first else "give a path, or a mapping as in load")
         return Donor(source, self.seed)
+
+    def paths(self, values: Sequence[Any]) -> list[Any]:
+        """The donors, with the files that patterns stand for in place of those."""
+        found = []
+        for value in values:
+            if isinstance(value, str) and is_pattern(value, self.folder):
+                found += matching_files(value, self.folder, without=self.loaded)
+            else:
+                found.append(value)
+        return found
 
     def step(self, value: Any, place: Place) -> Step | None:
         if not isinstance(value, Mapping):
@@ -242,6 +254,8 @@ class Builder:
             return value
         if typing.get_origin(hint) is tuple:
             inner = typing.get_args(hint)[0]
+            if inner is Donor:
+                value = self.paths(value if isinstance(value, list) else [value])
             if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
                 value = [value]  # one of them needs no list
             if not isinstance(value, list):
@@ -271,10 +285,7 @@ class Builder:
         if hint is Path and isinstance(value, str):
             return recipe_path(value, self.folder)
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError(f"{value} is not a finite number")
-            return number
+            return finite_number(value)
         if hint in (int, bool, str) and type(value) is hint:
             return value
         raise TypeError

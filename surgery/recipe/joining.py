@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from surgery.errors import FormatError
 from surgery.formats._tensorflow.slots import owner
-from surgery.weights.matching import mapped, matching, names
+from surgery.weights.matching import mapped, matching, names, pairs_said
 from surgery.weights.model import Model
 from surgery.weights.tensor import Mapped, Tensor
 from surgery.weights.weight import Weight
@@ -29,7 +29,7 @@ def joined(
     no others.
     """
     try:
-        found = matching(model.weights, donor.weights, patterns or {})
+        found = matching(model.weights, donor.weights, patterns or {}, model.by_address)
     except ValueError as error:
         raise FormatError(f"map: {donor.origin}: {error}") from None
     if is_part and found.pairs:
@@ -56,6 +56,8 @@ def joined(
             f"the compile config of {model.origin} is left out: its optimizer state belongs to "
             "other weights"
         )
+    if patterns:
+        joined = _told(joined, {given.address: weight.address for weight, given in found.pairs})
     if problems and mismatch == "report":
         said = f"{len(found.pairs)} weights from {donor.origin}"
         joined = joined.with_note("; ".join([f"load: {said}", *problems]))
@@ -98,7 +100,14 @@ def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
         for each in (found, slots)
     )
     carried = replace(model.carried, container=None)
-    return replace(model, weights=weights, states=states, carried=carried)
+    renamed = replace(model, weights=weights, states=states, carried=carried)
+    return _told(renamed, {weight.address: name for name, weight in found.items()})
+
+
+def _told(model: Model, renames: Mapping[str, str]) -> Model:
+    """The model with a note of old names and new ones."""
+    changed = {old: new for old, new in renames.items() if old != new}
+    return model.with_note(f"load: map: {pairs_said(changed)}") if changed else model
 
 
 def _following(

@@ -180,9 +180,7 @@ def _type(hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is Mapping and isinstance(typing.get_args(hint)[1], type):
         return {"type": "object", **_values(typing.get_args(hint)[1])}
     if typing.get_origin(hint) is tuple:
-        items = _type(typing.get_args(hint)[0])
-        kinds = [*(["object"] if items["type"] == "object" else []), "array", "string"]
-        return {"type": kinds, "items": items, "pattern": REFERENCE}
+        return _list_of(typing.get_args(hint)[0])
     if hint in _SCALARS:
         return {"type": [_SCALARS[hint], "string"], "pattern": REFERENCE}
     if hint in (str, Path):
@@ -190,6 +188,14 @@ def _type(hint: Any) -> dict[str, Any]:
     if hasattr(hint, "schema"):
         return dict(hint.schema())
     return {"type": "object", **_inner(hint)}
+
+
+def _list_of(hint: Any) -> dict[str, Any]:
+    items = _type(hint)
+    if hint is Donor:  # one pattern may stand for several
+        return {"type": ["array", "string"], "items": items, "minLength": 1}
+    kinds = [*(["object"] if items["type"] == "object" else []), "array", "string"]
+    return {"type": kinds, "items": items, "pattern": REFERENCE}
 
 
 def _values(hint: type) -> dict[str, Any]:

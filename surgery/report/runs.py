@@ -13,6 +13,7 @@ from surgery.run.execute import Result
 from surgery.run.manifest import path_of
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, TargetPlan
+from surgery.weights.matching import pairs_said
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
         "matched": [weight.address for weight in step.matched],
         "elements": step.elements,
         "changes_at_most": step.changes,
+        **({"renames": dict(step.renames)} if step.renames else {}),
     }
 
 
@@ -106,6 +108,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         ]
         yield ""
         yield table(["step", "matches", "changes at most"], rows)
+        for i, step in enumerate(plan.steps, 1):
+            if step.renames:
+                yield printable(f"{i}. {pairs_said(step.renames)}")
     yield ""
     for target in plan.targets:
         yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)}{_check(target)})"

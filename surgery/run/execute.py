@@ -124,6 +124,8 @@ def _written(
     checks = load_checks(plan.targets)
 
     def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
+        for step in plan.steps:
+            step.observer.finish()
         checking.check_inputs(plan)
         checking.check_expectations(plan, watchers, sums)
         for place, made in plan.files.items():

@@ -37,8 +37,17 @@ def key_of(recipe: Recipe) -> str:
     facts = [VERSION, version("surgery"), start, recipe.seed, recipe.resolved]
     if needs_keras(recipe):
         facts += [_installed("keras"), _installed("tensorflow")]
+    facts.append(list(_donated(recipe, path_of(recipe).parent)))
     facts += [s.identity for s in recipe.sources() if isinstance(s, FromApplication)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
+    """The donors' paths: what a pattern stood for."""
+    for donor in (donor for step in recipe.steps for donor in step.op.donors()):
+        path = getattr(donor.source, "path", None)
+        if path is not None:
+            yield relative(path, folder)
 
 
 def needs_keras(recipe: Recipe) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics, of_chunk
-from surgery.weights.tensor import Array, Mapped, Observed
+from surgery.weights.tensor import Array, Observed, Tensor, spans
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,21 @@ class Observer:
 
     def __init__(self) -> None:
         self._effects: dict[tuple[str, int], Effect] = {}
+        self._tensors: dict[str, Tensor] = {}
         self._lock = threading.Lock()
 
     def watch(self, before: Model, after: Model) -> Model:
-        """The model after the step, with every tensor that the step maps observed."""
+        """The model after the step, with every tensor that it changes observed by its address."""
         changed = [
-            replace(weight, tensor=self._watched(weight.address, weight.tensor))
-            for weight in after.weights
-            if isinstance(weight.tensor, Mapped)
-            and (old := before.by_address.get(weight.address)) is not None
-            and weight.tensor.before is old.tensor
+            replace(weight, tensor=self._watched(weight.address, old.tensor, weight.tensor))
+            for weight in (*after.weights, *after.states)
+            if (old := before.by_address.get(weight.address)) is not None
+            and weight.tensor is not old.tensor
+            and weight.tensor.size == old.tensor.size
         ]
         return after.with_weights(changed)
 
-    def _watched(self, address: str, mapped: Mapped) -> Observed:
+    def _watched(self, address: str, old: Tensor, new: Tensor) -> Observed:
         def observe(start: int, before: Array, after: Array) -> None:
             key = (address, start)
             if key not in self._effects:
@@ -56,7 +57,15 @@ class Observer:
                 with self._lock:
                     self._effects[key] = effect
 
-        return Observed(mapped, observe)
+        observed = self._tensors[address] = Observed(old, new, observe)
+        return observed
+
+    def finish(self) -> None:
+        """Read what has not been read in whole chunks: a later step may want other pieces."""
+        for address, tensor in self._tensors.items():
+            for start, stop in spans(tensor.size):
+                if (address, start) not in self._effects:
+                    tensor.read(start, stop)
 
     def effects(self) -> Iterator[tuple[str, Effect]]:
         """The effect on each weight, by address."""

@@ -43,7 +43,7 @@ _CHUNKS_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step matches, and at most how many elements it changes.
+    """What a step matches, at most how many elements it changes, and old names with new ones.
 
     For a live step that has been done also what it found out, and its files by their paths.
     """
@@ -52,6 +52,7 @@ class StepPlan:
     matched: tuple[Weight, ...]
     changes: int | None
     observer: Observer
+    renames: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
 
@@ -164,7 +165,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         try:
             for path in step.op.inputs():
                 remote.fetch(path)
-            matched = step.op.matched(model)
+            matched, renames = step.op.matched(model), step.op.renames(model)
             observer = Observer()
             done = do_step(step.op, model, bench)
             model = observer.watch(model, done.model)
@@ -174,7 +175,8 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
             problems.append(_at(recipe, (*step.place, *_blamed(step, error)), str(error)))
             continue
         changes = step.op.changes(matched)
-        steps.append(StepPlan(step, matched, changes, observer, done.facts, done.files))
+        planned = StepPlan(step, matched, changes, observer, renames, done.facts, done.files)
+        steps.append(planned)
     written = Path(recipe.file)
     recipes = [written] if written.is_file() else []
     donated = [donor.model for done in steps for donor in done.step.op.donors()]

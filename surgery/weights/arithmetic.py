@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,20 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.name in FLOATS
 
 
+def is_whole(dtype: np.dtype[Any]) -> bool:
+    """True for whole numbers and truth values: quantised weights, counters."""
+    return dtype.name.startswith(("int", "uint", "bool"))
+
+
+def finfo(dtype: np.dtype[Any]) -> Any:
+    """The limits of a floating dtype, those of ml_dtypes included."""
+    if dtype.kind in "fc":
+        return np.finfo(dtype)
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype)
+
+
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """float32 for float16 and bfloat16, else the dtype itself."""
     return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
@@ -33,6 +48,47 @@ def arithmetic(function: Callable[[Array], Array]) -> ChunkFunction:
             return function(wide).astype(values.dtype, copy=False)
 
     return apply
+
+
+def with_number(function: Callable[[Array, Any], Array], number: float) -> ChunkFunction:
+    """A chunk function of the elements and a number, computed as `arithmetic` does.
+
+    It is computed in float64 where their own dtype would make the number infinite or zero, or
+    keep few of its digits, though the result may be an ordinary one.
+    """
+
+    def apply(values: Array, start: int) -> Array:
+        dtype = compute_dtype(values.dtype)
+        least, most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        if number == 0 or least <= abs(number) <= most:
+            return arithmetic(lambda wide: function(wide, dtype.type(number)))(values, start)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            wide = function(values.astype(np.float64), np.float64(number))
+            return wide.astype(values.dtype)
+
+    return apply
+
+
+def held(number: float, dtype: np.dtype[Any]) -> float:
+    """A number as a floating dtype holds it; itself where that would be infinite.
+
+    So 0.1 that was set in float16 is not above 0.1.
+    """
+    if not is_float(dtype):
+        return number
+    with np.errstate(over="ignore"):
+        nearest = float(dtype.type(number))
+    return nearest if math.isfinite(nearest) else number
+
+
+def goes_into(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether values of one dtype become another's but for rounding: no part of them is lost.
+
+    Whole numbers do not become floats, nor floats whole numbers: one of both is quantised.
+    """
+    if is_whole(dtype) or is_whole(other):
+        return is_whole(dtype) and is_whole(other) and bool(np.can_cast(dtype, other, "safe"))
+    return dtype.kind != "c" or other.kind == "c"
 
 
 def scaled_columns(width: int, columns: Sequence[Span], factor: float) -> ChunkFunction:

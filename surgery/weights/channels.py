@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from surgery.architecture.axes import Axes, axes_of
+from surgery.errors import SelectorError
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Tensor, spans
 from surgery.weights.weight import Weight
@@ -33,48 +35,119 @@ class Channels:
         index %= self.count
         return index
 
+    def pick(self, each: Array, start: int, size: int) -> Array:
+        """What each channel has, for every element of a flat range."""
+        return each if each.size == 1 else each[self.of(start, size)]
+
+    def shifted(self, values: Array, exponents: Array, start: int) -> Array:
+        """The elements of a flat range times two to what their channels have, in float64."""
+        wide = values.astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):
+            powers = np.ldexp(1.0, exponents)
+        if np.isfinite(powers).all() and (powers >= np.finfo(np.float64).tiny).all():
+            result: Array = wide * self.pick(powers, start, values.size)  # exact, and fast
+            return result
+        return np.ldexp(wide, self.pick(exponents, start, values.size))
+
 
 def whole(_weight: Weight) -> Channels:
     """All elements in one."""
     return Channels(1)
 
 
-def output_channels(model: Model, weight: Weight) -> Channels:
-    """A weight's output channels, where Keras's layers keep them.
-
-    That is the last axis, but in kernels of transposed convolutions the one before it, and in
-    depthwise ones the last two.
-    """
-    shape = weight.tensor.shape
-    if not shape:
-        return Channels(1)
+def axes(model: Model, weight: Weight) -> Axes:
+    """Which of a weight's axes are inputs and outputs, as its layer says."""
     owner = model.architecture.owner(weight.address) if model.architecture else None
-    class_name = owner.class_name if owner else ""
-    if len(shape) > 2 and class_name.endswith("Transpose"):
-        return Channels(shape[-2], shape[-1])
-    if len(shape) > 2 and (
-        class_name.startswith("Depthwise") or weight.variable == "depthwise_kernel"
-    ):
-        return Channels(shape[-2] * shape[-1])
-    return Channels(shape[-1])
+    class_name, config = (owner.class_name, owner.config) if owner else ("", {})
+    return axes_of(class_name, config, weight.variable, len(weight.tensor.shape))
 
 
-def norms(tensor: Tensor, channels: Channels, norm: Norm, pool: Executor | None = None) -> Array:
-    """The norm of each channel's finite elements, in float64, whatever the threads."""
-    look = partial(_partial, tensor, channels, norm)
-    total = np.zeros(channels.count)
+def output_channels(model: Model, weight: Weight) -> Channels:
+    """A weight's output channels; raises SelectorError where they do not lie side by side."""
+    shape, found = weight.tensor.shape, axes(model, weight)
+    if not found.outputs:
+        return Channels(1)
+    first, last = found.outputs[0], found.outputs[-1]
+    if found.outputs != tuple(range(first, last + 1)):
+        raise SelectorError(
+            f"{weight.address} is {list(shape)}, whose axes of outputs "
+            f"{list(found.outputs)} are not side by side; narrow the selector"
+        )
+    count = math.prod(shape[first : last + 1])
+    gates = found.gates if count % found.gates == 0 else 1
+    return Channels(count // gates, math.prod(shape[last + 1 :]))
+
+
+@dataclass(frozen=True)
+class Norms:
+    """The norm of each channel: `values` times two to the `exponents`.
+
+    So those are told too that float64 cannot hold.
+    """
+
+    values: Array
+    exponents: Array
+
+    @classmethod
+    def of(cls, values: Array, exponents: Array | int = 0) -> Norms:
+        """With values between 1/2 and 1, or 0."""
+        parts, own = np.frexp(values)
+        return cls(parts, own + exponents)
+
+    def order(self) -> Array:
+        """The channels from the lowest norm to the highest, equal ones in their own order."""
+        exponents = np.where(self.values == 0, np.iinfo(self.exponents.dtype).min, self.exponents)
+        return np.lexsort((self.values, exponents))
+
+
+def norm_passes(tensor: Tensor, norm: Norm) -> int:
+    """How often `norms` reads a tensor."""
+    return 2 if tensor.dtype == np.float64 and norm != "max" else 1
+
+
+def norms(
+    tensors: Sequence[Tensor],
+    channels: Sequence[Channels],
+    norm: Norm,
+    pool: Executor | None = None,
+) -> Norms:
+    """The norm of each channel's finite elements, in float64, whatever the threads.
+
+    The channels of all the tensors are the same ones. What is wider than float32 is scaled by a
+    power of two first, so that neither squares nor sums overflow or vanish.
+    """
+    exponents = np.zeros(channels[0].count, np.int32)
+    if any(norm_passes(tensor, norm) > 1 for tensor in tensors):
+        exponents = Norms.of(_total(tensors, channels, "max", exponents, pool)).exponents
+    total = _total(tensors, channels, norm, exponents, pool)
+    return Norms.of(np.sqrt(total) if norm == "l2" else total, exponents)
+
+
+def _total(
+    tensors: Sequence[Tensor],
+    channels: Sequence[Channels],
+    norm: Norm,
+    exponents: Array,
+    pool: Executor | None,
+) -> Array:
+    total = np.zeros(channels[0].count)
     combine: Callable[[Array, Array], Array] = np.maximum if norm == "max" else np.add
-    for part in (pool.map if pool else map)(look, spans(tensor.size)):
-        total = combine(total, part)
-    return np.sqrt(total) if norm == "l2" else total
+    for tensor, own in zip(tensors, channels, strict=True):
+        look = partial(_partial, tensor, own, norm, exponents)
+        for part in (pool.map if pool else map)(look, spans(tensor.size)):
+            total = combine(total, part)
+    return total
 
 
-def _partial(tensor: Tensor, channels: Channels, norm: Norm, span: tuple[int, int]) -> Array:
+def _partial(
+    tensor: Tensor, channels: Channels, norm: Norm, exponents: Array, span: tuple[int, int]
+) -> Array:
     values = np.abs(tensor.read(*span).astype(np.float64))
     values[~np.isfinite(values)] = 0
+    if exponents.any():
+        values = channels.shifted(values, -exponents, span[0])
     if norm == "l2":
-        with np.errstate(over="ignore", under="ignore"):
-            values *= values
+        values *= values
     if channels.count == 1:
         return np.array([values.max() if norm == "max" else values.sum()])
     row = channels.count * channels.inner

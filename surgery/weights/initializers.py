@@ -42,8 +42,16 @@ def initialized(
     step, *rest = purpose
     if class_name in _WHOLE:
         make = _WHOLE[class_name]
+        _check_dimensions(class_name, shape)
         return deferred(shape, dtype, lambda: make(generator(seed, *purpose), config, shape))
     return Randomness(seed, step).tensor(shape, dtype, _draw(class_name, config, shape), *rest)
+
+
+def _check_dimensions(class_name: str, shape: Shape) -> None:
+    if class_name.startswith("Orthogonal") and len(shape) < 2:
+        raise SurgeryError(f"Orthogonal needs two dimensions or more, not {list(shape)}")
+    if class_name.startswith("Identity") and len(shape) != 2:
+        raise SurgeryError(f"Identity needs two dimensions, not {list(shape)}")
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -80,8 +88,6 @@ def _draw(class_name: str, config: Mapping[str, Any], shape: Shape) -> Draw:
 
 def _orthogonal(random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
     """Orthogonal rows or columns (Saxe et al. 2013), by QR of a normal matrix."""
-    if len(shape) < 2:
-        raise SurgeryError(f"Orthogonal needs two dimensions or more, not {list(shape)}")
     rows, columns = math.prod(shape[:-1]), shape[-1]
     normal = random.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(normal)
@@ -91,9 +97,7 @@ def _orthogonal(random: np.random.Generator, config: Mapping[str, Any], shape: S
 
 
 def _identity(_random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
-    if len(shape) != 2:
-        raise SurgeryError(f"Identity needs two dimensions, not {list(shape)}")
-    matrix: Array = np.eye(*shape) * config.get("gain", 1.0)
+    matrix: Array = np.eye(shape[0], shape[1]) * config.get("gain", 1.0)
     return matrix
 
 

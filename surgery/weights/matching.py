@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import NamedTuple
 
 from surgery.errors import nearest
+from surgery.weights.arithmetic import goes_into
 from surgery.weights.naming import renamed, stars
 from surgery.weights.weight import Weight
 
@@ -36,10 +35,21 @@ class Matching:
 
 
 def matching(
-    weights: Iterable[Weight], donors: Iterable[Weight], patterns: Mapping[str, str]
+    weights: Iterable[Weight],
+    donors: Iterable[Weight],
+    patterns: Mapping[str, str],
+    known: Container[str] = (),
 ) -> Matching:
-    """Match by address; `patterns` give the donors other names. Raises ValueError for bad ones."""
-    there = mapped(donors, patterns)
+    """Match by address; `patterns` give the donors other names, before which their own give way.
+
+    `known` are all addresses that a name may be meant for. Raises ValueError for patterns that
+    are wrong, or lead to none of them.
+    """
+    named = _named(donors, patterns)
+    made = {each.name for each in named if each.pattern}
+    own = [each for each in named if each.pattern or each.name not in made]
+    there = _unique(own)
+    _check_reached(named, patterns, known)
     found = Matching()
     for weight in weights:
         donor = there.pop(weight.address, None)
@@ -48,18 +58,22 @@ def matching(
         elif donor.tensor.shape != weight.tensor.shape:
             shapes = f"{list(donor.tensor.shape)}, here {list(weight.tensor.shape)}"
             found.other_shape.append(f"{weight.address} ({shapes})")
-        elif is_whole(donor.tensor.dtype) != is_whole(weight.tensor.dtype):
+        elif not goes_into(donor.tensor.dtype, weight.tensor.dtype):
             kinds = f"{donor.tensor.dtype.name}, here {weight.tensor.dtype.name}"
             found.other_kind.append(f"{weight.address} ({kinds})")
         else:
             found.pairs.append((weight, donor))
-    found.left_over = [weight.address for weight in there.values()]
+    hidden = [each.weight for each in named if not each.pattern and each.name in made]
+    found.left_over = [weight.address for weight in (*there.values(), *hidden)]
     return found
 
 
-def is_whole(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is of whole numbers or truth values: quantised weights, counters."""
-    return dtype.name.startswith(("int", "uint", "bool"))
+class _Named(NamedTuple):
+    """A weight, what it is called, and the pattern that says so, if one does."""
+
+    weight: Weight
+    name: str
+    pattern: str
 
 
 def mapped(weights: Iterable[Weight], patterns: Mapping[str, str]) -> dict[str, Weight]:
@@ -67,22 +81,45 @@ def mapped(weights: Iterable[Weight], patterns: Mapping[str, str]) -> dict[str, 
 
     Raises ValueError where that is one name for two, or a pattern is wrong or matches nothing.
     """
+    return _unique(_named(weights, patterns))
+
+
+def _named(weights: Iterable[Weight], patterns: Mapping[str, str]) -> list[_Named]:
+    """The weights with what the patterns make of their addresses."""
     for pattern, to in patterns.items():
         _check_stars(pattern, to)
-    found: dict[str, Weight] = {}
-    idle = set(patterns)
-    for weight in weights:
-        name, used = _new_name(weight.address, patterns)
-        idle.discard(used)
+    found = [_Named(weight, *_new_name(weight.address, patterns)) for weight in weights]
+    used = {each.pattern for each in found}
+    for weight, name, pattern in found:
         if not name:
-            raise ValueError(f"{used!r} leaves {weight.address} without a name")
+            raise ValueError(f"{pattern!r} leaves {weight.address} without a name")
+    for pattern in patterns:
+        if pattern not in used:
+            raise ValueError(_unmatched(pattern, [each.weight.address for each in found]))
+    return found
+
+
+def _unique(named: Iterable[_Named]) -> dict[str, Weight]:
+    found: dict[str, Weight] = {}
+    for weight, name, _ in named:
         if name in found:
             raise ValueError(f"{found[name].address} and {weight.address} get one name: {name}")
         found[name] = weight
-    for pattern in patterns:
-        if pattern in idle:
-            raise ValueError(_unmatched(pattern, [weight.address for weight in found.values()]))
     return found
+
+
+def _check_reached(
+    named: Iterable[_Named], patterns: Mapping[str, str], known: Container[str]
+) -> None:
+    """Raise ValueError for a pattern that only leads to names that nothing has."""
+    idle = {pattern: name for _, name, pattern in named if pattern}
+    for _, name, pattern in named:
+        if name in known:
+            idle.pop(pattern, None)
+    for pattern, name in idle.items():
+        raise ValueError(
+            f"{pattern!r} -> {patterns[pattern]!r} leads to {name}, which is no weight here"
+        )
 
 
 def _new_name(address: str, patterns: Mapping[str, str]) -> tuple[str, str]:
@@ -107,6 +144,11 @@ def _unmatched(pattern: str, addresses: Sequence[str]) -> str:
         return f"{pattern!r} matches nothing that a pattern before it does not match"
     close = nearest(pattern, addresses, 3) or addresses[:3]
     return f"{pattern!r} matches no weight; the nearest are {', '.join(close)}"
+
+
+def pairs_said(names_: Mapping[str, str]) -> str:
+    """A few old names with the new ones, and how many more there are."""
+    return names([f"{old} -> {new}" for old, new in names_.items()])
 
 
 def names(addresses: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ class Carried:
         assets: files that belong to layers (vocabularies), by name inside the archive.
         architecture: the one in the file, before any step.
         signatures: a SavedModel's, each with its tags, inputs and outputs.
+        metadata: what the header of a safetensors file says besides its weights.
         container: what the format that the model was read from needs to write it in place.
         code: what a live model of it needs of the user's code.
     """
@@ -50,6 +51,7 @@ class Carried:
     assets: Mapping[str, bytes] = field(default_factory=dict)
     architecture: Architecture | None = None
     signatures: tuple[Mapping[str, Any], ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
     container: object | None = None
     code: Any = None
 

@@ -268,10 +268,6 @@ class Mapped(Tensor):
         """Elements `start` to `stop` of the result."""
         return self.apply(self.before.read(start, stop), start)
 
-    def after(self, before: Array, start: int) -> Array:
-        """The elements at `start`, where those of the tensor before at the same place are known."""
-        return self.apply(before, start)
-
     def reductions(self) -> list[Reduction[Any]]:
         """All that must be known before this can be read, in the order it is found out."""
         earlier = self.before.reductions() if isinstance(self.before, Mapped) else []
@@ -295,10 +291,6 @@ class Rearranged(Mapped):
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop` of the result."""
         return self._gather(self.before, start, stop)
-
-    def after(self, before: Array, start: int) -> Array:
-        """The elements at `start`."""
-        return self.read(start, start + before.size)
 
 
 class Spilled(Mapped):
@@ -331,7 +323,7 @@ def in_pieces(tensor: Tensor) -> Tensor:
     while isinstance(inner, Mapped):
         if isinstance(inner, Rearranged):
             return Spilled(tensor)
-        inner = inner.before
+        inner = inner.shown if isinstance(inner, Observed) else inner.before
     return tensor
 
 
@@ -347,17 +339,45 @@ def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int]
 
 
 class Observed(Mapped):
-    """A mapped tensor that shows each chunk, before and after, to an observer."""
+    """A step's tensor, of which each chunk is shown to an observer beside the one before the step.
 
-    def __init__(self, mapped: Mapped, observe: Callable[[int, Array, Array], None]) -> None:
-        super().__init__(mapped.before, mapped.apply, mapped.using, mapped.dtype)
-        self.shape = mapped.shape
-        self._mapped = mapped
+    Whole chunks only, however it is read: what is summed of them does not depend on it.
+    """
+
+    def __init__(
+        self, before: Tensor, after: Tensor, observe: Callable[[int, Array, Array], None]
+    ) -> None:
+        super().__init__(before, lambda values, _: values, None, after.dtype)
+        self.shape = after.shape
+        self.shown = after
         self._observe = observe
+
+    @property
+    def passes(self) -> int:
+        """As of the step's tensor itself."""
+        return self.shown.passes
+
+    def reductions(self) -> list[Reduction[Any]]:
+        """Those of the step's tensor itself."""
+        return self.shown.reductions() if isinstance(self.shown, Mapped) else []
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`, shown to the observer on their way."""
         before = self.before.read(start, stop)
-        after = self._mapped.after(before, start)
-        self._observe(start, before, after)
+        after = _after(self.shown, self.before, before, start)
+        for first in range(-(-start // CHUNK) * CHUNK, stop, CHUNK):
+            last = min(first + CHUNK, self.size)
+            if last <= stop:
+                part = before[first - start : last - start]
+                new = part if after is before else after[first - start : last - start]
+                self._observe(first, part, new)
         return after
+
+
+def _after(tensor: Tensor, first: Tensor, values: Array, start: int) -> Array:
+    """The elements at `start`, where those of the tensor that it may be made from are known."""
+    if tensor is first:
+        return values
+    if type(tensor) is Mapped:
+        return tensor.apply(_after(tensor.before, first, values, start), start)
+    return tensor.read(start, start + values.size)

@@ -69,15 +69,20 @@ def keras_free_model():
     return Model(tuple(weights), Architecture(config))
 
 
+def normed(array, counted, norm):
+    found = channels.norms([constant(array)], [counted], norm)
+    return np.ldexp(found.values, found.exponents)
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2", "max"])
 def test_norms_do_not_depend_on_where_chunks_end(norm, monkeypatch):
     array = RNG.standard_normal((7, 3, 5))
     for counted in (channels.Channels(5), channels.Channels(3, 5), channels.Channels(1)):
-        expected = channels.norms(constant(array), counted, norm)
+        expected = normed(array, counted, norm)
         for size in (1, 2, 4, 7, 15, 16, 40):
             spans = [(i, min(i + size, 105)) for i in range(0, 105, size)]
             monkeypatch.setattr(channels, "spans", lambda _, spans=spans: iter(spans))
-            np.testing.assert_allclose(channels.norms(constant(array), counted, norm), expected)
+            np.testing.assert_allclose(normed(array, counted, norm), expected)
         monkeypatch.undo()
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from surgery.weights import ranking, tensor
 from surgery.weights.ranking import lowest
-from surgery.weights.tensor import constant
+from surgery.weights.tensor import Computed, constant
 
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]
 
@@ -57,8 +57,10 @@ def test_nan_and_infinity_are_the_largest():
 
 
 def test_passes():
-    assert [ranking.passes_to_rank(np.dtype(d), 1000) for d in DTYPES] == [1, 2, 4, 1]
-    assert [ranking.passes_to_rank(np.dtype(d), 1 << 30) for d in DTYPES] == [1] * 4
+    assert [ranking.passes_to_rank([constant(np.zeros(1000, d))]) for d in DTYPES] == [1, 2, 4, 1]
+    assert [ranking.passes_to_rank([Computed((1 << 30,), np.dtype(d), None)]) for d in DTYPES] == [
+        1
+    ] * 4
 
 
 @pytest.fixture

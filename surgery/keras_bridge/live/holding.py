@@ -9,6 +9,7 @@ import numpy as np
 
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.live.requests import Hold
+from surgery.weights.channels import Channels
 
 
 def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
@@ -23,7 +24,7 @@ def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
     for address in wanted.addresses:
         variable = variables[address]
         values = variable.numpy()
-        mask = values == 0 if given is None else given.astype(bool)
+        mask = _zeros(variables, wanted, address) if given is None else given.astype(bool)
         if mask.shape != values.shape:
             raise SurgeryError(
                 f"{wanted.mask} has the shape {list(mask.shape)}, but {address} has "
@@ -34,6 +35,25 @@ def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
         constrain(variable, lambda new, held=held, kept=kept: tf.where(held, kept, new))
         masks.append(held)
     return masks
+
+
+def _zeros(variables: Mapping[str, Any], wanted: Hold, address: str) -> Any:
+    """Where a variable is zero, and belongs to a channel that is switched off."""
+    zeros = variables[address].numpy() == 0
+    if not wanted.kernels:
+        return zeros
+    is_off = np.logical_and.reduce(
+        [
+            _by_channel(variables[kernel].numpy() == 0, wanted.channels[kernel]).all(axis=(0, 2))
+            for kernel in wanted.kernels
+        ]
+    )
+    of_channels = _by_channel(zeros, wanted.channels[address]) & is_off[:, np.newaxis]
+    return of_channels.reshape(zeros.shape)
+
+
+def _by_channel(values: Any, channels: Channels) -> Any:
+    return values.reshape(-1, channels.count, channels.inner)
 
 
 def constrain(variable: Any, function: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from surgery.keras_bridge.code import Code
 from surgery.keras_bridge.data._base import Data
+from surgery.weights.channels import Channels
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,16 @@ class LiveFile:
 
 @dataclass(frozen=True)
 class Hold:
-    """Elements that keep their values: those that are zero now, or those of a mask."""
+    """Elements that keep their values: those that are zero now, or those of a mask.
+
+    With `kernels` those alone that are in a channel in which all of these are zero; `channels`
+    has the channels of all that it names.
+    """
 
     addresses: Sequence[str]
     mask: Path | None = None
+    kernels: Sequence[str] = ()
+    channels: Mapping[str, Channels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Paths in a recipe that stand for several files: `epoch_*.keras`, `epoch_{1..3}.keras`."""
+
+from __future__ import annotations
+
+import re
+from glob import glob
+from pathlib import Path
+
+from surgery import remote
+from surgery.declaration import recipe_path
+from surgery.weights.selectors import expand_braces
+
+_WILD = ("*", "?")
+_PART_OF_CHECKPOINT = r"\.(index|meta|data-\d+-of-\d+)$"
+
+
+def is_pattern(text: str, folder: Path) -> bool:
+    """Whether a path is a pattern: no URL, nor what a file is called."""
+    if remote.url_in(text) or not any(letter in text for letter in (*_WILD, "{")):
+        return False
+    return not recipe_path(text, folder).exists()
+
+
+def matching_files(pattern: str, folder: Path, without: Path | None = None) -> list[str]:
+    """The files that a pattern stands for, numbers in the order of numbers.
+
+    The files of one checkpoint are one; one that is loaded already is left out. Raises ValueError
+    where there is none.
+    """
+    found: list[str] = []
+    for option in expand_braces(pattern):
+        wild = any(letter in option for letter in _WILD)
+        found += _matches(option, folder, without) if wild else [option]
+    return list(dict.fromkeys(found))
+
+
+def _matches(pattern: str, folder: Path, without: Path | None) -> list[str]:
+    literal = str(recipe_path(pattern, Path())).replace("[", "[[]")
+    found = glob(literal, root_dir=folder, recursive=True)
+    if not found:
+        raise ValueError(f"{pattern} matches no file")
+    files = {re.sub(_PART_OF_CHECKPOINT, "", file) for file in found}
+    loaded = None if without is None else without.resolve()
+    kept = [file for file in files if (folder / file).resolve() != loaded]
+    if not kept:
+        raise ValueError(f"{pattern} matches no file but the one that is loaded")
+    return sorted(kept, key=_by_number)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
