@@ -269,14 +269,15 @@ class FromBuild(Source):
         facts = {weight.address: made["weights"][weight.stored[-1]] for weight in model.weights}
         ordered = sorted(model.weights, key=lambda weight: facts[weight.address][1])
         weights = [_as_built(weight, *facts[weight.address]) for weight in ordered]
-        carried = replace(model.carried, code=replace(self.code, objects=made["objects"]))
+        code = replace(self.code, objects=made["objects"])
+        carried = replace(model.carried, code=code, compile_config=made["compile_config"])
         return replace(
             model,
             weights=(*weights, *others),
             carried=carried,
             inputs=(),
             origin=self.build.text,
-        )
+        ).with_slots()
 
     @property
     def needs_tensorflow(self) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from surgery import remote
 from surgery.errors import SurgeryError
 from surgery.formats._base import open_model
+from surgery.formats._configs import compile_config
 from surgery.formats._upgrading import as_before
 from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
@@ -137,11 +138,9 @@ class LiveBench:
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""
         form = WeightsH5() if _is_built(model) else Keras()
-        saved = [weight for weight in model.weights if weight.stored]
-        others = [weight for weight in model.weights if not weight.stored]
-        given = model
-        if _is_built(model):
-            given = replace(model.without_optimizer(), weights=tuple(saved))
+        others = [w for w in model.weights if _is_built(model) and not w.stored]
+        saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
+        given = replace(model, weights=saved)
         if problems := form.problems(given):
             raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
         path = self.room("model").with_suffix(form.suffix)
@@ -150,9 +149,18 @@ class LiveBench:
         there = given if _is_built(model) else written
         stored = {weight.address: weight.stored for weight in as_before(there, given).weights}
         files = {weight.address: self.room("other.npy") for weight in others}
-        for weight in others if _is_built(model) else ():
+        for weight in others:
             np.save(files[weight.address], weight.tensor.numpy())
-        return LiveFile(path, stored, model.carried.code, files)
+        return LiveFile(
+            path,
+            stored,
+            model.carried.code,
+            files,
+            trained={w.address: w.trainable for w in saved if w.trainable is not None},
+            frozen=[weight.address for weight in saved if model.is_frozen(weight)],
+            compile_config=compile_config(model.carried),
+            has_slots=given.has_slots,
+        )
 
     def listen(self, listener: Listener) -> None:
         """Have one more told of what happens while a job is done."""
