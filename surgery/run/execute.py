@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from surgery.errors import ExpectationError
 from surgery.formats._base import formats
 from surgery.run import checking, manifest
 from surgery.run.live import LiveBench, Memo
@@ -28,6 +29,11 @@ class Result:
     outputs: tuple[Written, ...]
     seconds: float
     manifest: Path | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What its steps measured, by the step's name where it has one: `val/accuracy`."""
+        return self.plan.metrics
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
         """Each step with what it did to the elements it matched."""
@@ -61,7 +67,11 @@ def execute(
         )
         done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
-        written = _written(done, progress, path, hashes, started)
+        try:
+            written = _written(done, progress, path, hashes, started)
+        except ExpectationError as error:
+            error.result = Result(done, (), time.monotonic() - started)
+            raise
         if bench:
             bench.finish()
     result = Result(done, written, time.monotonic() - started, path)
@@ -146,6 +156,7 @@ def _manifest(
         **manifest.head(plan.recipe),
         "threads": plan.threads,
         "sparsity": _sparsity(plan),
+        "metrics": dict(plan.metrics),
         "inputs": [manifest.input_facts(m, folder) for m in (plan.source, *plan.donors)],
         "files": manifest.file_facts(given, folder),
         "steps": steps,

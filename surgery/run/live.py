@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from surgery import remote
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, Terminated
 from surgery.formats._base import open_model
 from surgery.formats._configs import compile_config
 from surgery.formats._upgrading import as_before
@@ -60,6 +60,7 @@ class LiveBench:
         self._lastings = count(1)
         self._listeners: list[Listener] = [self._heard]
         self._is_locked = False
+        self._kept: Path | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> LiveBench:
@@ -72,8 +73,12 @@ class LiveBench:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._stack.close()
+        if isinstance(error, KeyboardInterrupt | Terminated) and self._kept:
+            kept = [int(each.name.partition("-")[2]) for each in self._kept.glob("epoch-*")]
+            if kept:
+                error.add_note(f"run it again: the training goes on after epoch {max(kept)}")
 
     def finish(self) -> None:
         """Remove what is kept for a killed run, which is not needed any more."""
@@ -92,7 +97,7 @@ class LiveBench:
         if not self._is_locked:
             lasting.mkdir(parents=True, exist_ok=True)
             self._lock(lasting, self._plan.recipe.name)
-        folder = lasting / str(next(self._lastings))
+        self._kept = folder = lasting / str(next(self._lastings))
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -171,8 +176,9 @@ class LiveBench:
             listener(event, facts)
 
     def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "epoch":
+        if event == "epoch begun":
             self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
+            return
         if event == "point":
             self._progress.phase(f"{facts['weight']} {facts['level']}", 0)
         self._progress.say(event, **facts)
