@@ -81,14 +81,21 @@ def save(model: Model, **targets: str | Path) -> None:
     write(plans, default_threads(), Silent(), conclude)
 
 
-def op_function(name: str) -> Callable[..., Model]:
-    """The op of that name as a function of a model, a selector, and the op's keys."""
+def op_function(name: str) -> Callable[..., Any]:
+    """The op of that name as a function of a model, a selector, and the op's keys.
+
+    `evaluate` takes no selector, and returns metrics.
+    """
     from surgery.ops._base import ops
+    from surgery.ops._live import LiveOp
 
     if name.startswith("_") or name not in ops():
         raise AttributeError(
             f"module 'surgery' has no attribute {name!r}{did_you_mean(name, ops())}"
         )
+
+    if issubclass(ops()[name], LiveOp):
+        return _live_function(name)
 
     def apply(model: Model, select: object, *, seed: int = 0, **keys: object) -> Model:
         from surgery.recipe.building import build_op
@@ -99,3 +106,26 @@ def op_function(name: str) -> Callable[..., Model]:
     apply.__name__ = name
     apply.__doc__ = ops()[name].__doc__
     return apply
+
+
+def _live_function(name: str) -> Callable[..., Any]:
+    """An op that needs a running model, as a function; raises UsageError where it makes files."""
+    if name != "evaluate":
+        raise UsageError(f'{name} is a step of a recipe: surgery.run({{"steps": [...], ...}})')
+
+    def evaluate(model: Model, *, seed: int = 0, **keys: object) -> Mapping[str, float]:
+        """Measure a model's loss and metrics on data: `evaluate(model, data={"npz": ...})`."""
+        from surgery.ops._live import LiveOp
+        from surgery.recipe.building import build_op
+        from surgery.run.live import LiveBench
+        from surgery.run.plan import default_threads
+        from surgery.run.progress import Silent
+
+        op = build_op(name, keys, seed)
+        assert isinstance(op, LiveOp)
+        with LiveBench(Silent(), default_threads()) as bench:
+            op.apply(model)
+            found: Mapping[str, float] = op.run(model, bench).facts["metrics"]
+        return found
+
+    return evaluate

@@ -94,9 +94,13 @@ class RecipeError(SurgeryError):
 
 
 class ExpectationError(RecipeError):
-    """Expectations of a recipe that do not hold; nothing was written."""
+    """Expectations of a recipe that do not hold; nothing was written.
+
+    `result` is what the run did, where it has got so far.
+    """
 
     exit_code = 3
+    result: object = None
 
 
 def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:

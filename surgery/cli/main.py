@@ -75,11 +75,11 @@ def _guarded() -> int:
 
         _options.echo(remote.named(str(error)), err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _say_stopped("interrupted", error)
         return 128 + signal.SIGINT
-    except Terminated:
-        click.echo("terminated; nothing was written", err=True)
+    except Terminated as error:
+        _say_stopped("terminated", error)
         return 128 + signal.SIGTERM
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,6 +91,11 @@ def _guarded() -> int:
     except Exception:
         _report_bug()
         return _BUG
+
+
+def _say_stopped(how: str, error: BaseException) -> None:
+    notes = getattr(error, "__notes__", [])
+    click.echo("; ".join([f"{how}; nothing was written", *notes]), err=True)
 
 
 def _report_bug() -> None:

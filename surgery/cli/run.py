@@ -53,7 +53,7 @@ def command(
     verbose: bool,
 ) -> None:
     """Run recipes: read a model, change it, write it."""
-    from surgery.errors import UsageError
+    from surgery.errors import ExpectationError, UsageError
     from surgery.recipe.reading import RecipeFile
     from surgery.report.runs import (
         current_facts,
@@ -64,7 +64,7 @@ def command(
         result_text,
     )
     from surgery.run import manifest, proof
-    from surgery.run.execute import execute
+    from surgery.run.execute import Result, execute
     from surgery.run.plan import default_threads, make_plan
     from surgery.run.progress import progress_for
 
@@ -76,7 +76,12 @@ def command(
         plan = make_plan(recipe, threads)
         if dry_run:
             return plan_facts(plan), plan_text(plan)
-        result = execute(plan, progress, not no_manifest, hashes)
+        try:
+            result = execute(plan, progress, not no_manifest, hashes)
+        except ExpectationError as error:
+            if isinstance(error.result, Result) and not (silent or log_format):
+                _options.echo(result_text(error.result, verbose))
+            raise
         return result_facts(result), result_text(result, verbose)
 
     # All are checked before the first one runs.

@@ -27,7 +27,7 @@ class Found:
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     changed: Mapping[str, bool] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """The last ones that a step found out."""
+    """Those that steps found out; `name/metric` of a step that has a name."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     """What this expectation itself had measured on a live model."""
 

@@ -23,11 +23,14 @@ from surgery.weights.model import Model
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Metric(Expectation):
-    """A metric that the last evaluate (or train) step found."""
+    """A metric that an evaluate (or train) step found; of several steps, the last."""
 
     needs = "metrics"
 
-    name_: str = key("The metric, as Keras calls it.", "accuracy")
+    name_: str = key(
+        "The metric, as Keras calls it; val/accuracy is that of the step whose name is val.",
+        "accuracy",
+    )
     at_least: float | None = key("This or more.", 0.95, default=None)
     at_most: float | None = key("This or less.", 0.1, default=None)
 

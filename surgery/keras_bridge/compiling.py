@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from surgery.architecture import snake_case
-from surgery.declaration import key
 from surgery.errors import did_you_mean
 
 OPTIMIZERS = (
@@ -34,10 +36,31 @@ METRICS = (
     "SpecificityAtSensitivity", "SquaredHinge", "TopKCategoricalAccuracy", "TrueNegatives",
     "TruePositives",
 )  # fmt: skip
+SCHEDULES = (
+    "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay",
+    "PiecewiseConstantDecay", "PolynomialDecay",
+)  # fmt: skip
 """The classes of each kind; a test holds them against Keras."""
 
 _SHORT_LOSSES = ("bce", "kld", "mae", "mape", "mse", "msle")
 _SHORT_METRICS = ("accuracy", "acc", "crossentropy", "ce", "bce", "mae", "mape", "mse", "msle")
+_OLD = {
+    "lr": " (it is learning_rate)",
+    "decay": " (write learning_rate: {inverse_time_decay: ...})",
+}
+"""Keras 2's arguments, and what they are today."""
+
+
+@functools.cache
+def signatures() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
+    """The arguments that each class `takes`, and those that it `needs`, by kind.
+
+    `tests/live/signatures.py` makes the table.
+    """
+    made: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = json.loads(
+        Path(__file__).with_name("signatures.json").read_text()
+    )
+    return made
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class _Named:
 
     value: Any
     kind: ClassVar[str] = ""
+    classes: ClassVar[str] = ""
     names: ClassVar[Mapping[str, str]]
     example: ClassVar[str] = ""
 
@@ -69,12 +93,36 @@ class _Named:
         if not isinstance(value, Mapping):
             raise TypeError
         if "class_name" in value:
+            name, config = value["class_name"], value.get("config")
+            if name in signatures()[cls.classes] and isinstance(config, Mapping):
+                return {**value, "config": cls.arguments(name, config)}
             return dict(value)
         if len(value) == 1:
-            ((name, arguments),) = value.items()
-            if isinstance(arguments, Mapping):
-                return {"class_name": cls.known(name), "config": dict(arguments)}
+            ((name, config),) = value.items()
+            if isinstance(config, Mapping):
+                return cls.serialized(cls.known(name), config)
         raise ValueError(f"write {cls.kind} as a name, or as {cls.example}")
+
+    @classmethod
+    def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A class with its arguments, in Keras's form."""
+        return {"class_name": name, "config": cls.arguments(name, config)}
+
+    @classmethod
+    def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a class; raises ValueError for what it does not take, or lacks."""
+        if ">" in name:
+            return dict(given)
+        if (row := signatures()[cls.classes].get(name)) is None:
+            raise ValueError(f"{name!r} takes no arguments; write the class, as in {cls.example}")
+        for argument in given:
+            if argument not in row["takes"]:
+                hint = _OLD.get(argument) or did_you_mean(argument, row["takes"])
+                has = ", ".join(row["takes"])
+                raise ValueError(f"{name} has no argument {argument!r}{hint}; it has {has}")
+        if missing := [argument for argument in row["needs"] if argument not in given]:
+            raise ValueError(f"{name} needs {' and '.join(missing)}")
+        return dict(given)
 
     @classmethod
     def known(cls, name: str) -> str:
@@ -102,12 +150,62 @@ def _both(
 
 
 @dataclass(frozen=True)
+class LearningRate(_Named):
+    """A number, or a schedule of Keras."""
+
+    kind = "learning rate"
+    classes = "schedules"
+    example = "{cosine_decay: {initial_learning_rate: 0.001, decay_steps: 1000}}"
+    names = _both(SCHEDULES, snake_case)
+
+    @classmethod
+    def one(cls, value: object) -> object:
+        """A number as it is, a schedule in the form that Keras takes."""
+        if isinstance(value, str):
+            raise ValueError(f"write a learning rate as a number, or as {cls.example}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{value} is no learning rate")
+            return float(value)
+        return super().one(value)
+
+    @classmethod
+    def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A schedule with the module that Keras finds it in."""
+        made = super().serialized(name, config)
+        return {"module": "keras.optimizers.schedules", **made, "registered_name": None}
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": ["number", "object"], "minimum": 0}
+
+
+KEEP = "keep"
+"""What stands for the model's own optimizer."""
+
+
+@dataclass(frozen=True)
 class Optimizer(_Named):
-    """An optimizer of Keras."""
+    """An optimizer of Keras, or `keep`."""
 
     kind = "optimizer"
+    classes = "optimizers"
     example = "{adam: {learning_rate: 0.001}}"
-    names = _both(OPTIMIZERS, str.lower)
+    names = _both(OPTIMIZERS, str.lower, (KEEP,))
+
+    @classmethod
+    def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Its arguments, of which the learning rate may be a schedule."""
+        found = super().arguments(name, given)
+        if found.get("learning_rate") is not None:
+            found["learning_rate"] = LearningRate.one(found["learning_rate"])
+        return found
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The arguments that are given."""
+        return (self.value.get("config") or {}) if isinstance(self.value, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -115,6 +213,7 @@ class Loss(_Named):
     """A loss of Keras, or a list or a mapping with one for each output."""
 
     kind = "loss"
+    classes = "losses"
     example = "{huber: {delta: 0.5}}"
     names = _both(LOSSES, snake_case, _SHORT_LOSSES)
 
@@ -132,103 +231,21 @@ class Loss(_Named):
         """Its JSON Schema."""
         return {"type": ["string", "object", "array"], "minLength": 1}
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs it is for, as far as it tells."""
+        value = self.value
+        is_each = isinstance(value, list) or (
+            isinstance(value, Mapping) and "class_name" not in value
+        )
+        return len(value) if is_each else 1
+
 
 @dataclass(frozen=True)
 class Metric(_Named):
     """A metric of Keras."""
 
     kind = "metric"
+    classes = "metrics"
     example = "{auc: {num_thresholds: 100}}"
     names = _both(METRICS, snake_case, _SHORT_METRICS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EarlyStopping:
-    """Stop when a metric no longer gets better."""
-
-    monitor: str = key("The metric.", "val_loss", default="val_loss")
-    patience: int = key("Epochs without progress.", 5, default=0, minimum=0)
-    min_delta: float = key("What counts as progress.", 0.001, default=0.0)
-    mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
-    restore_best_weights: bool = key("Go back to the best epoch.", True, default=False)
-    start_from_epoch: int = key("Epochs before it begins to look.", 0, default=0, minimum=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReduceLROnPlateau:
-    """Lower the learning rate when a metric no longer gets better."""
-
-    monitor: str = key("The metric.", "val_loss", default="val_loss")
-    factor: float = key("What the rate is multiplied by.", 0.5, default=0.1)
-    patience: int = key("Epochs without progress.", 2, default=10, minimum=0)
-    min_delta: float = key("What counts as progress.", 0.0001, default=0.0001)
-    cooldown: int = key("Epochs to wait after lowering it.", 0, default=0, minimum=0)
-    min_lr: float = key("The lowest rate.", 0.00001, default=0.0)
-    mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCheckpoint:
-    """Save the model after epochs, beside what the run itself writes."""
-
-    filepath: Path = key("Where to, by Keras's own pattern.", "out/epoch-{epoch:02d}.keras")
-    monitor: str = key("The metric.", "val_loss", default="val_loss")
-    save_best_only: bool = key("Only when the metric got better.", True, default=False)
-    save_weights_only: bool = key("Only the weights.", True, default=False)
-    mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorBoard:
-    """Write logs that TensorBoard shows."""
-
-    log_dir: Path = key("The folder.", "out/logs")
-    histogram_freq: int = key("Histograms of weights every so many epochs.", 1, default=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CSVLogger:
-    """Write a line of metrics for every epoch."""
-
-    filename: Path = key("The file.", "out/history.csv")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Callbacks:
-    """Callbacks of Keras, with Keras's own arguments."""
-
-    early_stopping: EarlyStopping | None = key(
-        "Stop when a metric no longer gets better.", {"patience": 5}, default=None
-    )
-    reduce_lr_on_plateau: ReduceLROnPlateau | None = key(
-        "Lower the learning rate when a metric no longer gets better.",
-        {"patience": 2},
-        default=None,
-    )
-    model_checkpoint: ModelCheckpoint | None = key(
-        "Save the model after epochs.", {"filepath": "out/epoch-{epoch:02d}.keras"}, default=None
-    )
-    tensor_board: TensorBoard | None = key(
-        "Write logs that TensorBoard shows.", {"log_dir": "out/logs"}, default=None
-    )
-    csv_logger: CSVLogger | None = key(
-        "Write a line of metrics for every epoch.", {"filename": "out/history.csv"}, default=None
-    )
-
-    def paths(self) -> list[Path]:
-        """Where they write to."""
-        given = [getattr(self, name) for name in self.__dataclass_fields__]
-        values = (value for each in given if each is not None for value in vars(each).values())
-        return [value for value in values if isinstance(value, Path)]
-
-    def calls(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Keras's class and arguments of each."""
-        given = [getattr(self, name) for name in self.__dataclass_fields__]
-        return [(type(each).__name__, _arguments(each)) for each in given if each is not None]
-
-
-def _arguments(callback: Any) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(callback).items()
-    }

@@ -9,53 +9,25 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from surgery.declaration import Share, key
-from surgery.errors import SelectorError, SurgeryError
-from surgery.keras_bridge.compiling import Callbacks, Loss, Metric, Optimizer
-from surgery.keras_bridge.data._base import Data, steps
-from surgery.keras_bridge.live.requests import Hold, Schedule, Training
+from surgery.errors import SurgeryError
+from surgery.keras_bridge.callbacks import Callbacks
+from surgery.keras_bridge.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
+from surgery.keras_bridge.data._base import Data, Examples, steps
+from surgery.keras_bridge.data._splitting import parts, split_note
+from surgery.keras_bridge.live.requests import Hold, Training
 from surgery.ops._base import op
 from surgery.ops._channels import switched_off
+from surgery.ops._compiled import OwnCompile, outputs, own_compile
+from surgery.ops._held import Keep, PruneSchedule, masked, scheduled, zeros
 from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
+from surgery.ops._trained import taken, tied
 from surgery.weights.model import Model
-from surgery.weights.npyfile import open_npy
-from surgery.weights.selectors import Select
-from surgery.weights.tensor import Array, Mapped, Tensor
 from surgery.weights.weight import Weight
 
-_NOT_KERNELS = ("bias", "gamma", "beta")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keep:
-    """A part of weights that training must not change."""
-
-    select: Select = key("The weights.", "dense/kernel")
-    mask: Path = key(
-        "A .npy file of the weight's shape; where it is not zero, the value stays.", "mask.npy"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneSchedule:
-    """How sparse weights become while they are trained, in steps of the optimizer."""
-
-    select: Select = key("The weights to prune.", "**/kernel")
-    to: Share = key("The share of zeros at the end.", "80%")
-    from_: Share = key("The share of zeros at its begin.", "0%", default=Share.parse(0))
-    begin: int = key("The first step at which it prunes.", 0, default=0, minimum=0)
-    end: int = key("The step at which the last share is reached.", 400, minimum=1)
-    every: int = key("Steps from one pruning to the next.", 20, default=100, minimum=1)
-    kind: Literal["polynomial", "constant"] = key(
-        "polynomial (cubic: fast at first) or constant (the last share at once).",
-        "polynomial",
-        default="polynomial",
-    )
-
-    def __post_init__(self) -> None:
-        if self.end <= self.begin:
-            raise ValueError("end is not after begin")
-        if self.to.fraction < self.from_.fraction:
-            raise ValueError("to is less than from; what is pruned does not come back")
+_DEFAULT = Optimizer("rmsprop")
+_ONE_OUTPUT = (
+    "class_weight goes with one output, and there are more; give the data sample_weight instead"
+)
 
 
 @op
@@ -73,20 +45,35 @@ class Train(LiveOp):
     )
     epochs: int = key("How often to go through the data.", 10, default=1, minimum=1)
     batch_size: int = key("Examples for one step of the optimizer.", 64, default=32, minimum=1)
-    optimizer: Optimizer = key(
-        "A Keras optimizer, and its arguments.",
+    optimizer: Optimizer | None = key(
+        "A new Keras optimizer, and its arguments; or keep: the model's own goes on with its "
+        "state, as it does without this key. A model that is not compiled gets rmsprop.",
         {"adam": {"learning_rate": 0.001}},
-        default=Optimizer("rmsprop"),
+        default=None,
     )
-    loss: Loss = key("A Keras loss, or one for each output.", "sparse_categorical_crossentropy")
-    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=())
+    learning_rate: LearningRate | None = key(
+        "Another learning rate, or a schedule, for the optimizer that the model has.",
+        0.0001,
+        default=None,
+    )
+    loss: Loss | None = key(
+        "A Keras loss, or one for each output; without it, the model's own.",
+        "sparse_categorical_crossentropy",
+        default=None,
+    )
+    metrics: tuple[Metric, ...] | None = key(
+        "Keras metrics; without it, the model's own.", ["accuracy"], default=None
+    )
     validation: Data | None = key(
         "What to measure on after each epoch.",
         {"npz": "digits.npz", "x": "x_test", "y": "y_test"},
         default=None,
     )
     validation_split: Share | None = key(
-        "Or the last part of the data, which is then not trained on.", "10%", default=None
+        "Or a part of the data, which is then not trained on: the last examples, or of folders "
+        "of images some of every class, drawn with the recipe's seed.",
+        "10%",
+        default=None,
     )
     class_weight: Mapping[str, Any] | None = key(
         "What examples of a class count, by its number; 1 where it is not given.",
@@ -123,12 +110,36 @@ class Train(LiveOp):
             is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not str(number).isdecimal() or not is_number or not 0 <= weight < math.inf:
                 raise ValueError(f"class_weight: {number}: {weight} is no class and its weight")
-        arguments = self.optimizer.value if isinstance(self.optimizer.value, Mapping) else {}
+        if self.class_weight and self.loss is not None and self.loss.outputs > 1:
+            raise ValueError(_ONE_OUTPUT)
+        if self.learning_rate is not None and self._new_optimizer is not None:
+            raise ValueError(
+                "learning_rate is for the optimizer that the model has; give a new one its own: "
+                "optimizer: {adam: {learning_rate: 0.001}}"
+            )
+        if self._new_optimizer is not None:
+            self._check_optimizer(self._new_optimizer.config)
+
+    @property
+    def _new_optimizer(self) -> Optimizer | None:
+        """The optimizer that takes the place of the model's own."""
+        given = self.optimizer
+        return None if given is None or given.value == KEEP else given
+
+    def _check_optimizer(self, config: Mapping[str, Any]) -> None:
+        """Raise ValueError for what an optimizer of that config cannot do."""
         holds = self.keep_zeros or self.keep or self.prune_schedule
-        if holds and (arguments.get("config") or {}).get("ema_overwrite_frequency"):
+        if holds and config.get("ema_overwrite_frequency"):
             raise ValueError(
                 "ema_overwrite_frequency puts averages in the weights' places at every so many "
                 "steps, which keep neither zeros nor masks; leave it out"
+            )
+        lowers = self.callbacks is not None and self.callbacks.reduce_lr_on_plateau is not None
+        rate = self.learning_rate.value if self.learning_rate else config.get("learning_rate")
+        if lowers and isinstance(rate, Mapping):
+            raise ValueError(
+                "reduce_lr_on_plateau cannot lower a learning rate that follows a schedule; leave "
+                "one of them out"
             )
 
     @property
@@ -136,7 +147,7 @@ class Train(LiveOp):
         return f"train on {self.data}"
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
-        return tuple(weight for weight in model.weights if weight.trainable is not False)
+        return tuple(weight for weight in model.weights if not model.is_frozen(weight))
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
         return None
@@ -146,45 +157,94 @@ class Train(LiveOp):
         other = self.validation.inputs() if self.validation else ()
         return (*self.data.inputs(), *other, *masks)
 
+    def writes(self) -> Sequence[Path]:
+        return self.callbacks.paths() if self.callbacks else ()
+
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        self._check_steps(check_data(self.data, model))
+        check_data(self.data, model)
         if self.validation is not None:
             check_data(self.validation, model)
         if not self.matched(model):
             raise SurgeryError("every layer is frozen; there is nothing to train")
+        if self.class_weight and outputs(model) > 1:
+            raise SurgeryError(_ONE_OUTPUT)
         self._holds(model)
-        self._schedule(model)
-        if model.carried.code is not None and model.carried.code.build is not None:
-            return model.without_optimizer()  # Keras keeps no compile config with weights alone
-        compiled = {"optimizer": {"class_name": self.optimizer.text, "config": {}}}
-        bare = model.without_optimizer()
-        return replace(bare, carried=replace(bare.carried, compile_config=compiled))
+        if self.prune_schedule is not None:
+            scheduled(self.prune_schedule, self.keep, model)
+        note = self._check_split()
+        compiled = self._compiled(model)
+        return compiled.with_note(f"train: {note}") if note else compiled
 
-    def writes(self) -> Sequence[Path]:
-        return self.callbacks.paths() if self.callbacks else ()
+    def _compiled(self, model: Model) -> Model:
+        """The model as it is compiled afterwards, as far as it can be foretold."""
+        own = own_compile(model)
+        if own is None and self.loss is None:
+            raise SurgeryError("the model is not compiled; give loss, and optimizer")
+        if own is None and self.optimizer is not None and self._new_optimizer is None:
+            raise SurgeryError("the model has no optimizer to keep; give a new one")
+        if own is None and self.learning_rate is not None:
+            raise SurgeryError("the model has no optimizer yet; give optimizer: {adam: ...}")
+        if own is not None and self._new_optimizer is None:
+            self._check_kept(own)
+            return model
+        name = (self._new_optimizer or _DEFAULT).text
+        bare = model.without_optimizer()
+        if own is not None:
+            bare = bare.with_note(f"train: {name} takes the place of {own.name}, and starts anew")
+        compiled = {"optimizer": {"class_name": name, "config": {}}}
+        lost = own is not None and own.is_old
+        carried = replace(bare.carried, compile_config=compiled, lost_optimizer=lost)
+        return replace(bare, carried=carried)
+
+    def _check_kept(self, own: OwnCompile) -> None:
+        """Raise SurgeryError where the model's own optimizer cannot go on."""
+        if own.problem:
+            raise SurgeryError(
+                f"the model's own optimizer, {own.name}, cannot go on with its state: "
+                f"{own.problem}; give optimizer, for a new one"
+            )
+        try:
+            self._check_optimizer(own.config)
+        except ValueError as error:
+            raise SurgeryError(str(error)) from None
+        follows = isinstance(own.config.get("learning_rate"), Mapping)
+        if self.learning_rate and follows and isinstance(self.learning_rate.value, float):
+            raise SurgeryError(
+                f"the learning rate of the model's own {own.name} follows a schedule, for which "
+                "Keras takes no number; give another schedule, or optimizer"
+            )
+
+    def _check_split(self) -> str | None:
+        """A note on how the data is split; raises where it cannot be, or has too few steps."""
+        examples = None if self.data.runs_code else self.data.open()
+        if not isinstance(examples, Examples):
+            if self.validation_split is not None:
+                raise SurgeryError(f"{self.data} cannot be split; give validation another source")
+            return None
+        count, note = examples.count, None
+        if self.validation_split is not None:
+            share = self.validation_split.fraction
+            count = len(parts(examples, share, self.draws.seed, str(self.data))[0])
+            note = split_note(examples, share, str(self.data))
+        self._check_steps(self.epochs * steps(count, self.batch_size))
+        return note
+
+    def _check_steps(self, total: int) -> None:
+        """Raise where a schedule goes on for longer than the training."""
+        wanted = self.prune_schedule
+        if wanted is not None and wanted.at_end == "fail" and wanted.end >= total:
+            raise SurgeryError(
+                f"prune_schedule ends at step {wanted.end}, and the training has {total} steps "
+                f"({self.epochs} epochs); train for longer, end it earlier, or say at_end: prune"
+            )
+
+    def _holds(self, model: Model) -> list[Hold]:
+        kept = [zeros(self.matched(model)), *switched_off(model)] if self.keep_zeros else []
+        return [*kept, *(masked(keep, model) for keep in self.keep)]
 
     def run(self, model: Model, bench: Bench) -> Done:
-        plan = Training(
-            data=self.data,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            compile={
-                "optimizer": self.optimizer.value,
-                "loss": self.loss.value,
-                "metrics": [metric.value for metric in self.metrics],
-            },
-            validation=self.validation,
-            validation_split=self.validation_split.fraction if self.validation_split else None,
-            class_weight={int(k): float(v) for k, v in self.class_weight.items()}
-            if self.class_weight
-            else None,
-            callbacks=self.callbacks.calls() if self.callbacks else (),
-            mixed_precision=self.mixed_precision,
-            holds=self._holds(model),
-            schedule=self._schedule(model),
-        )
+        own = own_compile(model)
         made = bench.call(
             "train",
             model,
@@ -192,105 +252,40 @@ class Train(LiveOp):
             lasting=bench.lasting(),
             seed=self.draws.seed,
             seed_=self.draws.seed,
-            plan=plan,
+            plan=self._training(model, own),
         )
-        trained = bench.open(made["path"], model)
-        history = made["history"]
-        facts = {
-            "epochs": made["epochs"],
-            "resumed_from": made["resumed_from"],
-            "metrics": {name: values[-1] for name, values in history.items()},
-            "history": history,
+        trained = tied(bench.open(made["path"], model), model, made["compile_config"])
+        facts = {name: made[name] for name in ("epochs", "resumed_from", "metrics", "history")}
+        return Done(taken(model, trained, is_old=own is not None and own.is_old), facts)
+
+    def _training(self, model: Model, own: OwnCompile | None) -> Training:
+        """All that the process with Keras is told."""
+        pruned = self.prune_schedule
+        weights = self.class_weight or {}
+        return Training(
+            data=self.data,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            compile=self._given(own),
+            goes_on=own is not None,
+            learning_rate=self.learning_rate.value if self.learning_rate else None,
+            validation=self.validation,
+            validation_split=self.validation_split.fraction if self.validation_split else None,
+            class_weight={int(k): float(v) for k, v in weights.items()} or None,
+            callbacks=self.callbacks.calls() if self.callbacks else (),
+            mixed_precision=self.mixed_precision,
+            holds=self._holds(model),
+            schedule=scheduled(pruned, self.keep, model) if pruned else None,
+        )
+
+    def _given(self, own: OwnCompile | None) -> dict[str, Any]:
+        """What `compile` is called with; what is left out is the model's own."""
+        optimizer = self._new_optimizer or (_DEFAULT if own is None else None)
+        metrics = self.metrics if own is not None else self.metrics or ()
+        given = {
+            "optimizer": optimizer and optimizer.value,
+            "loss": self.loss and self.loss.value,
+            "metrics": None if metrics is None else [metric.value for metric in metrics],
         }
-        return Done(_taken(model, trained), facts)
-
-    def _check_steps(self, examples: int | None) -> None:
-        """Raise where a schedule goes on for longer than the training."""
-        if examples is None or self.prune_schedule is None:
-            return
-        if self.validation_split is not None:
-            examples = int(examples * (1 - self.validation_split.fraction))
-        total = self.epochs * steps(examples, self.batch_size)
-        if self.prune_schedule.end >= total:
-            raise SurgeryError(
-                f"prune_schedule ends at step {self.prune_schedule.end}, and the training has "
-                f"{total} steps ({self.epochs} epochs); train for longer, or end it earlier"
-            )
-
-    def _holds(self, model: Model) -> list[Hold]:
-        holds = []
-        if self.keep_zeros:
-            kernels = [w.address for w in self.matched(model) if _is_kernel(w)]
-            holds += [Hold(kernels), *switched_off(model)]
-        for keep in self.keep:
-            weights = keep.select.weights(model)
-            if fixed := [w.address for w in weights if w.trainable is False]:
-                raise SelectorError(
-                    f"{fixed[0]} is not trained by an optimizer; keep is for what is"
-                )
-            mask = open_npy(keep.mask)
-            for weight in weights:
-                if weight.tensor.shape != mask.shape:
-                    raise SelectorError(
-                        f"{keep.mask} has the shape {list(mask.shape)}, but {weight.address} has "
-                        f"{list(weight.tensor.shape)}"
-                    )
-            holds.append(Hold([weight.address for weight in weights], keep.mask))
-        return holds
-
-    def _schedule(self, model: Model) -> Schedule | None:
-        wanted = self.prune_schedule
-        if wanted is None:
-            return None
-        weights = wanted.select.weights(model)
-        frozen = [w.address for w in weights if w.trainable is False]
-        if frozen:
-            raise SelectorError(f"{frozen[0]} is not trained, so it is not pruned while training")
-        kept = {w.address for keep in self.keep for w in keep.select.weights(model)}
-        if both := [w.address for w in weights if w.address in kept]:
-            raise SelectorError(
-                f"{both[0]} is named by keep and by prune_schedule; it is one of them"
-            )
-        return Schedule(
-            [weight.address for weight in weights],
-            wanted.from_.fraction,
-            wanted.to.fraction,
-            wanted.begin,
-            wanted.end,
-            wanted.every,
-            wanted.kind,
-        )
-
-
-def _is_kernel(weight: Weight) -> bool:
-    return len(weight.tensor.shape) > 1 and not weight.variable.endswith(_NOT_KERNELS)
-
-
-def _taken(model: Model, trained: Model) -> Model:
-    """The model with what training made of its weights, its optimizer and its seeds."""
-    there = trained.by_address
-    weights = tuple(
-        replace(
-            weight,
-            tensor=Mapped(weight.tensor, _read_from(there[weight.address].tensor)),
-            slots=there[weight.address].slots,
-        )
-        for weight in model.weights
-    )
-    new = trained.carried
-    carried = replace(
-        model.carried,
-        compile_config=new.compile_config,
-        training_config=None,
-        optimizer=new.optimizer,
-        layout=new.layout,
-        state={**model.carried.state, **new.state},
-    )
-    return replace(model, weights=weights, carried=carried)
-
-
-def _read_from(tensor: Tensor) -> Any:
-    def read(before: Array, start: int) -> Array:
-        return tensor.read(start, start + before.size)
-
-    return read
+        return {name: value for name, value in given.items() if value is not None}

@@ -63,7 +63,7 @@ PER_SWEEP = ("matrix", "cluster")
 def step_name() -> tuple[Any, _Meta]:
     """The key of a step that is not an op."""
     return str, {
-        "description": "What the step is called in progress and errors.",
+        "description": "What the step is called in progress and errors, and its metrics after it.",
         "example": "prune the classifier",
         "schema": {},
     }

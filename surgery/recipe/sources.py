@@ -279,14 +279,14 @@ class FromBuild(Source):
         ordered = sorted(model.weights, key=lambda weight: facts[weight.address][1])
         weights = [_as_built(weight, *facts[weight.address]) for weight in ordered]
         code = replace(self.code, objects=made["objects"], files=tuple(live.imported))
-        carried = replace(model.carried, code=code)
+        carried = replace(model.carried, code=code, compile_config=made["compile_config"])
         return replace(
             model,
             weights=(*weights, *others),
             carried=carried,
             inputs=(),
             origin=self.build.text,
-        )
+        ).with_slots()
 
     @property
     def is_made(self) -> bool:

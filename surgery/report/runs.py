@@ -63,6 +63,7 @@ def result_facts(result: Result) -> dict[str, Any]:
     for step, done in zip(facts["steps"], result.plan.steps, strict=True):
         if done.found:
             step["found"] = done.found
+    facts["metrics"] = dict(result.metrics)
     facts["outputs"] = [
         {
             "format": written.format,
@@ -178,7 +179,8 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
         yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)}{check})"
     if result.manifest:
         yield f"wrote {shown(result.manifest)} (manifest)"
-    yield f"done in {result.seconds:.1f} s"
+    if result.outputs:  # none, where expectations do not hold
+        yield f"done in {result.seconds:.1f} s"
 
 
 def _done(step: StepPlan, effect: Effect) -> str:

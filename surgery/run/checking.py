@@ -61,15 +61,12 @@ def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], sums: Sums) 
             for weight in each.expectation.selected(plan.model):
                 changed[weight.address] = _has_changed(plan, weight, sums)
     statistics = {address: watcher.total() for address, watcher in watchers.items()}
-    metrics = [step.found["metrics"] for step in plan.steps if "metrics" in step.found]
     failures = [
         plan.recipe.document.problem(each.place, message)
         for number, each in enumerate(plan.recipe.expect)
         for message in each.expectation.failures(
             plan.model,
-            Found(
-                statistics, changed, metrics[-1] if metrics else {}, plan.measured.get(number, {})
-            ),
+            Found(statistics, changed, plan.metrics, plan.measured.get(number, {})),
         )
     ]
     if failures:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from surgery.errors import ExpectationError
 from surgery.formats._base import formats
 from surgery.run import checking, manifest
 from surgery.run.facts import (
@@ -38,6 +39,11 @@ class Result:
     outputs: tuple[Written, ...]
     seconds: float
     manifest: Path | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What its steps measured, by the step's name where it has one: `val/accuracy`."""
+        return self.plan.metrics
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
         """Each step with what it did to the elements it matched."""
@@ -75,7 +81,11 @@ def execute(
         done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
         more = partial(_more_files, done, bench, before)
-        written = _written(done, progress, path, hashes, started, more)
+        try:
+            written = _written(done, progress, path, hashes, started, more)
+        except ExpectationError as error:
+            error.result = Result(done, (), time.monotonic() - started)
+            raise
         if bench:
             bench.finish()
     result = Result(done, written, time.monotonic() - started, path)
@@ -197,6 +207,7 @@ def _manifest(
         "seen_ns": seen_ns,
         "threads": plan.threads,
         "sparsity": _sparsity(plan),
+        "metrics": dict(plan.metrics),
         "inputs": [input_facts(model, source, folder) for model, source in models],
         "steps": steps,
         "notes": list(plan.notes),

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from surgery.errors import SurgeryError
+from surgery.errors import SurgeryError, Terminated
 from surgery.formats._base import open_model
+from surgery.formats._configs import compile_config
 from surgery.formats._upgrading import as_before
 from surgery.formats.keras import Keras
 from surgery.formats.weights_h5 import WeightsH5
@@ -61,6 +62,7 @@ class LiveBench:
         self._lastings = count(1)
         self._listeners: list[Listener] = [self._heard]
         self._is_locked = False
+        self._kept: Path | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> LiveBench:
@@ -73,8 +75,12 @@ class LiveBench:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._stack.close()
+        if isinstance(error, KeyboardInterrupt | Terminated) and self._kept:
+            kept = [int(each.name.partition("-")[2]) for each in self._kept.glob("epoch-*")]
+            if kept:
+                error.add_note(f"run it again: the training goes on after epoch {max(kept)}")
 
     @property
     def imported(self) -> Collection[Path]:
@@ -98,7 +104,7 @@ class LiveBench:
         if not self._is_locked:
             lasting.mkdir(parents=True, exist_ok=True)
             self._lock(lasting, self._plan.recipe.name)
-        folder = lasting / str(next(self._lastings))
+        self._kept = folder = lasting / str(next(self._lastings))
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -144,11 +150,9 @@ class LiveBench:
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""
         form = WeightsH5() if _is_built(model) else Keras()
-        saved = [weight for weight in model.weights if weight.stored]
-        others = [weight for weight in model.weights if not weight.stored]
-        given = model
-        if _is_built(model):
-            given = replace(model.without_optimizer(), weights=tuple(saved))
+        others = [w for w in model.weights if _is_built(model) and not w.stored]
+        saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
+        given = replace(model, weights=saved)
         if problems := form.problems(given):
             raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
         path = self.room("model").with_suffix(form.suffix)
@@ -157,9 +161,18 @@ class LiveBench:
         there = given if _is_built(model) else written
         stored = {weight.address: weight.stored for weight in as_before(there, given).weights}
         files = {weight.address: self.room("other.npy") for weight in others}
-        for weight in others if _is_built(model) else ():
+        for weight in others:
             np.save(files[weight.address], weight.tensor.numpy())
-        return LiveFile(path, stored, model.carried.code, files)
+        return LiveFile(
+            path,
+            stored,
+            model.carried.code,
+            files,
+            trained={w.address: w.trainable for w in saved if w.trainable is not None},
+            frozen=[weight.address for weight in saved if model.is_frozen(weight)],
+            compile_config=compile_config(model.carried),
+            has_slots=given.has_slots,
+        )
 
     def listen(self, listener: Listener) -> None:
         """Have one more told of what happens while a job is done."""
@@ -170,8 +183,9 @@ class LiveBench:
             listener(event, facts)
 
     def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "epoch":
+        if event == "epoch begun":
             self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
+            return
         if event == "point":
             self._progress.phase(f"{facts['weight']} {facts['level']}", 0)
         self._progress.say(event, **facts)

@@ -16,8 +16,10 @@ from surgery.errors import (
     RecipeError,
     SelectorError,
     SurgeryError,
+    did_you_mean,
 )
 from surgery.expectations._base import Found, LiveExpectation
+from surgery.expectations.behaviour import Metric
 from surgery.formats._base import Format, formats
 from surgery.keras_bridge.loading import LoadCheck
 from surgery.ops._base import Op
@@ -25,6 +27,7 @@ from surgery.ops._live import Bench, Done, LiveOp
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step, Target
 from surgery.run.manifest import data_files, is_live, path_of
+from surgery.run.metrics import named
 from surgery.run.observing import Observer
 from surgery.weights.filestate import FileState, file_states
 from surgery.weights.model import Model
@@ -107,6 +110,12 @@ class Plan:
     def files(self) -> Mapping[Path, Path]:
         """What live steps wrote, by where it is to be."""
         return {path: made for step in self.steps for path, made in step.files.items()}
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What live steps that have been done measured."""
+        found = ((s.step.op.name, s.step.name, s.found.get("metrics")) for s in self.steps)
+        return named((op, name, metrics) for op, name, metrics in found if metrics)
 
     @property
     def passes(self) -> int:
@@ -242,11 +251,18 @@ def _measured(
 
 def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
     """Expected metrics that no step finds out."""
-    if any(isinstance(step.op, LiveOp) and step.op.finds_metrics for step in recipe.steps):
-        return
+    steps = (s for s in recipe.steps if isinstance(s.op, LiveOp) and s.op.finds_metrics)
+    prefixes = list(named((step.op.name, step.name, {"": 0.0}) for step in steps))
     for each in recipe.expect:
-        if each.expectation.needs == "metrics":
+        if not isinstance(each.expectation, Metric):
+            continue
+        if not prefixes:
             message = "no step finds out a metric; add evaluate, or train"
+            yield _at(recipe, each.place, message)
+        prefix = each.expectation.name_.rpartition("/")[0]
+        if prefix and prefixes and f"{prefix}/" not in prefixes:
+            hint = did_you_mean(prefix, [known.rstrip("/") for known in prefixes if known])
+            message = f"no step that finds out metrics is called {prefix!r}{hint}"
             yield _at(recipe, each.place, message)
 
 

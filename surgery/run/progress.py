@@ -15,6 +15,7 @@ from typing import Any
 from surgery.errors import printable
 
 _SECONDS_BETWEEN_LINES = 10.0
+_ALWAYS = ("epoch",)
 
 
 class Progress(ABC):
@@ -57,7 +58,7 @@ class Silent(Progress):
 class Log(Progress):
     """A line on stderr for every event: `text` for people, `json` for machines.
 
-    `brief` leaves out all but the progress of phases that take long.
+    `brief` leaves out all but epochs and the progress of phases that take long.
     """
 
     def __init__(self, title: str, form: str = "text", brief: bool = False) -> None:
@@ -68,7 +69,7 @@ class Log(Progress):
 
     def say(self, event: str, **facts: object) -> None:
         """Tell of one event."""
-        if not self._brief:
+        if not self._brief or event in _ALWAYS:
             self._print(event, facts)
 
     def _print(self, event: str, facts: Mapping[str, object]) -> None:
@@ -82,6 +83,7 @@ class Log(Progress):
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
+        self._told = time.monotonic()
         if total:  # of others, the event that they begin with tells more
             self.say(name, bytes=total)
 
@@ -121,6 +123,11 @@ class Bar(Progress):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def say(self, event: str, **facts: object) -> None:
+        """Leave a line above the bar for every epoch."""
+        if event == "epoch":
+            self._bar.console.print(printable(_epoch_text(facts)), markup=False, highlight=False)
+
     def phase(self, name: str, total: int) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -132,6 +139,11 @@ class Bar(Progress):
             self._done += count
         done = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
         self._bar.update(self._task, completed=self._done, done=done)
+
+
+def _epoch_text(facts: Mapping[str, object]) -> str:
+    metrics = (f"{name} {value}" for name, value in facts.items() if name not in ("number", "of"))
+    return f"epoch {facts['number']} of {facts['of']}: {', '.join(metrics)}"
 
 
 def progress_for(title: str, quiet: bool, log_format: str | None = None) -> Progress:

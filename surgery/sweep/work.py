@@ -24,6 +24,7 @@ from surgery.recipe.matrix import run_id
 from surgery.run import manifest, proof
 from surgery.run.execute import execute
 from surgery.run.live import Memo
+from surgery.run.metrics import named
 from surgery.run.plan import make_plan
 from surgery.run.progress import Log
 from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
@@ -144,11 +145,8 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
 def _with_manifest(record: Record, path: Path) -> Record:
     """What a run found out, as its manifest has it."""
     facts = manifest.read(path)
-    metrics = {
-        name: value
-        for step in facts["steps"]
-        for name, value in step.get("found", {}).get("metrics", {}).items()
-    }
+    found = ((s["op"], s["name"], s.get("found", {}).get("metrics")) for s in facts["steps"])
+    metrics = named((op, name, own) for op, name, own in found if own)
     return replace(
         record,
         metrics=metrics,

@@ -29,6 +29,7 @@ class Carried:
         optimizer: the optimizer's variables in order, each with its name in the file, where
             it is not known which weight they belong to.
         layout: else, how they are made from the weights' slots.
+        lost_optimizer: whether a step has dropped the optimizer's variables.
         state: variables that are not weights (seed generators, metrics), by stored name.
         group_names: the `name` of each group of a Keras 3 weights file.
         assets: files that belong to layers (vocabularies), by name inside the archive.
@@ -46,6 +47,7 @@ class Carried:
     training_config: Mapping[str, Any] | None = None
     optimizer: tuple[Named, ...] = ()
     layout: Layout | None = None
+    lost_optimizer: bool = False
     state: Mapping[str, Tensor] = field(default_factory=dict)
     group_names: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
@@ -152,15 +154,11 @@ class Model:
         Where it is not known which optimizer state belongs to which weight, it is dropped if
         the set of trainable weights changes, as Keras does when it loads such a file.
         """
-        weights = tuple(
-            replace(w, trainable=architecture.is_trained(w.address, w.variable_trains))
-            for w in self.weights
-        )
+        weights = tuple(replace(w, trainable=_flag(architecture, w)) for w in self.weights)
         carried, notes = self.carried, self.notes
-        if carried.optimizer and [w.trainable for w in weights] != [
-            w.trainable for w in self.weights
-        ]:
-            carried = replace(carried, optimizer=())
+        is_raw = bool(carried.optimizer) and self.has_slots
+        if is_raw and [w.trainable for w in weights] != [w.trainable for w in self.weights]:
+            carried = replace(carried, optimizer=(), lost_optimizer=True)
             notes = (
                 *notes,
                 "the optimizer state is dropped: the set of trainable weights changes, and which "
@@ -197,14 +195,26 @@ class Model:
             return self.carried.optimizer
         return layout.variables([weight for weight in self.weights if weight.trainable])
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether the optimizer has variables for weights, beside its numbers."""
+        return any(tensor.shape for _, tensor in self.optimizer)
+
     def without_optimizer(self) -> Model:
         """This model as if it had never been compiled."""
         weights = tuple(replace(weight, slots=()) for weight in self.weights)
         states = tuple(state for state in self.states if state.state != "optimizer")
         carried = replace(
-            self.carried, optimizer=(), layout=None, compile_config=None, training_config=None
-        )
+            self.carried, optimizer=(), layout=None, lost_optimizer=False,
+            compile_config=None, training_config=None,
+        )  # fmt: skip
         return replace(self, weights=weights, states=states, carried=carried)
+
+    def is_frozen(self, weight: Weight) -> bool:
+        """Whether its layer is frozen, even where Keras forgets that when it loads a file."""
+        if weight.trainable is False or self.architecture is None:
+            return weight.trainable is False
+        return not self.architecture.configured_owner(weight.address).trainable
 
     def with_moved(self, changed: Sequence[Weight]) -> Model:
         """This model with weights whose elements stand elsewhere or have another dtype.
@@ -213,13 +223,15 @@ class Model:
         that is, all of its state is dropped.
         """
         model = self.with_weights(changed)
-        if not self.carried.optimizer or not any(w.trainable is not False for w in changed):
+        is_raw = bool(self.carried.optimizer) and self.has_slots
+        if not is_raw or not any(w.trainable is not False for w in changed):
             return model
         note = (
             "the optimizer state is dropped: which of it belongs to the changed weights does not "
             "follow from the compile config"
         )
-        return replace(model, carried=replace(self.carried, optimizer=())).with_note(note)
+        carried = replace(self.carried, optimizer=(), lost_optimizer=True)
+        return replace(model, carried=carried).with_note(note)
 
     def with_note(self, note: str) -> Model:
         """This model with one more line for the plan."""
@@ -233,3 +245,9 @@ class Model:
                 "load the whole model (.keras, .h5) or an application with these weights"
             )
         return self.architecture
+
+
+def _flag(architecture: Architecture, weight: Weight) -> bool | None:
+    """Whether it is trained now; what code has built says of custom classes is still true."""
+    trained = architecture.is_trained(weight.address, weight.variable_trains)
+    return True if trained is None and weight.trainable else trained

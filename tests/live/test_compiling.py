@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from surgery.keras_bridge import compiling
-from surgery.keras_bridge.compiling import Callbacks, Loss, Metric, Optimizer
+from surgery.keras_bridge.callbacks import Callbacks
+from surgery.keras_bridge.compiling import Loss, Metric, Optimizer
+from tests.live import signatures
 
 
 def subclasses(module, base):
@@ -43,6 +45,7 @@ def test_keras_knows_every_name(kind, get):
                        "SpecificityAtSensitivity"}  # fmt: skip
     for name, class_name in kind.names.items():
         if class_name not in needs_arguments and name not in (
+            "keep",
             "accuracy",
             "acc",
             "crossentropy",
@@ -65,3 +68,7 @@ def test_callbacks_have_keras_s_arguments_and_defaults():
         for name, hint in hints.items():
             if hint is not Path:
                 assert getattr(made, name) == signature.parameters[name].default, (callback, name)
+
+
+def test_the_table_of_arguments_is_what_keras_says():
+    assert signatures.as_text(signatures.ask()) == signatures.PLACE.read_text()

@@ -77,7 +77,9 @@ def examples(
         return {name: np.asarray(array[rows]) for name, array in arrays.items()}
 
     columns = {name: Column(array.shape[1:], _plain(array.dtype)) for name, array in arrays.items()}
-    return Examples(next(iter(counts.values())), columns, gather, x, y, weight)
+    wanted = y.columns if y else []
+    labels = (lambda: arrays[wanted[0]]) if len(wanted) == 1 else None
+    return Examples(next(iter(counts.values())), columns, gather, x, y, weight, labels)
 
 
 def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:

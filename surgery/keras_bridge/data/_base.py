@@ -66,7 +66,9 @@ class Column:
 class Examples:
     """Data that is open: `gather` reads rows of the columns in use, in any order.
 
-    `x`, `y` and `weight` say what the columns are to Keras.
+    `x`, `y` and `weight` say what the columns are to Keras. `labels` reads what every example is
+    to come out as, where that is known without TensorFlow; examples `by_class` lie in a folder
+    for each class.
     """
 
     count: int
@@ -75,6 +77,8 @@ class Examples:
     x: Names
     y: Names | None = None
     weight: str | None = None
+    labels: Callable[[], Array] | None = None
+    by_class: bool = False
 
     @property
     def used(self) -> list[str]:

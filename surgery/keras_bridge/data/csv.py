@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,10 @@ class Csv(Data):
         columns = {"x": Column((len(features),), np.dtype(np.float32))}
         if target is not None:
             columns["y"] = Column((), np.dtype(np.int64 if self.classes else np.float32))
-        y = None if target is None else Names("y")
-        return Examples(len(lines) - 1, columns, gather, Names("x"), y)
+        if target is None:
+            return Examples(len(lines) - 1, columns, gather, Names("x"))
+        labels = partial(_column, self.csv, target)
+        return Examples(len(lines) - 1, columns, gather, Names("x"), Names("y"), labels=labels)
 
     def _number(self, text: str, row: int) -> float:
         try:
@@ -109,6 +112,13 @@ def _line_places(path: Path) -> Array:
     if len(places) < 2:
         raise FormatError(f"{path} has no line below its header")
     return places
+
+
+def _column(path: Path, place: int) -> Array:
+    """The texts of one column."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    return np.array([row[place] if place < len(row) else "" for row in rows[1:]])
 
 
 def _cells(path: Path, lines: Array, number: int, width: int | None = None) -> list[str]:

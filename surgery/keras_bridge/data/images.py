@@ -65,7 +65,11 @@ class Images(Data):
             "x": Column(shape, np.dtype(np.float32)),
             "y": Column((), np.dtype(np.int64)),
         }
-        return Examples(len(files), columns, gather, Names("x"), Names("y"))
+        numbers = np.array([label for _, label in files], np.int64)
+        return Examples(
+            len(files), columns, gather, Names("x"), Names("y"),
+            labels=lambda: numbers, by_class=True,
+        )  # fmt: skip
 
     def _pixels(self, file: Path) -> Array:
         import tensorflow as tf

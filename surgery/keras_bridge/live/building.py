@@ -30,7 +30,7 @@ def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
 
     `weights` has the address, the place in Keras's order and the trainable flag of every
     variable by its place in the file; `others` the .npy files of those that Keras does not save,
-    and `objects` is what TensorFlow tracks of it.
+    `objects` is what TensorFlow tracks of it, and `compile_config` how it is compiled.
     """
     import keras
 
@@ -60,6 +60,7 @@ def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
         },
         "others": files,
         "objects": objects,
+        "compile_config": models.compile_config(model),
     }
 
 

@@ -34,7 +34,7 @@ class Ticker(keras.callbacks.Callback):  # type: ignore[misc]
         self._clock.epoch = epoch
         random.seed(f"{self._seed} {epoch}")
         np.random.seed((self._seed + epoch) % 2**32)
-        self._tell("epoch", number=epoch + 1, of=self._epochs)
+        self._tell("epoch begun", number=epoch + 1, of=self._epochs)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Metrics that are not finite are an error: nothing can be learned any more."""
@@ -45,7 +45,7 @@ class Ticker(keras.callbacks.Callback):  # type: ignore[misc]
                     "or look at the data"
                 )
         found = {name: float(f"{float(value):.4g}") for name, value in (logs or {}).items()}
-        self._tell("epoch ended", number=epoch + 1, **found)
+        self._tell("epoch", number=epoch + 1, of=self._epochs, **found)
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]

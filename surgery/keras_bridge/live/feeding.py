@@ -11,6 +11,7 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.keras_bridge.data._base import Batches, Data, Examples, Rows, steps
+from surgery.keras_bridge.data._splitting import parts
 from surgery.weights.random import generator
 
 _AHEAD = 2
@@ -48,19 +49,14 @@ def feed(source: Data, batch_size: int, shuffle: Shuffle | None = None) -> Feed:
     return _of_rows(opened, np.arange(opened.count), batch_size, shuffle)
 
 
-def split(
-    source: Data, batch_size: int, shuffle: Shuffle | None, share: Fraction
-) -> tuple[Feed, Feed]:
-    """The data, and its last part apart for validation, as Keras splits it."""
+def split(source: Data, batch_size: int, shuffle: Shuffle, share: Fraction) -> tuple[Feed, Feed]:
+    """The data, and a part of it apart for validation."""
     opened = source.open()
     if isinstance(opened, Batches):
         raise FormatError(f"{source} cannot be split; give validation another source")
-    border = int(opened.count * (1 - share))
-    if not 0 < border < opened.count:
-        raise FormatError(f"{source} has {opened.count} examples, too few to be split")
-    rows = np.arange(opened.count)
-    train = _of_rows(opened, rows[:border], batch_size, shuffle)
-    return train, _of_rows(opened, rows[border:], batch_size, None)
+    rows, others = parts(opened, share, shuffle.seed, str(source))
+    train = _of_rows(opened, rows, batch_size, shuffle)
+    return train, _of_rows(opened, others, batch_size, None)
 
 
 def _of_rows(examples: Examples, rows: Rows, batch_size: int, shuffle: Shuffle | None) -> Feed:

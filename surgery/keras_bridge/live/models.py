@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,24 +16,77 @@ from surgery.keras_bridge.code import failure, may_run_code
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.symbolic import reason
 
+_LEFT_OUT = "Skipping variable loading for optimizer"
+"""What Keras says of an optimizer's state that does not fit."""
 
-def load(file: LiveFile, compiled: bool = False) -> Any:
-    """The Keras model in a file; raises SurgeryError where Keras cannot make it."""
+
+def load(file: LiveFile, compiled: bool = False, goes_on: bool = False) -> Any:
+    """The Keras model in a file; raises SurgeryError where Keras cannot make it.
+
+    One that `goes_on` has the optimizer's state, too, which Keras leaves out with a warning
+    where it does not fit.
+    """
     import keras
 
     objects = file.code.custom_objects() if file.code else {}
-    if file.builds:
-        assert file.code is not None
-        model = file.code.model()
-        _keras(lambda: model.load_weights(file.path))
-        for address, variable in others(model).items():
-            variable.assign(np.load(file.others[address]))
-        return model
-    return _keras(
-        lambda: keras.saving.load_model(
-            file.path, objects, compile=compiled, safe_mode=not may_run_code()
+    with warnings.catch_warnings():
+        action: Literal["error", "ignore"] = "error" if goes_on and file.has_slots else "ignore"
+        warnings.filterwarnings(action, message=_LEFT_OUT)
+        if file.builds:
+            with keras.saving.custom_object_scope(objects):
+                return _built(file, compiled)
+        return _keras(
+            lambda: keras.saving.load_model(
+                file.path, objects, compile=compiled, safe_mode=not may_run_code()
+            )
         )
-    )
+
+
+def _built(file: LiveFile, compiled: bool) -> Any:
+    """The model that code builds, with the weights, the flags and the compile config of a file."""
+    assert file.code is not None
+    model = file.code.model()
+    flags = file.trained
+    set_trainable(model, {id(v): flags[a] for a, v in by_address(model, file) if a in flags})
+    if compiled and file.compile_config:
+        _compile(model, file.compile_config)
+    _keras(lambda: model.load_weights(file.path))
+    for address, variable in others(model).items():
+        variable.assign(np.load(file.others[address]))
+    return model
+
+
+def _compile(model: Any, config: Mapping[str, Any]) -> None:
+    """Compile a model as its code has done it, or by a config where that is another one."""
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    is_same = model.compiled and not model.optimizer.built and compile_config(model) == config
+    if is_same:
+        model.optimizer.build(model.trainable_variables)
+        return
+    with SafeModeScope(not may_run_code()):
+        _keras(lambda: model.compile_from_config(copy.deepcopy(dict(config))))
+
+
+def set_trainable(model: Any, flags: Mapping[int, bool]) -> None:
+    """Have variables, by their ids, trained or not; a layer is frozen if all of its own are."""
+    for layer in model._flatten_layers():
+        own = [variable for variable in layer._trainable_variables if id(variable) in flags]
+        for variable in own:
+            variable.trainable = flags[id(variable)]
+        if own and layer is not model:  # the setter would pass it on to the layers inside
+            layer._trainable = any(variable.trainable for variable in own)
+    if any(flags.values()):
+        model._trainable = True
+
+
+def compile_config(model: Any) -> dict[str, Any] | None:
+    """How a model is compiled, as Keras would save it; None where that cannot be said."""
+    try:
+        config = model.get_compile_config() if model.compiled else None
+        return json.loads(json.dumps(config)) if config else None
+    except Exception:  # a loss of the user's may be anything
+        return None
 
 
 def save(model: Any, file: LiveFile, path: Path) -> Path:
@@ -48,6 +104,11 @@ def _keras(do: Any) -> Any:
     try:
         return do()
     except Exception as error:  # Keras raises whatever a layer's own code does
+        if _LEFT_OUT in str(error):
+            raise SurgeryError(
+                "the state of the model's optimizer does not fit the weights that are trained; "
+                "give optimizer, for a new one"
+            ) from error
         raise SurgeryError(f"Keras cannot make the model live: {advice(error)}") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from surgery.errors import SurgeryError
 from surgery.keras_bridge.live.holding import constrain
 from surgery.keras_bridge.live.requests import Schedule
 
@@ -39,12 +40,26 @@ class Pruner(keras.callbacks.Callback):  # type: ignore[misc]
         """Prune, where the schedule says so."""
         sparsity = self.schedule.sparsity(self.step)
         if sparsity is not None:
-            for variable, kept in self.pruned:
-                values = variable.numpy()
-                mask = largest(values, sparsity)
-                kept.assign(mask)
-                variable.assign(np.where(mask, values, np.zeros_like(values)))
+            self._prune(sparsity)
         self.step += 1
+
+    def finish(self) -> None:
+        """Prune to the last share, or raise SurgeryError, where the training ended before."""
+        if self.step > self.schedule.until:
+            return
+        if self.schedule.at_end == "fail":
+            raise SurgeryError(
+                f"prune_schedule ends at step {self.schedule.until}, and the training ended after "
+                f"{self.step} steps; train for longer, end it earlier, or say at_end: prune"
+            )
+        self._prune(self.schedule.end)
+
+    def _prune(self, sparsity: Fraction) -> None:
+        for variable, kept in self.pruned:
+            values = variable.numpy()
+            mask = largest(values, sparsity)
+            kept.assign(mask)
+            variable.assign(np.where(mask, values, np.zeros_like(values)))
 
 
 def largest(values: np.ndarray[Any, Any], sparsity: Fraction) -> np.ndarray[Any, Any]:

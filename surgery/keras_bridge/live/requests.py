@@ -19,13 +19,19 @@ class LiveFile:
 
     `stored` has each weight's place (`layers/dense/vars/0`) by its address; `code` is what the
     model needs of the user's code, and `others` are .npy files of variables that Keras does not
-    save.
+    save. `trained` says which weights a model that is loaded from the file trains, `frozen` which
+    ones stay frozen though Keras forgets it. `compile_config` is for a model that code builds;
+    `has_slots` says that the file holds an optimizer's state.
     """
 
     path: Path
     stored: Mapping[str, tuple[str, ...]]
     code: Code | None = None
     others: Mapping[str, Path] = field(default_factory=dict)
+    trained: Mapping[str, bool] = field(default_factory=dict)
+    frozen: Sequence[str] = ()
+    compile_config: Mapping[str, Any] | None = None
+    has_slots: bool = False
 
     @property
     def builds(self) -> bool:
@@ -62,6 +68,7 @@ class Schedule:
     until: int
     every: int
     kind: str
+    at_end: str
 
     def sparsity(self, step: int) -> Fraction | None:
         """The share of zeros from that step on; None where nothing changes at it."""
@@ -76,13 +83,18 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that a training is told; weights are named by their addresses."""
+    """All that a training is told; weights are named by their addresses.
+
+    What `compile` does not give is the model's own, if it `goes_on`.
+    """
 
     data: Data
     epochs: int
     batch_size: int
     shuffle: bool
     compile: Mapping[str, Any]
+    goes_on: bool
+    learning_rate: float | Mapping[str, Any] | None
     validation: Data | None
     validation_split: Fraction | None
     class_weight: Mapping[int, float] | None

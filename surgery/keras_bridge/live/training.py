@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from surgery.errors import SurgeryError
 from surgery.keras_bridge.live import feeding, models
 from surgery.keras_bridge.live.callbacks import Resume, Ticker
 from surgery.keras_bridge.live.holding import hold
@@ -22,10 +23,14 @@ def train(
     tell: Tell, file: LiveFile, to: Path, lasting: Path, seed_: int, plan: Training
 ) -> dict[str, Any]:
     """Fit a model, from where a killed training of the same plan left off; writes the result."""
-    model = models.load(file)
+    keeps = plan.goes_on and "optimizer" not in plan.compile
+    model = models.load(file, compiled=plan.goes_on, goes_on=keeps)
     kept_policies = _mixed(model, plan.mixed_precision)
-    compile_model(model, plan.compile, scales_loss=plan.mixed_precision == "mixed_float16")
+    _compile(model, plan)
     variables = dict(models.by_address(model, file))
+    # All that Keras trains once it has loaded the file, which is what it looks for state of.
+    model.optimizer.build(model.trainable_variables)
+    models.set_trainable(model, {id(variables[address]): False for address in file.frozen})
     masks = [hold(variables, each) for each in plan.holds]
     pruner = Pruner(plan.schedule, variables) if plan.schedule else None
     addresses = [address for each in plan.holds for address in each.addresses]
@@ -47,7 +52,6 @@ def train(
     ticker = Ticker(clock, seed_, plan.epochs, tell)
     extra = [pruner] if pruner else []
     resume = Resume(lasting, [*others, *extra], masks)
-    model.optimizer.build(model.trainable_variables)
     first = clock.epoch = resume.epoch
     for logger in loggers:
         logger.append = first > 0
@@ -61,16 +65,64 @@ def train(
         shuffle=False,
         verbose=0,
     )
+    if pruner is not None:
+        pruner.finish()
     for variable in held:  # an average or the best epoch may have been put in its place since
         variable.assign(variable.constraint(variable))
+    metrics = _metrics(resume.history, _best_epoch(own))
+    if validation is not None and (held or _averages(model.optimizer)):
+        found = model.evaluate(validation.dataset, verbose=0, return_dict=True)
+        metrics |= {f"val_{name}": float(value) for name, value in found.items()}
     for layer, policy in kept_policies:
         layer.dtype_policy = policy
     return {
         "path": models.save(model, file, to),
+        "compile_config": models.compile_config(model),
         "history": resume.history,
+        "metrics": metrics,
         "epochs": len(next(iter(resume.history.values()), ())),
         "resumed_from": first,
     }
+
+
+def _best_epoch(callbacks: Sequence[Any]) -> int:
+    """The epoch whose weights are left; -1 for the last one."""
+    for each in callbacks:
+        if isinstance(each, keras.callbacks.EarlyStopping) and each.best_weights is not None:
+            return int(each.best_epoch)
+    return -1
+
+
+def _metrics(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, float]:
+    """The metrics of an epoch; the learning rate is the last one, as the optimizer has it."""
+    return {
+        name: values[-1 if name == "learning_rate" else epoch] for name, values in history.items()
+    }
+
+
+def _averages(optimizer: Any) -> bool:
+    """Whether the optimizer puts averages in the weights' places when the training ends."""
+    return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
+
+
+def _compile(model: Any, plan: Training) -> None:
+    """Compile a model; what the plan does not give is as the model has it."""
+    scales_loss = plan.mixed_precision == "mixed_float16"
+    given = dict(plan.compile)
+    if plan.goes_on:
+        if not model.compiled:
+            raise SurgeryError("Keras cannot compile it as it was; give optimizer, and loss")
+        given = {**model._compile_config.config, "optimizer": model.optimizer, **given}
+    if plan.compile or scales_loss:
+        compile_model(model, given, scales_loss)
+    if plan.learning_rate is not None:
+        model.optimizer.learning_rate = _rate(plan.learning_rate)
+    if plan.schedule is not None:  # which goes by single steps
+        model.steps_per_execution = 1
+
+
+def _rate(value: float | Mapping[str, Any]) -> Any:
+    return keras.saving.deserialize_keras_object(value) if isinstance(value, Mapping) else value
 
 
 def _class_weight(model: Any, given: Mapping[int, float] | None) -> dict[int, float] | None:
@@ -91,6 +143,7 @@ def compile_model(model: Any, arguments: Mapping[str, Any], scales_loss: bool = 
     made = dict(arguments)
     if (optimizer := made.get("optimizer")) is not None:
         found = keras.optimizers.get(optimizer)
+        scales_loss &= not isinstance(found, keras.optimizers.LossScaleOptimizer)
         made["optimizer"] = keras.optimizers.LossScaleOptimizer(found) if scales_loss else found
     made["loss"] = _each(keras.losses.get, made.get("loss"))
     made["metrics"] = _each(_metric, made.get("metrics"))
@@ -102,7 +155,7 @@ def _each(get: Callable[[Any], Any], value: Any) -> Any:
         return [_each(get, item) for item in value]
     if isinstance(value, Mapping) and "class_name" not in value:
         return {name: _each(get, item) for name, item in value.items()}
-    return value if isinstance(value, str) or value is None else get(value)
+    return get(value) if isinstance(value, Mapping) else value
 
 
 def _metric(value: Any) -> Any:

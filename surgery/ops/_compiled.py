@@ -1,0 +1,73 @@
+"""How a model is compiled: what a training goes on with, and what it cannot go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.architecture.upgrades.compiling import upgraded_compile_config
+from surgery.weights.model import Carried, Model
+
+
+@dataclass(frozen=True)
+class OwnCompile:
+    """The optimizer that a model has: its class and arguments; `is_old` where Keras 2 wrote it.
+
+    `problem` says why its state cannot be gone on with, if there is a reason.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    is_old: bool = False
+    problem: str = ""
+
+
+def own_compile(model: Model) -> OwnCompile | None:
+    """How a model is compiled; None where it is not."""
+    given = model.carried.compile_config or model.carried.training_config
+    if not given:
+        return None
+    if not _is_old(model.carried):
+        return _of(given, problem=_lost(model.carried))
+    try:
+        made = upgraded_compile_config(given)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return OwnCompile("of Keras 2", {}, is_old=True, problem=str(error))
+    has_state = bool(model.optimizer) or any(s.state == "optimizer" for s in model.states)
+    problem = f"it is that of Keras {model.carried.keras_version}" if has_state else ""
+    return _of(made, is_old=True, problem=_lost(model.carried) or problem)
+
+
+def _is_old(carried: Carried) -> bool:
+    return carried.keras_version.partition(".")[0] not in ("3", "")
+
+
+def _lost(carried: Carried) -> str:
+    return "a step before has dropped it" if carried.lost_optimizer else ""
+
+
+def _of(given: Mapping[str, Any], is_old: bool = False, problem: str = "") -> OwnCompile:
+    optimizer = given.get("optimizer", given.get("optimizer_config"))
+    if not isinstance(optimizer, Mapping):
+        return OwnCompile(str(optimizer), {}, is_old, problem)
+    config = optimizer.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    if isinstance(inner := config.get("inner_optimizer"), Mapping):  # of a LossScaleOptimizer
+        config = inner.get("config") or {}
+    return OwnCompile(str(optimizer.get("class_name")), config, is_old, problem)
+
+
+def outputs(model: Model) -> int:
+    """How many outputs a model has; 1 where its config does not tell."""
+    config = model.architecture.root.config if model.architecture else {}
+    return max(1, _tensors(config.get("output_layers")))
+
+
+def _tensors(value: Any) -> int:
+    """The tensors in a nested list or mapping, each as Keras writes it: a layer and two numbers."""
+    if isinstance(value, Mapping):
+        return sum(map(_tensors, value.values()))
+    if not isinstance(value, list | tuple):
+        return 0
+    return 1 if value and isinstance(value[0], str) else sum(map(_tensors, value))
