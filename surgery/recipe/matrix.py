@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declaration import recipe_path
-from surgery.errors import Problem, RecipeError
+from surgery.errors import Problem, RecipeError, printable
 from surgery.recipe.document import Document, Place, parse, scalar
 from surgery.weights.random import generator
 
@@ -133,7 +133,7 @@ def _key(values: Values) -> str:
 
 def shown(values: Values) -> str:
     """The values for people: `lowest=10%, layer=fc1`."""
-    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
+    return printable(", ".join(f"{name}={_text(value)}" for name, value in values.items()))
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from surgery.declaration import keys_of
 from surgery.errors import Problem, RecipeError, UsageError
+from surgery.keras_bridge.code import need_permission
 from surgery.recipe.building import Builder, without_repeats
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, parse
@@ -156,8 +157,13 @@ class RecipeFile:
         return replace(recipe, name=name, index=index, values=values)
 
 
-def merged_cluster(file: RecipeFile, given: Mapping[str, Any]) -> Cluster:
-    """What the recipe asks of a cluster, with other values over it; raises UsageError."""
+def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:
+    """What the recipe asks of a cluster, with the user's own values over it; raises UsageError.
+
+    Shell that the recipe gives in `setup` needs permission where it is to run.
+    """
+    if runs_setup and file.cluster.setup and "setup" not in given:
+        need_permission(f"{file.file}: cluster.setup")
     document = Document({"cluster": given}, {}, {})
     builder = Builder(document, Path())
     problems = [*_part_problems(document.value, document)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from surgery.errors import UsageError
+from surgery.errors import UsageError, printable
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.reading import RecipeFile
 from surgery.sweep.planning import SweepPlan
@@ -23,6 +23,7 @@ def sbatch(
 ) -> str:
     """A script of Slurm's for all runs; submitted with `sbatch SCRIPT`."""
     file, count = plan.file, len(plan.runs)
+    _need_one_line(file.file, str(folder), str(Path.cwd()))
     options: dict[str, Any] = {
         "job-name": _name(file),
         "array": f"0-{count - 1}%{cluster.array_parallelism}",
@@ -77,6 +78,8 @@ def kubernetes(
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
     file, count = plan.file, len(plan.runs)
+    _need_one_line(str(Path.cwd()))
+    command = ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)]
     resources: dict[str, Any] = {
         "cpu": str(cluster.cpus or 1),
         "memory": f"{cluster.mebibytes(plan.memory)}Mi",
@@ -85,8 +88,9 @@ def kubernetes(
         resources["nvidia.com/gpu"] = str(cluster.gpus)
     container: dict[str, Any] = {
         "name": "surgery",
-        "image": cluster.image,
-        "command": ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)],
+        "image": str(cluster.image),
+        # Kubernetes puts variables in place of $(NAME), and $ in place of $$.
+        "command": [word.replace("$", "$$") for word in command],
         "workingDir": "/work",
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "resources": {"limits": resources, "requests": dict(resources)},
@@ -137,6 +141,13 @@ FORMS: Mapping[str, Callable[[SweepPlan, Path, Sequence[str], Cluster, int], str
     "sbatch": sbatch,
     "kubernetes": kubernetes,
 }
+
+
+def _need_one_line(*paths: str) -> None:
+    """Raise UsageError for a path that would end a comment or an option, and begin a command."""
+    for path in paths:
+        if printable(path) != path:
+            raise UsageError(f"{path}: a path with a control character in it goes into no script")
 
 
 def _name(file: RecipeFile) -> str:
