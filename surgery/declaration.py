@@ -57,11 +57,12 @@ def key(description: str, example: object, default: Any = REQUIRED, **schema: ob
 
 
 def as_json(value: object) -> str:
-    """JSON, indented; null for a number that is none or infinite, which JSON has not."""
+    """JSON in ASCII, indented; null for a number that is none or infinite, which JSON has not."""
     try:
-        return json.dumps(value, indent=1, allow_nan=False)
+        text = json.dumps(value, indent=1, allow_nan=False)
     except (TypeError, ValueError):
-        return json.dumps(_finite(value), indent=1)
+        text = json.dumps(_finite(value), indent=1)
+    return text.replace("\x7f", r"\u007f")  # the one control character that json leaves
 
 
 def _finite(value: Any) -> Any:

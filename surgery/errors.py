@@ -79,7 +79,7 @@ class Problem:
     def text(self, file: str) -> str:
         """The line that is printed: `recipe.yaml:7:12: steps[2].scale.select: ...`."""
         place = f"{file}:{self.line}:{self.column}: "
-        return place + printable((f"{self.where}: " if self.where else "") + self.message)
+        return printable(place + (f"{self.where}: " if self.where else "") + self.message)
 
 
 class RecipeError(SurgeryError):

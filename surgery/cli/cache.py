@@ -28,9 +28,9 @@ def command(context: click.Context, as_json: bool) -> None:
     if found:
         rows = [[path.name, size(count), f"{datetime.fromtimestamp(used):%Y-%m-%d %H:%M}"]
                 for path, count, used in found]  # fmt: skip
-        click.echo(table(["kept", "size", "last used"], rows, right=[1]))
+        _options.echo(table(["kept", "size", "last used"], rows, right=[1]))
     total = sum(count for _, count, _ in found)
-    click.echo(f"{cache_folder()}: {plural(len(found), 'result')} of steps kept, {size(total)}")
+    _options.echo(f"{cache_folder()}: {plural(len(found), 'result')} of steps kept, {size(total)}")
 
 
 @command.command("prune")
@@ -41,4 +41,4 @@ def prune(limit: int) -> None:
     from surgery.report.tables import size
     from surgery.sweep.shared_steps import prune as remove
 
-    click.echo(f"removed {size(remove(limit))}")
+    _options.echo(f"removed {size(remove(limit))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -68,7 +69,7 @@ def _guarded() -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except SurgeryError as error:
         from surgery import remote
@@ -76,10 +77,10 @@ def _guarded() -> int:
         _options.echo(remote.named(str(error)), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written", err=True)
+        _options.echo("interrupted; nothing was written", err=True)
         return 128 + signal.SIGINT
     except Terminated:
-        click.echo("terminated; nothing was written", err=True)
+        _options.echo("terminated; nothing was written", err=True)
         return 128 + signal.SIGTERM
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,14 +94,21 @@ def _guarded() -> int:
         return _BUG
 
 
+def _show(error: click.ClickException) -> None:
+    """Print what click says of a wrong command line; it quotes what was given."""
+    with io.StringIO() as text:
+        error.show(text)
+        _options.echo(text.getvalue().rstrip("\n"), err=True)
+
+
 def _report_bug() -> None:
     import platform
     import traceback
     from importlib import metadata
 
-    click.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
-    click.echo(
+    _options.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
+    _options.echo(
         f"surgery {metadata.version('surgery')}, Python {platform.python_version()}", err=True
     )
-    click.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
-    click.echo(traceback.format_exc(), err=True)
+    _options.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
+    _options.echo(traceback.format_exc(), err=True)

@@ -24,4 +24,4 @@ def command(op: str | None, as_json: bool) -> None:
         facts = {name: op_facts(name) for name in ([op] if op else known)}
         _options.echo_json(facts)
     else:
-        click.echo(op_text(op) if op else ops_text())
+        _options.echo(op_text(op) if op else ops_text())

@@ -85,7 +85,7 @@ def start(
     sweep = Sweep(file, into, overrides, emit or on or "local", given, jobs, threads,
                   quiet or as_json)  # fmt: skip
     if emit is not None:
-        click.echo(FORMS[emit](sweep.plan(), into.path, params, sweep.cluster, sweep.threads))
+        _options.echo(FORMS[emit](sweep.plan(), into.path, params, sweep.cluster, sweep.threads))
         return
     if dry_run:
         sweep.show_plan(as_json)
@@ -175,7 +175,7 @@ def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:
     if as_json:
         _options.echo_json(sweeps.rows(found, sort))
     elif as_csv:
-        click.echo(sweeps.table_csv(sweeps.rows(found, sort)))
+        _options.echo(sweeps.table_csv(sweeps.rows(found, sort)))
     else:
         _options.echo(sweeps.table_text(found, sort))
 

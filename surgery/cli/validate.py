@@ -14,7 +14,7 @@ from surgery.cli import _options
 @_options.params
 def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
-    from surgery.errors import RecipeError
+    from surgery.errors import RecipeError, printable
     from surgery.recipe.reading import RecipeFile
 
     wrong = False
@@ -22,7 +22,8 @@ def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     for path in recipes:
         try:
             count = len(RecipeFile.read(path, given).all())
-            _options.echo(f"{path}: valid{f', {count} runs' if count > 1 else ''}")
+            runs = f", {count} runs" if count > 1 else ""
+            _options.echo(printable(f"{path}: valid{runs}"))
         except RecipeError as error:
             wrong = True
             _options.echo(str(error), err=True)

@@ -128,7 +128,7 @@ def _check(target: TargetPlan) -> str:
 
 def _head(plan: Plan) -> str:
     model = plan.model
-    return (
+    return printable(
         f"{plan.recipe.name}: {plan.source.origin}, {plural(len(model.weights), 'weight')}, "
         f"{plural(model.parameters, 'parameter')}, {size(model.nbytes)}"
     )

@@ -156,7 +156,7 @@ def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
             yield f"... and {count - _FEW:,} more {state}; --json tells of all"
     if faults := sum(1 for each in found if each.record and each.record.is_recipes_fault):
         yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe, then "
-               f"surgery sweep retry {folder.path} (--all: try all the same)")  # fmt: skip
+               f"surgery sweep retry {shown(folder.path)} (--all: try all the same)")  # fmt: skip
 
 
 _WITH_LOG = (FAILED, KILLED, TIMEOUT, "out of memory")

@@ -37,10 +37,10 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
 def shown(path: Path) -> str:
     """A path as short as it can be said from here; a URL where it stands for one."""
     if url := remote.url_of(path):
-        return url
+        return printable(url)
     resolved = path.resolve()
     here = Path.cwd()
-    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
+    return printable(str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved))
 
 
 def width() -> int | None:
