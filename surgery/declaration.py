@@ -48,9 +48,23 @@ class Share:
         return f"{float(self.fraction * 100):g}%"
 
 
-def key(description: str, example: object, default: Any = REQUIRED, **schema: object) -> Any:
-    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`."""
-    metadata = {"description": description, "example": example, "schema": schema}
+def key(
+    description: str,
+    example: object,
+    default: Any = REQUIRED,
+    in_example: bool = False,
+    **schema: object,
+) -> Any:
+    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
+
+    The mapping's own example has all keys that are required, and those that are `in_example`.
+    """
+    metadata = {
+        "description": description,
+        "example": example,
+        "schema": schema,
+        "in_example": in_example or default is REQUIRED,
+    }
     if default is REQUIRED:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

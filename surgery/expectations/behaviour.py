@@ -28,7 +28,7 @@ class Metric(Expectation):
     needs = "metrics"
 
     name_: str = key("The metric, as Keras calls it.", "accuracy")
-    at_least: float | None = key("This or more.", 0.95, default=None)
+    at_least: float | None = key("This or more.", 0.95, default=None, in_example=True)
     at_most: float | None = key("This or less.", 0.1, default=None)
 
     def __post_init__(self) -> None:

@@ -77,6 +77,9 @@ class WeightsOf:
         """Its JSON Schema."""
         return {"type": "string", "minLength": 1}
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
@@ -88,6 +91,7 @@ class Application:
         "the recipe's seed), or a weights file.",
         "imagenet",
         default=WeightsOf("imagenet"),
+        in_example=True,
     )
     include_top: bool = key("Whether to have the classifier.", False, default=_UNSET)
     include_preprocessing: bool = key("Whether to have the rescaling layers.", True, default=_UNSET)

@@ -21,7 +21,9 @@ from surgery.weights.weight import Weight
 class Set(WeightOp):
     """Set the selected weights to a number, or to the values of a .npy file."""
 
-    to: float | None = key("The number that every element becomes.", 0.5, default=None)
+    to: float | None = key(
+        "The number that every element becomes.", 0.5, default=None, in_example=True
+    )
     npy: Path | None = key(
         "A .npy file of the weight's own shape, whose values it takes.",
         "new_kernel.npy",

@@ -70,15 +70,18 @@ class Train(LiveOp):
         "generator.",
         {"npz": "digits.npz", "x": "x_train", "y": "y_train"},
     )
-    epochs: int = key("How often to go through the data.", 10, default=1, minimum=1)
+    epochs: int = key(
+        "How often to go through the data.", 10, default=1, minimum=1, in_example=True
+    )
     batch_size: int = key("Examples for one step of the optimizer.", 64, default=32, minimum=1)
     optimizer: Optimizer = key(
         "A Keras optimizer, and its arguments.",
         {"adam": {"learning_rate": 0.001}},
         default=Optimizer("rmsprop"),
+        in_example=True,
     )
     loss: Loss = key("A Keras loss, or one for each output.", "sparse_categorical_crossentropy")
-    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=())
+    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=(), in_example=True)
     validation: Data | None = key(
         "What to measure on after each epoch.",
         {"npz": "digits.npz", "x": "x_test", "y": "y_test"},

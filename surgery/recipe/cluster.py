@@ -41,6 +41,9 @@ class TimeLimit:
         """Its JSON Schema."""
         return {"type": ["integer", "string"]}
 
+    def __str__(self) -> str:
+        return f"{self.minutes}m"
+
 
 _NOT_ONE_LINE = "holds a line break or another control character; write one line"
 

@@ -118,12 +118,12 @@ def mapping_schema(declared: type, description: str) -> dict[str, Any]:
         for name, f in keys.items()
         if f.default is REQUIRED and f.default_factory is dataclasses.MISSING
     ]
-    example = {name: keys[name].metadata["example"] for name in required}
+    shown = {n: f.metadata["example"] for n, f in keys.items() if f.metadata["in_example"]}
     return {
         "description": description,
-        "examples": [example or {name: f.metadata["example"] for name, f in keys.items()}],
+        "examples": [shown or {name: f.metadata["example"] for name, f in keys.items()}],
         "type": "object",
-        "properties": {name: _value(hints[f.name], f.metadata) for name, f in keys.items()},
+        "properties": {name: _key(hints[f.name], f) for name, f in keys.items()},
         **({"required": required} if required else {}),
         "additionalProperties": False,
     }
@@ -139,8 +139,7 @@ def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
 def _source() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for declared, name in source_keys():
-        hints = hints_of(declared)
-        properties.setdefault(name, _value(hints[name], keys_of(declared)[name].metadata))
+        properties.setdefault(name, _key(hints_of(declared)[name], keys_of(declared)[name]))
     return {
         "description": first_line(Source),
         "examples": [{"application": "VGG16", "weights": "imagenet"}, {"path": "model.keras"}],
@@ -149,6 +148,14 @@ def _source() -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _key(hint: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    default = getattr(field.default, "value", field.default)
+    if isinstance(default, Share) or hasattr(default, "from_recipe"):
+        default = str(default)
+    is_shown = isinstance(default, bool | int | float | str)
+    return {**_value(hint, field.metadata), **({"default": default} if is_shown else {})}
 
 
 def _value(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:

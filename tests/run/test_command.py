@@ -215,12 +215,25 @@ def test_schema_write(folder):
 
 
 def test_ops(folder):
-    assert "\nscale " in command("ops").stdout
-    assert " Multiply the selected weights by a number." in command("ops").stdout
+    shown = command("ops").stdout
+    assert "\n  scale  " in shown
+    assert " Multiply the selected weights by a number." in shown
+    for name in ("sparsity", "application", "safetensors", "tfrecord"):
+        assert f"\n  {name} " in shown
+    assert all(len(line) < 80 for line in shown.splitlines())
+    facts = json.loads(command("ops", "--json").stdout)
+    assert {"scale", "target npz", "data npz", "expectation finite"} <= facts.keys()
+
+
+def test_the_keys_of_an_op_with_what_is_required_and_what_else_holds(folder):
     shown = command("ops", "zero").stdout
-    assert "One of tensor, global." in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "select (required)\n" in shown
+    assert "One of tensor, global. Default: tensor." in shown
+    assert all(len(line) < 80 for line in shown.splitlines())
     assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
+    shown = command("ops", "npz").stdout  # a target, and a form of data
+    assert "npz (target): " in shown
+    assert "npz (data): " in shown
 
 
 def test_a_closed_pipe_is_no_error(folder):

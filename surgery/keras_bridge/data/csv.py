@@ -25,7 +25,9 @@ class Csv(Data):
     kind = "csv"
 
     csv: Path = key("A .csv file; its first line names the columns.", "iris.csv")
-    target: str | None = key("The column that is to come out.", "species", default=None)
+    target: str | None = key(
+        "The column that is to come out.", "species", default=None, in_example=True
+    )
     columns: tuple[str, ...] | None = key(
         "The columns that go in, as one row of numbers; all others without it.",
         ["petal_length", "petal_width"],

@@ -22,9 +22,13 @@ class Npz(Data):
         "What goes in: an array's name, a list of them, or one for each of the model's inputs.",
         "x_train",
         default=Names("x"),
+        in_example=True,
     )
     y: Names | None = key(
-        "What is to come out: likewise; null for none.", "y_train", default=Names("y")
+        "What is to come out: likewise; null for none.",
+        "y_train",
+        default=Names("y"),
+        in_example=True,
     )
     sample_weight: str | None = key("What each example counts.", "weight", default=None)
 

@@ -49,8 +49,12 @@ class TfRecord(Data):
         "The features to read, by name.",
         {"image": {"dtype": "image", "shape": [28, 28, 1]}, "label": {"dtype": "int64"}},
     )
-    x: Names = key("The feature that goes in, or several.", "image", default=Names("x"))
-    y: Names | None = key("The feature that is to come out.", "label", default=Names("y"))
+    x: Names = key(
+        "The feature that goes in, or several.", "image", default=Names("x"), in_example=True
+    )
+    y: Names | None = key(
+        "The feature that is to come out.", "label", default=Names("y"), in_example=True
+    )
 
     def __post_init__(self) -> None:
         for name in [*self.x.columns, *(self.y.columns if self.y else [])]:
