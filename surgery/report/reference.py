@@ -19,7 +19,7 @@ from surgery.recipe.sources import SOURCES
 
 _WIDTH = 79
 
-Facts = dict[str, Any]
+Facts = Mapping[str, Any]
 """A JSON Schema."""
 
 
