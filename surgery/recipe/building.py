@@ -21,7 +21,7 @@ from surgery.expectations._base import expectations
 from surgery.formats._base import formats
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import Op, ops
-from surgery.recipe.document import Document, Place, parse
+from surgery.recipe.document import Document, Place, parse, plain
 from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
@@ -275,8 +275,8 @@ class Builder:
             if not math.isfinite(number):
                 raise ValueError(f"{value} is not a finite number")
             return number
-        if hint in (int, bool, str) and type(value) is hint:
-            return value
+        if hint in (int, bool, str) and type(plain(value)) is hint:
+            return plain(value)
         raise TypeError
 
     def data(self, value: Any, place: Place) -> Data | None:

@@ -13,6 +13,7 @@ from surgery.formats._base import Format
 from surgery.ops._base import Op
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
+from surgery.recipe.matrix import VALUE
 from surgery.weights.sources import Source
 
 VERSION = 1
@@ -43,19 +44,34 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
             "schema": {"minimum": 0, "maximum": 2**63 - 1},
         },
     ),
+    "env": (
+        tuple[str, ...],
+        {
+            "description": "The environment variables that ${env:NAME} and ${env:NAME:default} may "
+            "stand for; their values go into the manifest.",
+            "example": ["DATA_DIR"],
+            "schema": {
+                "type": "array",
+                "items": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
+            },
+        },
+    ),
     "params": (
         dict,
         {
-            "description": "Values used as ${name}, each with its default; -p name=value gives "
-            "another.",
+            "description": "Values used as ${name}, each with its default, in which those before "
+            "it may stand; -p name=value gives another.",
             "example": {"lowest": "10%"},
             "schema": {
-                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+                "additionalProperties": VALUE,
                 "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
             },
         },
     ),
 }
+OWN = "x-"
+"""What a key at the top begins with that only holds anchors."""
+
 PER_SWEEP = ("matrix", "cluster")
 """Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 

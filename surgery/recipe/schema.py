@@ -15,7 +15,7 @@ from surgery.formats._base import Format
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
-from surgery.recipe.language import TOP, Target, step_name
+from surgery.recipe.language import OWN, TOP, Target, step_name
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
@@ -99,6 +99,7 @@ def recipe_schema() -> Mapping[str, Any]:
         ],
         "type": "object",
         "properties": properties,
+        "patternProperties": {f"^{OWN}": {"description": "Anything: a place for anchors."}},
         "required": ["surgery", "load", "export"],
         "additionalProperties": False,
     }

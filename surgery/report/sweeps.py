@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.declaration import Share
 from surgery.errors import UsageError, did_you_mean
-from surgery.recipe.matrix import Values
+from surgery.recipe.matrix import Values, as_text
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
 from surgery.report.tables import number, plural, shown, size, table
@@ -250,7 +250,7 @@ def _cell(name: str, value: Any, is_best: bool) -> str:
         return f"{value * 100:.4g}%"
     if name == "seconds":
         return f"{value:.1f}"
-    return number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else as_text(value)
 
 
 def table_csv(made: Sequence[Row]) -> str:
@@ -258,7 +258,8 @@ def table_csv(made: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(made[0]) if made else ["run"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(made)
+    writer.writerows({name: as_text(value) if isinstance(value, list | dict) else value
+                      for name, value in row.items()} for row in made)  # fmt: skip
     return text.getvalue().rstrip("\n")
 
 

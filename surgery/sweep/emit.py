@@ -53,6 +53,7 @@ def sbatch(
             "#!/bin/bash",
             f"# {count} runs; before sbatch: {made}",
             *lines,
+            *(f"export {name}={shlex.quote(text)}" for name, text in file.env.items()),
             *cluster.setup,
             f'{run} --index "$SLURM_ARRAY_TASK_ID" &',
             "run=$!",
@@ -89,8 +90,8 @@ def kubernetes(
     container: dict[str, Any] = {
         "name": "surgery",
         "image": str(cluster.image),
-        # Kubernetes puts variables in place of $(NAME), and $ in place of $$.
-        "command": [word.replace("$", "$$") for word in command],
+        "command": [_literal(word) for word in command],
+        "env": [{"name": name, "value": _literal(text)} for name, text in file.env.items()],
         "workingDir": "/work",
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "resources": {"limits": resources, "requests": dict(resources)},
@@ -160,6 +161,11 @@ def _run(recipe: str, folder: str, params: Sequence[str], threads: int) -> list[
     """The command of a run, but for its number."""
     given = [part for text in params for part in ("-p", text)]
     return ["run", recipe, *given, "--threads", str(threads), "--dir", folder]
+
+
+def _literal(text: str) -> str:
+    """Text in which Kubernetes, which reads $(NAME) and $$, finds nothing."""
+    return text.replace("$", "$$")
 
 
 def _inside(path: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery import remote
 from surgery.errors import UsageError
-from surgery.recipe.matrix import Values, run_id
+from surgery.recipe.matrix import Values, run_id, texts, with_texts
 from surgery.sweep.claims import Claim, Holder, drop, holder, take
 from surgery.weights.filestate import FileState, file_state
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 _RECIPE = "recipe.yaml"
 _FOLDERS = ("runs", "logs", "jobs")
-_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str}
+_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str,
+          "env": dict, "texts": list}  # fmt: skip
 DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
@@ -126,7 +127,9 @@ class SweepFolder:
             "params": dict(overrides),
             "on": on or before["on"],
             "cluster": dict(before["cluster"] if cluster is None else cluster),
+            "env": dict(file.env),
             "runs": list(file.runs or ({},)),
+            "texts": [texts(values) for values in file.runs or ()],
             "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
         }
         _replace(self.path / _RECIPE, file.data)
@@ -142,7 +145,7 @@ class SweepFolder:
     def edition(self) -> str:
         """What changes when a sweep is begun with another recipe, or with other values."""
         facts = self.facts()
-        text = json.dumps([facts["recipe_sha256"], facts["runs"]])
+        text = json.dumps([facts["recipe_sha256"], facts["runs"], facts["env"]])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _is_taken(self) -> bool:
@@ -182,7 +185,8 @@ class SweepFolder:
         if not as_begun:
             return RecipeFile.read(path, facts["params"])
         data = (self.path / _RECIPE).read_bytes()
-        return RecipeFile(data, str(path), path.parent, facts["params"], facts["runs"])
+        runs = [with_texts(*each) for each in zip(facts["runs"], facts["texts"], strict=False)]
+        return RecipeFile(data, str(path), path.parent, facts["params"], runs, facts["env"])
 
     def runs(self) -> list[Run]:
         """All runs."""

@@ -32,6 +32,8 @@ MATRICES = [
     ("{include: [{by: 1}, {by: 2, layer: b}]}", ["by=1", "by=2, layer=b"]),
     ("{by: [1, 1.0, '1', true, null]}", ["by=1", "by=1.0", "by=1", "by=true", "by=null"]),
     ("{by: [2, 2]}", ["by=2"]),
+    ("{by: [[1, 2], {a: x}], layer: [a]}", ["by=[1, 2], layer=a", 'by={"a": "x"}, layer=a']),
+    ("{by: [1e-3, 010]}", ["by=1e-3", "by=010"]),
 ]  # fmt: skip
 
 
@@ -98,7 +100,7 @@ FILES = {
     "long.csv": "by,layer\n1,a,b\n",
     "twice.csv": "by,by\n1,2\n",
     "name.csv": "a b,c\n1,2\n",
-    "list.yaml": "- {a: [1, 2]}\n",
+    "mappings.yaml": "- {a: [1, 2]}\n",
 }
 WRONG = [
     ("{by: []}", "6:14: matrix.by: the list is empty"),
@@ -114,7 +116,7 @@ WRONG = [
     ("{samples: {count: 2, draw: {a: {normal: [0, 1]}}}}", "unknown key 'normal'"),
     ("{samples: {count: 200000, draw: {a: {uniform: [0, 1]}}}}", "more than 100,000 runs"),
     ("{1x: [2]}", "'1x' is no name for a parameter"),
-    ("{by: [[1]]}", "expected"),
+    ("{by: {file: mappings.yaml}}", "mappings.yaml has no list of values for by"),
     ("{by: [1, 2], exclude: [{by: 7}]}", "matrix.exclude[0]: no combination has by=7"),
     ("{samples: {count: 2, draw: {a: {integer: [1.2, 1.8]}}}}", "whole numbers of 64 bits"),
     ("{samples: {count: 2, draw: {a: {integer: [1, 1.0e+30]}}}}", "whole numbers of 64 bits"),
@@ -124,7 +126,6 @@ WRONG = [
     ("{zip: {file: long.csv}}", "long.csv cannot be read: line 2 has 3 values, not 2"),
     ("{zip: {file: twice.csv}}", "twice.csv cannot be read: by stands twice in its header"),
     ("{zip: {file: name.csv}}", "'a b' in its header is no parameter's name"),
-    ("{zip: {file: list.yaml}}", "list.yaml has a list or a mapping for a value"),
 ]  # fmt: skip
 
 
