@@ -96,7 +96,9 @@ def recipe_path(value: str, folder: Path) -> Path:
         raise ValueError("a path has no NUL in it")
     if remote.url_in(value):
         return remote.local(value)
-    return folder / os.path.expanduser(value)
+    path = folder / os.path.expanduser(value)
+    short = Path(os.path.normpath(path))  # another place where a folder before `..` is a link
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,21 @@ def echo(text: object, err: bool = False) -> None:
     """Print text, but nothing that a terminal would act on."""
     from surgery.errors import printable
 
-    click.echo(printable(str(text), "\n"), err=err)
+    said = printable(str(text), "\n")
+    click.echo(_wrapped(said) if err and sys.stderr.isatty() else said, err=err)
+
+
+def _wrapped(text: str) -> str:
+    """Lines that break between words where the terminal ends."""
+    import shutil
+    import textwrap
+
+    columns = max(40, shutil.get_terminal_size().columns - 1)
+    return "\n".join(
+        textwrap.fill(line, columns, subsequent_indent="  ", break_long_words=False,
+                      break_on_hyphens=False) if len(line) > columns else line
+        for line in text.split("\n")
+    )  # fmt: skip
 
 
 def echo_json(value: object) -> None:

@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -28,12 +30,40 @@ from surgery.cli import (
     validate,
     verify,
 )
-from surgery.errors import SurgeryError, Terminated, terminate
+from surgery.errors import SurgeryError, Terminated, did_you_mean, terminate
 
 _BUG = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+class _Group(click.Group):
+    """The commands; where there is none of a name, it says what the name is in a recipe."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and args[0][:1] != "-":
+            raise click.UsageError(_no_command(args[0], self.commands), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _no_command(word: str, known: Mapping[str, click.Command]) -> str:
+    from surgery.report.reference import meant
+
+    said = f"there is no command {word!r}"
+    if Path(word).suffix in (".yaml", ".yml"):
+        return f"{said}; surgery run {word} runs a recipe"
+    if name := meant(word):
+        return f"{said}; in a recipe it is {name}: surgery ops {name}"
+    return f"{said}{did_you_mean(word, known)}; there are {', '.join(known)}"
+
+
+_IN_A_RECIPE = ("--out", "--output", "--export", "--to", "--save")
+"""Options that people look for; where a run writes stands in its recipe."""
+
+
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+)
 @click.version_option(package_name="surgery")
 @click.option(
     "--allow-code",
@@ -96,6 +126,9 @@ def _guarded() -> int:
 
 def _show(error: click.ClickException) -> None:
     """Print what click says of a wrong command line; it quotes what was given."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _IN_A_RECIPE:
+        error.possibilities = None
+        error.message += " Where a recipe writes stands in it, under export."
     with io.StringIO() as text:
         error.show(text)
         _options.echo(text.getvalue().rstrip("\n"), err=True)

@@ -131,7 +131,10 @@ def retry(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Do again what failed, and what never ran; not what the recipe itself made fail."""
+    """Do again what failed, and what never ran.
+
+    What the recipe itself made fail is left alone, but for --all.
+    """
     from surgery.cli._sweep import Sweep, cluster_values
     from surgery.sweep.folder import SweepFolder
 

@@ -122,6 +122,16 @@ class Application:
                 raise ValueError(
                     f"{self.application} has no argument {name!r}; it has {', '.join(allowed)}"
                 )
+        is_whole = self.arguments.get("include_top", True)
+        if (
+            self.weights.text == "imagenet"
+            and is_whole
+            and self.arguments.get("classes", 1000) != 1000
+        ):
+            raise ValueError(
+                f"classes: {self.classes}, but weights: imagenet (the default) tell 1000 classes "
+                "apart; say include_top: false for the layers below, or weights: none"
+            )
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from surgery.declaration import first_line
+from surgery.errors import synonym
 from surgery.formats._base import formats
 from surgery.keras_bridge.data._base import kinds
 from surgery.ops._base import ops
@@ -69,6 +70,12 @@ def _declared(classes: Mapping[str, type]) -> dict[str, Facts]:
 def named(name: str) -> dict[str, Facts]:
     """What has that name, by its kind; a format may be a target and a form of data."""
     return {kind: each.facts[name] for kind, each in sections().items() if name in each.facts}
+
+
+def meant(word: str) -> str | None:
+    """The name of an op, or of what else, that a word stands for; None for no such word."""
+    known = [name for each in sections().values() for name in each.facts]
+    return word if word in known else synonym(word, known)
 
 
 def ops_text() -> str:

@@ -163,7 +163,7 @@ def test_inspect_json(folder):
     ("arguments", "code", "message"),
     [
         (["run"], 2, "Missing argument 'RECIPE...'"),
-        (["runn"], 2, "No such command 'runn'"),
+        (["runn"], 2, "there is no command 'runn' (did you mean 'run'?)"),
         (["run", "missing.yaml"], 2, "missing.yaml:1:1: No such file or directory"),
         (["run", "."], 2, ". is a folder, not a recipe"),
         (["run", "r.yaml", "-p", "by"], 2, "write it as -p name=value"),
@@ -184,6 +184,12 @@ def test_inspect_json(folder):
         (["inspect", "m.keras", "--values", "--hash"], 2, "--values goes with neither --json"),
         (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
+        (["ops", "prune"], 2, "did you mean 'zero'?"),
+        (["prune", "m.keras"], 2, "there is no command 'prune'; in a recipe it is zero"),
+        (["scale", "m.keras"], 2, "in a recipe it is scale: surgery ops scale"),
+        (["r.yaml"], 2, "there is no command 'r.yaml'; surgery run r.yaml runs a recipe"),
+        (["inpect", "m.keras"], 2, "there is no command 'inpect' (did you mean 'inspect'?)"),
+        (["run", "r.yaml", "--out", "x"], 2, "Where a recipe writes stands in it, under export."),
     ],
     ids=str,
 )
