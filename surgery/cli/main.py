@@ -127,8 +127,8 @@ def _guarded() -> int:
 def _show(error: click.ClickException) -> None:
     """Print what click says of a wrong command line; it quotes what was given."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _IN_A_RECIPE:
-        error.possibilities = None
-        error.message += " Where a recipe writes stands in it, under export."
+        said = f"No such option {error.option_name!r}. Where a recipe writes stands in it, under export."
+        error = click.NoSuchOption(error.option_name, said, ctx=error.ctx)
     with io.StringIO() as text:
         error.show(text)
         _options.echo(text.getvalue().rstrip("\n"), err=True)
