@@ -58,7 +58,7 @@ def _no_command(word: str, known: Mapping[str, click.Command]) -> str:
 
 
 _IN_A_RECIPE = ("--out", "--output", "--export", "--to", "--save")
-"""Options that people look for; where a run writes stands in its recipe."""
+_WHERE = "Where a recipe writes stands in it, under export."
 
 
 @click.group(
@@ -127,7 +127,7 @@ def _guarded() -> int:
 def _show(error: click.ClickException) -> None:
     """Print what click says of a wrong command line; it quotes what was given."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _IN_A_RECIPE:
-        said = f"No such option {error.option_name!r}. Where a recipe writes stands in it, under export."
+        said = f"No such option {error.option_name!r}. {_WHERE}"
         error = click.NoSuchOption(error.option_name, said, ctx=error.ctx)
     with io.StringIO() as text:
         error.show(text)
