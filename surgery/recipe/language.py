@@ -11,6 +11,7 @@ from surgery.declaration import key
 from surgery.expectations._base import Expectation
 from surgery.formats._base import Format
 from surgery.ops._base import Op
+from surgery.ops._live import LiveOp
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
 from surgery.recipe.matrix import VALUE
@@ -141,6 +142,14 @@ class Recipe:
     """Which run of its matrix it is."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """What the matrix gives this run."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of its first output; its own where it writes nothing but its manifest."""
+        written = [target.path for target in self.export]
+        live = (step.op for step in self.steps if isinstance(step.op, LiveOp))
+        written += [path for op in live for path in op.outputs()]
+        return written[0].parent if written else Path(self.file).parent
 
     def sources(self) -> list[Source]:
         """Where all its models come from: the one that is loaded, then the donors."""

@@ -73,7 +73,8 @@ def recipe_schema() -> Mapping[str, Any]:
         },
     }
     properties["export"] = {
-        "description": "Where the model is written to, one or more files.",
+        "description": "Where the model is written to, one or more files; it may be left out "
+        "where a step measures or writes (evaluate, predict, activations).",
         "examples": [[{"keras": "out/model.keras"}]],
         "type": "array",
         "minItems": 1,
@@ -100,7 +101,7 @@ def recipe_schema() -> Mapping[str, Any]:
         "type": "object",
         "properties": properties,
         "patternProperties": {f"^{OWN}": {"description": "Anything: a place for anchors."}},
-        "required": ["surgery", "load", "export"],
+        "required": ["surgery", "load"],
         "additionalProperties": False,
     }
 

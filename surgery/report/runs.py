@@ -109,6 +109,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     for target in plan.targets:
         yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)}{_check(target)})"
+    for step in plan.steps:
+        for path in step.step.op.outputs() if isinstance(step.step.op, LiveOp) else ():
+            yield f"{printable(step.step.title)} -> {shown(path)}"
     for note in plan.notes:
         yield printable(f"note: {note}")
     yield (

@@ -314,7 +314,9 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
         yield from (f"{target.format.name}: {note}" for note in notes)
     targets = [target.format for target in recipe.export]
     idle = _only_config(recipe)
-    if idle and not any(target.holds_architecture for target in targets):
+    if idle and not targets:
+        yield f"{idle[0].op.name} reaches no target, as there is none"
+    elif idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
         yield (
             f"{names} reaches no target: {' and '.join(target.name for target in targets)} hold "
@@ -343,7 +345,8 @@ def _place_problems(recipe: Recipe) -> Iterator[Problem]:
     targets = [target.format for target in recipe.export]
     changing = any(step.op.changes_weights for step in recipe.steps)
     only_architecture = _only_config(recipe) and not changing
-    if only_architecture and not any(form.holds_architecture for form in targets):
+    yield from _unseen_steps(recipe)
+    if targets and only_architecture and not any(form.holds_architecture for form in targets):
         names = " and ".join(form.name for form in targets)
         yield _at(
             recipe,
@@ -365,6 +368,19 @@ def _place_problems(recipe: Recipe) -> Iterator[Problem]:
             if other in resolved.parents or resolved in other.parents:
                 yield _at(recipe, place, f"{target.path} and export[{number}] are one in the other")
         seen[resolved] = index
+
+
+def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
+    """Without a target: steps that change the model when nothing looks at it any longer."""
+    if recipe.export or any(isinstance(e.expectation, LiveExpectation) for e in recipe.expect):
+        return
+    for step in reversed(recipe.steps):
+        if isinstance(step.op, LiveOp) and not step.op.changes_weights:
+            return
+        message = (
+            "no step behind it measures or writes the model, and there is no target; add export"
+        )
+        yield _at(recipe, (*step.place, step.op.name), message)
 
 
 def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]:
