@@ -65,7 +65,7 @@ class OutputChange(LiveExpectation):
             "output_change",
             model,
             other=source,
-            data=self.data,
+            data=self.data and self.data.without_labels(),
             batch_size=self.batch_size,
             seed_=seed,
         )

@@ -66,7 +66,8 @@ class Column:
 class Examples:
     """Data that is open: `gather` reads rows of the columns in use, in any order.
 
-    `x`, `y` and `weight` say what the columns are to Keras.
+    `x`, `y` and `weight` say what the columns are to Keras; `files` are the examples' own files,
+    where each has one.
     """
 
     count: int
@@ -75,6 +76,7 @@ class Examples:
     x: Names
     y: Names | None = None
     weight: str | None = None
+    files: Sequence[str] = ()
 
     @property
     def used(self) -> list[str]:
@@ -108,6 +110,10 @@ class Data(ABC):
 
         What TensorFlow must decode is decoded when rows are gathered.
         """
+
+    def without_labels(self) -> Data:
+        """The same examples for a model that only puts something out: without y and weights."""
+        return self
 
     @property
     def runs_code(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgery.declaration import key
@@ -38,6 +38,9 @@ class Npz(Data):
 
     def inputs(self) -> tuple[Path, ...]:
         return (self.npz,)
+
+    def without_labels(self) -> Data:
+        return replace(self, y=None, sample_weight=None)
 
     def open(self) -> Examples:
         wanted = Examples(0, {}, lambda _: {}, self.x, self.y, self.sample_weight).used

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,10 @@ class TfRecord(Data):
 
     def inputs(self) -> tuple[Path, ...]:
         return self.tfrecord
+
+    def without_labels(self) -> Data:
+        wanted = {name: self.features[name] for name in self.x.columns}
+        return replace(self, features=wanted, y=None)
 
     def open(self) -> Examples:
         places = [place for path in self.tfrecord for place in _records(path)]
