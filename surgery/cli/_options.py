@@ -22,6 +22,10 @@ as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print
 quiet: Decorator = click.option(
     "-q", "--quiet", is_flag=True, help="Print nothing but errors, or what was asked for."
 )
+direction: Decorator = click.option(
+    "--direction", type=click.Choice(["minimize", "maximize"]),
+    help="Which values of the metric are better, where its name does not tell.",
+)  # fmt: skip
 recipes: Decorator = click.argument(
     "recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE..."
 )

@@ -166,21 +166,26 @@ def cancel(folder: Path) -> None:
 @_folder
 @click.option("--sort", metavar="COLUMN", help="Sort by this column: a metric's best first, "
               "others upwards.")  # fmt: skip
+@_options.direction
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options.as_json
-def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:
+def table(
+    folder: Path, sort: str | None, direction: str | None, as_csv: bool, as_json: bool
+) -> None:
     """Show a row for every run: values, metrics, sparsity, size, time."""
     from surgery.report import sweeps
     from surgery.sweep.folder import SweepFolder
     from surgery.sweep.status import statuses
 
-    found = statuses(SweepFolder.existing(folder))
+    into = SweepFolder(folder)
+    better = sweeps.Better.of(into.facts().get("objective"), sort, direction)
+    found = statuses(into)
     if as_json:
-        _options.echo_json(sweeps.rows(found, sort))
+        _options.echo_json(sweeps.rows(found, sort, better))
     elif as_csv:
-        _options.echo(sweeps.table_csv(sweeps.rows(found, sort)))
+        _options.echo(sweeps.table_csv(sweeps.rows(found, sort, better)))
     else:
-        _options.echo(sweeps.table_text(found, sort))
+        _options.echo(sweeps.table_text(found, sort, better))
 
 
 @command.command("plot")

@@ -89,7 +89,7 @@ def code_names(value: Any) -> Iterator[CodeName]:
             yield from code_names(getattr(value, each.name))
 
 
-def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
     """What the user's function returns; raises SurgeryError with what it raises."""
     try:
         return function(*given, **named)

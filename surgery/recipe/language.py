@@ -73,7 +73,7 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
 OWN = "x-"
 """What a key at the top begins with that only holds anchors."""
 
-PER_SWEEP = ("matrix", "cluster")
+PER_SWEEP = ("matrix", "objective", "cluster")
 """Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 

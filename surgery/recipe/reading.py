@@ -16,6 +16,7 @@ from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, parse, plain
 from surgery.recipe.language import OWN, PER_SWEEP, Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
+from surgery.recipe.objective import Objective
 from surgery.recipe.params import Substitution, environment, resolve
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems
@@ -85,6 +86,9 @@ class RecipeFile:
         builder = Builder(self.document, folder)
         self.cluster: Cluster = (
             builder.declared(Cluster, plain(whole.get("cluster", {})), ("cluster",)) or Cluster()
+        )
+        self.objective: Objective | None = builder.declared(
+            Objective, plain(whole.get("objective")), ("objective",)
         )
         if builder.problems:
             raise RecipeError(file, builder.problems)

@@ -16,6 +16,7 @@ from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import OWN, TOP, Target, step_name
+from surgery.recipe.objective import Objective
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
@@ -42,6 +43,7 @@ def recipe_schema() -> Mapping[str, Any]:
     }
     properties = {name: _value(hint, meta) for name, (hint, meta) in TOP.items()}
     properties["matrix"] = matrix.SCHEMA
+    properties["objective"] = mapping_schema(Objective, first_line(Objective))
     properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
     properties["load"] = _source()
     properties["steps"] = {

@@ -174,6 +174,8 @@ def reference_markdown() -> str:
         "## matrix",
         "Each other key is a parameter with its values: a list, or `{file: levels.txt}`.",
         *_key_lines(keys["matrix"]),
+        "## objective",
+        *_key_lines(keys["objective"]),
         "## cluster",
         *_key_lines(keys["cluster"]),
         "## A selector",

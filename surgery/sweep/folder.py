@@ -128,6 +128,7 @@ class SweepFolder:
             "on": on or before["on"],
             "cluster": dict(before["cluster"] if cluster is None else cluster),
             "env": dict(file.env),
+            "objective": asdict(file.objective) if file.objective else None,
             "runs": list(file.runs or ({},)),
             "texts": [texts(values) for values in file.runs or ()],
             "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
@@ -165,16 +166,23 @@ class SweepFolder:
                 raise TypeError
             return dict(facts)
         except OSError as error:
-            own = self.path.with_suffix(".sweep")
-            hint = f"; its sweep's is {own}" if own != self.path and own.exists() else ""
             raise UsageError(
-                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror}){hint}"
+                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+                f"{self._others()}"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self.path / 'sweep.json'} is damaged: remove it, and give the sweep again; "
                 "what is done stays done"
             ) from None
+
+    def _others(self) -> str:
+        """Which folders of sweeps there are instead."""
+        own = self.path.with_suffix(".sweep")
+        if own != self.path and own.exists():
+            return f"; its sweep's is {own}"
+        there = sorted(str(found.parent) for found in self.path.parent.glob("*.sweep/sweep.json"))
+        return f"; there are {', '.join(there)}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
         """The recipe that is swept, as it was when the sweep began, or as it now is."""
