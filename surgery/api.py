@@ -81,9 +81,13 @@ def save(model: Model, **targets: str | Path) -> None:
     write(plans, default_threads(), Silent(), conclude)
 
 
-def op_function(name: str) -> Callable[..., Model]:
-    """The op of that name as a function of a model, a selector, and the op's keys."""
+def op_function(name: str) -> Callable[..., Any]:
+    """The op of that name as a function of a model, a selector, and the op's keys.
+
+    One that measures has no selector, and returns what it found out.
+    """
     from surgery.ops._base import ops
+    from surgery.ops._live import LiveOp
 
     if name.startswith("_") or name not in ops():
         raise AttributeError(
@@ -96,6 +100,33 @@ def op_function(name: str) -> Callable[..., Model]:
         given = {key.rstrip("_"): value for key, value in keys.items()}  # from_ is from
         return build_op(name, {"select": select, **given}, seed).apply(model)
 
-    apply.__name__ = name
-    apply.__doc__ = ops()[name].__doc__
-    return apply
+    def measure(model: Model, *selectors: object, **keys: object) -> Mapping[str, Any]:
+        if selectors:
+            raise UsageError(f"surgery.{name} is about the whole model; it takes keys only")
+        return _measured(name, model, keys)
+
+    function: Callable[..., Any] = measure if issubclass(ops()[name], LiveOp) else apply
+    function.__name__ = name
+    function.__doc__ = ops()[name].__doc__
+    return function
+
+
+def _measured(name: str, model: Model, keys: Mapping[str, object]) -> Mapping[str, Any]:
+    """What a step finds out about a model; raises UsageError for one that makes files of it."""
+    from surgery.ops._live import LiveOp
+    from surgery.recipe.building import build_op
+    from surgery.run.live import LiveBench
+    from surgery.run.plan import default_threads
+    from surgery.run.progress import Silent
+
+    op = build_op(name, keys)
+    assert isinstance(op, LiveOp)
+    if op.changes_weights or op.outputs():
+        raise UsageError(
+            f"surgery.{name} works on files; give it as a step: "
+            f'surgery.run({{"surgery": 1, "load": ..., "steps": [{{"{name}": ...}}], ...}})'
+        )
+    op.apply(model)
+    with LiveBench(Silent(), default_threads()) as bench:
+        found = op.run(model, bench).facts
+    return dict(found.get("metrics", found.get("layers", found)))

@@ -29,6 +29,12 @@ class Result:
     seconds: float
     manifest: Path | None = None
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What the steps measured, by the metrics' names."""
+        return {name: value for step in self.plan.steps
+                for name, value in step.found.get("metrics", {}).items()}  # fmt: skip
+
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
         """Each step with what it did to the elements it matched."""
         for step in self.plan.steps:

@@ -80,6 +80,13 @@ def two_inputs():
     return keras.Model([a, b], keras.layers.Dense(2, name="d")(keras.layers.Add()([a, b])))
 
 
+def named(name, function):
+    """Arguments that are called as our own are."""
+    model = Net()
+    model.note = (name, function)
+    return model
+
+
 def no_model():
     return 3
 

@@ -175,8 +175,8 @@ def test_one_run_of_a_matrix(tmp_path):
 DIRECTIONS = {
     True: ["loss", "val_loss", "out_loss", "test/loss", "perplexity", "wer", "cer", "brier_score",
            "root_mean_squared_err", "mean_squared_error", "RMSE", "nll", "hamming", "fid",
-           "log_cosh",            "kl_divergence", "sparse_categorical_crossentropy", "false_positives_1", "accuracy_loss",
-           "MeanAbsoluteError"],
+           "log_cosh", "kl_divergence", "sparse_categorical_crossentropy", "false_positives_1",
+           "accuracy_loss", "MeanAbsoluteError"],
     False: ["accuracy", "val/accuracy", "acc", "auc_2", "AUC", "f1_score", "F1Score", "mean_io_u",
             "r2_score", "cosine_similarity", "true_negatives", "hamming_accuracy", "bleu",
             "top_k_categorical_accuracy", "precision_at_recall"],
