@@ -20,6 +20,7 @@ from surgery.cli import (
     cache,
     convert,
     diff,
+    init,
     inspect,
     ops,
     plan,
@@ -77,8 +78,8 @@ def cli(allow_code: bool) -> None:
 
 
 for module in (
-    run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity, bisect,
-    cache, ops, schema,
+    init, run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity,
+    bisect, cache, ops, schema,
 ):  # fmt: skip
     cli.add_command(module.command)
 

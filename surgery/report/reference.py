@@ -17,8 +17,7 @@ from surgery.keras_bridge.data._base import kinds
 from surgery.ops._base import ops
 from surgery.recipe.schema import mapping_schema, recipe_schema
 from surgery.recipe.sources import SOURCES
-
-_WIDTH = 79
+from surgery.report.tables import PAGE, listing, wrapped
 
 Facts = Mapping[str, Any]
 """A JSON Schema."""
@@ -38,7 +37,7 @@ class Section:
         value = self.facts[name]["examples"][0]
         head = self.place.format(name)
         line = f"{head}: {_flow(value)}"
-        if len(line) <= _WIDTH - 2 or not isinstance(value, dict):
+        if len(line) <= PAGE - 2 or not isinstance(value, dict):
             return line
         indent = "    " if head.startswith("-") else "  "
         return "\n".join([f"{head}:", *(f"{indent}{k}: {_flow(v)}" for k, v in value.items())])
@@ -82,23 +81,16 @@ def ops_text() -> str:
     """All that a recipe names, a line each."""
     parts = []
     for each in sections().values():
-        room = max(map(len, each.facts)) + 2
-        lines = [_wrapped(f"{name:{room}}{facts['description']}", "  ", "  " + " " * room)
-                 for name, facts in each.facts.items()]  # fmt: skip
-        parts.append("\n".join([f"{each.title}:", *lines]))
+        meanings = {name: facts["description"] for name, facts in each.facts.items()}
+        parts.append(f"{each.title}:\n{listing(meanings)}")
     return "\n\n".join([*parts, "surgery ops NAME shows the keys of one."])
-
-
-def _wrapped(text: str, first: str, rest: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=rest,
-                         break_on_hyphens=False, break_long_words=False)  # fmt: skip
 
 
 def op_text(name: str) -> str:
     """What has that name, with its keys: what they mean, and an example."""
     parts = []
     for kind, facts in named(name).items():
-        head = _wrapped(f"{name} ({kind}): {facts['description']}", "", "")
+        head = wrapped(f"{name} ({kind}): {facts['description']}")
         example = textwrap.indent(sections()[kind].example(name), "  ")
         parts.append("\n".join([head, "", example, "", *_wrapped_keys(facts)]))
     return "\n\n".join(parts)
@@ -107,7 +99,7 @@ def op_text(name: str) -> str:
 def _wrapped_keys(facts: Facts, indent: str = "") -> Iterator[str]:
     for key, meaning in facts.get("properties", {}).items():
         yield f"{indent}{key}{_needed(key, facts)}"
-        yield _wrapped(_meaning(meaning), indent + "    ", indent + "    ")
+        yield wrapped(_meaning(meaning), indent + "    ", indent + "    ")
         yield from _wrapped_keys(_inner(meaning), indent + "    ")
 
 
