@@ -85,7 +85,8 @@ def echo(text: object, err: bool = False) -> None:
     from surgery.errors import printable
 
     said = printable(str(text), "\n")
-    click.echo(_wrapped(said) if err and sys.stderr.isatty() else said, err=err)
+    is_seen = (sys.stderr if err else sys.stdout).isatty()
+    click.echo(_wrapped(said) if is_seen else said, err=err)
 
 
 def _wrapped(text: str) -> str:

@@ -30,7 +30,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Find the step of a recipe that broke the model, by measuring it between steps."""
+    """Find the step of a recipe that broke the model.
+
+    The model is measured between steps.
+    """
     from surgery.declaration import Share
     from surgery.errors import UsageError
     from surgery.recipe.reading import read_recipe

@@ -25,7 +25,10 @@ class _Group(click.Group):
 
 @click.group("sweep", cls=_Group)
 def command() -> None:
-    """Run every combination of a recipe's matrix: sweep RECIPE [options]."""
+    """Run every combination of a recipe's matrix.
+
+    surgery sweep RECIPE [OPTIONS] is surgery sweep start RECIPE [OPTIONS].
+    """
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")

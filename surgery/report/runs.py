@@ -115,9 +115,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for note in plan.notes:
         yield printable(f"note: {note}")
     yield (
-        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}"
-        f", writes {size(plan.bytes_written)}, at most {size(plan.memory)} of memory, "
-        f"{plural(plan.threads, 'thread')}"
+        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}, "
+        f"writes {size(plan.bytes_written)}\n"
+        f"takes at most {size(plan.memory)} of memory, {plural(plan.threads, 'thread')}"
         f"{', needs TensorFlow once' if plan.needs_tensorflow else ''}"
     )
 

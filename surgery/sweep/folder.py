@@ -181,8 +181,10 @@ class SweepFolder:
         own = self.path.with_suffix(".sweep")
         if own != self.path and own.exists():
             return f"; its sweep's is {own}"
-        there = sorted(str(found.parent) for found in self.path.parent.glob("*.sweep/sweep.json"))
-        return f"; there are {', '.join(there)}" if there else ""
+        near = [*self.path.parent.glob("*.sweep/sweep.json"),
+                *self.path.parent.glob("*/*.sweep/sweep.json")]  # fmt: skip
+        there = ", ".join(sorted(str(found.parent) for found in near))
+        return f"; there are the sweeps {there}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
         """The recipe that is swept, as it was when the sweep began, or as it now is."""
