@@ -18,6 +18,7 @@ from surgery.recipe.language import OWN, PER_SWEEP, Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import Substitution, environment, resolve
+from surgery.recipe.samples import samples
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.sources import Source
@@ -103,7 +104,10 @@ class RecipeFile:
             hint = f"; surgery sweep status {path} tells of it" if path.suffix == ".sweep" else ""
             raise UsageError(f"{path} is a folder, not a recipe{hint}") from None
         except OSError as error:
-            raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
+            said = f"{error.strerror}{_sample_hint(path)}"
+            raise RecipeError(str(path), [Problem(1, 1, "", said)]) from None
+        if data.startswith(_MODELS):
+            raise UsageError(f"{path} is a model, not a recipe; surgery inspect {path} shows it")
         return cls(data, str(path), path.parent, overrides)
 
     def _substitution(self, given: Mapping[str, Any]) -> Substitution:
@@ -176,6 +180,15 @@ class RecipeFile:
             return recipe
         name = f"{recipe.name}-{run_id(values)}"
         return replace(recipe, name=name, index=index, values=values)
+
+
+_MODELS = (b"PK\x03\x04", b"\x89HDF\r\n")
+"""What .keras and .h5 files begin with."""
+
+
+def _sample_hint(path: Path) -> str:
+    known = path.stem in samples() and not path.exists()
+    return f"; surgery init {path.stem} copies a recipe of that name here" if known else ""
 
 
 def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:

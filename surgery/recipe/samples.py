@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import surgery
 from surgery.errors import UsageError, did_you_mean
 from surgery.recipe.schema import recipe_schema
 
@@ -17,7 +16,7 @@ _RECIPES = Path("recipes")
 
 def _folder() -> Path:
     """Where they are installed; in a working tree they are beside the package."""
-    package = Path(surgery.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "samples"
     return installed if installed.is_dir() else package.parent / "recipes"
 

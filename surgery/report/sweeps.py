@@ -74,8 +74,9 @@ def plan_text(
             f"a job has {minutes}, {cores}, {cluster.mebibytes(plan.memory):,} MiB of memory"
         )
     lines.append(
-        f"reads {size(read)}, writes {size(written)} of weights; a run takes at most "
-        f"{size(plan.memory)} of memory, {plural(jobs, 'run')} at once; goes to {shown(folder)}"
+        f"reads {size(read)}, writes {size(written)} of weights\n"
+        f"a run takes at most {size(plan.memory)} of memory, {plural(jobs, 'run')} at once\n"
+        f"goes to {shown(folder)}"
     )
     return "\n".join(lines)
 

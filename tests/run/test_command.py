@@ -185,6 +185,8 @@ def test_inspect_json(folder):
         (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
         (["ops", "prune"], 2, "did you mean 'zero'?"),
+        (["run", "m.keras"], 2, "m.keras is a model, not a recipe; surgery inspect m.keras"),
+        (["plan", "recipes/tame.yaml"], 2, "No such file or directory; surgery init tame copies"),
         (["prune", "m.keras"], 2, "there is no command 'prune'; in a recipe it is zero"),
         (["scale", "m.keras"], 2, "in a recipe it is scale: surgery ops scale"),
         (["r.yaml"], 2, "there is no command 'r.yaml'; surgery run r.yaml runs a recipe"),
