@@ -51,7 +51,7 @@ _wait = click.option("--wait", is_flag=True, help="With Slurm: wait until all ru
 @_jobs
 @_threads
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False),
-              help="The sweep's folder (default: NAME.sweep beside the recipe).")  # fmt: skip
+              help="The sweep's folder (default: FILE.sweep beside FILE.yaml).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only plan every run.")
 @_cluster
 @_profile
