@@ -2,11 +2,12 @@
 
 import surgery
 
-surgery.run("recipe.yaml", lowest="20%")          # what the command does
+surgery.run("recipe.yaml", lowest="20%").metrics  # what the command does, and found out
 model = surgery.open("model.keras")               # lazy: nothing is read yet
 model["dense/kernel"].tensor.numpy()
 model = surgery.scale(model, "dense", by=2)       # every op is a function
 surgery.save(model, keras="scaled.keras")
+surgery.evaluate(model, data={"npz": "test.npz", "x": "x", "y": "y"})  # its loss and metrics
 """
 
 from __future__ import annotations

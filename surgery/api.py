@@ -84,7 +84,7 @@ def save(model: Model, **targets: str | Path) -> None:
 def op_function(name: str) -> Callable[..., Any]:
     """The op of that name as a function of a model, a selector, and the op's keys.
 
-    `evaluate` takes no selector, and returns metrics.
+    One that measures has no selector, and returns what it found out.
     """
     from surgery.ops._base import ops
     from surgery.ops._live import LiveOp
@@ -94,38 +94,39 @@ def op_function(name: str) -> Callable[..., Any]:
             f"module 'surgery' has no attribute {name!r}{did_you_mean(name, ops())}"
         )
 
-    if issubclass(ops()[name], LiveOp):
-        return _live_function(name)
-
     def apply(model: Model, select: object, *, seed: int = 0, **keys: object) -> Model:
         from surgery.recipe.building import build_op
 
         given = {key.rstrip("_"): value for key, value in keys.items()}  # from_ is from
         return build_op(name, {"select": select, **given}, seed).apply(model)
 
-    apply.__name__ = name
-    apply.__doc__ = ops()[name].__doc__
-    return apply
+    def measure(model: Model, *selectors: object, **keys: object) -> Mapping[str, Any]:
+        if selectors:
+            raise UsageError(f"surgery.{name} is about the whole model; it takes keys only")
+        return _measured(name, model, keys)
+
+    function: Callable[..., Any] = measure if issubclass(ops()[name], LiveOp) else apply
+    function.__name__ = name
+    function.__doc__ = ops()[name].__doc__
+    return function
 
 
-def _live_function(name: str) -> Callable[..., Any]:
-    """An op that needs a running model, as a function; raises UsageError where it makes files."""
-    if name != "evaluate":
-        raise UsageError(f'{name} is a step of a recipe: surgery.run({{"steps": [...], ...}})')
+def _measured(name: str, model: Model, keys: Mapping[str, object]) -> Mapping[str, Any]:
+    """What a step finds out about a model; raises UsageError for one that makes files of it."""
+    from surgery.ops._live import LiveOp
+    from surgery.recipe.building import build_op
+    from surgery.run.live import LiveBench
+    from surgery.run.plan import default_threads
+    from surgery.run.progress import Silent
 
-    def evaluate(model: Model, *, seed: int = 0, **keys: object) -> Mapping[str, float]:
-        """Measure a model's loss and metrics on data: `evaluate(model, data={"npz": ...})`."""
-        from surgery.ops._live import LiveOp
-        from surgery.recipe.building import build_op
-        from surgery.run.live import LiveBench
-        from surgery.run.plan import default_threads
-        from surgery.run.progress import Silent
-
-        op = build_op(name, keys, seed)
-        assert isinstance(op, LiveOp)
-        with LiveBench(Silent(), default_threads()) as bench:
-            op.apply(model)
-            found: Mapping[str, float] = op.run(model, bench).facts["metrics"]
-        return found
-
-    return evaluate
+    op = build_op(name, keys)
+    assert isinstance(op, LiveOp)
+    if op.changes_weights or op.outputs():
+        raise UsageError(
+            f"surgery.{name} works on files; give it as a step: "
+            f'surgery.run({{"surgery": 1, "load": ..., "steps": [{{"{name}": ...}}], ...}})'
+        )
+    op.apply(model)
+    with LiveBench(Silent(), default_threads()) as bench:
+        found = op.run(model, bench).facts
+    return dict(found.get("metrics", found.get("layers", found)))

@@ -82,23 +82,38 @@ def finite_number(value: float) -> float:
     return number
 
 
-def key(description: str, example: object, default: Any = REQUIRED, **schema: object) -> Any:
-    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`."""
-    metadata = {"description": description, "example": example, "schema": schema}
+def key(
+    description: str,
+    example: object,
+    default: Any = REQUIRED,
+    in_example: bool = False,
+    **schema: object,
+) -> Any:
+    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
+
+    The mapping's own example has all keys that are required, and those that are `in_example`.
+    """
+    metadata = {
+        "description": description,
+        "example": example,
+        "schema": schema,
+        "in_example": in_example or default is REQUIRED,
+    }
     if default is REQUIRED:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def as_json(value: object) -> str:
-    """JSON, indented, with a line for each mapping or list that holds no mapping.
+    """JSON in ASCII, indented, with a line for each mapping or list that holds no mapping.
 
     Null stands for a number that is none or infinite, which JSON has not.
     """
     try:
-        return _indented(value, "\n")
+        text = _indented(value, "\n")
     except (TypeError, ValueError):
-        return _indented(_finite(value), "\n")
+        text = _indented(_finite(value), "\n")
+    return text.replace("\x7f", r"\u007f")  # the one control character that json leaves
 
 
 _on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting one is
@@ -141,7 +156,9 @@ def recipe_path(value: str, folder: Path) -> Path:
         raise ValueError("a path has no NUL in it")
     if remote.url_in(value):
         return remote.local(value)
-    return folder / os.path.expanduser(value)
+    path = folder / os.path.expanduser(value)
+    short = Path(os.path.normpath(path))  # another place where a folder before `..` is a link
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 @functools.cache

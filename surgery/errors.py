@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -79,7 +79,7 @@ class Problem:
     def text(self, file: str) -> str:
         """The line that is printed: `recipe.yaml:7:12: steps[2].scale.select: ...`."""
         place = f"{file}:{self.line}:{self.column}: "
-        return place + printable((f"{self.where}: " if self.where else "") + self.message)
+        return printable(place + (f"{self.where}: " if self.where else "") + self.message)
 
 
 class RecipeError(SurgeryError):
@@ -108,7 +108,31 @@ def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
     return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)
 
 
+_SYNONYMS = {
+    "assert": "expect", "assign": "set", "check": "expect", "checks": "expect", "clamp": "clip",
+    "ema": "average", "eval": "evaluate", "features": "activations", "fill": "set",
+    "fine_tune": "train", "finetune": "train", "fit": "train", "folder": "path", "file": "path",
+    "inference": "predict", "init": "reinitialize", "input": "load", "layers": "select",
+    "load_weights": "copy", "lock": "freeze", "mask": "zero", "merge": "average", "model": "load",
+    "multiply": "scale", "operations": "steps", "ops": "steps", "out": "export",
+    "output": "export", "outputs": "export", "parameters": "params", "prune": "zero",
+    "quantize": "quantize_values", "reset": "reinitialize", "save": "export", "score": "evaluate",
+    "source": "load", "sparsify": "zero", "target": "export", "targets": "export",
+    "test": "evaluate", "validate": "evaluate", "variables": "params", "weights": "select",
+    "write": "export",
+}  # fmt: skip
+"""What people call things elsewhere, and what they are called here."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """` (did you mean 'scale'?)`, or nothing when no allowed word is close."""
-    close = nearest(word, allowed)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """` (did you mean 'scale'?)`, or nothing when no allowed word is close, nor means the same."""
+    known = list(allowed)
+    close = nearest(word, known)
+    meant = synonym(word, known) or (close[0] if close else None)
+    return f" (did you mean {meant!r}?)" if meant else ""
+
+
+def synonym(word: str, allowed: Collection[str]) -> str | None:
+    """The allowed word for what is called so elsewhere."""
+    meant = _SYNONYMS.get(word.lower().replace("-", "_"))
+    return meant if meant in allowed else None

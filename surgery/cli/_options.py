@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print
 quiet: Decorator = click.option(
     "-q", "--quiet", is_flag=True, help="Print nothing but errors, or what was asked for."
 )
+direction: Decorator = click.option(
+    "--direction", type=click.Choice(["minimize", "maximize"]),
+    help="Which values of the metric are better, where its name does not tell.",
+)  # fmt: skip
 recipes: Decorator = click.argument(
     "recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE..."
 )
@@ -79,7 +84,22 @@ def echo(text: object, err: bool = False) -> None:
     """Print text, but nothing that a terminal would act on."""
     from surgery.errors import printable
 
-    click.echo(printable(str(text), "\n"), err=err)
+    said = printable(str(text), "\n")
+    is_seen = (sys.stderr if err else sys.stdout).isatty()
+    click.echo(_wrapped(said) if is_seen else said, err=err)
+
+
+def _wrapped(text: str) -> str:
+    """Lines that break between words where the terminal ends."""
+    import shutil
+    import textwrap
+
+    columns = max(40, shutil.get_terminal_size().columns - 1)
+    return "\n".join(
+        textwrap.fill(line, columns, subsequent_indent="  ", break_long_words=False,
+                      break_on_hyphens=False) if len(line) > columns else line
+        for line in text.split("\n")
+    )  # fmt: skip
 
 
 def echo_json(value: object) -> None:

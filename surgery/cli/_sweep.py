@@ -41,7 +41,7 @@ class Sweep:
         self._began = time.time()
         self.file, self.folder, self.overrides = file, folder, overrides
         self.on, self.given, self.silent = on, cluster, silent
-        self.cluster = merged_cluster(file, cluster)
+        self.cluster = merged_cluster(file, cluster, on in ("slurm", "sbatch"))
         self.jobs = jobs or (cores() if on == "local" else self.cluster.array_parallelism)
         self.threads = threads or (None if on == "local" else self.cluster.cpus) or 1
 
@@ -68,6 +68,7 @@ class Sweep:
     def run(self, wait: bool, as_json: bool) -> None:
         """Plan all runs, and do those that are not done yet; ends with 1 where some failed."""
         from surgery.report import sweeps
+        from surgery.report.tables import shown
         from surgery.sweep.folder import DONE
         from surgery.sweep.status import statuses
 
@@ -88,9 +89,9 @@ class Sweep:
         if not self.silent:
             _options.echo(sweeps.status_text(found, self.folder))
             look = "table" if over else "status"
-            end = f"surgery sweep {look} {self.folder.path} shows them"
+            end = f"surgery sweep {look} {shown(self.folder.path)} shows them"
             if self.folder.is_stopped:
-                end = f"cancelled; surgery sweep retry {self.folder.path} goes on"
+                end = f"cancelled; surgery sweep retry {shown(self.folder.path)} goes on"
             _options.echo(f"in {time.time() - self._began:.1f} s; {end}")
         if over and any(each.state != DONE for each in found):
             raise click.exceptions.Exit(1)

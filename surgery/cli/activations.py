@@ -29,7 +29,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what inner layers put out: mean, share of zeros, dead units."""
+    """Show what inner layers put out: mean, zeros, dead units."""
     import shutil
 
     from surgery.ops.activations import Activations

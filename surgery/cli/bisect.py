@@ -14,6 +14,7 @@ from surgery.cli import _live, _options
 @_live.measured
 @click.option("--drop", default="1%", show_default=True, metavar="SHARE",
               help="By how much the metric may get worse, in its own unit.")  # fmt: skip
+@_options.direction
 @_options.params
 @_options.as_json
 @_options.quiet
@@ -24,27 +25,36 @@ def command(
     loss: str | None,
     batch_size: int,
     drop: str,
+    direction: str | None,
     params: tuple[str, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Find the step of a recipe that broke the model, by measuring it between steps."""
+    """Find the step of a recipe that broke the model.
+
+    The model is measured between steps.
+    """
     from surgery.declaration import Share
     from surgery.errors import UsageError
     from surgery.recipe.reading import read_recipe
     from surgery.report.tables import number, table
     from surgery.run import measuring
+    from surgery.run.metrics import is_lower_better
     from surgery.run.plan import make_plan
 
     try:
         allowed = float(Share.parse(drop).fraction)
     except ValueError as error:
         raise UsageError(f"--drop: {error}") from None
+    lower = direction == "minimize" if direction else is_lower_better(metric)
+    if lower is None:
+        raise UsageError(f"whether less of {metric} is better is not known; give --direction "
+                         "minimize (or maximize)")  # fmt: skip
     how = _live.measurement(data, batch_size, loss, metric)
     read = read_recipe(recipe, _options.overrides(params))
     make_plan(read)  # tells every mistake before any work
     with _live.bench("bisect", quiet or as_json) as bench:
-        found = measuring.bisect(bench, read, how, metric, allowed)
+        found = measuring.bisect(bench, read, how, metric, allowed, lower)
     titles = ["as it is loaded", *(step.title for step in read.steps)]
     if as_json:
         measured = [

@@ -33,9 +33,9 @@ def command(context: click.Context, as_json: bool) -> None:
             ]
             for path, count, used in found
         ]
-        click.echo(table(["kept", "size", "last used"], rows, right=[1]))
+        _options.echo(table(["kept", "size", "last used"], rows, right=[1]))
     total = sum(count for _, count, _ in found)
-    click.echo(f"{cache_folder()}: {plural(len(found), 'result')} kept, {size(total)}")
+    _options.echo(f"{cache_folder()}: {plural(len(found), 'result')} kept, {size(total)}")
 
 
 @command.command("prune")
@@ -46,4 +46,4 @@ def prune(limit: int) -> None:
     from surgery.keras_bridge.cache import prune as remove
     from surgery.report.tables import size
 
-    click.echo(f"removed {size(remove(limit))}")
+    _options.echo(f"removed {size(remove(limit))}")

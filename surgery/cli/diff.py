@@ -30,14 +30,14 @@ def command(
     Exit codes as diff has them: 0 the same, 1 they differ, 2 trouble. Three and more give a
     matrix of how far they are from each other.
     """
-    from surgery.errors import SurgeryError, UsageError
+    from surgery.errors import SurgeryError, UsageError, printable
 
     if for_git:
         if len(models) < _GIT_ARGUMENTS:
             raise UsageError("--git takes the seven arguments that git gives to a diff driver")
         path, old, _, _, new, *_ = models
         models = (old, new)
-        _options.echo(f"diff --surgery {path}")
+        _options.echo(printable(f"diff --surgery {path}"))
     elif len(models) < 2:
         raise UsageError("give two models, or more")
     try:

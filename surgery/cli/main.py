@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -17,6 +20,7 @@ from surgery.cli import (
     cache,
     convert,
     diff,
+    init,
     inspect,
     ops,
     plan,
@@ -27,12 +31,40 @@ from surgery.cli import (
     validate,
     verify,
 )
-from surgery.errors import SurgeryError, Terminated, terminate
+from surgery.errors import SurgeryError, Terminated, did_you_mean, terminate
 
 _BUG = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+class _Group(click.Group):
+    """The commands; where there is none of a name, it says what the name is in a recipe."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and args[0][:1] != "-":
+            raise click.UsageError(_no_command(args[0], self.commands), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _no_command(word: str, known: Mapping[str, click.Command]) -> str:
+    from surgery.report.reference import meant
+
+    said = f"there is no command {word!r}"
+    if Path(word).suffix in (".yaml", ".yml"):
+        return f"{said}; surgery run {word} runs a recipe"
+    if name := meant(word):
+        return f"{said}; in a recipe it is {name}: surgery ops {name}"
+    return f"{said}{did_you_mean(word, known)}; there are {', '.join(known)}"
+
+
+_IN_A_RECIPE = ("--out", "--output", "--export", "--to", "--save")
+_WHERE = "Where a recipe writes stands in it, under export."
+
+
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+)
 @click.version_option(package_name="surgery")
 @click.option(
     "--allow-code",
@@ -46,8 +78,8 @@ def cli(allow_code: bool) -> None:
 
 
 for module in (
-    run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity, bisect,
-    cache, ops, schema,
+    init, run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity,
+    bisect, cache, ops, schema,
 ):  # fmt: skip
     cli.add_command(module.command)
 
@@ -68,7 +100,7 @@ def _guarded() -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except SurgeryError as error:
         from surgery import remote
@@ -95,7 +127,17 @@ def _guarded() -> int:
 
 def _say_stopped(how: str, error: BaseException) -> None:
     notes = getattr(error, "__notes__", [])
-    click.echo("; ".join([f"{how}; nothing was written", *notes]), err=True)
+    _options.echo("; ".join([f"{how}; nothing was written", *notes]), err=True)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print what click says of a wrong command line; it quotes what was given."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _IN_A_RECIPE:
+        said = f"No such option {error.option_name!r}. {_WHERE}"
+        error = click.NoSuchOption(error.option_name, said, ctx=error.ctx)
+    with io.StringIO() as text:
+        error.show(text)
+        _options.echo(text.getvalue().rstrip("\n"), err=True)
 
 
 def _report_bug() -> None:
@@ -103,9 +145,9 @@ def _report_bug() -> None:
     import traceback
     from importlib import metadata
 
-    click.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
-    click.echo(
+    _options.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
+    _options.echo(
         f"surgery {metadata.version('surgery')}, Python {platform.python_version()}", err=True
     )
-    click.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
-    click.echo(traceback.format_exc(), err=True)
+    _options.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
+    _options.echo(traceback.format_exc(), err=True)

@@ -8,20 +8,27 @@ from surgery.cli import _options
 
 
 @click.command("ops")
-@click.argument("op", required=False)
+@click.argument("name", required=False)
 @_options.as_json
-def command(op: str | None, as_json: bool) -> None:
-    """List the operations, or show the keys of one."""
-    from surgery.errors import UsageError, did_you_mean
-    from surgery.ops._base import ops
-    from surgery.report.reference import op_facts, op_text, ops_text
+def command(name: str | None, as_json: bool) -> None:
+    """List what a recipe can name, or show the keys of one.
 
-    known = ops()
-    if op is not None and op not in known:
-        hint = did_you_mean(op, known)
-        raise UsageError(f"there is no op {op!r}{hint}; there are {', '.join(known)}")
+    Operations, expectations, sources, targets and forms of data.
+    """
+    from surgery.errors import UsageError, did_you_mean
+    from surgery.report.reference import named, op_text, ops_text, sections
+
+    if name is not None and not named(name):
+        known = [each for section in sections().values() for each in section.facts]
+        raise UsageError(f"there is no {name!r}{did_you_mean(name, known)}; surgery ops lists all")
     if as_json:
-        facts = {name: op_facts(name) for name in ([op] if op else known)}
+        # An op by its name alone; others may have the name of a form of data, or of an op.
+        facts = {
+            each if kind == "op" else f"{kind} {each}": schema
+            for kind, section in sections().items()
+            for each, schema in section.facts.items()
+            if name in (None, each)
+        }
         _options.echo_json(facts)
     else:
-        click.echo(op_text(op) if op else ops_text())
+        _options.echo(op_text(name) if name else ops_text())

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from surgery.cli import _options
+
 
 @click.command("schema")
 @click.option("--write", is_flag=True, help="Write it to schemas/recipe.schema.json.")
@@ -28,4 +30,4 @@ def command(write: bool, reference: bool) -> None:
     path = Path("schemas/recipe.schema.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    click.echo(f"wrote {path}")
+    _options.echo(f"wrote {path}")

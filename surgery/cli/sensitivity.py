@@ -41,7 +41,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show how much each weight matters: a metric, with one weight changed at a time."""
+    """Show how much each weight matters.
+
+    A metric, with one weight changed at a time.
+    """
     from surgery.report import sensitivity as report
     from surgery.report.pictures import need_plotting
     from surgery.run import measuring

@@ -25,7 +25,10 @@ class _Group(click.Group):
 
 @click.group("sweep", cls=_Group)
 def command() -> None:
-    """Run every combination of a recipe's matrix: sweep RECIPE [options]."""
+    """Run every combination of a recipe's matrix.
+
+    surgery sweep RECIPE [OPTIONS] is surgery sweep start RECIPE [OPTIONS].
+    """
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
@@ -48,7 +51,7 @@ _wait = click.option("--wait", is_flag=True, help="With Slurm: wait until all ru
 @_jobs
 @_threads
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False),
-              help="The sweep's folder (default: NAME.sweep beside the recipe).")  # fmt: skip
+              help="The sweep's folder (default: FILE.sweep beside FILE.yaml).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only plan every run.")
 @_cluster
 @_profile
@@ -85,7 +88,7 @@ def start(
     sweep = Sweep(file, into, overrides, emit or on or "local", given, jobs, threads,
                   quiet or as_json)  # fmt: skip
     if emit is not None:
-        click.echo(FORMS[emit](sweep.plan(), into.path, params, sweep.cluster, sweep.threads))
+        _options.echo(FORMS[emit](sweep.plan(), into.path, params, sweep.cluster, sweep.threads))
         return
     if dry_run:
         sweep.show_plan(as_json)
@@ -160,21 +163,26 @@ def cancel(folder: Path) -> None:
 @_folder
 @click.option("--sort", metavar="COLUMN", help="Sort by this column: a metric's best first, "
               "others upwards.")  # fmt: skip
+@_options.direction
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options.as_json
-def table(folder: Path, sort: str | None, as_csv: bool, as_json: bool) -> None:
+def table(
+    folder: Path, sort: str | None, direction: str | None, as_csv: bool, as_json: bool
+) -> None:
     """Show a row for every run: values, metrics, sparsity, size, time."""
     from surgery.report import sweeps
     from surgery.sweep.folder import SweepFolder
     from surgery.sweep.status import statuses
 
-    found = statuses(SweepFolder.existing(folder))
+    into = SweepFolder(folder)
+    better = sweeps.Better.of(into.facts().get("objective"), sort, direction)
+    found = statuses(into)
     if as_json:
-        _options.echo_json(sweeps.rows(found, sort))
+        _options.echo_json(sweeps.rows(found, sort, better))
     elif as_csv:
-        click.echo(sweeps.table_csv(sweeps.rows(found, sort)))
+        _options.echo(sweeps.table_csv(sweeps.rows(found, sort, better)))
     else:
-        _options.echo(sweeps.table_text(found, sort))
+        _options.echo(sweeps.table_text(found, sort, better))
 
 
 @command.command("plot")

@@ -14,15 +14,21 @@ from surgery.cli import _options
 @_options.params
 def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
-    from surgery.errors import RecipeError
+    from surgery.errors import RecipeError, printable
     from surgery.recipe.reading import RecipeFile
+    from surgery.run.plan import recipe_problems
 
     wrong = False
     given = _options.overrides(params)
     for path in recipes:
         try:
-            count = len(RecipeFile.read(path, given).all())
-            _options.echo(f"{path}: valid{f', {count} runs' if count > 1 else ''}")
+            file = RecipeFile.read(path, given)
+            problems = [problem for each in file.all() for problem in recipe_problems(each)]
+            if problems:
+                raise RecipeError(file.file, problems)
+            count = len(file.runs or [{}])
+            runs = f", {count} runs" if count > 1 else ""
+            _options.echo(printable(f"{path}: valid{runs}"))
         except RecipeError as error:
             wrong = True
             _options.echo(str(error), err=True)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @_options.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only what differs.")
 def command(manifests: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Prove that a run's outputs, and its inputs that are still there, are what it saw."""
+    """Prove that outputs and inputs are what a run saw.
+
+    Inputs that are no longer there are left out.
+    """
     from surgery.report.tables import shown
     from surgery.run.plan import default_threads
     from surgery.run.proof import verify

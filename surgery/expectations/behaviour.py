@@ -31,7 +31,7 @@ class Metric(Expectation):
         "The metric, as Keras calls it; val/accuracy is that of the step whose name is val.",
         "accuracy",
     )
-    at_least: float | None = key("This or more.", 0.95, default=None)
+    at_least: float | None = key("This or more.", 0.95, default=None, in_example=True)
     at_most: float | None = key("This or less.", 0.1, default=None)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class OutputChange(LiveExpectation):
             "output_change",
             model,
             other=source,
-            data=self.data,
+            data=self.data and self.data.without_labels(),
             batch_size=self.batch_size,
             seed_=seed,
         )

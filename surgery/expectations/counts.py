@@ -14,7 +14,7 @@ from surgery.weights.weight import Weight
 @dataclass(frozen=True, kw_only=True)
 class _Counted(WeightExpectation):
     exactly: int | None = key("Just so many.", 26, default=None, minimum=0)
-    at_least: int | None = key("So many or more.", 1, default=None, minimum=0)
+    at_least: int | None = key("So many or more.", 1, default=None, minimum=0, in_example=True)
     at_most: int | None = key("So many or fewer.", 100, default=None, minimum=0)
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class _OfValues(WeightExpectation):
 class Sparsity(_OfValues):
     """The share of zeros among all selected elements."""
 
-    at_least: Share | None = key("This share or more.", "10%", default=None)
+    at_least: Share | None = key("This share or more.", "10%", default=None, in_example=True)
     at_most: Share | None = key("This share or less.", "90%", default=None)
 
     def __post_init__(self) -> None:
@@ -62,8 +62,8 @@ class Finite(_OfValues):
 class Range(_OfValues):
     """Every selected element lies between these; NaN does not."""
 
-    min: float | None = key("No element is below this.", -1.0, default=None)
-    max: float | None = key("No element is above this.", 1.0, default=None)
+    min: float | None = key("No element is below this.", -1.0, default=None, in_example=True)
+    max: float | None = key("No element is above this.", 1.0, default=None, in_example=True)
 
     def __post_init__(self) -> None:
         if self.min is None and self.max is None:
@@ -92,7 +92,7 @@ class Norm(_OfValues):
     """The Euclidean norm of every selected weight."""
 
     at_least: float | None = key("This or more.", 0.1, default=None, minimum=0)
-    at_most: float | None = key("This or less.", 100.0, default=None, minimum=0)
+    at_most: float | None = key("This or less.", 100.0, default=None, in_example=True, minimum=0)
 
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:

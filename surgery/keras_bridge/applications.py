@@ -77,6 +77,9 @@ class WeightsOf:
         """Its JSON Schema."""
         return {"type": "string", "minLength": 1}
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
@@ -88,6 +91,7 @@ class Application:
         "the recipe's seed), or a weights file.",
         "imagenet",
         default=WeightsOf("imagenet"),
+        in_example=True,
     )
     include_top: bool = key("Whether to have the classifier.", False, default=_UNSET)
     include_preprocessing: bool = key("Whether to have the rescaling layers.", True, default=_UNSET)
@@ -118,6 +122,16 @@ class Application:
                 raise ValueError(
                     f"{self.application} has no argument {name!r}; it has {', '.join(allowed)}"
                 )
+        is_whole = self.arguments.get("include_top", True)
+        if (
+            self.weights.text == "imagenet"
+            and is_whole
+            and self.arguments.get("classes", 1000) != 1000
+        ):
+            raise ValueError(
+                f"classes: {self.classes}, but weights: imagenet (the default) tell 1000 classes "
+                "apart; say include_top: false for the layers below, or weights: none"
+            )
 
     @property
     def arguments(self) -> dict[str, Any]:

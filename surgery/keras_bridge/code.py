@@ -120,7 +120,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value
 
 
-def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
     """What the user's function returns; raises SurgeryError with what it raises."""
     try:
         return function(*given, **named)

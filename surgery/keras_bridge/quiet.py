@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 
@@ -25,7 +27,9 @@ def quiet() -> Iterator[None]:
 
 
 def import_keras() -> None:
-    """Import Keras, and TensorFlow with it, without a word."""
+    """Import Keras, and TensorFlow with it, without a word; later on, errors alone are told."""
     if "keras" not in sys.modules:
         with quiet():
             import keras  # noqa: F401
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"(keras|tensorflow)\.")

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surgery.errors import SurgeryError
 from surgery.weights.tensor import dtype_named
 
 _BLOCK = 1 << 20
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_npz(path: Path, arrays: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Pack raw arrays, each with its path, shape and dtype, the same way every time."""
+def write_npz(
+    path: Path, arrays: Mapping[str, Mapping[str, Any]], files: Sequence[str] = ()
+) -> Path:
+    """Pack raw arrays, each with its path, shape and dtype, the same way every time.
+
+    `files`, the names of the examples' files, become an array of that name.
+    """
+    if files and "files" in arrays:
+        raise SurgeryError(
+            "an output is called files, as the array of the examples' names is; rename it"
+        )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, facts in arrays.items():
             dtype = dtype_named(facts["dtype"])
@@ -30,7 +40,7 @@ def write_npz(path: Path, arrays: Mapping[str, Mapping[str, Any]]) -> Path:
                     "shape": tuple(facts["shape"]),
                 },
             )
-            info = zipfile.ZipInfo(f"{name.replace('/', '.')}.npy", _NO_DATE)
+            info = zipfile.ZipInfo(f"{name}.npy", _NO_DATE)
             with (
                 archive.open(info, "w", force_zip64=True) as member,
                 Path(facts["path"]).open("rb") as rows,
@@ -38,4 +48,7 @@ def write_npz(path: Path, arrays: Mapping[str, Mapping[str, Any]]) -> Path:
                 member.write(header.getvalue())
                 while block := rows.read(_BLOCK):
                     member.write(block)
+        if files:
+            with archive.open(zipfile.ZipInfo("files.npy", _NO_DATE), "w") as member:
+                np.lib.format.write_array(member, np.array(files, np.str_), allow_pickle=False)
     return path

@@ -26,9 +26,11 @@ class Activations(LiveOp):
     layers: tuple[str, ...] = key(
         "The layers, by their addresses; * stands for any part of a name.", ["block_5_add"]
     )
-    data: Data = key("What goes in.", {"npz": "digits.npz", "x": "x_test", "y": None})
+    data: Data = key("What goes in; labels are not read.", {"npz": "digits.npz", "x": "x_test"})
     export: Path | None = key(
-        "A .npz file for the values, one array for each layer.", "out/features.npz", default=None
+        "A .npz file for the values, one array for each layer; of images also their files.",
+        "out/features.npz",
+        default=None,
     )
     batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
 
@@ -37,14 +39,14 @@ class Activations(LiveOp):
         return f"activations of {', '.join(self.layers)}"
 
     def inputs(self) -> tuple[Path, ...]:
-        return self.data.inputs()
+        return self.data.without_labels().inputs()
 
     def outputs(self) -> Mapping[Path, str]:
         return {} if self.export is None else {self.export: "export"}
 
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        check_data(self.data, model)
+        check_data(self.data.without_labels(), model)
         if model.architecture is not None and model.architecture.is_graph:
             known = [layer.address for layer in model.architecture.layers]
             for pattern in self.layers:
@@ -58,7 +60,7 @@ class Activations(LiveOp):
         made = bench.call(
             "activations",
             model,
-            data=self.data,
+            data=self.data.without_labels(),
             batch_size=self.batch_size,
             layers=[name for pattern in self.layers for name in expand_braces(pattern)],
             to=None if self.export is None else bench.room("rows"),
@@ -66,5 +68,5 @@ class Activations(LiveOp):
         facts = {"layers": made["layers"]}
         if self.export is None:
             return Done(model, facts)
-        file = write_npz(bench.room("features"), made["arrays"])
+        file = write_npz(bench.room("features"), made["arrays"], made["files"])
         return Done(model, facts, {self.export: file})

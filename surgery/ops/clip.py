@@ -21,8 +21,8 @@ from surgery.weights.weight import Weight
 class Clip(FloatOp):
     """Limit the selected weights to a range; NaN stays NaN."""
 
-    min: float | None = key("No element is below this.", -1.0, default=None)
-    max: float | None = key("No element is above this.", 1.0, default=None)
+    min: float | None = key("No element is below this.", -1.0, default=None, in_example=True)
+    max: float | None = key("No element is above this.", 1.0, default=None, in_example=True)
 
     def __post_init__(self) -> None:
         if self.min is None and self.max is None:

@@ -26,7 +26,9 @@ from surgery.weights.weight import Weight
 class Copy(WeightOp):
     """Take the values of the selected weights from another model."""
 
-    select: Select = key("The weights that take values.", "block*", default=Select("**"))
+    select: Select = key(
+        "The weights that take values.", "block*", default=Select("**"), in_example=True
+    )
     from_: Donor = key("The donor: a model file, or a mapping as in load.", "donor.keras")
     map: Mapping[str, str] | None = key(
         "Where names differ, other than by Keras's automatic numbers in models that are else the "

@@ -28,8 +28,9 @@ class Evaluate(LiveOp):
         "A Keras loss; without it, the model must have been compiled.",
         "sparse_categorical_crossentropy",
         default=None,
+        in_example=True,
     )
-    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=())
+    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=(), in_example=True)
 
     def __post_init__(self) -> None:
         if self.metrics and self.loss is None:

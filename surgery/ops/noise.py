@@ -26,7 +26,7 @@ class Noise(FloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(
-        "The noise's standard deviation.", 0.01, default=None, exclusiveMinimum=0
+        "The noise's standard deviation.", 0.01, default=None, exclusiveMinimum=0, in_example=True
     )
     relative_std: float | None = key(
         "The same as a share of each weight's own standard deviation.",

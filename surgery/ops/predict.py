@@ -21,8 +21,13 @@ class Predict(LiveOp):
 
     changes_weights = False
 
-    data: Data = key("What to predict from.", {"npz": "digits.npz", "x": "x_test", "y": None})
-    export: Path = key("The .npz file: y, or one array for each output.", "out/predictions.npz")
+    data: Data = key(
+        "What to predict from; labels are not read.", {"npz": "digits.npz", "x": "x_test"}
+    )
+    export: Path = key(
+        "The .npz file: y, or one array for each output; of images also their files, in order.",
+        "out/predictions.npz",
+    )
     batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
 
     @property
@@ -30,20 +35,19 @@ class Predict(LiveOp):
         return f"predict {self.data}"
 
     def inputs(self) -> tuple[Path, ...]:
-        return self.data.inputs()
+        return self.data.without_labels().inputs()
 
     def outputs(self) -> Mapping[Path, str]:
         return {self.export: "export"}
 
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        check_data(self.data, model)
+        check_data(self.data.without_labels(), model)
         return model
 
     def run(self, model: Model, bench: Bench) -> Done:
-        made = bench.call(
-            "predict", model, data=self.data, batch_size=self.batch_size, to=bench.room("rows")
-        )
-        file = write_npz(bench.room("predictions"), made["arrays"])
+        data, to = self.data.without_labels(), bench.room("rows")
+        made = bench.call("predict", model, data=data, batch_size=self.batch_size, to=to)
+        file = write_npz(bench.room("predictions"), made["arrays"], made["files"])
         shapes = {name: facts["shape"] for name, facts in made["arrays"].items()}
         return Done(model, {"arrays": shapes}, {self.export: file})

@@ -32,6 +32,7 @@ class QuantizeValues(FloatOp):
         default=None,
         minimum=2,
         maximum=16,
+        in_example=True,
     )
     values: int | None = key(
         "Or to so many values found by k-means, as in Deep Compression (Han et al. 2016); zeros "

@@ -27,6 +27,7 @@ class Set(WeightOp):
         "The number that every element becomes; true or false, where they are truth values.",
         0.5,
         default=None,
+        in_example=True,
     )
     npy: Path | None = key(
         "A .npy file of the weight's own shape, whose values it takes.",

@@ -43,13 +43,16 @@ class Train(LiveOp):
         "generator.",
         {"npz": "digits.npz", "x": "x_train", "y": "y_train"},
     )
-    epochs: int = key("How often to go through the data.", 10, default=1, minimum=1)
+    epochs: int = key(
+        "How often to go through the data.", 10, default=1, minimum=1, in_example=True
+    )
     batch_size: int = key("Examples for one step of the optimizer.", 64, default=32, minimum=1)
     optimizer: Optimizer | None = key(
         "A new Keras optimizer, and its arguments; or keep: the model's own goes on with its "
         "state, as it does without this key. A model that is not compiled gets rmsprop.",
         {"adam": {"learning_rate": 0.001}},
         default=None,
+        in_example=True,
     )
     learning_rate: LearningRate | None = key(
         "Another learning rate, or a schedule, for the optimizer that the model has.",
@@ -60,9 +63,10 @@ class Train(LiveOp):
         "A Keras loss, or one for each output; without it, the model's own.",
         "sparse_categorical_crossentropy",
         default=None,
+        in_example=True,
     )
     metrics: tuple[Metric, ...] | None = key(
-        "Keras metrics; without it, the model's own.", ["accuracy"], default=None
+        "Keras metrics; without it, the model's own.", ["accuracy"], default=None, in_example=True
     )
     validation: Data | None = key(
         "What to measure on after each epoch.",

@@ -42,6 +42,7 @@ class Zero(FloatOp):
         "ties going to the lower flat index.",
         "10%",
         default=None,
+        in_example=True,
     )
     keep: Share | None = key(
         "All but this share, that of highest magnitude: exactly floor(share x n) are kept.",

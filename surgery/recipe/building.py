@@ -20,7 +20,8 @@ from surgery.expectations._base import expectations
 from surgery.formats._base import formats
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.ops._base import Op, ops
-from surgery.recipe.document import Document, Place, parse
+from surgery.ops._live import LiveOp
+from surgery.recipe.document import Document, Place, parse, plain
 from surgery.recipe.globbing import is_pattern, matching_files
 from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.schema import recipe_schema
@@ -125,6 +126,11 @@ class Builder:
         export = [
             self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
         ]
+        if "export" not in value and not _measures(value.get("steps")):
+            said = (
+                'the key \'export\' is missing; for example export: [{"keras": "out/model.keras"}]'
+            )
+            self.problem((), said)
         whole = [step for step in steps if step is not None]
         targets = [target for target in export if target is not None]
         expected = [each for each in expect if each is not None]
@@ -286,8 +292,8 @@ class Builder:
             return recipe_path(value, self.folder)
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
             return finite_number(value)
-        if hint in (int, bool, str) and type(value) is hint:
-            return value
+        if hint in (int, bool, str) and type(plain(value)) is hint:
+            return plain(value)
         raise TypeError
 
     def data(self, value: Any, place: Place) -> Data | None:
@@ -335,6 +341,13 @@ def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
         counts[step.op.name] += 1
         own = step.name or f"{step.op.name} {counts[step.op.name]}"
         yield replace(step, op=replace(step.op, draws=Randomness(seed, own)))
+
+
+def _measures(steps: Any) -> bool:
+    """Whether a step measures the model, or writes what it finds."""
+    named = {name for step in _list(steps) if isinstance(step, Mapping) for name in step}
+    return any(issubclass(ops()[n], LiveOp) and not ops()[n].changes_weights
+               for n in named & ops().keys())  # fmt: skip
 
 
 def _list(value: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declaration import key
+from surgery.errors import printable
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,30 @@ class TimeLimit:
         """Its JSON Schema."""
         return {"type": ["integer", "string"]}
 
+    def __str__(self) -> str:
+        return f"{self.minutes}m"
+
+
+_NOT_ONE_LINE = "holds a line break or another control character; write one line"
+
+
+class OneLine(str):
+    """Text that stays on its line of a script: nothing in it ends the line or hides a part."""
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> OneLine:
+        """As the recipe has it."""
+        if not isinstance(value, str):
+            raise TypeError
+        if printable(value) != value:
+            raise ValueError(f"{value!r} {_NOT_ONE_LINE}")
+        return cls(value)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": "string", "minLength": 1}
+
 
 _MARGIN = 1.25
 """How much more memory a job asks for than the plan says."""
@@ -49,19 +74,21 @@ _MARGIN = 1.25
 class Cluster:
     """What each run of a sweep asks a cluster for, and how its jobs are submitted."""
 
-    partition: str | None = key("Slurm's partition.", "gpu", default=None)
+    partition: OneLine | None = key("Slurm's partition.", "gpu", default=None)
     time: TimeLimit = key("The time limit of a run.", "2h", default=TimeLimit(60))
-    mem: str | None = key(
+    mem: OneLine | None = key(
         "Memory of a run; without it, what the plan says and a quarter more.", "8GB", default=None,
         pattern=r"^\d+(\.\d+)?\s*[KMGT]?B?$",
     )  # fmt: skip
     cpus: int | None = key("Cores of a run.", 4, default=None, minimum=1)
     gpus: int | None = key("GPUs of a run.", 1, default=None, minimum=0)
-    account: str | None = key("The account that is billed.", "lab", default=None)
-    qos: str | None = key("Slurm's quality of service.", "normal", default=None)
+    account: OneLine | None = key("The account that is billed.", "lab", default=None)
+    qos: OneLine | None = key("Slurm's quality of service.", "normal", default=None)
     array_parallelism: int = key("How many runs go at once.", 32, default=256, minimum=1)
-    setup: tuple[str, ...] = key(
-        "Lines of shell before each run.", ["module load cuda"], default=()
+    setup: tuple[OneLine, ...] = key(
+        "Lines of shell before each run; those of a recipe run with --allow-code only.",
+        ["module load cuda"],
+        default=(),
     )
     sbatch: Mapping[str, Any] | None = key(
         "More options of sbatch.", {"constraint": "a100"}, default=None
@@ -76,9 +103,18 @@ class Cluster:
     requeues: int = key(
         "How often a run that came to its time limit is requeued.", 3, default=10, minimum=0
     )
-    image: str | None = key(
+    image: OneLine | None = key(
         "The container image, for --emit kubernetes.", "registry.example/surgery:1", default=None
     )
+
+    def __post_init__(self) -> None:
+        for name, value in (self.sbatch or {}).items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
+                raise ValueError(f"sbatch: {name!r} is no option's name; write it without --")
+            if not isinstance(value, str | int | float | None):
+                raise ValueError(f"sbatch: the value of {name} is to be text, a number or true")
+            if printable(str(value)) != str(value):
+                raise ValueError(f"sbatch: {name} {_NOT_ONE_LINE}")
 
     @property
     def notice(self) -> int:

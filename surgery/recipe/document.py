@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +52,49 @@ def dotted(place: Place) -> str:
     return text.removeprefix(".")
 
 
+class Whole(int):
+    """A whole number that was written in another way than Python would, such as `010`."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Real(float):
+    """A number that was written in another way than Python would, such as `1e-3`."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def plain(value: Any) -> Any:
+    """The value without the text that its numbers were written in."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, Whole | Real):
+        return int(value) if isinstance(value, Whole) else float(value)
+    return value
+
+
 def scalar(text: str) -> Any:
-    """The value of a plain (unquoted) scalar by the YAML 1.2 core schema."""
+    """The value of a plain (unquoted) scalar by the YAML 1.2 core schema.
+
+    A number keeps its text, which is what a path gets.
+    """
+    value = _scalar(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or str(value) == text:
+        return value
+    kept = Whole(value) if isinstance(value, int) else Real(value)
+    kept.text = text
+    return kept
+
+
+def _scalar(text: str) -> Any:
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
@@ -119,12 +160,29 @@ def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
         return Problem(1, 1, "", f"is not YAML: {what}")
     line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
     message = f"is not YAML: {what}"
+    if "escape" in what or "hexadecimal" in what:
+        return Problem(mark.line + 1, mark.column + 1, "", f"{message}; {_BACKSLASH}")
     begun = getattr(error, "context_mark", None)
     if begun is not None and begun.line != mark.line:
         message += f" (what is left open begins in line {begun.line + 1})"
     if re.search(r"[*!&%@`]|\{[^}]*(\.\.|,[^:}]*\})", line):
         message += '; quote a value with * ! & or {1..3} in it: "block{1..3}_*"'
     return Problem(mark.line + 1, mark.column + 1, "", message)
+
+
+_WINDOWS = re.compile("[A-Za-z]:[\x00-\x1f\x7f-\xa0\u2028\u2029]")
+"""What becomes of `"C:\\temp"`, where the backslash and what follows it are one character."""
+
+_BACKSLASH = r"a \ in double quotes begins an escape; write the path in single quotes, or with /"
+_NO_MAPPING = "<< takes a mapping, or a list of mappings: <<: *defaults"
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.style is None and key.value == "<<"
+
+
+def _merged(value: yaml.Node) -> list[yaml.Node]:
+    return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]
 
 
 @dataclass
@@ -140,24 +198,49 @@ class _Builder:
             raise RecipeError(self.file, [Problem(1, 1, "", "is empty")])
         at = (node.start_mark.line + 1, node.start_mark.column + 1)
         self.values[place] = at
-        self.count += 1
-        if self.count > _MOST_VALUES or len(place) > _MOST_DEPTH:
-            message = (
-                f"more than {_MOST_VALUES:,} values, aliases (*name) written out, or too deep; a "
-                "matrix may take its values from a file"
-            )
-            raise RecipeError(self.file, [Problem(*at, dotted(place), message)])
+        self.counted(node, place)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*place, i)) for i, item in enumerate(node.value)]
         text = str(node.value)
-        is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        return scalar(text) if is_plain else text
+        style = node.style if isinstance(node, yaml.ScalarNode) else '"'
+        if style == '"' and _WINDOWS.match(text):
+            raise RecipeError(self.file, [Problem(*at, dotted(place), _BACKSLASH)])
+        return text if style else scalar(text)
+
+    def counted(self, node: yaml.Node, place: Place, depth: int = 0) -> None:
+        """Count a value that is built; raises RecipeError where there are too many."""
+        at = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.count += 1
+        if self.count > _MOST_VALUES or max(len(place), depth) > _MOST_DEPTH:
+            message = (
+                f"more than {_MOST_VALUES:,} values, aliases (*name) written out, or too deep; a "
+                "matrix may take its values from a file"
+            )
+            raise RecipeError(self.file, [Problem(*at, dotted(place), message)])
+
+    def pairs(
+        self, node: yaml.MappingNode, place: Place, depth: int = 0
+    ) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """The keys and values of a mapping, before them those of `<<` that it has not itself."""
+        own = [pair for pair in node.value if not _is_merge(pair[0])]
+        known = {str(key.value) for key, _ in own}
+        for key, value in node.value:
+            for merged in _merged(value) if _is_merge(key) else ():
+                self.counted(merged, place, depth)
+                if not isinstance(merged, yaml.MappingNode):
+                    at = (merged.start_mark.line + 1, merged.start_mark.column + 1)
+                    raise RecipeError(self.file, [Problem(*at, dotted(place), _NO_MAPPING)])
+                for pair in self.pairs(merged, place, depth + 1):
+                    if str(pair[0].value) not in known:
+                        known.add(str(pair[0].value))
+                        yield pair
+        yield from own
 
     def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        for key_node, value_node in self.pairs(node, place):
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             at = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             inner = (*place, key)

@@ -55,6 +55,9 @@ class Training:
             "additionalProperties": False,
         }
 
+    def __str__(self) -> str:
+        return _CHOICES[self.drop]
+
     def left(self, model: Model) -> Model:
         """The model that goes into the target."""
         if not self.drop:

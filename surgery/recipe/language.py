@@ -11,8 +11,10 @@ from surgery.declaration import key
 from surgery.expectations._base import Expectation
 from surgery.formats._base import Format
 from surgery.ops._base import Op
+from surgery.ops._live import LiveOp
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
+from surgery.recipe.matrix import VALUE
 from surgery.weights.sources import Source
 
 VERSION = 1
@@ -43,20 +45,35 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
             "schema": {"minimum": 0, "maximum": 2**63 - 1},
         },
     ),
+    "env": (
+        tuple[str, ...],
+        {
+            "description": "The environment variables that ${env:NAME} and ${env:NAME:default} may "
+            "stand for; their values go into the manifest.",
+            "example": ["DATA_DIR"],
+            "schema": {
+                "type": "array",
+                "items": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
+            },
+        },
+    ),
     "params": (
         dict,
         {
-            "description": "Values used as ${name}, each with its default; -p name=value gives "
-            "another.",
+            "description": "Values used as ${name}, each with its default, in which those before "
+            "it may stand; -p name=value gives another.",
             "example": {"lowest": "10%"},
             "schema": {
-                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+                "additionalProperties": VALUE,
                 "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
             },
         },
     ),
 }
-PER_SWEEP = ("matrix", "cluster")
+OWN = "x-"
+"""What a key at the top begins with that only holds anchors."""
+
+PER_SWEEP = ("matrix", "objective", "cluster")
 """Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 
@@ -125,6 +142,14 @@ class Recipe:
     """Which run of its matrix it is."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """What the matrix gives this run."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of its first output; its own where it writes nothing but its manifest."""
+        written = [target.path for target in self.export]
+        live = (step.op for step in self.steps if isinstance(step.op, LiveOp))
+        written += [path for op in live for path in op.outputs()]
+        return written[0].parent if written else Path(self.file).parent
 
     def sources(self) -> list[Source]:
         """Where all its models come from: the one that is loaded, then the donors."""

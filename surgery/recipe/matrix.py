@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declaration import recipe_path
-from surgery.errors import Problem, RecipeError
-from surgery.recipe.document import Document, Place, parse, scalar
+from surgery.errors import Problem, RecipeError, printable
+from surgery.recipe.document import Document, Place, Real, Whole, parse, scalar
 from surgery.weights.random import generator
 
 MOST_RUNS = 100_000
@@ -25,7 +25,9 @@ Values = Mapping[str, Any]
 """The values of one run, by the parameters' names."""
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_SCALAR = {"type": ["string", "number", "boolean", "null"]}
+VALUE = {"type": ["string", "number", "boolean", "null", "array", "object"]}
+"""The JSON Schema of what a parameter may stand for."""
+
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _OWN = ("include", "exclude", "zip", "samples")
 
@@ -45,14 +47,14 @@ _AXIS = _described(
     ["10%", "20%"],
     type=["array", "object"],
     minItems=1,
-    items=_SCALAR,
+    items=VALUE,
     properties={"file": _FILE},
     required=["file"],
     additionalProperties=False,
 )
 _ROWS: dict[str, Any] = {
     "type": ["array", "object"],
-    "items": {"type": "object", "additionalProperties": _SCALAR, "minProperties": 1},
+    "items": {"type": "object", "additionalProperties": VALUE, "minProperties": 1},
     "properties": {"file": _FILE},
     "required": ["file"],
     "additionalProperties": False,
@@ -70,7 +72,7 @@ _DRAWN = _described(
                                   **_PAIR),
         "integer": _described("A whole number from low to high, both included.", [1, 8], **_PAIR),
         "choice": _described("One of a list.", ["adam", "sgd"], type="array", minItems=1,
-                             items=_SCALAR),
+                             items=VALUE),
     },
 )  # fmt: skip
 SCHEMA = _described(
@@ -86,7 +88,7 @@ SCHEMA = _described(
             {"lowest": ["10%", "20%"], "bits": [8, 4]},
             type="object",
             minProperties=1,
-            additionalProperties={"type": "array", "items": _SCALAR, "minItems": 1},
+            additionalProperties={"type": "array", "items": VALUE, "minItems": 1},
             properties={"file": {**_FILE, "type": ["string", "array"]}},
         ),
         "samples": _described(
@@ -133,11 +135,22 @@ def _key(values: Values) -> str:
 
 def shown(values: Values) -> str:
     """The values for people: `lowest=10%, layer=fc1`."""
-    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
+    return printable(", ".join(f"{name}={as_text(value)}" for name, value in values.items()))
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def as_text(value: object) -> str:
+    """A value for people, lists and mappings as JSON."""
+    return str(value) if isinstance(value, str | Whole | Real) else json.dumps(value)
+
+
+def texts(values: Values) -> Mapping[str, str]:
+    """The text of those numbers that JSON would write in another way."""
+    return {name: str(value) for name, value in values.items() if isinstance(value, Whole | Real)}
+
+
+def with_texts(values: Values, texts: Mapping[str, str]) -> Values:
+    """The values, and their numbers as they were written."""
+    return {name: scalar(texts[name]) if name in texts else each for name, each in values.items()}
 
 
 def combinations(
@@ -205,7 +218,7 @@ class _Reader:
             return given
         found = self.file(given["file"], (name, "file"))
         rows = [row[name] if isinstance(row, dict) and name in row else row for row in found]
-        if not rows or any(isinstance(row, dict | list) for row in rows):
+        if not rows or any(isinstance(row, dict) and row in found for row in rows):
             raise self.fail((name, "file"), f"{given['file']} has no list of values for {name}")
         return rows
 
@@ -263,8 +276,6 @@ class _Reader:
             raise self.fail(place, f"{text} has no rows of parameters; give a .csv with a header")
         if len({tuple(sorted(row)) for row in found}) > 1:
             raise self.fail(place, f"the rows of {text} have different parameters")
-        if any(isinstance(value, dict | list) for row in found for value in row.values()):
-            raise self.fail(place, f"{text} has a list or a mapping for a value")
         return found
 
     def csv_rows(self, text: str) -> list[dict[str, Any]]:
@@ -316,7 +327,7 @@ def _agrees(values: Values, row: Values, names: Iterable[str]) -> bool:
 def _alike(a: object, b: object) -> bool:
     """Whether both are the same value: 1 is 1.0, but not true, and not the text 1."""
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (a, b))
-    return a == b if numbers else _text(a) == _text(b)
+    return a == b if numbers else json.dumps(a) == json.dumps(b)
 
 
 def _included(made: Sequence[Values], rows: Iterable[Values], names: set[str]) -> list[Values]:

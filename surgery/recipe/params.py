@@ -1,15 +1,25 @@
-"""`params` and `${name}`: what a recipe leaves open, with a default."""
+"""`params`, `env` and `${name}`: what a recipe leaves open, with a default."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from surgery.errors import Problem, UsageError, did_you_mean
-from surgery.recipe.document import Document, Place, scalar
+from surgery import remote
+from surgery.errors import Problem, RecipeError, UsageError, did_you_mean
+from surgery.keras_bridge.code import ALLOW_CODE, may_run_code
+from surgery.recipe.document import Document, Place, parse, scalar
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
+_SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
+_NO_SECRETS = (
+    "looks like a secret, which would stand in manifests and plans; what needs it finds it in the "
+    "environment by itself"
+)
+_RUNS_CODE = ("build", "generator", "custom_objects", "arguments", "cluster")
+"""Keys in which a value becomes code, or part of a script."""
 
 
 def given(text: str) -> tuple[str, str]:
@@ -33,56 +43,177 @@ def resolve(defaults: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[s
 
 
 def _typed(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, list | dict) or (default is None and text[:1] in ("[", "{")):
+        return _collection(name, text, default)
     value = scalar(text)
-    if default is None:
+    if default is None or (isinstance(default, str) and _REFERENCE.fullmatch(default)):
         return value
-    if isinstance(default, bool) or not isinstance(default, int | float):
-        wanted = type(default)
-        if wanted is str:
-            return text
-        if not isinstance(value, wanted):
-            raise UsageError(f"-p {name}={text}: expected {_kind(default)}, as in the recipe")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(default, str):
+        return text
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) if isinstance(default, bool) else is_number:
+        is_whole = isinstance(default, int) and isinstance(value, float) and value.is_integer()
+        return int(value) if is_whole else value
+    raise UsageError(f"-p {name}={text}: expected {_kind(default)}, as in the recipe")
+
+
+def _collection(name: str, text: str, default: Any) -> Any:
+    """A list or a mapping, in YAML's own short form."""
+    try:
+        value = parse(text.encode(), f"-p {name}").value
+    except RecipeError as error:
+        raise UsageError(f"-p {name}={text}: {error.problems[0].message}") from None
+    if default is not None and not isinstance(value, type(default)):
         raise UsageError(f"-p {name}={text}: expected {_kind(default)}, as in the recipe")
-    if isinstance(default, int) and isinstance(value, float):
-        return value if not value.is_integer() else int(value)
     return value
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list, [a, b]" if isinstance(value, list) else "a mapping, {a: b}"
     return "true or false" if isinstance(value, bool) else "a number"
 
 
-def substitute(
-    value: Any, params: Mapping[str, Any], document: Document, place: Place = ()
-) -> tuple[Any, list[Problem]]:
-    """The value with every `${name}` replaced; a value that is only that keeps the type."""
-    problems: list[Problem] = []
-    if isinstance(value, dict):
-        result: Any = {}
+def environment(
+    names: Any, outside: Mapping[str, str], document: Document
+) -> tuple[dict[str, str], list[Problem]]:
+    """Those of the variables listed under `env` that are set, and what is wrong with the list."""
+    found, problems = {}, []
+    for number, name in enumerate(names if isinstance(names, list) else ()):
+        if _SECRET.search(str(name)):
+            problems.append(document.problem(("env", number), f"{name} {_NO_SECRETS}"))
+        elif str(name) in outside:
+            found[str(name)] = outside[str(name)]
+    return found, problems
+
+
+class Substitution:
+    """Puts values in the place of `${name}` and `${env:NAME}`; `problems` says what is wrong."""
+
+    def __init__(
+        self, document: Document, params: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.params = dict(params)
+        self._document, self._env = document, env
+        listed = document.value.get("env")
+        self._listed = listed if isinstance(listed, list) else []
+        # The values of a matrix come from the environment where the matrix speaks of it.
+        self._foreign = (
+            set(params) if "${env:" in json.dumps(document.value.get("matrix")) else set()
+        )
+        self._failed: dict[str, str] = {}
+
+    def define(self, name: str, default: Any) -> None:
+        """Give a parameter its default, in which those before it may stand."""
+        before = len(self.problems)
+        value = self.value(default, ("params", name))
+        if len(self.problems) > before:
+            self._failed[name] = self.problems[before].message
+            return
+        self.params[name] = value
+        if any(self._is_foreign(each) for each in references(default)):
+            self._foreign.add(name)
+
+    def value(self, value: Any, place: Place = ()) -> Any:
+        """The value with all replaced; one that is only a reference keeps its type."""
+        if isinstance(value, dict):
+            return self._mapping(value, place)
+        if isinstance(value, list):
+            return [self.value(item, (*place, i)) for i, item in enumerate(value)]
+        return self._text(value, place) if isinstance(value, str) else value
+
+    def _mapping(self, value: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        result: dict[str, Any] = {}
         for key, item in value.items():
-            result[key], found = substitute(item, params, document, (*place, key))
-            problems += found
-        return result, problems
-    if isinstance(value, list):
-        pairs = [substitute(v, params, document, (*place, i)) for i, v in enumerate(value)]
-        return [item for item, _ in pairs], [p for _, found in pairs for p in found]
-    if not isinstance(value, str):
-        return value, []
-    for escaped, name in _REFERENCE.findall(value):
-        if not escaped and name not in params:
-            hint = did_you_mean(name, params)
-            known = f"params has {', '.join(params)}" if params else "the recipe has no params"
-            message = f"${{{name}}} is not a parameter{hint}; {known}"
-            problems.append(document.problem(place, message))
-    if problems:
-        return value, problems
-    whole = _REFERENCE.fullmatch(value)
-    if whole and not whole[1]:
-        return params[whole[2]], []
-    return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else _as_text(params[m[2]]), value), []
+            name = self._text(key, (*place, key))
+            name = name if isinstance(name, str) else _as_text(name)
+            if name in result:
+                self._problem((*place, key), f"{key} is {name!r}, which stands here already")
+            result[name] = self.value(item, (*place, key))
+        return result
+
+    def _text(self, text: str, place: Place) -> Any:
+        names = list(references(text))
+        wrong = [said for name in names if (said := self._wrong(name))]
+        whole = _REFERENCE.fullmatch(text)
+        if not names or wrong:
+            for said in wrong:
+                self._problem(place, said)
+            return text if wrong else _REFERENCE.sub(lambda found: found[0][1:], text)
+        result = self._found(names[0]) if whole else self._joined(text, place)
+        if any(self._is_foreign(name) for name in names) and not may_run_code():
+            self._check_where_it_goes(result, place)
+        return result
+
+    def _joined(self, text: str, place: Place) -> str:
+        for name in references(text):
+            if isinstance(self._found(name), list | dict):
+                kind = "a list" if isinstance(self._found(name), list) else "a mapping"
+                self._problem(
+                    place, f"${{{name}}} is {kind}, which goes into no text; use it alone"
+                )
+                return text
+        return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else _as_text(self._found(m[2])), text)
+
+    def _found(self, name: str) -> Any:
+        if not name.startswith("env:"):
+            return self.params[name]
+        _, variable, *default = name.split(":", 2)
+        return scalar(self._env[variable] if variable in self._env else default[0])
+
+    def _wrong(self, name: str) -> str | None:
+        """What is wrong with a reference."""
+        if name in self._failed:
+            return f"${{{name}}}: {self._failed[name]}"
+        if name.startswith("env:"):
+            return self._wrong_variable(name)
+        if name in self.params:
+            return None
+        hint = did_you_mean(name, self.params)
+        known = (
+            f"params has {', '.join(self.params)}" if self.params else "the recipe has no params"
+        )
+        if name.isupper():
+            known += (
+                f"; a variable of the environment is ${{env:{name}}}, with env: [{name}] at the top"
+            )
+        return f"${{{name}}} is not a parameter{hint}; {known}"
+
+    def _wrong_variable(self, name: str) -> str | None:
+        _, variable, *default = name.split(":", 2)
+        if variable not in self._listed:
+            return f"${{{name}}} is not listed; add env: [{variable}] at the top of the recipe"
+        if variable not in self._env and not default:
+            return (f"the environment variable {variable} is not set; set it, or give a default: "
+                    f"${{env:{variable}:default}}")  # fmt: skip
+        return None
+
+    def _is_foreign(self, name: str) -> bool:
+        """Whether the environment has a say in it."""
+        return name.startswith("env:") or name in self._foreign
+
+    def _check_where_it_goes(self, result: Any, place: Place) -> None:
+        is_code = any(part in _RUNS_CODE for part in place)
+        if is_code or (isinstance(result, str) and remote.url_in(result)):
+            what = "code or a script" if is_code else f"a remote address, {result}"
+            self._problem(place, f"a value of the environment goes into {what}; it may with "
+                                 f"--allow-code or {ALLOW_CODE}=1")  # fmt: skip
+
+    def _problem(self, place: Place, message: str) -> None:
+        self.problems.append(self._document.problem(place, message))
+
+
+def references(value: Any) -> Iterator[str]:
+    """The names in every `${name}` of a value."""
+    if isinstance(value, str):
+        yield from (name for escaped, name in _REFERENCE.findall(value) if not escaped)
+    elif isinstance(value, list | dict):
+        for item in value.items() if isinstance(value, dict) else value:
+            yield from references(list(item) if isinstance(item, tuple) else item)
 
 
 def _as_text(value: Any) -> str:
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 from surgery.declaration import keys_of
 from surgery.errors import Problem, RecipeError, UsageError
+from surgery.keras_bridge.code import need_permission
 from surgery.recipe.building import Builder, without_repeats
 from surgery.recipe.cluster import Cluster
-from surgery.recipe.document import MOST_BYTES, Document, parse
-from surgery.recipe.language import PER_SWEEP, Recipe
+from surgery.recipe.document import MOST_BYTES, Document, parse, plain
+from surgery.recipe.language import OWN, PER_SWEEP, Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
-from surgery.recipe.params import resolve, substitute
+from surgery.recipe.objective import Objective
+from surgery.recipe.params import Substitution, environment, resolve
+from surgery.recipe.samples import samples
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.sources import Source
@@ -48,8 +52,9 @@ class RecipeFile:
         folder: Path,
         overrides: Mapping[str, str] | None = None,
         runs: Sequence[Values] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """`runs` are those of a sweep that has begun, in place of what the matrix makes now."""
+        """`runs` and `env` are those of a sweep that has begun, in place of what there is now."""
         self.data, self.file, self.folder = data, file, folder
         self.document = parse(data, file)
         value = self.document.value
@@ -59,26 +64,32 @@ class RecipeFile:
         overrides = overrides or {}
         given = value.get("params")
         defaults = given if isinstance(given, dict) else {}
-        params = resolve(defaults, {n: text for n, text in overrides.items() if n in defaults})
-        whole, problems = substitute(
-            {name: value[name] for name in PER_SWEEP if name in value}, params, self.document
-        )
-        problems += _part_problems(whole, self.document)
+        self._defaults: Mapping[str, Any] = defaults
+        outside = os.environ if env is None else env
+        self.env, self._env_problems = environment(value.get("env"), outside, self.document)
+        own = {name: text for name, text in overrides.items() if name in defaults}
+        early = self._substitution({n: v for n, v in resolve(defaults, own).items() if n in own})
+        early.problems.clear()  # of parameters; each run tells of them
+        whole = early.value({name: value[name] for name in PER_SWEEP if name in value})
+        problems = [*early.problems, *_part_problems(whole, self.document)]
         if problems:
             raise RecipeError(file, problems)
         made: Sequence[Values] | None = None
         if "matrix" in whole:
-            seed, _ = substitute(value.get("seed", 0), params, self.document)
+            seed = plain(early.value(value.get("seed", 0)))
             made = runs or self._combinations(whole["matrix"], seed if isinstance(seed, int) else 0)
         names = dict.fromkeys(name for values in made or () for name in values)
         params = resolve({**names, **defaults}, overrides)
         fixed = {name: params[name] for name in names if name in overrides}
         self.runs = None if made is None else with_fixed(made, fixed)
-        self.params = {name: params[name] for name in defaults}
+        self._given = {name: params[name] for name in overrides}
         self._sources: dict[str, Source] = {}
         builder = Builder(self.document, folder)
         self.cluster: Cluster = (
-            builder.declared(Cluster, whole.get("cluster", {}), ("cluster",)) or Cluster()
+            builder.declared(Cluster, plain(whole.get("cluster", {})), ("cluster",)) or Cluster()
+        )
+        self.objective: Objective | None = builder.declared(
+            Objective, plain(whole.get("objective")), ("objective",)
         )
         if builder.problems:
             raise RecipeError(file, builder.problems)
@@ -93,8 +104,19 @@ class RecipeFile:
             hint = f"; surgery sweep status {path} tells of it" if path.suffix == ".sweep" else ""
             raise UsageError(f"{path} is a folder, not a recipe{hint}") from None
         except OSError as error:
-            raise RecipeError(str(path), [Problem(1, 1, "", f"{error.strerror}")]) from None
+            said = f"{error.strerror}{_sample_hint(path)}"
+            raise RecipeError(str(path), [Problem(1, 1, "", said)]) from None
+        if data.startswith(_MODELS):
+            raise UsageError(f"{path} is a model, not a recipe; surgery inspect {path} shows it")
         return cls(data, str(path), path.parent, overrides)
+
+    def _substitution(self, given: Mapping[str, Any]) -> Substitution:
+        """What replaces `${name}`, with those values in place of the parameters' defaults."""
+        made = Substitution(self.document, given, self.env)
+        for name, default in self._defaults.items():
+            if name not in given:
+                made.define(name, default)
+        return made
 
     def _combinations(self, matrix: Mapping[str, Any], seed: int) -> list[Values]:
         try:
@@ -137,13 +159,17 @@ class RecipeFile:
         return recipes
 
     def _recipe(self, index: int | None) -> Recipe:
-        params, values = self.params, {}
+        values: dict[str, Any] = {}
+        number: dict[str, Any] = {}
         if index is not None and self.runs is not None:
             values = dict(self.runs[index])
-            params = {"index": index, "id": run_id(values), **params, **values}
-        plain = {n: v for n, v in self.document.value.items() if n not in PER_SWEEP}
-        value, problems = substitute(plain, params, self.document)
-        problems += self.document.duplicates
+            number = {"index": index, "id": run_id(values)}
+        filled = self._substitution({**number, **self._given, **values})
+        parts = {n: v for n, v in self.document.value.items()
+                 if n not in PER_SWEEP and not n.startswith(OWN)}  # fmt: skip
+        value = plain(filled.value(parts))
+        params = {**{f"env:{name}": text for name, text in self.env.items()}, **filled.params}
+        problems = [*filled.problems, *self._env_problems, *self.document.duplicates]
         problems += schema_problems(recipe_schema(), value, self.document)
         builder = Builder(self.document, self.folder, self._sources)
         recipe = builder.recipe(value, self.file, params)
@@ -156,8 +182,22 @@ class RecipeFile:
         return replace(recipe, name=name, index=index, values=values)
 
 
-def merged_cluster(file: RecipeFile, given: Mapping[str, Any]) -> Cluster:
-    """What the recipe asks of a cluster, with other values over it; raises UsageError."""
+_MODELS = (b"PK\x03\x04", b"\x89HDF\r\n")
+"""What .keras and .h5 files begin with."""
+
+
+def _sample_hint(path: Path) -> str:
+    known = path.stem in samples() and not path.exists()
+    return f"; surgery init {path.stem} copies a recipe of that name here" if known else ""
+
+
+def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:
+    """What the recipe asks of a cluster, with the user's own values over it; raises UsageError.
+
+    Shell that the recipe gives in `setup` needs permission where it is to run.
+    """
+    if runs_setup and file.cluster.setup and "setup" not in given:
+        need_permission(f"{file.file}: cluster.setup")
     document = Document({"cluster": given}, {}, {})
     builder = Builder(document, Path())
     problems = [*_part_problems(document.value, document)]

@@ -15,7 +15,8 @@ from surgery.formats._base import Format
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
-from surgery.recipe.language import TOP, Target, step_name
+from surgery.recipe.language import OWN, TOP, Target, step_name
+from surgery.recipe.objective import Objective
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
@@ -42,6 +43,7 @@ def recipe_schema() -> Mapping[str, Any]:
     }
     properties = {name: _value(hint, meta) for name, (hint, meta) in TOP.items()}
     properties["matrix"] = matrix.SCHEMA
+    properties["objective"] = mapping_schema(Objective, first_line(Objective))
     properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
     properties["load"] = _source()
     properties["steps"] = {
@@ -73,7 +75,8 @@ def recipe_schema() -> Mapping[str, Any]:
         },
     }
     properties["export"] = {
-        "description": "Where the model is written to, one or more files.",
+        "description": "Where the model is written to, one or more files; it may be left out "
+        "where a step measures or writes (evaluate, predict, activations).",
         "examples": [[{"keras": "out/model.keras"}]],
         "type": "array",
         "minItems": 1,
@@ -99,7 +102,8 @@ def recipe_schema() -> Mapping[str, Any]:
         ],
         "type": "object",
         "properties": properties,
-        "required": ["surgery", "load", "export"],
+        "patternProperties": {f"^{OWN}": {"description": "Anything: a place for anchors."}},
+        "required": ["surgery", "load"],
         "additionalProperties": False,
     }
 
@@ -118,12 +122,12 @@ def mapping_schema(declared: type, description: str) -> dict[str, Any]:
         for name, f in keys.items()
         if f.default is REQUIRED and f.default_factory is dataclasses.MISSING
     ]
-    example = {name: keys[name].metadata["example"] for name in required}
+    shown = {n: f.metadata["example"] for n, f in keys.items() if f.metadata["in_example"]}
     return {
         "description": description,
-        "examples": [example or {name: f.metadata["example"] for name, f in keys.items()}],
+        "examples": [shown or {name: f.metadata["example"] for name, f in keys.items()}],
         "type": "object",
-        "properties": {name: _value(hints[f.name], f.metadata) for name, f in keys.items()},
+        "properties": {name: _key(hints[f.name], f) for name, f in keys.items()},
         **({"required": required} if required else {}),
         "additionalProperties": False,
     }
@@ -139,8 +143,7 @@ def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
 def _source() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for declared, name in source_keys():
-        hints = hints_of(declared)
-        properties.setdefault(name, _value(hints[name], keys_of(declared)[name].metadata))
+        properties.setdefault(name, _key(hints_of(declared)[name], keys_of(declared)[name]))
     return {
         "description": first_line(Source),
         "examples": [{"application": "VGG16", "weights": "imagenet"}, {"path": "model.keras"}],
@@ -149,6 +152,14 @@ def _source() -> dict[str, Any]:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _key(hint: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    default = getattr(field.default, "value", field.default)
+    if isinstance(default, Share) or hasattr(default, "from_recipe"):
+        default = str(default)
+    is_shown = isinstance(default, bool | int | float | str)
+    return {**_value(hint, field.metadata), **({"default": default} if is_shown else {})}
 
 
 def _value(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -27,6 +28,16 @@ _GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras,
 """Keys that there were, and what to say instead."""
 
 
+_NO_LAYERS = (
+    "; no step adds, removes or replaces layers: load the new model (build, config, application) "
+    "and copy the weights into it, as surgery init digits-transfer shows"
+)
+_OF_LAYERS = re.compile(
+    r"(add|insert|append|remove|delete|replace|change|resize)(_?(layer|head)s?)?|head"
+)
+"""Ops that people look for: a new head is a new model."""
+
+
 def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
     """Every way in which the value breaks the schema, at its place in the document."""
     validator = Draft202012Validator(schema)
@@ -42,7 +53,7 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         allowed = list(schema.get("properties", {}))
         for name in error.instance:
             if name not in allowed:
-                hint = _GONE.get((_kind(place), name)) or did_you_mean(name, allowed)
+                hint = _hint(_kind(place), name, allowed)
                 message = f"unknown {_kind(place)} {name!r}{hint}; allowed: {', '.join(allowed)}"
                 yield document.problem((*place, name), message, at_key=True)
         return
@@ -61,6 +72,12 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         yield document.problem((*place, str(error.instance)), message, at_key=True)
         return
     yield document.problem(place, _MESSAGES.get(str(error.validator), _other)(error, schema))
+
+
+def _hint(kind: str, name: str, allowed: Sequence[str]) -> str:
+    if kind == "op" and _OF_LAYERS.fullmatch(name):
+        return _NO_LAYERS
+    return _GONE.get((kind, name)) or did_you_mean(name, allowed)
 
 
 def _kind(place: Place) -> str:

@@ -45,8 +45,8 @@ def difference_text(a: str, b: str, found: Difference) -> str:
 
 
 def _lines(a: str, b: str, found: Difference) -> Iterator[str]:
-    yield f"--- {a}"
-    yield f"+++ {b}"
+    yield printable(f"--- {a}")
+    yield printable(f"+++ {b}")
     if found.is_none:
         yield f"{plural(len(found.same), 'weight')}, all the same"
         return

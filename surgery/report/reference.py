@@ -1,47 +1,127 @@
-"""The ops and formats as text, from their declarations."""
+"""The recipe language as text, from its declarations: `surgery ops`, the reference, the README."""
 
 from __future__ import annotations
 
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from surgery.declaration import first_line
+from surgery.errors import synonym
 from surgery.formats._base import formats
-from surgery.keras_bridge.data._base import Data, kinds
+from surgery.keras_bridge.data._base import kinds
 from surgery.ops._base import ops
 from surgery.recipe.schema import mapping_schema, recipe_schema
-from surgery.report.tables import table
+from surgery.recipe.sources import SOURCES
+from surgery.report.tables import PAGE, listing, wrapped
+
+Facts = Mapping[str, Any]
+"""A JSON Schema."""
 
 
-def op_facts(name: str) -> dict[str, Any]:
-    """The JSON Schema of one op."""
-    steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
-    return dict(steps[name])
+@dataclass(frozen=True)
+class Section:
+    """One kind of thing that a recipe names: what it is for, and how it is written."""
+
+    title: str
+    about: str
+    place: str
+    facts: Mapping[str, Facts]
+
+    def example(self, name: str) -> str:
+        """One of them as a recipe has it; what is too long for a line has a line for each key."""
+        value = self.facts[name]["examples"][0]
+        head = self.place.format(name)
+        line = f"{head}: {_flow(value)}"
+        if len(line) <= PAGE - 2 or not isinstance(value, dict):
+            return line
+        indent = "    " if head.startswith("-") else "  "
+        return "\n".join([f"{head}:", *(f"{indent}{k}: {_flow(v)}" for k, v in value.items())])
+
+
+@cache
+def sections() -> Mapping[str, Section]:
+    """All that a recipe names, by kind."""
+    recipe = recipe_schema()["properties"]
+    steps = recipe["steps"]["items"]["properties"]
+    return {
+        "op": Section("Steps", recipe["steps"]["description"], "- {}",
+                      {name: steps[name] for name in ops()}),
+        "expectation": Section("Expectations", recipe["expect"]["description"], "- {}",
+                               recipe["expect"]["items"]["properties"]),
+        "source": Section("Sources", "Where a model comes from, for load and for donors.",
+                          "load", _declared(SOURCES)),
+        "target": Section("Targets", "A path, or a mapping of these keys.", "- {}",
+                          recipe["export"]["items"]["properties"]),
+        "data": Section("Data", "A path (.npz or .csv), or a mapping of one form and its keys.",
+                        "data", _declared(kinds())),
+    }  # fmt: skip
+
+
+def _declared(classes: Mapping[str, type]) -> dict[str, Facts]:
+    return {name: mapping_schema(each, first_line(each)) for name, each in classes.items()}
+
+
+def named(name: str) -> dict[str, Facts]:
+    """What has that name, by its kind; a format may be a target and a form of data."""
+    return {kind: each.facts[name] for kind, each in sections().items() if name in each.facts}
+
+
+def meant(word: str) -> str | None:
+    """The name of an op, or of what else, that a word stands for; None for no such word."""
+    known = [name for each in sections().values() for name in each.facts]
+    return word if word in known else synonym(word, known)
 
 
 def ops_text() -> str:
-    """All ops, a line each."""
-    return table(["op", "what it does"], [[name, first_line(op)] for name, op in ops().items()])
+    """All that a recipe names, a line each."""
+    parts = []
+    for each in sections().values():
+        meanings = {name: facts["description"] for name, facts in each.facts.items()}
+        parts.append(f"{each.title}:\n{listing(meanings)}")
+    return "\n\n".join([*parts, "surgery ops NAME shows the keys of one."])
 
 
 def op_text(name: str) -> str:
-    """One op with its keys: what they mean, and an example."""
-    facts = op_facts(name)
-    example = {**facts["examples"][0]}
-    lines = [facts["description"], "", f"  - {name}: {_flow(example)}", ""]
-    for key, meaning in facts["properties"].items():
-        needed = " (required)" if key in facts.get("required", []) else ""
-        lines.append(f"{key}{needed}")
-        text = f"{meaning['description']} For example {_flow(meaning['examples'][0])}."
-        lines += textwrap.wrap(text, 76, initial_indent="    ", subsequent_indent="    ")
-        if "enum" in meaning:
-            lines.append(
-                f"    One of {', '.join(str(v) for v in meaning['enum'] if v is not None)}."
-            )
-    return "\n".join(lines)
+    """What has that name, with its keys: what they mean, and an example."""
+    parts = []
+    for kind, facts in named(name).items():
+        head = wrapped(f"{name} ({kind}): {facts['description']}")
+        example = textwrap.indent(sections()[kind].example(name), "  ")
+        parts.append("\n".join([head, "", example, "", *_wrapped_keys(facts)]))
+    return "\n\n".join(parts)
+
+
+def _wrapped_keys(facts: Facts, indent: str = "") -> Iterator[str]:
+    for key, meaning in facts.get("properties", {}).items():
+        yield f"{indent}{key}{_needed(key, facts)}"
+        yield wrapped(_meaning(meaning), indent + "    ", indent + "    ")
+        yield from _wrapped_keys(_inner(meaning), indent + "    ")
+
+
+def _needed(name: str, facts: Facts) -> str:
+    return " (required)" if name in facts.get("required", []) else ""
+
+
+def _meaning(meaning: Facts) -> str:
+    """What a key means, its default, what is allowed, an example."""
+    allowed = [str(value) for value in meaning.get("enum", []) if value is not None]
+    parts = [meaning["description"]]
+    if allowed:
+        parts.append(f"One of {', '.join(allowed)}.")
+    if "default" in meaning:
+        parts.append(f"Default: {_flow(meaning['default'])}.")
+    return " ".join([*parts, f"For example {_flow(meaning['examples'][0])}."])
+
+
+def _inner(meaning: Facts) -> Facts:
+    """The keys of a mapping inside; selectors, data and sources have sections of their own."""
+    inner: Facts = meaning if meaning.get("properties") else meaning.get("items", {})
+    return {} if {"path", "npz"} & inner.get("properties", {}).keys() else inner
 
 
 def ops_markdown() -> str:
@@ -76,65 +156,45 @@ def _flow(value: Any) -> str:
 
 def reference_markdown() -> str:
     """docs/reference.md: every key of the recipe language."""
-    schema = recipe_schema()["properties"]
+    recipe = recipe_schema()
+    keys = recipe["properties"]
     parts = [
         "# The recipe language, key by key",
         "Made from the declarations by `surgery schema --reference`; a test holds it.",
         "## A recipe",
-        *(_key_line(name, meaning) for name, meaning in schema.items()),
+        *(_key_line(name, meaning, recipe) for name, meaning in keys.items()),
         "## matrix",
         "Each other key is a parameter with its values: a list, or `{file: levels.txt}`.",
-        *_key_lines(schema["matrix"]["properties"]),
+        *_key_lines(keys["matrix"]),
+        "## objective",
+        *_key_lines(keys["objective"]),
         "## cluster",
-        *_key_lines(schema["cluster"]["properties"]),
-        "## load",
-        *(_key_line(name, meaning) for name, meaning in schema["load"]["properties"].items()),
+        *_key_lines(keys["cluster"]),
         "## A selector",
         "A pattern, a list of selectors (any of them), or a mapping (all of it):",
-        *(_key_line(name, meaning) for name, meaning in _selector_facts().items()),
-        "## Data",
-        "A path (.npz or .csv), or a mapping of one of these forms and its keys:",
-        *(line for kind in kinds().values() for line in _data_lines(kind)),
+        *_key_lines(named("zero")["op"]["properties"]["select"]),
     ]
-    parts += ["# Steps"]
-    for name in ops():
-        parts += _section(name, op_facts(name))
-    parts += ["# Expectations", schema["expect"]["description"]]
-    for name, facts in schema["expect"]["items"]["properties"].items():
-        parts += _section(name, facts)
-    parts += ["# Targets", "A path, or a mapping of these keys."]
-    for name, facts in schema["export"]["items"]["properties"].items():
-        parts += _section(name, facts)
+    for section in sections().values():
+        parts += [f"# {section.title}", section.about]
+        for name, facts in section.facts.items():
+            parts += [f"## {name}", facts["description"]]
+            parts += [f"```yaml\n{section.example(name)}\n```", *_key_lines(facts)]
     text = "\n\n".join(parts)
     return re.sub(r"\n\n( *- `)", r"\n\1", text) + "\n"
 
 
-def _data_lines(kind: type[Data]) -> list[str]:
-    """The keys of one form of data."""
-    return [first_line(kind), *_key_lines(mapping_schema(kind, "")["properties"])]
+def _key_lines(facts: Facts, indent: str = "") -> Iterator[str]:
+    """The keys, and those of mappings inside."""
+    for name, meaning in facts.get("properties", {}).items():
+        yield indent + _key_line(name, meaning, facts)
+        yield from _key_lines(_inner(meaning), indent + "  ")
 
 
-def _section(name: str, facts: dict[str, Any]) -> list[str]:
-    return [
-        f"## {name}",
-        facts["description"],
-        f"```yaml\n- {name}: {_flow(facts['examples'][0])}\n```",
-        *_key_lines(facts["properties"]),
-    ]
-
-
-def _key_lines(properties: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """The keys, and those of mappings inside; selectors and data have sections of their own."""
-    for name, meaning in properties.items():
-        yield indent + _key_line(name, meaning)
-        inner = meaning if meaning.get("properties") else meaning.get("items", {})
-        if not {"path", "npz"} & inner.get("properties", {}).keys():
-            yield from _key_lines(inner.get("properties", {}), indent + "  ")
-
-
-def _selector_facts() -> dict[str, Any]:
-    return dict(op_facts("zero")["properties"]["select"]["properties"])
-
-
-def _key_line(name: str, meaning: dict[str, Any]) -> str:
-    return f"- `{name}`: {meaning['description']} For example `{_flow(meaning['examples'][0])}`."
+def _key_line(name: str, meaning: Facts, facts: Facts) -> str:
+    allowed = [f"`{value}`" for value in meaning.get("enum", []) if value is not None]
+    parts = [f"- `{name}`{_needed(name, facts)}: {meaning['description']}"]
+    if allowed:
+        parts.append(f"One of {', '.join(allowed)}.")
+    if "default" in meaning:
+        parts.append(f"Default: `{_flow(meaning['default'])}`.")
+    return " ".join([*parts, f"For example `{_flow(meaning['examples'][0])}`."])

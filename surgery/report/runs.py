@@ -115,12 +115,15 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     for target in plan.targets:
         yield f"{target.format.name} -> {shown(target.path)} ({size(target.bytes)}{_check(target)})"
+    for step in plan.steps:
+        for path in step.step.op.outputs() if isinstance(step.step.op, LiveOp) else ():
+            yield f"{printable(step.step.title)} -> {shown(path)}"
     for note in plan.notes:
         yield printable(f"note: {note}")
     yield (
-        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}"
-        f", writes {size(plan.bytes_written)}, at most {size(plan.memory)} of memory, "
-        f"{plural(plan.threads, 'thread')}"
+        f"reads {size(plan.bytes_read)} in {plural(plan.passes, 'pass', 'es')}, "
+        f"writes {size(plan.bytes_written)}\n"
+        f"takes at most {size(plan.memory)} of memory, {plural(plan.threads, 'thread')}"
         f"{', needs TensorFlow once' if plan.needs_tensorflow else ''}"
     )
 
@@ -134,7 +137,7 @@ def _check(target: TargetPlan) -> str:
 
 def _head(plan: Plan) -> str:
     model = plan.model
-    return (
+    return printable(
         f"{plan.recipe.name}: {plan.source.origin}, {plural(len(model.weights), 'weight')}, "
         f"{plural(model.parameters, 'parameter')}, {size(model.nbytes)}"
     )

@@ -7,12 +7,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery.declaration import Share
 from surgery.errors import UsageError, did_you_mean
-from surgery.recipe.matrix import Values
+from surgery.recipe.matrix import Values, as_text
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
 from surgery.report.tables import number, plural, shown, size, table
@@ -73,8 +74,9 @@ def plan_text(
             f"a job has {minutes}, {cores}, {cluster.mebibytes(plan.memory):,} MiB of memory"
         )
     lines.append(
-        f"reads {size(read)}, writes {size(written)} of weights; a run takes at most "
-        f"{size(plan.memory)} of memory, {plural(jobs, 'run')} at once; goes to {shown(folder)}"
+        f"reads {size(read)}, writes {size(written)} of weights\n"
+        f"a run takes at most {size(plan.memory)} of memory, {plural(jobs, 'run')} at once\n"
+        f"goes to {shown(folder)}"
     )
     return "\n".join(lines)
 
@@ -165,10 +167,38 @@ _WITH_LOG = (FAILED, KILLED, TIMEOUT, "out of memory")
 Row = dict[str, Any]
 
 
-def rows(found: Sequence[RunStatus], sort: str | None = None) -> list[Row]:
+@dataclass(frozen=True)
+class Better:
+    """Which metric tells the best run, and which of its values are better, as far as is known."""
+
+    metric: str | None = None
+    direction: str | None = None
+
+    @classmethod
+    def of(cls, objective: Mapping[str, Any] | None, sort: str | None, given: str | None) -> Better:
+        """From the recipe's objective, and the options --sort and --direction."""
+        objective = objective or {}
+        metric = sort or objective.get("metric")
+        own = objective.get("direction") if metric == objective.get("metric") else None
+        return cls(metric, given or own)
+
+    def is_lower(self, metric: str) -> bool | None:
+        """Whether less of a metric is better; None where nobody has said, and its name does not."""
+        if metric == self.metric and self.direction:
+            return self.direction == "minimize"
+        return is_lower_better(metric)
+
+
+_BY_NAME = Better()
+
+
+def rows(
+    found: Sequence[RunStatus], sort: str | None = None, better: Better | None = _BY_NAME
+) -> list[Row]:
     """A row for each run: its values, metrics, sparsity, bytes and seconds.
 
-    Sorted by a column with the best first; raises UsageError for a column that is not there.
+    Sorted by a column with the best first, or without `better` upwards; raises UsageError for a
+    column that is not there, or a metric of which it is not known what is better.
     """
     parameters = dict.fromkeys(name for each in found for name in each.run.values)
     metrics = dict.fromkeys(name for each in found if each.record for name in each.record.metrics)
@@ -182,8 +212,14 @@ def rows(found: Sequence[RunStatus], sort: str | None = None) -> list[Row]:
         )
     filled = [row for row in made if row[sort] is not None]
     rest = [row for row in made if row[sort] is None]
+    falls = False
+    if sort in metrics and better is not None:
+        lower = better.is_lower(sort)
+        if lower is None:
+            raise UsageError(f"whether less of {sort} is better is not known; give --direction "
+                             "minimize (or maximize)")  # fmt: skip
+        falls = not lower
     # Numbers before text, so that a column of both has an order.
-    falls = sort in metrics and not is_lower_better(sort)
     filled.sort(key=lambda row: _rank(row[sort], falls))
     return [*filled, *rest]
 
@@ -214,14 +250,16 @@ def _column(name: str, taken: set[str]) -> str:
     return f"{name} " if name in taken else name
 
 
-def table_text(found: Sequence[RunStatus], sort: str | None = None) -> str:
-    """The rows for people; the best by the first metric, or the one sorted by, has a star."""
-    made = rows(found, sort)
+def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> str:
+    """The rows for people; the best has a star, by the metric that is asked for, or the first."""
+    made = rows(found, sort, better)
     if not made:
         return "no runs"
     metrics = {name for each in found if each.record for name in each.record.metrics}
-    by = sort if sort in metrics else next((name for name in made[0] if name in metrics), None)
-    best = _best(made, by) if by else None
+    first = next((name for name in made[0] if name in metrics), None)
+    by = better.metric if better.metric in metrics else first
+    lower = better.is_lower(by) if by else None
+    best = _best(made, by, lower) if by and lower is not None else None
     header = [name for name in made[0] if name == "run" or any(r[name] is not None for r in made)]
     lines = [[_cell(name, row[name], best is not None and row[by or ""] == best)
               for name in header] for row in made]  # fmt: skip
@@ -229,14 +267,13 @@ def table_text(found: Sequence[RunStatus], sort: str | None = None) -> str:
              if any(isinstance(row[name], int | float) for row in made)]  # fmt: skip
     spare = ["bytes", "seconds", *(["state"] if len({row["state"] for row in made}) == 1 else [])]
     text = table(header, lines, right, [i for i, name in enumerate(header) if name in spare])
-    return text if best is None else f"{text}\n* the best {by}"
+    return text if best is None else f"{text}\n* the best {by} ({'lowest' if lower else 'highest'})"
 
 
-def _best(made: Sequence[Row], by: str) -> float | None:
+def _best(made: Sequence[Row], by: str, lower: bool) -> float | None:
     """The best of a metric."""
     filled = [row[by] for row in made if row[by] is not None and row[by] == row[by]]
-    choose = min if is_lower_better(by) else max
-    return choose(filled, default=None)
+    return (min if lower else max)(filled, default=None)
 
 
 def _cell(name: str, value: Any, is_best: bool) -> str:
@@ -250,7 +287,7 @@ def _cell(name: str, value: Any, is_best: bool) -> str:
         return f"{value * 100:.4g}%"
     if name == "seconds":
         return f"{value:.1f}"
-    return number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else as_text(value)
 
 
 def table_csv(made: Sequence[Row]) -> str:
@@ -258,7 +295,8 @@ def table_csv(made: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(made[0]) if made else ["run"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(made)
+    writer.writerows({name: as_text(value) if isinstance(value, list | dict) else value
+                      for name, value in row.items()} for row in made)  # fmt: skip
     return text.getvalue().rstrip("\n")
 
 
@@ -266,7 +304,7 @@ def draw(
     found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path, title: str
 ) -> None:
     """One column over another, a line for each value of a third; raises UsageError."""
-    made = [row for row in rows(found, x) if row["state"] == DONE]
+    made = [row for row in rows(found, x, None) if row["state"] == DONE]
     for name in filter(None, (x, y, by)):
         if made and name not in made[0]:
             known = ", ".join(made[0])

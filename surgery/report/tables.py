@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from surgery import remote
@@ -37,10 +38,10 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
 def shown(path: Path) -> str:
     """A path as short as it can be said from here; a URL where it stands for one."""
     if url := remote.url_of(path):
-        return url
+        return printable(url)
     resolved = path.resolve()
     here = Path.cwd()
-    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)
+    return printable(str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved))
 
 
 def width() -> int | None:
@@ -48,6 +49,25 @@ def width() -> int | None:
     if not sys.stdout.isatty():
         return None
     return max(NARROWEST, shutil.get_terminal_size().columns)
+
+
+PAGE = 79
+"""The columns of text that is not cut to the terminal, such as help."""
+
+
+def wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """Text in lines that break between words; `first` and `rest` stand before them."""
+    return textwrap.fill(text, PAGE, initial_indent=first, subsequent_indent=rest,
+                         break_on_hyphens=False, break_long_words=False)  # fmt: skip
+
+
+def listing(meanings: Mapping[str, str]) -> str:
+    """Names, and beside them what they mean."""
+    room = max(map(len, meanings)) + 2
+    return "\n".join(
+        wrapped(f"{name:{room}}{meaning}", "  ", "  " + " " * room)
+        for name, meaning in meanings.items()
+    )
 
 
 def table(

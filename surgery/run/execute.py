@@ -160,6 +160,8 @@ def _written(
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
+        # Without a target, too, it is observed what the steps did, and what is expected of it.
+        seen=() if plan.targets else [weight.tensor for weight in plan.model.weights],
     )
     written = tuple(replace(each, check=checks.get(each.path, "")) for each in written)
     return (*written, *(Written("npz", file, file.stat().st_size) for file in plan.files))

@@ -28,7 +28,7 @@ VERSION = 2
 
 def path_of(recipe: Recipe) -> Path:
     """Where a recipe's manifest is kept: beside its first output."""
-    return recipe.export[0].path.parent / f"{recipe.name}.run.json"
+    return recipe.home / f"{recipe.name}.run.json"
 
 
 def key_of(recipe: Recipe) -> str:

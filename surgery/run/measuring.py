@@ -15,7 +15,6 @@ from surgery.keras_bridge.data._base import Data
 from surgery.recipe.language import Recipe, Step
 from surgery.run.files import beside
 from surgery.run.live import LiveBench
-from surgery.run.metrics import is_lower_better
 from surgery.run.plan import do_step
 from surgery.weights.filestate import named_states
 from surgery.weights.model import Model
@@ -149,10 +148,13 @@ class Verdict:
     measured: Mapping[int, float]
 
 
-def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop: float) -> Verdict:
+def bisect(
+    bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
+) -> Verdict:
     """The first step after which the metric is worse than at first by more than `drop`.
 
-    Steps are bisected, as commits are: it is taken that the metric does not recover.
+    Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
+    says whether less of it is better.
     """
     models = list(_models(recipe, bench))
     measured: dict[int, float] = {}
@@ -161,7 +163,7 @@ def bisect(bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop
         measured[count] = _metric(bench, models[count], how, metric)
         worse = measured[0] - measured[count]
         # What is no number any more is broken.
-        return not (-worse if is_lower_better(metric) else worse) <= drop
+        return not (-worse if lower else worse) <= drop
 
     is_broken(0)
     if not is_broken(len(models) - 1):

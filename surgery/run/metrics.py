@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-_LOWER_IS_BETTER = (
-    "loss", "error", "mse", "mae", "mape", "msle", "kld", "divergence", "crossentropy", "hinge",
-    "poisson", "log_cosh", "false_",
-)  # fmt: skip
+_LOWER = {
+    "brier", "cer", "cosh", "cross", "crossentropy", "divergence", "eer", "entropy", "err",
+    "error", "errors", "false", "fid", "hamming", "hinge", "huber", "kld", "latency", "logcosh",
+    "loss", "lpips", "mae", "mape", "mse", "msle", "nll", "perplexity", "poisson", "ppl", "rmse",
+    "rmsle", "smape", "ter", "wer",
+}  # fmt: skip
+_HIGHER = {
+    "acc", "accuracy", "auc", "auroc", "bleu", "concordance", "correlation", "dice", "f", "f1",
+    "fbeta", "io", "iou", "kappa", "map", "mcc", "ndcg", "pearson", "precision", "psnr", "r",
+    "r2", "recall", "rouge", "sensitivity", "similarity", "specificity", "ssim", "true",
+}  # fmt: skip
+"""Words in the names of metrics, by which values are better."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d?")
 
 
-def is_lower_better(metric: str) -> bool:
-    """Whether a smaller value of the metric is a better one, by its name."""
-    return any(word in metric.rpartition("/")[2] for word in _LOWER_IS_BETTER)
+def is_lower_better(metric: str) -> bool | None:
+    """Whether a smaller value of the metric is a better one; None where its name does not tell.
+
+    Where words of a name disagree (`accuracy_loss`), the last word that tells decides.
+    """
+    told = [word in _LOWER for word in map(str.lower, _WORD.findall(metric.rpartition("/")[2]))
+            if word in _LOWER | _HIGHER]  # fmt: skip
+    return told[-1] if told else None
 
 
 def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery import remote
+from surgery.declaration import recipe_path
 from surgery.errors import (
     ExpectationError,
     FormatError,
@@ -165,7 +166,8 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
     try:
         source = recipe.load.opened(recipe.seed)
     except FormatError as error:
-        raise FormatError(_at(recipe, ("load",), str(error)).text(recipe.file)) from None
+        message = str(error) + _elsewhere(recipe, str(error))
+        raise FormatError(_at(recipe, ("load",), message).text(recipe.file)) from None
     source = source.watched()
     model = source
     problems: list[Problem] = []
@@ -181,7 +183,8 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         except SurgeryError as error:
             if bench is not None and isinstance(step.op, LiveOp):
                 raise SurgeryError(_at(recipe, step.place, str(error)).text(recipe.file)) from error
-            problems.append(_at(recipe, (*step.place, *_blamed(step, error)), str(error)))
+            message = str(error) + _elsewhere(recipe, str(error))
+            problems.append(_at(recipe, (*step.place, *_blamed(step, error)), message))
             continue
         changes = step.op.changes(matched)
         planned = StepPlan(step, matched, changes, observer, renames, done.facts, done.files)
@@ -205,7 +208,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         except SelectorError as error:
             problems.append(_at(recipe, (*each.place, "select"), str(error)))
     writes_by_tensorflow = any(t.format.needs_tensorflow(model) for t in recipe.export)
-    problems += _metric_problems(recipe)
+    problems += recipe_problems(recipe)
     if problems:
         raise RecipeError(recipe.file, problems)
     if failures:
@@ -247,6 +250,25 @@ def _measured(
         for number, each in enumerate(recipe.expect)
         if isinstance(each.expectation, LiveExpectation)
     }
+
+
+def recipe_problems(recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with it whatever the model: its metrics, and where it writes."""
+    yield from _metric_problems(recipe)
+    yield from _place_problems(recipe)
+
+
+def _elsewhere(recipe: Recipe, message: str) -> str:
+    """Where a file that a message misses lies in the shell's folder: a path given with -p."""
+    folder = Path(recipe.file).parent
+    for name, value in recipe.params.items():
+        if not isinstance(value, str) or os.path.normpath(value) not in message:
+            continue
+        if os.path.exists(value) and not recipe_path(value, folder).exists():
+            from_there = os.path.relpath(value, folder)
+            return (f"; a relative path starts at the recipe's folder, {folder}, and {value} lies "
+                    f"in the shell's: -p {name}={from_there}")  # fmt: skip
+    return ""
 
 
 def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -318,7 +340,9 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
         )
     targets = [target.format for target in recipe.export]
     idle = _only_config(recipe)
-    if idle and not any(target.holds_architecture for target in targets):
+    if idle and not targets:
+        yield f"{idle[0].op.name} reaches no target, as there is none"
+    elif idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
         yield (
             f"{names} reaches no target: {' and '.join(target.name for target in targets)} hold "
@@ -327,13 +351,29 @@ def _notes(recipe: Recipe, model: Model) -> Iterator[str]:
 
 
 def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> Iterator[Problem]:
-    seen: dict[Path, int] = {}
     yield from _output_problems(recipe, inputs)
-    targets = [(target, target.format) for target in recipe.export]
+    for index, target in enumerate(recipe.export):
+        form = target.format
+        place: Place = ("export", index, form.name)
+        for problem in form.refusals(target.optimizer.left(model)):
+            yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
+        try:
+            wrong = path_problem(target.path, form, inputs)
+        except OSError as error:  # a name that is too long, a folder that cannot be looked into
+            wrong = f"{target.path}: {error.strerror}"
+        if wrong:
+            yield _at(recipe, place, wrong)
+
+
+def _place_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Steps that reach no target, and targets in each other's way, or in the manifest's."""
+    seen: dict[Path, int] = {}
+    targets = [target.format for target in recipe.export]
     changing = any(step.op.changes_weights for step in recipe.steps)
     only_architecture = _only_config(recipe) and not changing
-    if only_architecture and not any(form.holds_architecture for _, form in targets):
-        names = " and ".join(form.name for _, form in targets)
+    yield from _unseen_steps(recipe)
+    if targets and only_architecture and not any(form.holds_architecture for form in targets):
+        names = " and ".join(form.name for form in targets)
         yield _at(
             recipe,
             ("export",),
@@ -341,10 +381,8 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
         )
     if path_of(recipe).is_dir():
         yield _at(recipe, ("export",), f"{path_of(recipe)}, for the manifest, is a folder")
-    for index, (target, form) in enumerate(targets):
-        place: Place = ("export", index, form.name)
-        for problem in form.refusals(target.optimizer.left(model)):
-            yield _at(recipe, place, f"{form.name} cannot hold this model: {problem}")
+    for index, target in enumerate(recipe.export):
+        place: Place = ("export", index, target.format.name)
         resolved = target.path.resolve()
         if resolved == path_of(recipe).resolve():
             yield _at(recipe, place, f"{target.path} is where the run's manifest goes")
@@ -356,12 +394,19 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
             if other in resolved.parents or resolved in other.parents:
                 yield _at(recipe, place, f"{target.path} and export[{number}] are one in the other")
         seen[resolved] = index
-        try:
-            wrong = path_problem(target.path, form, inputs)
-        except OSError as error:  # a name that is too long, a folder that cannot be looked into
-            wrong = f"{target.path}: {error.strerror}"
-        if wrong:
-            yield _at(recipe, place, wrong)
+
+
+def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
+    """Without a target: steps that change the model when nothing looks at it any longer."""
+    if recipe.export or any(isinstance(e.expectation, LiveExpectation) for e in recipe.expect):
+        return
+    for step in reversed(recipe.steps):
+        if isinstance(step.op, LiveOp) and not step.op.changes_weights:
+            return
+        message = (
+            "no step behind it measures or writes the model, and there is no target; add export"
+        )
+        yield _at(recipe, (*step.place, step.op.name), message)
 
 
 def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]:

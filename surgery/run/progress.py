@@ -76,6 +76,7 @@ class Log(Progress):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if self._form == "json":
             line = json.dumps({"time": now, "recipe": self._title, "event": event, **facts})
+            line = line.replace("\x7f", r"\u007f")
         else:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             line = f"{now} {self._title}: {event} {said}".rstrip()
@@ -132,7 +133,9 @@ class Bar(Progress):
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._done, self._total = 0, total
-        self._task = self._bar.add_task(f"{self._title}: {name}", total=total or None, done="")
+        self._task = self._bar.add_task(
+            printable(f"{self._title}: {name}"), total=total or None, done=""
+        )
 
     def advance(self, count: int) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from surgery.run.plan import TargetPlan
 from surgery.run.progress import Progress
 from surgery.run.streaming import Sums, Watch, stream
 from surgery.weights.filestate import files_in
+from surgery.weights.tensor import Tensor
 
 Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
 
@@ -42,11 +43,13 @@ def write(
     extra: Sequence[Path] = (),
     summing: bool = False,
     watchers: Mapping[int, Watch] | None = None,
+    seen: Sequence[Tensor] = (),
 ) -> tuple[Written, ...]:
     """Write all targets at once, or none; what they share is read once.
 
     `conclude` gets the unfinished name of every target and of every `extra` path before they
     are put in place, and the sums of all tensors by id; it returns what else is put in place.
+    The tensors in `seen` are pulled through, too, though they go nowhere.
     """
     with contextlib.ExitStack() as undo:
         try:
@@ -56,7 +59,10 @@ def write(
                 journal.recover(folder)
             temporary = {path: files.unfinished(path, undo) for path in paths}
             outputs = [_begun(target, temporary[target.path], undo) for target in targets]
-            sums = stream(outputs, threads, progress, watchers or {}, summing)
+            nowhere = Output(
+                [(tensor, lambda _start, _values: None) for tensor in seen], lambda: None
+            )
+            sums = stream([*outputs, nowhere], threads, progress, watchers or {}, summing)
             more = conclude(temporary, sums)
             made = {**{t.path: temporary[t.path] for t in targets}, **more}
             written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from surgery.errors import UsageError
+from surgery.errors import UsageError, printable
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.reading import RecipeFile
 from surgery.sweep.planning import SweepPlan
@@ -23,6 +23,7 @@ def sbatch(
 ) -> str:
     """A script of Slurm's for all runs; submitted with `sbatch SCRIPT`."""
     file, count = plan.file, len(plan.runs)
+    _need_one_line(file.file, str(folder), str(Path.cwd()))
     options: dict[str, Any] = {
         "job-name": _name(file),
         "array": f"0-{count - 1}%{cluster.array_parallelism}",
@@ -52,6 +53,7 @@ def sbatch(
             "#!/bin/bash",
             f"# {count} runs; before sbatch: {made}",
             *lines,
+            *(f"export {name}={shlex.quote(text)}" for name, text in file.env.items()),
             *cluster.setup,
             f'{run} --index "$SLURM_ARRAY_TASK_ID" &',
             "run=$!",
@@ -78,6 +80,8 @@ def kubernetes(
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
     file, count = plan.file, len(plan.runs)
+    _need_one_line(str(Path.cwd()))
+    command = ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)]
     resources: dict[str, Any] = {
         "cpu": str(cluster.cpus or 1),
         "memory": f"{cluster.mebibytes(plan.memory)}Mi",
@@ -86,8 +90,9 @@ def kubernetes(
         resources["nvidia.com/gpu"] = str(cluster.gpus)
     container: dict[str, Any] = {
         "name": "surgery",
-        "image": cluster.image,
-        "command": ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)],
+        "image": str(cluster.image),
+        "command": [_literal(word) for word in command],
+        "env": [{"name": name, "value": _literal(text)} for name, text in file.env.items()],
         "workingDir": "/work",
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "resources": {"limits": resources, "requests": dict(resources)},
@@ -140,6 +145,13 @@ FORMS: Mapping[str, Callable[[SweepPlan, Path, Sequence[str], Cluster, int], str
 }
 
 
+def _need_one_line(*paths: str) -> None:
+    """Raise UsageError for a path that would end a comment or an option, and begin a command."""
+    for path in paths:
+        if printable(path) != path:
+            raise UsageError(f"{path}: a path with a control character in it goes into no script")
+
+
 def _name(file: RecipeFile) -> str:
     """A name as Kubernetes takes it (RFC 1123)."""
     name = str(file.document.value.get("name") or Path(file.file).stem).lower()
@@ -150,6 +162,11 @@ def _run(recipe: str, folder: str, params: Sequence[str], threads: int) -> list[
     """The command of a run, but for its number."""
     given = [part for text in params for part in ("-p", text)]
     return ["run", recipe, *given, "--threads", str(threads), "--dir", folder]
+
+
+def _literal(text: str) -> str:
+    """Text in which Kubernetes, which reads $(NAME) and $$, finds nothing."""
+    return text.replace("$", "$$")
 
 
 def _inside(path: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery import remote
 from surgery.errors import UsageError
-from surgery.recipe.matrix import Values, run_id
+from surgery.recipe.matrix import Values, run_id, texts, with_texts
 from surgery.sweep.claims import Claim, Holder, drop, holder, take
 from surgery.weights.filestate import FileState, file_state
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 _RECIPE = "recipe.yaml"
 _FOLDERS = ("runs", "logs", "jobs")
-_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str}
+_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str,
+          "env": dict, "texts": list}  # fmt: skip
 DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 
@@ -127,7 +128,10 @@ class SweepFolder:
             "params": dict(overrides),
             "on": on or before["on"],
             "cluster": dict(before["cluster"] if cluster is None else cluster),
+            "env": dict(file.env),
+            "objective": asdict(file.objective) if file.objective else None,
             "runs": list(file.runs or ({},)),
+            "texts": [texts(values) for values in file.runs or ()],
             "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
         }
         _replace(self.path / _RECIPE, file.data)
@@ -143,7 +147,7 @@ class SweepFolder:
     def edition(self) -> str:
         """What changes when a sweep is begun with another recipe, or with other values."""
         facts = self.facts()
-        text = json.dumps([facts["recipe_sha256"], facts["runs"]])
+        text = json.dumps([facts["recipe_sha256"], facts["runs"], facts["env"]])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _is_taken(self) -> bool:
@@ -163,16 +167,25 @@ class SweepFolder:
                 raise TypeError
             return dict(facts)
         except OSError as error:
-            own = self.path.with_suffix(".sweep")
-            hint = f"; its sweep's is {own}" if own != self.path and own.exists() else ""
             raise UsageError(
-                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror}){hint}"
+                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+                f"{self._others()}"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self.path / 'sweep.json'} is damaged: remove it, and give the sweep again; "
                 "what is done stays done"
             ) from None
+
+    def _others(self) -> str:
+        """Which folders of sweeps there are instead."""
+        own = self.path.with_suffix(".sweep")
+        if own != self.path and own.exists():
+            return f"; its sweep's is {own}"
+        near = [*self.path.parent.glob("*.sweep/sweep.json"),
+                *self.path.parent.glob("*/*.sweep/sweep.json")]  # fmt: skip
+        there = ", ".join(sorted(str(found.parent) for found in near))
+        return f"; there are the sweeps {there}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
         """The recipe that is swept, as it was when the sweep began, or as it now is."""
@@ -183,7 +196,8 @@ class SweepFolder:
         if not as_begun:
             return RecipeFile.read(path, facts["params"])
         data = (self.path / _RECIPE).read_bytes()
-        return RecipeFile(data, str(path), path.parent, facts["params"], facts["runs"])
+        runs = [with_texts(*each) for each in zip(facts["runs"], facts["texts"], strict=False)]
+        return RecipeFile(data, str(path), path.parent, facts["params"], runs, facts["env"])
 
     def runs(self) -> list[Run]:
         """All runs."""

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import uuid
 from collections import Counter
@@ -23,6 +22,7 @@ from surgery.errors import UsageError
 from surgery.keras_bridge.cache import STEPS, cache_folder, prune
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
+from surgery.recipe.params import references
 from surgery.recipe.reading import RecipeFile
 from surgery.run.live import Memo
 from surgery.run.manifest import runs_code
@@ -98,8 +98,13 @@ class SharedSteps:
     def _named(self, number: int) -> set[str]:
         """The parameters that decide about the model up to that step."""
         value = self._file.document.value
-        head = [value.get("load"), value.get("seed"), value["steps"][: number + 1]]
-        return set(re.findall(r"\$\{([^}]*)\}", json.dumps(head)))
+        found: set[str] = set()
+        left = set(references([value.get("load"), value.get("seed"), value["steps"][: number + 1]]))
+        while left:  # a parameter's default may name others
+            found |= left
+            defaults = value.get("params", {})
+            left = set(references([defaults.get(name) for name in left])) - found
+        return found
 
     def _counts(self, names: frozenset[str]) -> Counter[str]:
         if names not in self._counted:

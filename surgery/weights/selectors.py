@@ -77,7 +77,20 @@ class Select:
                 else NO_WEIGHTS
             )
         )
-        return f"{self} matches no weight of {model.origin or 'the model'}; {hint}"
+        return (
+            f"{self} matches no weight of {model.origin or 'the model'}; {hint}{self._types(model)}"
+        )
+
+    def _types(self, model: Model) -> str:
+        """Which classes there are, where it names others."""
+        wanted = _as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
+        layers = model.architecture.layers if model.architecture is not None else ()
+        there = dict.fromkeys(layer.class_name for layer in layers)
+        unknown = [name for name in wanted if name not in there]
+        if not unknown or not there:
+            return ""
+        hint = did_you_mean(unknown[0], there)
+        return f"; no layer is a {unknown[0]}{hint}; there are {', '.join(there)}"
 
 
 def expand_braces(pattern: str) -> list[str]:

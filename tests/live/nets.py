@@ -96,6 +96,13 @@ def nested(compiled=True):
     return model
 
 
+def named(name, function):
+    """Arguments that are called as our own are."""
+    model = Net()
+    model.note = (name, function)
+    return model
+
+
 def no_model():
     return 3
 

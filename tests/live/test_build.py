@@ -72,6 +72,11 @@ def test_a_nested_subclassed_model_has_the_names_of_get_layer_chains(folder):
         np.testing.assert_allclose(made["y"], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_arguments_may_be_called_anything(folder):
+    load = built("named", arguments={"name": "a", "function": "b"})
+    run(recipe(folder, load=load, export=[{"npy": "out/w"}]))
+
+
 def test_what_tensorflow_tracks_goes_into_a_checkpoint(folder):
     import nets
     import tensorflow as tf

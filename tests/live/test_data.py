@@ -124,6 +124,38 @@ def test_all_forms_give_the_same_examples(form, folder):
     np.testing.assert_array_equal(np.concatenate([batch[1] for batch in found]), y)
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_all_forms_without_labels(form, folder):
+    with np.load(folder / "d.npz") as arrays:
+        x = arrays["x"]
+    found = batches(data(folder, form).without_labels())
+    assert all(len(batch) == 1 for batch in found)
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in found]), x)
+
+
+WITHOUT = [
+    ({"npz": "d.npz", "y": "no such array", "sample_weight": "nor this"}, COUNT),
+    ({"npy": {"x": "x.npy", "y": "no.npy"}}, COUNT),
+    ({"csv": "one.csv", "target": "no such column"}, 3),
+    ({**FORMS["tfrecord"], "y": "label"}, COUNT),
+    ({"images": "images", "size": [4, 3]}, COUNT),
+    ({"images": "images/class0", "size": [4, 3]}, (COUNT + 1) // 2),
+]
+
+
+@pytest.mark.parametrize(("form", "count"), WITHOUT, ids=str)
+def test_labels_that_are_not_there_are_not_missed(form, count, folder):
+    source = data(folder, form).without_labels()
+    opened = source.open()
+    assert (opened.count, opened.y, opened.weight) == (count, None, None)
+    read_all(source)
+
+
+def test_the_target_s_column_is_no_feature_without_labels(folder):
+    source = data(folder, {"csv": "blank.csv", "target": "y"}).without_labels()
+    assert batches(source)[0][0].tolist() == [[1], [3]]
+
+
 @pytest.mark.parametrize("form", [FORMS["npz"], FORMS["tfrecord"]], ids=["npz", "tfrecord"])
 def test_every_epoch_has_its_own_order_and_always_the_same(form, folder):
     clock = feeding.Clock()
@@ -208,7 +240,7 @@ BROKEN = [
     ({"csv": "d.csv", "target": "kid"}, "d.csv has no column 'kid' (did you mean 'kind'?)"),
     ({"csv": "words.csv", "target": "b", "classes": ["2"]}, "words.csv:3: 'four' is not among"),
     ({"csv": "no.csv"}, "No such file"),
-    ({"images": "images/class0", "size": [4, 3]}, "has no images in folders of their classes"),
+    ({"images": "images/class0", "size": [4, 3]}, "but not in folders of classes"),
     ({"images": "images", "size": [4, 3], "classes": ["cat"]}, "has no folder cat"),
     ({"images": "broken", "size": [4, 3]}, "x.png is not an image that TensorFlow reads"),
     ({**FORMS["tfrecord"], "tfrecord": ["d.csv"]}, "d.csv is no TFRecord file, or cut off"),

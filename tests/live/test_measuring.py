@@ -126,6 +126,7 @@ def test_bisect_finds_the_step_that_broke_the_model(trained, tmp_path):
     done = command("bisect", path, "--data", DATA, "--drop", "5%")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "step 3 breaks the model: zero hidden/kernel"
+    assert "WARNING" not in done.stderr  # TensorFlow's, that it traces again
     facts = json.loads(command("bisect", path, "--data", DATA, "--drop", "5%", "--json").stdout)
     assert facts["step"] == 3
     assert [each["steps"] for each in facts["measured"]] == [0, 2, 3, 5]

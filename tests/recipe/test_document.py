@@ -4,7 +4,7 @@ import time
 import pytest
 
 from surgery.errors import RecipeError
-from surgery.recipe.document import dotted, parse, scalar
+from surgery.recipe.document import dotted, parse, plain, scalar
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,34 @@ from surgery.recipe.document import dotted, parse, scalar
 def test_scalars_mean_what_people_think(text, value):
     found = scalar(text)
     assert found == value
-    assert type(found) is type(value)
+    assert type(plain(found)) is type(value)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "010", "0x1F", "5.", "+7", "1.50", "7", "-0.25"])
+def test_a_number_keeps_its_text(text):
+    assert str(scalar(text)) == text
+
+
+MERGED = """
+base: &base {a: 1, b: {c: 2}}
+more: &more {a: 7, d: 4}
+one: {<<: *base, b: 3}
+two: {<<: [*base, *more], e: 5}
+nested: {<<: {<<: *more, d: 0}}
+text: {"<<": 1}
+"""
+
+
+def test_merge_keys():
+    """As YAML 1.1 has it: own keys count, then those of the first mapping that has them."""
+    document = parse(MERGED.encode(), "r.yaml")
+    assert document.value["one"] == {"a": 1, "b": 3}
+    assert list(document.value["two"].items()) == [("a", 1), ("b", {"c": 2}), ("d", 4), ("e", 5)]
+    assert document.value["nested"] == {"a": 7, "d": 0}
+    assert document.value["text"] == {"<<": 1}
+    assert document.keys["one", "b"] == (4, 18)
+    assert document.keys["two", "d"] == (3, 20)
+    assert document.duplicates == ()
 
 
 def test_positions_of_values_and_keys():
@@ -47,11 +74,19 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
 )
 
+MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} {{<<: [{','.join(['*' + chr(97 + i)] * 9)}]}}\n"
+    for i in range(9)
+)
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (BOMB, "aliases (*name) written out, or too deep"),
+        (MERGE_BOMB, "aliases (*name) written out, or too deep"),
+        ("a: &a {<<: *a}", "aliases (*name) written out, or too deep"),
+        ("a: {<<: 1}", "<< takes a mapping, or a list of mappings"),
         ("a: &a [*a]", "aliases (*name) written out, or too deep"),
         ("a: " + "[" * 100 + "]" * 100, "is nested too deeply"),
         ("a: " + "{a: " * 2000 + "1" + "}" * 2000, "is nested too deeply"),

@@ -163,7 +163,7 @@ def test_inspect_json(folder):
     ("arguments", "code", "message"),
     [
         (["run"], 2, "Missing argument 'RECIPE...'"),
-        (["runn"], 2, "No such command 'runn'"),
+        (["runn"], 2, "there is no command 'runn' (did you mean 'run'?)"),
         (["run", "missing.yaml"], 2, "missing.yaml:1:1: No such file or directory"),
         (["run", "."], 2, ". is a folder, not a recipe"),
         (["run", "r.yaml", "-p", "by"], 2, "write it as -p name=value"),
@@ -184,6 +184,14 @@ def test_inspect_json(folder):
         (["inspect", "m.keras", "--values", "--hash"], 2, "--values goes with neither --json"),
         (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
+        (["ops", "prune"], 2, "did you mean 'zero'?"),
+        (["run", "m.keras"], 2, "m.keras is a model, not a recipe; surgery inspect m.keras"),
+        (["plan", "recipes/tame.yaml"], 2, "No such file or directory; surgery init tame copies"),
+        (["prune", "m.keras"], 2, "there is no command 'prune'; in a recipe it is zero"),
+        (["scale", "m.keras"], 2, "in a recipe it is scale: surgery ops scale"),
+        (["r.yaml"], 2, "there is no command 'r.yaml'; surgery run r.yaml runs a recipe"),
+        (["inpect", "m.keras"], 2, "there is no command 'inpect' (did you mean 'inspect'?)"),
+        (["run", "r.yaml", "--out", "x"], 2, "Where a recipe writes stands in it, under export."),
     ],
     ids=str,
 )
@@ -215,12 +223,25 @@ def test_schema_write(folder):
 
 
 def test_ops(folder):
-    assert "\nscale " in command("ops").stdout
-    assert " Multiply the selected weights by a number." in command("ops").stdout
+    shown = command("ops").stdout
+    assert "\n  scale  " in shown
+    assert " Multiply the selected weights by a number." in shown
+    for name in ("sparsity", "application", "safetensors", "tfrecord"):
+        assert f"\n  {name} " in shown
+    assert all(len(line) < 80 for line in shown.splitlines())
+    facts = json.loads(command("ops", "--json").stdout)
+    assert {"scale", "target npz", "data npz", "expectation finite"} <= facts.keys()
+
+
+def test_the_keys_of_an_op_with_what_is_required_and_what_else_holds(folder):
     shown = command("ops", "zero").stdout
-    assert "One of tensor, global." in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "select (required)\n" in shown
+    assert "One of tensor, global. Default: tensor." in " ".join(shown.split())
+    assert all(len(line) < 80 for line in shown.splitlines())
     assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
+    shown = command("ops", "npz").stdout  # a target, and a form of data
+    assert "npz (target): " in shown
+    assert "npz (data): " in shown
 
 
 def test_a_closed_pipe_is_no_error(folder):

@@ -110,6 +110,62 @@ def test_what_is_emitted_is_planned_first(sweep, tmp_path):
         assert "model.keras: no such file" in done.stderr
 
 
+HOSTILE = [
+    ('account: "lab\\ntouch PWNED #"', "cluster.account"),
+    ('partition: "gpu\\rx"', "cluster.partition"),
+    ('qos: "a\\u202eb"', "cluster.qos"),
+    ('image: "a\\tb"', "cluster.image"),
+    ('setup: ["module load cuda\\nrm x"]', "cluster.setup"),
+    ('sbatch: {comment: "a\\nb"}', "sbatch: comment holds a line break"),
+    ('sbatch: {"comment=x\\ntouch PWNED": true}', "sbatch: 'comment=x\\ntouch PWNED'"),
+    ("sbatch: {comment: [a]}", "the value of comment is to be text"),
+]
+
+
+@pytest.mark.parametrize(("cluster", "said"), HOSTILE, ids=[said for _, said in HOSTILE])
+@pytest.mark.parametrize("given", ["recipe", "profile"])
+def test_a_value_that_would_end_its_line_is_refused(given, cluster, said, sweep, tmp_path):
+    text = f"cluster: {{{cluster}}}\n"
+    if given == "recipe":
+        sweep.write_text(sweep.read_text() + text)
+    (tmp_path / "profile.yaml").write_text(text if given == "profile" else "{}")
+    flags = ["--emit", "sbatch", "--profile", "profile.yaml"]
+    done = command("--allow-code", "sweep", "recipe.yaml", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_with_a_line_break_goes_into_no_script(sweep, tmp_path):
+    flags = ["--emit", "sbatch", "--dir", "x\ntouch PWNED"]
+    done = command("sweep", "recipe.yaml", *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a control character" in done.stderr
+
+
+def test_the_shell_of_a_recipe_needs_permission_and_that_of_a_user_does_not(sweep, tmp_path):
+    (tmp_path / "mine.yaml").write_text("setup: [echo mine]\n")
+    sweep.write_text(sweep.read_text() + "cluster: {setup: [echo theirs]}\n")
+    emit = ["sweep", "recipe.yaml", "--emit", "sbatch"]
+    done = command(*emit, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "recipe.yaml: cluster.setup is code, which runs only with --allow-code" in done.stderr
+    assert "echo theirs" in command("--allow-code", *emit, cwd=tmp_path).stdout.splitlines()
+    mine = command(*emit, "--profile", "mine.yaml", cwd=tmp_path).stdout.splitlines()
+    assert "echo mine" in mine
+    assert "echo theirs" not in mine
+    # Nothing of it runs here, so nothing is asked.
+    assert command("sweep", "recipe.yaml", "--dry-run", cwd=tmp_path).returncode == 0
+
+
+def test_kubernetes_is_to_put_no_variables_into_the_command(sweep, tmp_path):
+    sweep.write_text(sweep.read_text().replace("seed: 3", "seed: 3\nparams: {name: x}"))
+    flags = ["-p", "name=$(HOME)-$$x", "--cluster", "image=x", "--emit", "kubernetes"]
+    done = command("sweep", "recipe.yaml", *flags, cwd=tmp_path)
+    container = yaml.safe_load(done.stdout)["spec"]["template"]["spec"]["containers"][0]
+    assert "name=$$(HOME)-$$$$x" in container["command"]
+
+
 @pytest.mark.parametrize(
     ("mem", "expected"),
     [("8GB", 8192), ("1.5 G", 1536), ("4000", 4000), ("500K", 1), ("0", 0), (None, 125)],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import surgery
 from surgery.recipe.reading import RecipeFile
@@ -506,3 +507,35 @@ def test_wrong_commands(arguments, said, sweep, tmp_path):
     done = command("sweep", *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert said in done.stderr
+
+
+def test_workers_have_the_numbers_texts_and_the_environment_of_the_submission(tmp_path):
+    """A path is the one that was planned, whatever the process that does the run knows."""
+    dense_model(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(
+        'surgery: 1\nname: r\nenv: [TAG]\nparams: {to: "out/${by}"}\nload: model.keras\n'
+        'matrix: {by: [1e-3, 010]}\nsteps: [{scale: {select: a, by: "${by}"}}]\n'
+        'export: [{npz: "${to}-${env:TAG}.npz"}]\n'
+    )
+    done = command("sweep", "recipe.yaml", cwd=tmp_path, TAG="first")
+    assert done.returncode == 0, done.stderr
+    written = ["010-first.npz", "1e-3-first.npz"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npz")) == written
+    for form in ("sbatch", "kubernetes"):
+        flags = ["--emit", form, "--cluster", "image=x"]
+        emitted = command("sweep", "recipe.yaml", *flags, cwd=tmp_path, TAG="a $(b) 'c'").stdout
+        if form == "sbatch":
+            assert """export TAG='a $(b) '"'"'c'"'"''""" in emitted.splitlines()
+        else:
+            container = yaml.safe_load(emitted)["spec"]["template"]["spec"]["containers"][0]
+            assert container["env"] == [{"name": "TAG", "value": "a $$(b) 'c'"}]
+
+
+def test_a_folder_that_is_none_names_those_that_are(sweep, tmp_path):
+    """The folder has the file's name, and the recipe's own name is another one."""
+    command("sweep", "recipe.yaml", cwd=tmp_path)
+    done = command("sweep", "table", "prune.sweep", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("; there are the sweeps recipe.sweep\n")
+    done = command("sweep", "table", f"{tmp_path.name}.sweep", cwd=tmp_path.parent)
+    assert f"there are the sweeps {tmp_path.name}/recipe.sweep" in done.stderr

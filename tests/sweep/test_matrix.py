@@ -3,7 +3,14 @@
 import pytest
 
 from surgery.errors import RecipeError, UsageError
+from surgery.recipe.objective import Objective
 from surgery.recipe.reading import RecipeFile
+from surgery.report.sweeps import Better, rows, table_csv, table_text
+from surgery.run.metrics import is_lower_better
+from surgery.sweep.folder import Record, Run
+from surgery.sweep.planning import plan_sweep
+from surgery.sweep.status import RunStatus
+from tests.conftest import dense_model
 
 RECIPE = """surgery: 1
 name: prune
@@ -32,6 +39,8 @@ MATRICES = [
     ("{include: [{by: 1}, {by: 2, layer: b}]}", ["by=1", "by=2, layer=b"]),
     ("{by: [1, 1.0, '1', true, null]}", ["by=1", "by=1.0", "by=1", "by=true", "by=null"]),
     ("{by: [2, 2]}", ["by=2"]),
+    ("{by: [[1, 2], {a: x}], layer: [a]}", ["by=[1, 2], layer=a", 'by={"a": "x"}, layer=a']),
+    ("{by: [1e-3, 010]}", ["by=1e-3", "by=010"]),
 ]  # fmt: skip
 
 
@@ -98,7 +107,7 @@ FILES = {
     "long.csv": "by,layer\n1,a,b\n",
     "twice.csv": "by,by\n1,2\n",
     "name.csv": "a b,c\n1,2\n",
-    "list.yaml": "- {a: [1, 2]}\n",
+    "mappings.yaml": "- {a: [1, 2]}\n",
 }
 WRONG = [
     ("{by: []}", "6:14: matrix.by: the list is empty"),
@@ -114,7 +123,7 @@ WRONG = [
     ("{samples: {count: 2, draw: {a: {normal: [0, 1]}}}}", "unknown key 'normal'"),
     ("{samples: {count: 200000, draw: {a: {uniform: [0, 1]}}}}", "more than 100,000 runs"),
     ("{1x: [2]}", "'1x' is no name for a parameter"),
-    ("{by: [[1]]}", "expected"),
+    ("{by: {file: mappings.yaml}}", "mappings.yaml has no list of values for by"),
     ("{by: [1, 2], exclude: [{by: 7}]}", "matrix.exclude[0]: no combination has by=7"),
     ("{samples: {count: 2, draw: {a: {integer: [1.2, 1.8]}}}}", "whole numbers of 64 bits"),
     ("{samples: {count: 2, draw: {a: {integer: [1, 1.0e+30]}}}}", "whole numbers of 64 bits"),
@@ -124,7 +133,6 @@ WRONG = [
     ("{zip: {file: long.csv}}", "long.csv cannot be read: line 2 has 3 values, not 2"),
     ("{zip: {file: twice.csv}}", "twice.csv cannot be read: by stands twice in its header"),
     ("{zip: {file: name.csv}}", "'a b' in its header is no parameter's name"),
-    ("{zip: {file: list.yaml}}", "list.yaml has a list or a mapping for a value"),
 ]  # fmt: skip
 
 
@@ -164,19 +172,73 @@ def test_one_run_of_a_matrix(tmp_path):
         RecipeFile.read(tmp_path / "plain.yaml").only(1)
 
 
+DIRECTIONS = {
+    True: ["loss", "val_loss", "out_loss", "test/loss", "perplexity", "wer", "cer", "brier_score",
+           "root_mean_squared_err", "mean_squared_error", "RMSE", "nll", "hamming", "fid",
+           "log_cosh", "kl_divergence", "sparse_categorical_crossentropy", "false_positives_1",
+           "accuracy_loss", "MeanAbsoluteError"],
+    False: ["accuracy", "val/accuracy", "acc", "auc_2", "AUC", "f1_score", "F1Score", "mean_io_u",
+            "r2_score", "cosine_similarity", "true_negatives", "hamming_accuracy", "bleu",
+            "top_k_categorical_accuracy", "precision_at_recall"],
+    None: ["power", "answer", "score", "lower", "mine", "seconds"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"), [(name, lower) for lower, names in DIRECTIONS.items() for name in names]
+)
+def test_whether_less_of_a_metric_is_better_or_not_known(name, lower):
+    assert is_lower_better(name) is lower
+
+
+def status(index, values, metrics):
+    run = Run(index, str(index), values)
+    record = Record(id=run.id, index=index, values=values, state="done", key="", metrics=metrics)
+    return RunStatus(run, "done", record)
+
+
+SCORES = [status(n, {"n": n}, {"mine": mine}) for n, mine in enumerate([3.0, 1.0, 2.0])]
+
+
+def test_a_metric_of_an_unknown_direction_has_no_star_and_is_asked_for():
+    assert "*" not in table_text(SCORES, None, Better())
+    with pytest.raises(UsageError, match="whether less of mine is better is not known; give --dir"):
+        rows(SCORES, "mine")
+
+
+@pytest.mark.parametrize(
+    ("objective", "sort", "direction", "order", "star"),
+    [
+        (None, "mine", "minimize", [1, 2, 0], "lowest"),
+        (None, "mine", "maximize", [0, 2, 1], "highest"),
+        ({"metric": "mine", "direction": "minimize"}, None, None, [0, 1, 2], "lowest"),
+        ({"metric": "mine", "direction": "minimize"}, "mine", None, [1, 2, 0], "lowest"),
+        ({"metric": "mine", "direction": "minimize"}, "mine", "maximize", [0, 2, 1], "highest"),
+        ({"metric": "other", "direction": "minimize"}, "mine", "maximize", [0, 2, 1], "highest"),
+    ],
+)
+def test_the_best_by_an_objective_or_an_option(objective, sort, direction, order, star):
+    better = Better.of(objective, sort, direction)
+    assert [row["run"] for row in rows(SCORES, sort, better)] == order
+    assert table_text(SCORES, sort, better).endswith(f"* the best mine ({star})")
+
+
+def test_an_objective_stands_in_the_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    text = RECIPE.format(matrix="{by: [1]}")
+    path.write_text(text + "objective: {metric: mine, direction: minimize}\n")
+    assert RecipeFile.read(path).objective == Objective(metric="mine", direction="minimize")
+    assert "objective" not in RecipeFile.read(path).all()[0].resolved  # of which no run depends
+    path.write_text(text + "objective: {metric: mine}\n")
+    dense_model(tmp_path)
+    with pytest.raises(RecipeError, match="whether less of mine is better is not known"):
+        plan_sweep(RecipeFile.read(path), 1)
+
+
 def test_a_table_is_sorted_as_people_read_it():
-    from surgery.report.sweeps import rows, table_csv
-    from surgery.sweep.folder import Record, Run
-    from surgery.sweep.status import RunStatus
-
-    def status(index, lowest, accuracy):
-        run = Run(index, str(index), {"lowest": lowest})
-        metrics = {} if accuracy is None else {"accuracy": accuracy}
-        record = Record(id=run.id, index=index, values=run.values, state="done", key="",
-                        metrics=metrics)  # fmt: skip
-        return RunStatus(run, "done", record)
-
-    found = [status(0, "10%", 0.5), status(1, "5%", 0.9), status(2, "all", None), status(3, 1, 0.7)]
+    given = [("10%", 0.5), ("5%", 0.9), ("all", None), (1, 0.7)]
+    found = [status(n, {"lowest": lowest}, {} if accuracy is None else {"accuracy": accuracy})
+             for n, (lowest, accuracy) in enumerate(given)]  # fmt: skip
     assert [row["run"] for row in rows(found, "lowest")] == [1, 0, 3, 2]
     assert [row["run"] for row in rows(found, "accuracy")] == [1, 3, 0, 2]  # the best first
     assert table_csv(rows(found)).splitlines()[3] == "2,all,done,,,0,0.0"

@@ -68,7 +68,7 @@ class Examples:
 
     `x`, `y` and `weight` say what the columns are to Keras. `labels` reads what every example is
     to come out as, where that is known without TensorFlow; examples `by_class` lie in a folder
-    for each class.
+    for each class. `files` are the examples' own files, where each has one.
     """
 
     count: int
@@ -79,6 +79,7 @@ class Examples:
     weight: str | None = None
     labels: Callable[[], Array] | None = None
     by_class: bool = False
+    files: Sequence[str] = ()
 
     @property
     def used(self) -> list[str]:
@@ -112,6 +113,10 @@ class Data(ABC):
 
         What TensorFlow must decode is decoded when rows are gathered.
         """
+
+    def without_labels(self) -> Data:
+        """The same examples for a model that only puts something out: without y and weights."""
+        return self
 
     @property
     def runs_code(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,9 @@ class Csv(Data):
     kind = "csv"
 
     csv: Path = key("A .csv file; its first line names the columns.", "iris.csv")
-    target: str | None = key("The column that is to come out.", "species", default=None)
+    target: str | None = key(
+        "The column that is to come out.", "species", default=None, in_example=True
+    )
     columns: tuple[str, ...] | None = key(
         "The columns that go in, as one row of numbers; all others without it.",
         ["petal_length", "petal_width"],
@@ -38,6 +40,11 @@ class Csv(Data):
         default=None,
     )
 
+    is_labelled: bool = True
+
+    def without_labels(self) -> Data:
+        return replace(self, is_labelled=False)
+
     def inputs(self) -> tuple[Path, ...]:
         return (self.csv,)
 
@@ -47,12 +54,13 @@ class Csv(Data):
         if double := [name for name in header if header.count(name) > 1]:
             raise FormatError(f"{self.csv} has two columns {double[0]!r}")
         features = list(self.columns or [name for name in header if name != self.target])
-        for name in [*features, *([self.target] if self.target else [])]:
+        label = self.target if self.is_labelled else None
+        for name in [*features, *([label] if label else [])]:
             if name not in header:
                 hint = did_you_mean(name, header)
                 raise FormatError(f"{self.csv} has no column {name!r}{hint}")
         places = [header.index(name) for name in features]
-        target = header.index(self.target) if self.target else None
+        target = header.index(label) if label else None
 
         def gather(rows: Rows) -> Mapping[str, Array]:
             table = [_cells(self.csv, lines, row + 1, len(header)) for row in rows]

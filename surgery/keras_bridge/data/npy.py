@@ -36,6 +36,9 @@ class Npy(Data):
         files = (self.npy.x, self.npy.y, self.npy.sample_weight)
         return tuple(file for file in files if file is not None)
 
+    def without_labels(self) -> Data:
+        return Npy(npy=Pair(x=self.npy.x))
+
     def open(self) -> Examples:
         files = {"x": self.npy.x, "y": self.npy.y, "sample_weight": self.npy.sample_weight}
         arrays = {name: _arrays.npy(path) for name, path in files.items() if path is not None}

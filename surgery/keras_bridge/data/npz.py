@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgery.declaration import key
@@ -22,9 +22,13 @@ class Npz(Data):
         "What goes in: an array's name, a list of them, or one for each of the model's inputs.",
         "x_train",
         default=Names("x"),
+        in_example=True,
     )
     y: Names | None = key(
-        "What is to come out: likewise; null for none.", "y_train", default=Names("y")
+        "What is to come out: likewise; null for none.",
+        "y_train",
+        default=Names("y"),
+        in_example=True,
     )
     sample_weight: str | None = key("What each example counts.", "weight", default=None)
 
@@ -34,6 +38,9 @@ class Npz(Data):
 
     def inputs(self) -> tuple[Path, ...]:
         return (self.npz,)
+
+    def without_labels(self) -> Data:
+        return replace(self, y=None, sample_weight=None)
 
     def open(self) -> Examples:
         wanted = Examples(0, {}, lambda _: {}, self.x, self.y, self.sample_weight).used

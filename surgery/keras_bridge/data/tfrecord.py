@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,8 +49,12 @@ class TfRecord(Data):
         "The features to read, by name.",
         {"image": {"dtype": "image", "shape": [28, 28, 1]}, "label": {"dtype": "int64"}},
     )
-    x: Names = key("The feature that goes in, or several.", "image", default=Names("x"))
-    y: Names | None = key("The feature that is to come out.", "label", default=Names("y"))
+    x: Names = key(
+        "The feature that goes in, or several.", "image", default=Names("x"), in_example=True
+    )
+    y: Names | None = key(
+        "The feature that is to come out.", "label", default=Names("y"), in_example=True
+    )
 
     def __post_init__(self) -> None:
         for name in [*self.x.columns, *(self.y.columns if self.y else [])]:
@@ -59,6 +63,10 @@ class TfRecord(Data):
 
     def inputs(self) -> tuple[Path, ...]:
         return self.tfrecord
+
+    def without_labels(self) -> Data:
+        wanted = {name: self.features[name] for name in self.x.columns}
+        return replace(self, features=wanted, y=None)
 
     def open(self) -> Examples:
         places = [place for path in self.tfrecord for place in _records(path)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import SurgeryError, did_you_mean
-from surgery.keras_bridge.data._base import Data
+from surgery.keras_bridge.data._base import Data, Examples
 from surgery.keras_bridge.live import feeding, models
 from surgery.keras_bridge.live.requests import LiveFile
 from surgery.keras_bridge.live.training import compile_model
@@ -51,7 +51,7 @@ def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -
         outputs = list(names.values()) if names else _listed(made)
         keys = list(names) if names else _output_names(model, len(outputs))
         writer.add(dict(zip(keys, outputs, strict=True)))
-    return {"arrays": writer.close()}
+    return {"arrays": writer.close(), "files": _files(data)}
 
 
 def activations(
@@ -89,6 +89,7 @@ def activations(
     return {
         "layers": {name: totals[name].facts() for name in totals},
         "arrays": writer.close() if writer else {},
+        "files": _files(data),
     }
 
 
@@ -186,6 +187,12 @@ class _Rows:
             }
             for name, (count, shape, dtype) in self._facts.items()
         }
+
+
+def _files(data: Data) -> list[str]:
+    """The names of the examples' own files, where they have some."""
+    opened = None if data.runs_code else data.open()
+    return list(opened.files) if isinstance(opened, Examples) else []
 
 
 def _inputs(data: Data, batch_size: int) -> Iterator[Any]:
