@@ -56,8 +56,6 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
         },
     ),
 }
-PER_SWEEP = ("matrix", "cluster")
-"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 
 def step_name() -> tuple[Any, _Meta]:

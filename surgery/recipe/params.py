@@ -9,6 +9,9 @@ from typing import Any
 from surgery.errors import Problem, UsageError, did_you_mean
 from surgery.recipe.document import Document, Place, scalar
 
+PER_SWEEP = ("matrix", "cluster")
+"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
+
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 
 

@@ -12,9 +12,9 @@ from surgery.errors import Problem, RecipeError, UsageError
 from surgery.recipe.building import Builder, without_repeats
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, parse
-from surgery.recipe.language import PER_SWEEP, Recipe
+from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
-from surgery.recipe.params import resolve, substitute
+from surgery.recipe.params import PER_SWEEP, resolve, substitute
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.sources import Source

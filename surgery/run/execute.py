@@ -24,6 +24,7 @@ from surgery.run.live import LiveBench, Memo, callback_files
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, make_plan
 from surgery.run.progress import Progress, Silent
+from surgery.run.seen import as_text
 from surgery.run.streaming import Sums
 from surgery.run.writing import Written, load_checks, write
 from surgery.weights.filestate import FileState, file_states
@@ -137,7 +138,7 @@ def _written(
             "seconds": round(time.monotonic() - started, 3),
         }
         checking.check_unchanged(plan)
-        temporary[path].write_text(manifest.as_text(facts), encoding="utf-8")
+        temporary[path].write_text(as_text(facts), encoding="utf-8")
         return {**more, path: temporary[path]}
 
     written = write(

@@ -26,6 +26,7 @@ from surgery.run.execute import execute
 from surgery.run.live import Memo
 from surgery.run.plan import make_plan
 from surgery.run.progress import Log
+from surgery.run.seen import read
 from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
 from surgery.weights.filestate import named_states
 
@@ -143,7 +144,7 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
 
 def _with_manifest(record: Record, path: Path) -> Record:
     """What a run found out, as its manifest has it."""
-    facts = manifest.read(path)
+    facts = read(path)
     metrics = {
         name: value
         for step in facts["steps"]
