@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.formats._base import formats
+from surgery.keras_bridge.code import imported_files
 from surgery.run import checking, manifest
 from surgery.run.facts import (
     add_file_hashes,
@@ -94,17 +95,19 @@ def _more_files(
 ) -> dict[str, Any]:
     """What the manifest says of files besides models and targets: data, code, callbacks' outputs.
 
-    What a resumed training wrote before it was killed is its own, too.
+    Data is what was there when the run began; a file that was added since is not proved. What a
+    resumed training wrote before it was killed is its own, too.
     """
     resumed = any(step.found.get("resumed_from") for step in plan.steps)
     written = file_states(callback_files(plan.recipe))
     own = [file for file, state in written.items() if resumed or before.get(file) != state]
-    code = {*manifest.code_files(plan.recipe), *(bench.imported if bench else ())}
+    code = {path.absolute() for path in manifest.code_files(plan.recipe)}
+    code |= {*imported_files(), *(bench.imported if bench else ())}
     code |= {path for model in (plan.source, *plan.donors) for path in _built_from(model)}
     return {
-        "files": [tree_facts(path, folder) for path in dict.fromkeys(plan.data)],
-        "code": [tree_facts(path, folder) for path in sorted(code)],
-        "callbacks": [tree_facts(path, folder) for path in own],
+        "files": [tree_facts(d, folder, plan.files_of(d)) for d in dict.fromkeys(plan.data)],
+        "code": [tree_facts(path, folder, [path]) for path in sorted(code)],
+        "callbacks": [tree_facts(path, folder, [path]) for path in own],
     }
 
 

@@ -56,10 +56,10 @@ def _sum(tensor: Tensor, is_here: bool) -> str | None:
     return tensor.seen or (tensor.sum() if is_here else None)
 
 
-def tree_facts(path: Path, folder: Path) -> Facts:
-    """A file, or all files of a folder, that are summed as a whole."""
-    files = [_summed(file, folder) for file in file_facts([path], folder)]
-    return {"path": relative(path, folder), "files": files}
+def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
+    """A file, or those files of a folder, that are summed as a whole."""
+    facts = [_summed(file, folder) for file in file_facts(files, folder)]
+    return {"path": relative(path, folder), "files": facts}
 
 
 def _summed(file: Facts, folder: Path) -> Facts:
