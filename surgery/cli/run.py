@@ -53,16 +53,20 @@ def command(
     verbose: bool,
 ) -> None:
     """Run recipes: read a model, change it, write it."""
+    from surgery.report.current import current_facts, current_text
+
+    given = _options.overrides(params)
+    if not (dry_run or force or index is not None or folder or log_format or as_json):
+        from surgery.run.quick import seen_as_current
+
+        current = [path for recipe in recipes if (path := seen_as_current(recipe, given, hashes))]
+        if len(current) == len(recipes):
+            for path in () if quiet else current:
+                _options.echo(current_text(path))
+            return
     from surgery.errors import ExpectationError, UsageError
     from surgery.recipe.reading import RecipeFile
-    from surgery.report.runs import (
-        current_facts,
-        current_text,
-        plan_facts,
-        plan_text,
-        result_facts,
-        result_text,
-    )
+    from surgery.report.runs import plan_facts, plan_text, result_facts, result_text
     from surgery.run import manifest, proof
     from surgery.run.execute import Result, execute
     from surgery.run.plan import default_threads, make_plan
@@ -71,8 +75,9 @@ def command(
     def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
         count = threads or default_threads()
         if not (dry_run or force) and proof.is_current(recipe, count, hashes):
-            progress.say("up to date", manifest=str(manifest.path_of(recipe)))
-            return current_facts(recipe), current_text(recipe)
+            path = manifest.path_of(recipe)
+            progress.say("up to date", manifest=str(path))
+            return current_facts(recipe.file, path), current_text(path)
         plan = make_plan(recipe, threads)
         if dry_run:
             return plan_facts(plan), plan_text(plan)
@@ -85,7 +90,6 @@ def command(
         return result_facts(result), result_text(result, verbose)
 
     # All are checked before the first one runs.
-    given = _options.overrides(params)
     files = [RecipeFile.read(path, given) for path in recipes]
     numbers = [index if index is not None else _options.index_of(file) for file in files]
     read = [file.only(number) for file, number in zip(files, numbers, strict=True)]

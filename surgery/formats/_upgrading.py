@@ -14,8 +14,8 @@ from surgery.errors import FormatError
 from surgery.formats import _configs, _store
 from surgery.formats._base import Format
 from surgery.formats._old_places import moved_asset
-from surgery.keras_bridge.code import may_run_code
 from surgery.keras_bridge.loading import LoadCheck
+from surgery.keras_bridge.permission import may_run_code
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import may_run_code
+from surgery.keras_bridge.permission import may_run_code
 from surgery.keras_bridge.quiet import import_keras
 from surgery.keras_bridge.symbolic import reason
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import Code, may_run_code
+from surgery.keras_bridge.code import Code
+from surgery.keras_bridge.permission import may_run_code
 
 CHECKED = "checked"
 _SECONDS = 60.0

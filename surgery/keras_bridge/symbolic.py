@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import ALLOW_CODE, may_run_code
+from surgery.keras_bridge.permission import ALLOW_CODE, may_run_code
 from surgery.keras_bridge.quiet import import_keras
 
 _WAITING = "uninitialized_variables"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import need_permission
 from surgery.keras_bridge.compiling import Loss, Metric
 from surgery.keras_bridge.data._base import Batches, Data
+from surgery.keras_bridge.permission import need_permission
 from surgery.ops._base import Op
 from surgery.weights.model import Model
 

@@ -70,11 +70,6 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
         },
     ),
 }
-OWN = "x-"
-"""What a key at the top begins with that only holds anchors."""
-
-PER_SWEEP = ("matrix", "objective", "cluster")
-"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 
 def step_name() -> tuple[Any, _Meta]:

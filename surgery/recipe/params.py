@@ -9,8 +9,14 @@ from typing import Any
 
 from surgery import remote
 from surgery.errors import Problem, RecipeError, UsageError, did_you_mean
-from surgery.keras_bridge.code import ALLOW_CODE, may_run_code
+from surgery.keras_bridge.permission import ALLOW_CODE, may_run_code
 from surgery.recipe.document import Document, Place, parse, scalar
+
+OWN = "x-"
+"""What a key at the top begins with that only holds anchors."""
+
+PER_SWEEP = ("matrix", "objective", "cluster")
+"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)

@@ -10,14 +10,14 @@ from typing import Any
 
 from surgery.declaration import keys_of
 from surgery.errors import Problem, RecipeError, UsageError
-from surgery.keras_bridge.code import need_permission
+from surgery.keras_bridge.permission import need_permission
 from surgery.recipe.building import Builder, without_repeats
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, parse, plain
-from surgery.recipe.language import OWN, PER_SWEEP, Recipe
+from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
-from surgery.recipe.params import Substitution, environment, resolve
+from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, resolve
 from surgery.recipe.samples import samples
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems

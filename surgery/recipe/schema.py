@@ -15,8 +15,9 @@ from surgery.formats._base import Format
 from surgery.keras_bridge.data._base import Data, kinds
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
-from surgery.recipe.language import OWN, TOP, Target, step_name
+from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.objective import Objective
+from surgery.recipe.params import OWN
 from surgery.recipe.sources import source_keys
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source

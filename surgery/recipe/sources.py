@@ -20,9 +20,10 @@ from surgery.declaration import key, keys_of
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
-from surgery.keras_bridge.code import Code, CodeName, Input, need_permission
+from surgery.keras_bridge.code import Code, CodeName, Input
 from surgery.keras_bridge.configs import cached, resolved
 from surgery.keras_bridge.live.session import Session, session
+from surgery.keras_bridge.permission import need_permission
 from surgery.recipe.hub import module_folder
 from surgery.recipe.joining import joined, part, placed, renamed
 from surgery.weights.initializers import initialized

@@ -7,10 +7,8 @@ from typing import Any
 
 from surgery.errors import printable
 from surgery.ops._live import LiveOp
-from surgery.recipe.language import Recipe
 from surgery.report.tables import number, plural, shown, size, table
 from surgery.run.execute import Result
-from surgery.run.manifest import path_of
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, TargetPlan
 from surgery.weights.matching import pairs_said
@@ -76,23 +74,6 @@ def result_facts(result: Result) -> dict[str, Any]:
     facts["manifest"] = str(result.manifest) if result.manifest else None
     facts["seconds"] = round(result.seconds, 3)
     return facts
-
-
-def current_facts(recipe: Recipe) -> dict[str, Any]:
-    """A run that was not needed, as plain data."""
-    return {
-        "recipe": recipe.file,
-        "name": recipe.name,
-        "up_to_date": True,
-        "manifest": str(path_of(recipe)),
-    }
-
-
-def current_text(recipe: Recipe) -> str:
-    """A run that was not needed, for people."""
-    return (
-        f"{recipe.name}: up to date, as {shown(path_of(recipe))} says; --force runs it all the same"
-    )
 
 
 def plan_text(plan: Plan) -> str:

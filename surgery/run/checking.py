@@ -9,7 +9,7 @@ from surgery.expectations._base import Found
 from surgery.run.plan import Plan
 from surgery.run.streaming import Sums
 from surgery.weights.digest import Watched
-from surgery.weights.filestate import file_state, files_in
+from surgery.weights.filestate import file_state
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped
 from surgery.weights.weight import Weight
@@ -28,9 +28,6 @@ def check_unchanged(plan: Plan) -> None:
     for path, state in plan.inputs.items():
         if not path.exists() or file_state(path) != state:
             raise SurgeryError(f"{path} was changed while it was read; nothing was written")
-    for folder in plan.read:
-        if new := [file for file in files_in(folder) if file not in plan.inputs]:
-            raise SurgeryError(f"{new[0]} was added while {folder} was read; nothing was written")
 
 
 class Watcher:

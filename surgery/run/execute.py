@@ -13,6 +13,7 @@ from typing import Any
 
 from surgery.errors import ExpectationError
 from surgery.formats._base import formats
+from surgery.keras_bridge.code import imported_files
 from surgery.run import checking, manifest
 from surgery.run.facts import (
     add_file_hashes,
@@ -25,6 +26,7 @@ from surgery.run.live import LiveBench, Memo, callback_files
 from surgery.run.observing import Effect
 from surgery.run.plan import Plan, StepPlan, make_plan
 from surgery.run.progress import Progress, Silent
+from surgery.run.seen import as_text
 from surgery.run.streaming import Sums
 from surgery.run.writing import Written, load_checks, write
 from surgery.weights.filestate import FileState, file_states
@@ -103,17 +105,19 @@ def _more_files(
 ) -> dict[str, Any]:
     """What the manifest says of files besides models and targets: data, code, callbacks' outputs.
 
-    What a resumed training wrote before it was killed is its own, too.
+    Data is what was there when the run began; a file that was added since is not proved. What a
+    resumed training wrote before it was killed is its own, too.
     """
     resumed = any(step.found.get("resumed_from") for step in plan.steps)
     written = file_states(callback_files(plan.recipe))
     own = [file for file, state in written.items() if resumed or before.get(file) != state]
-    code = {*manifest.code_files(plan.recipe), *(bench.imported if bench else ())}
+    code = {path.absolute() for path in manifest.code_files(plan.recipe)}
+    code |= {*imported_files(), *(bench.imported if bench else ())}
     code |= {path for model in (plan.source, *plan.donors) for path in _built_from(model)}
     return {
-        "files": [tree_facts(path, folder) for path in dict.fromkeys(plan.data)],
-        "code": [tree_facts(path, folder) for path in sorted(code)],
-        "callbacks": [tree_facts(path, folder) for path in own],
+        "files": [tree_facts(d, folder, plan.files_of(d)) for d in dict.fromkeys(plan.data)],
+        "code": [tree_facts(path, folder, [path]) for path in sorted(code)],
+        "callbacks": [tree_facts(path, folder, [path]) for path in own],
     }
 
 
@@ -149,7 +153,7 @@ def _written(
             "seconds": round(time.monotonic() - started, 3),
         }
         checking.check_unchanged(plan)
-        temporary[path].write_text(manifest.as_text(facts), encoding="utf-8")
+        temporary[path].write_text(as_text(facts), encoding="utf-8")
         return {**more, path: temporary[path]}
 
     written = write(

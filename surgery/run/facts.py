@@ -6,11 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from surgery import remote
-from surgery.declaration import recipe_path
 from surgery.formats._base import Format, open_model
+from surgery.run.seen import Facts, place, relative, stat_facts
 from surgery.weights.digest import Watched, sha256
 from surgery.weights.filestate import files_in
 from surgery.weights.model import Model
@@ -18,24 +17,6 @@ from surgery.weights.sources import Source
 from surgery.weights.tensor import Descriptor, Stored, Tensor, pread
 
 _BLOCK = 1 << 20
-
-Facts = dict[str, Any]
-
-
-def place(text: str, folder: Path) -> Path:
-    """Where a file of a manifest is; `folder` is the manifest's own."""
-    path = recipe_path(text, folder)
-    remote.prepare(path)
-    return path
-
-
-def relative(path: Path, folder: Path) -> str:
-    """The path as a manifest in that folder has it."""
-    if url := remote.url_of(path):
-        return url
-    if remote.url_of(folder):
-        return path.absolute().as_posix()
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
 def input_facts(model: Model, source: Source, folder: Path) -> Facts:
@@ -75,10 +56,10 @@ def _sum(tensor: Tensor, is_here: bool) -> str | None:
     return tensor.seen or (tensor.sum() if is_here else None)
 
 
-def tree_facts(path: Path, folder: Path) -> Facts:
-    """A file, or all files of a folder, that are summed as a whole."""
-    files = [_summed(file, folder) for file in file_facts([path], folder)]
-    return {"path": relative(path, folder), "files": files}
+def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
+    """A file, or those files of a folder, that are summed as a whole."""
+    facts = [_summed(file, folder) for file in file_facts(files, folder)]
+    return {"path": relative(path, folder), "files": facts}
 
 
 def _summed(file: Facts, folder: Path) -> Facts:
@@ -149,19 +130,6 @@ def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
 def _written_facts(written: Path, path: Path, folder: Path) -> Iterator[Facts]:
     for file in files_in(written):
         yield {"path": relative(path / file.relative_to(written), folder), **stat_facts(file)}
-
-
-def stat_facts(file: Path) -> Facts:
-    """A file's size and times, by which one sees that it has changed; raises OSError."""
-    found = file.stat()
-    if (version := remote.state(file)) is not None:
-        return {"bytes": found.st_size, "version": version}
-    return {
-        "bytes": found.st_size,
-        "mtime_ns": found.st_mtime_ns,
-        "ctime_ns": found.st_ctime_ns,
-        "inode": found.st_ino,
-    }
 
 
 def file_sha256(path: Path) -> str:

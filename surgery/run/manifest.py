@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from surgery import remote
-from surgery.declaration import as_json, version
+from surgery.declaration import version
 from surgery.errors import FormatError, UsageError
 from surgery.expectations._base import LiveExpectation
 from surgery.formats._base import Format
 from surgery.keras_bridge.code import CodeName, code_names, paths_in
 from surgery.ops._live import LiveOp
 from surgery.recipe.language import Recipe
-from surgery.recipe.sources import FromApplication, FromHub, FromPath
-from surgery.run.facts import Facts, place, relative
-
-VERSION = 2
+from surgery.recipe.sources import FromHub, FromPath
+from surgery.run.seen import VERSION, Facts, installed, key, place, read, relative
 
 
 def path_of(recipe: Recipe) -> Path:
@@ -34,12 +29,9 @@ def path_of(recipe: Recipe) -> Path:
 def key_of(recipe: Recipe) -> str:
     """What a run's outputs depend on, besides the inputs' contents, as one hash."""
     start = relative(Path(recipe.file).parent, path_of(recipe).parent)
-    facts = [VERSION, version("surgery"), start, recipe.seed, recipe.resolved]
-    if needs_keras(recipe):
-        facts += [_installed("keras"), _installed("tensorflow")]
-    facts.append(list(_donated(recipe, path_of(recipe).parent)))
-    facts += [s.identity for s in recipe.sources() if isinstance(s, FromApplication)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    donated = list(_donated(recipe, path_of(recipe).parent))
+    resolved = [recipe.resolved, donated] if donated else recipe.resolved
+    return key(start, recipe.seed, resolved, needs_keras(recipe))
 
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
@@ -69,13 +61,6 @@ def is_live(recipe: Recipe) -> bool:
 
 def _may_be_tensorflows(form: Format) -> bool:
     return type(form).needs_tensorflow is not Format.needs_tensorflow
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def data_files(recipe: Recipe) -> list[Path]:
@@ -157,62 +142,12 @@ def head(recipe: Recipe) -> Facts:
         "recipe_path": relative(Path(recipe.file), path_of(recipe).parent),
         "params": dict(recipe.params),
         "seed": recipe.seed,
+        "runs_code": runs_code(recipe),
         "versions": {
             "surgery": version("surgery"),
             "python": platform.python_version(),
             "numpy": np.__version__,
             "h5py": version("h5py"),
-            **({name: _installed(name) for name in used} if needs_keras(recipe) else {}),
+            **({name: installed(name) for name in used} if needs_keras(recipe) else {}),
         },
     }
-
-
-def read(path: Path) -> Facts:
-    """A manifest; raises FormatError where the file is none, or was changed by hand."""
-    path = remote.local(path)
-    remote.fetch(path)
-    try:
-        data = path.read_bytes()
-        facts = json.loads(data)
-    except IsADirectoryError:
-        raise FormatError(f"{path} is a folder; give the manifests in it, *.run.json") from None
-    except OSError as error:
-        raise FormatError(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no manifest, which is NAME.run.json: {error}") from None
-    if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
-        raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
-    if facts["manifest"] == 1:
-        return _of_version_1(facts)
-    if facts["manifest"] != VERSION:
-        raise FormatError(
-            f"{path} is of version {facts['manifest']!r} of the manifest, and this surgery reads "
-            f"versions 1 to {VERSION}"
-        )
-    body, _, digest = data.rpartition(_DIGEST)
-    if hashlib.sha256(body).hexdigest().encode() not in digest:
-        raise FormatError(
-            f"{path} is not as the run wrote it: its own digest differs, so it proves nothing; run "
-            "the recipe again"
-        )
-    return facts
-
-
-def _of_version_1(facts: Facts) -> Facts:
-    """Of what steps read it has sizes and times; of inputs of several files it sums the first."""
-    try:
-        files = [{"path": file["path"], "files": [file]} for file in facts.get("files", ())]
-        given = [{**each, "rest": [each["path"]]} for each in facts.get("inputs", ())]
-    except TypeError as error:
-        raise FormatError(f"it is damaged: {error!r}") from None
-    return {**facts, "inputs": given, "files": files, "code": [], "callbacks": []}
-
-
-_DIGEST = b',\n "digest": '
-
-
-def as_text(facts: Facts) -> str:
-    """A manifest as it is written; its last line has the digest of all before it."""
-    body = remote.named(as_json(facts)).removesuffix("\n}")
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    return f'{body}{_DIGEST.decode()}"{digest}"\n}}\n'

@@ -112,6 +112,10 @@ class Plan:
         """What live steps wrote, by where it is to be."""
         return {path: made for step in self.steps for path, made in step.files.items()}
 
+    def files_of(self, path: Path) -> list[Path]:
+        """The files that a path which is read stood for when the run was planned."""
+        return [file for file in self.inputs if file == path or path in file.parents]
+
     @property
     def metrics(self) -> Mapping[str, float]:
         """What live steps that have been done measured."""
@@ -421,8 +425,11 @@ def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem
             place = (*step.place, step.op.name)
             if said := taken.get(path.resolve()):
                 yield _at(recipe, place, f"{path} is {said}; choose another path")
-            elif path.resolve() in {given.resolve() for given in inputs}:
-                yield _at(recipe, place, f"{path} is an input, which is never written to")
+            elif read := [
+                p for p in inputs if p.resolve() in (path.resolve(), *path.resolve().parents)
+            ]:
+                where = "is an input" if read[0].resolve() == path.resolve() else f"is in {read[0]}"
+                yield _at(recipe, place, f"{path} {where}, which is never written to")
         for path, name in outputs.items():
             place = (*step.place, step.op.name, name)
             if said := taken.get(path.resolve()):

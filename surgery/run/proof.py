@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,22 @@ from surgery.errors import FormatError, SurgeryError
 from surgery.formats._base import open_model
 from surgery.recipe.language import Recipe
 from surgery.run import journal
-from surgery.run.facts import Facts, file_sha256, place, relative, rest_sha256, stat_facts
+from surgery.run.facts import file_sha256, rest_sha256
 from surgery.run.files import beside, lock, tidy
-from surgery.run.manifest import as_text, is_remote, key_of, path_of, read, runs_code
+from surgery.run.manifest import is_remote, key_of, path_of, runs_code
+from surgery.run.seen import (
+    Facts,
+    as_text,
+    entries,
+    foreign,
+    is_untouched,
+    place,
+    read,
+    stat_facts,
+    stats_of,
+)
 from surgery.weights.digest import sha256
 from surgery.weights.filestate import files_in
-
-_SETTLED_NS = 10**9
-"""A file that is not older than this may have been changed since, within one tick of its clock."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,8 @@ def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) 
         size = place(file["path"], folder).stat().st_size
         if size != file["bytes"]:
             yield f"{file['path']} has {size} bytes, not {file['bytes']}"
-    if foreign := _foreign(facts, folder):
-        yield f"{foreign[0]} was not there"
+    if strange := foreign(facts, folder):
+        yield f"{strange[0]} was not there"
         return
     differing: list[str] = []
     if _summed(facts) or facts.get("rest_sha256"):
@@ -150,9 +158,8 @@ def is_current(
         if hashes and not all("sha256" in f for o in facts["outputs"] for f in o["files"]):
             return False
         folder, noted = path.parent, facts["seen_ns"]
-        stats = {f["path"]: stat_facts(place(f["path"], folder))
-                 for each in _entries(facts) for f in each["files"]}  # fmt: skip
-        moved = [each for each in _entries(facts) if not _untouched(each, stats, noted, folder)]
+        stats = stats_of(facts, folder)
+        moved = [each for each in entries(facts) if not is_untouched(each, stats, noted, folder)]
         if not all(_is_same(each, folder, threads) for each in moved):
             return False
         if moved:
@@ -160,24 +167,6 @@ def is_current(
         return True
     except (SurgeryError, OSError, KeyError, TypeError, ValueError):
         return False
-
-
-def _entries(facts: Facts) -> list[Facts]:
-    """All that a run read and wrote."""
-    kinds = ("files", "code", "inputs", "callbacks", "outputs")
-    return [each for kind in kinds for each in facts[kind] if each["path"] is not None]
-
-
-def _untouched(facts: Facts, stats: Mapping[str, Facts], noted_ns: int, folder: Path) -> bool:
-    """Whether one sees without reading that nothing has changed since that was noted."""
-    return not _foreign(facts, folder) and all(
-        stats[file["path"]].items() <= file.items() and _is_settled(file, noted_ns)
-        for file in facts["files"]
-    )
-
-
-def _is_settled(file: Facts, noted_ns: int) -> bool:
-    return "version" in file or max(file["mtime_ns"], file["ctime_ns"]) + _SETTLED_NS < noted_ns
 
 
 def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
@@ -190,7 +179,7 @@ def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
 
 def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
     """The manifest with the times that its files now have."""
-    for each in _entries(facts):
+    for each in entries(facts):
         for file in each["files"]:
             file.update(stats[file["path"]])
     return facts
@@ -208,11 +197,3 @@ def _note(path: Path, facts: Facts, before: Facts) -> None:
             new = beside(path)
             new.write_text(as_text(facts), encoding="utf-8")
             os.replace(new, path)
-
-
-def _foreign(facts: Facts, folder: Path) -> Sequence[str]:
-    """The files in a folder that were not there when the manifest was written."""
-    known = {place(file["path"], folder).resolve() for file in facts["files"]}
-    files = files_in(place(facts["path"], folder))
-    found = (file for file in files if file.resolve() not in known)
-    return [relative(file, folder) for file in found]

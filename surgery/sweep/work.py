@@ -27,6 +27,7 @@ from surgery.run.live import Memo
 from surgery.run.metrics import named
 from surgery.run.plan import make_plan
 from surgery.run.progress import Log
+from surgery.run.seen import read
 from surgery.sweep.folder import DONE, FAILED, Record, SweepFolder
 from surgery.weights.filestate import named_states
 
@@ -144,7 +145,7 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
 
 def _with_manifest(record: Record, path: Path) -> Record:
     """What a run found out, as its manifest has it."""
-    facts = manifest.read(path)
+    facts = read(path)
     found = ((s["op"], s["name"], s.get("found", {}).get("metrics")) for s in facts["steps"])
     metrics = named((op, name, own) for op, name, own in found if own)
     return replace(

@@ -31,7 +31,11 @@ def named_states(paths: Iterable[Path]) -> list[tuple[str, FileState, int]]:
     The time at which anything of a file was changed belongs to them; a mere link changes it.
     """
     return [
-        (remote.named(str(path.absolute())), state, path.stat().st_ctime_ns)
+        (
+            remote.named(str(path.absolute())),
+            state,
+            0 if isinstance(state, str) else path.stat().st_ctime_ns,
+        )
         for path, state in file_states(paths).items()
     ]
 

@@ -96,6 +96,15 @@ def test_what_has_changed_is_noticed(name, ran, tmp_path):
     assert (done.returncode, len(problems(done))) == (1, 1), done.stdout
 
 
+def test_no_callback_writes_into_what_is_read(ran, tmp_path):
+    folder = shutil.copytree(ran.parent, tmp_path / "copy")
+    text = (folder / "r.yaml").read_text()
+    (folder / "r.yaml").write_text(text.replace("logs/history.csv", "pictures/history.csv"))
+    done = command("plan", folder / "r.yaml")
+    assert done.returncode == 2
+    assert f"is in {folder}/pictures, which is never written to" in done.stderr
+
+
 def test_what_callbacks_of_another_run_wrote_is_not_this_one_s(ran, tmp_path):
     folder = shutil.copytree(ran.parent, tmp_path / "copy")
     (folder / "logs/epoch-07.keras").unlink()

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 import surgery
 from surgery.recipe.reading import read_recipe
-from surgery.run import manifest, proof
+from surgery.run import proof
+from surgery.run.quick import seen_as_current
+from surgery.run.seen import read
 from tests.conftest import command, dense_model
 
 RECIPE = """surgery: 1
@@ -45,6 +49,10 @@ def copies(ran, tmp_path_factory):
 
 def is_current(folder):
     return proof.is_current(read_recipe(folder / "r.yaml"), 1)
+
+
+def is_seen(folder):
+    return seen_as_current(folder / "r.yaml", {}, False) is not None
 
 
 def changed(path):
@@ -87,7 +95,9 @@ CHANGES = {
 def test_what_has_changed_is_noticed(name, known_by_times, ran, copies, tmp_path):
     folder = copies[name] if known_by_times else shutil.copytree(ran, tmp_path / "r")
     assert is_current(folder)
+    assert is_seen(folder) == known_by_times
     CHANGES[name](folder)
+    assert not is_seen(folder)
     assert not is_current(folder)
     done = command("verify", folder / "out/r.run.json")
     found = 0 if name == "npy of set gone" else 1  # an input may be gone
@@ -114,6 +124,40 @@ def test_what_is_the_same_is_not_read_twice(folder):
     assert is_current(folder)
     assert path.read_bytes() == noted
     assert problems(command("verify", path)) == []
+
+
+def test_what_is_up_to_date_is_told_at_once(ran, tmp_path):
+    """Without NumPy, formats and operations; not where there is more to look at."""
+    folder = shutil.copytree(ran, tmp_path / "r")
+    time.sleep(1.1)
+    assert is_current(folder)
+    code = (
+        "import sys; from surgery.cli.main import cli\n"
+        "cli.main(['run', 'r.yaml'], standalone_mode=False)\n"
+        "print(sorted({'numpy', 'h5py', 'jsonschema', 'surgery.ops'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "r: up to date, as out/r.run.json says; --force runs it all the same", "[]"
+    ]  # fmt: skip
+    text = (folder / "r.yaml").read_text()
+    for other in (
+        text.replace("a/kernel, npy", "a/kernel , npy"),
+        text + "seed: 1\n",
+        "- 1\n",
+        text + "x: [",
+        text.replace("out/w}", "out/v}"),
+        "",
+        text + "load: part\n",
+    ):
+        (folder / "r.yaml").write_text(other)  # fmt: skip
+        assert is_seen(folder) == ("kernel ," in other)
+    (folder / "r.yaml").write_text(text)
+    assert is_seen(folder)
+    (folder / "out/.w.surgery-1").mkdir()  # of a killed run
+    assert not is_seen(folder)
 
 
 def test_a_part_of_a_file_is_proved_by_the_names_in_it(folder):
@@ -158,7 +202,7 @@ def test_a_manifest_that_was_edited_proves_nothing(folder):
 
 
 def test_a_manifest_without_sums_proves_nothing(folder):
-    facts = manifest.read(folder / "out/r.run.json")
+    facts = read(folder / "out/r.run.json")
     facts = {**facts, "manifest": 1, "inputs": [], "outputs": [], "files": []}
     (folder / "old.run.json").write_text(json.dumps(facts))
     done = command("verify", folder / "old.run.json")
@@ -167,7 +211,7 @@ def test_a_manifest_without_sums_proves_nothing(folder):
 
 def test_a_manifest_of_version_1(folder):
     """It has no times of change, and no sums of what steps read."""
-    facts = manifest.read(folder / "out/r.run.json")
+    facts = read(folder / "out/r.run.json")
     for model in (*facts["inputs"], *facts["outputs"]):
         for file in model["files"]:
             file.pop("ctime_ns"), file.pop("inode")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import may_run_code
 from surgery.keras_bridge.live import models
 from surgery.keras_bridge.loading import LoadCheck
+from surgery.keras_bridge.permission import may_run_code
 from surgery.keras_bridge.symbolic import reason, symbolic_model
 
 _CODE = "a Lambda layer, whose code runs only with --allow-code"

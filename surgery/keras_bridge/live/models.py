@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.code import failure, may_run_code
+from surgery.keras_bridge.code import failure
 from surgery.keras_bridge.live.requests import LiveFile
+from surgery.keras_bridge.permission import may_run_code
 from surgery.keras_bridge.symbolic import reason
 
 _LEFT_OUT = "Skipping variable loading for optimizer"
