@@ -77,3 +77,14 @@ def test_the_manifest_says_the_same_for_any_threads(threads, tmp_path):
     told = json.loads((tmp_path / "r.run.json").read_text())["steps"]
     assert [step["changed"] for step in told][::3] == [LARGE.size, LARGE.size]
     assert told[0]["after"]["mean"] == told[1]["before"]["mean"]
+
+
+def test_variables_that_are_no_weights_are_counted_too():
+    from surgery.run.observing import Observer
+
+    slot = Weight("w/kernel/m", constant(np.ones(5)), state="optimizer")
+    model = Model((), states=(slot,))
+    observer = Observer()
+    after = observer.watch(model, surgery.scale(model, {"state": "optimizer"}, by=2))
+    assert after["w/kernel/m"].tensor.numpy().tolist() == [2] * 5
+    assert observer.total().changed == 5
