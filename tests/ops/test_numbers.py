@@ -243,6 +243,15 @@ def test_all_leaves_counters_alone_with_a_note(op, keys):
         getattr(surgery, op)(ours, "w", **keys)
 
 
+def test_whole_numbers_with_a_scale_are_no_counters():
+    weights = (
+        Weight("w/kernel", constant(np.ones(4, np.int8))),
+        Weight("w/kernel_scale", constant(np.ones(4, F32))),
+    )
+    with pytest.raises(SelectorError, match="w/kernel is int8"):
+        surgery.scale(Model(weights), "**", by=2)
+
+
 def test_whole_numbers_alone_are_refused():
     with pytest.raises(SelectorError, match="w/kernel is int64"):
         surgery.scale(model(np.ones(3, np.int64)), "**", by=2)
