@@ -9,7 +9,7 @@ import surgery
 from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK, constant
 from surgery.weights.weight import Weight
-from tests.conftest import command
+from tests.conftest import command, dense_layers
 
 RNG = np.random.default_rng(0)
 LARGE = RNG.standard_normal((1448, 1449)).astype(np.float32)  # three chunks
@@ -88,3 +88,14 @@ def test_variables_that_are_no_weights_are_counted_too():
     after = observer.watch(model, surgery.scale(model, {"state": "optimizer"}, by=2))
     assert after["w/kernel/m"].tensor.numpy().tolist() == [2] * 5
     assert observer.total().changed == 5
+
+
+def test_a_rename_is_no_effect_where_a_name_was_another_one_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    surgery.save(dense_layers(["a", "a_1"], [3, 3, 3]), keras=tmp_path / "m.keras")
+    recipe = {"surgery": 1, "name": "r", "load": "m.keras",
+              "steps": [{"rename": {"select": "a*", "to": "a_1*"}}],
+              "export": [{"keras": "o.keras"}]}  # fmt: skip
+    ((_, effect),) = surgery.run(recipe).effects()
+    assert effect.changed == 0
+    assert effect.before.count == 0
