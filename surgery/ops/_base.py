@@ -100,7 +100,7 @@ class FloatOp(WeightOp):
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         """The model with those weights changed."""
 
-    def check(self, weights: Sequence[Weight]) -> None:
+    def check(self, model: Model, weights: Sequence[Weight]) -> None:
         """Raise SelectorError for a weight that it cannot act on."""
         if self.only_floats:
             need_floats(weights, self.name)
@@ -121,17 +121,18 @@ class FloatOp(WeightOp):
         left = set()
         if self.only_floats and self.select.value == "**":
             left = {w.address for w in found if is_whole(w.tensor.dtype)}
-        if len(left) == len(found) or any(_is_quantised(model, address) for address in left):
-            left = set()
+        if len(left) == len(found) or any(is_quantised(model, address) for address in left):
+            left = set()  # which `check` then refuses
         weights = tuple(weight for weight in found if weight.address not in left)
-        self.check(weights)
+        self.check(model, weights)
         return weights, [weight.address for weight in found if weight.address in left]
 
 
-def _is_quantised(model: Model, address: str) -> bool:
+def is_quantised(model: Model, address: str) -> bool:
     """Whether its layer is: a scale belongs to its whole numbers, and no op may part them."""
     owner = model.architecture.owner(address) if model.architecture else None
-    return owner is not None and quantization_mode(owner.config) is not None
+    is_marked = owner is not None and quantization_mode(owner.config) is not None
+    return is_marked or f"{address}_scale" in model.by_address
 
 
 def op(declared: type[Op]) -> type[Op]:

@@ -13,7 +13,7 @@ from surgery.architecture import Architecture
 from surgery.architecture.dtypes import with_dtype
 from surgery.declaration import key
 from surgery.errors import SelectorError
-from surgery.ops._base import FloatOp, op
+from surgery.ops._base import FloatOp, is_quantised, op
 from surgery.weights.arithmetic import is_float, is_whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named
@@ -29,8 +29,13 @@ class Cast(FloatOp):
         "The dtype; rounded to nearest even.", "float16"
     )
 
-    def check(self, weights: Sequence[Weight]) -> None:
+    def check(self, model: Model, weights: Sequence[Weight]) -> None:
         for weight in weights:
+            if is_quantised(model, weight.address):
+                raise SelectorError(
+                    f"{weight.address} belongs to a quantised layer, whose numbers go with a "
+                    "scale; narrow the selector"
+                )
             if not _keeps_all(weight.tensor.dtype, self.to):
                 raise SelectorError(
                     f"{weight.address} is {weight.tensor.dtype.name}, of which {self.to} does not "

@@ -49,6 +49,8 @@ class Copy(WeightOp):
         return tuple(weight for weight, _ in self._matching(model).pairs)
 
     def renames(self, model: Model) -> Mapping[str, str]:
+        if not self.map:
+            return {}
         pairs = ((donor.address, weight.address) for weight, donor in self._matching(model).pairs)
         return {old: new for old, new in pairs if old != new}
 

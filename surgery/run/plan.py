@@ -183,7 +183,9 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
             matched, renames = step.op.matched(model), step.op.renames(model)
             observer = Observer()
             done = do_step(step.op, model, bench)
-            model = observer.watch(model, done.model)
+            # A rename may call one weight as another one was called.
+            is_changed = step.op.changes_weights
+            model = observer.watch(model, done.model) if is_changed else done.model
         except SurgeryError as error:
             if bench is not None and isinstance(step.op, LiveOp):
                 raise SurgeryError(_at(recipe, step.place, str(error)).text(recipe.file)) from error

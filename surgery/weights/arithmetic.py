@@ -82,7 +82,7 @@ def held(number: float, dtype: np.dtype[Any]) -> float:
 
 
 def goes_into(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
-    """Whether values of one dtype become another's but for rounding: no part of them is lost.
+    """Whether all values of one dtype become another's but for rounding: no part is lost.
 
     Whole numbers do not become floats, nor floats whole numbers: one of both is quantised.
     """

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from surgery.errors import nearest
-from surgery.weights.arithmetic import goes_into
+from surgery.weights.arithmetic import goes_into, is_whole
 from surgery.weights.naming import renamed, stars
+from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
 _MOST_NAMED = 5
@@ -58,7 +61,7 @@ def matching(
         elif donor.tensor.shape != weight.tensor.shape:
             shapes = f"{list(donor.tensor.shape)}, here {list(weight.tensor.shape)}"
             found.other_shape.append(f"{weight.address} ({shapes})")
-        elif not goes_into(donor.tensor.dtype, weight.tensor.dtype):
+        elif not _fits(donor.tensor, weight.tensor.dtype):
             kinds = f"{donor.tensor.dtype.name}, here {weight.tensor.dtype.name}"
             found.other_kind.append(f"{weight.address} ({kinds})")
         else:
@@ -66,6 +69,15 @@ def matching(
     hidden = [each.weight for each in named if not each.pattern and each.name in made]
     found.left_over = [weight.address for weight in (*there.values(), *hidden)]
     return found
+
+
+def _fits(tensor: Tensor, dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype takes the values but for rounding; whole numbers are looked at for it."""
+    if goes_into(tensor.dtype, dtype):
+        return True
+    if not (is_whole(tensor.dtype) and is_whole(dtype)):
+        return False
+    return all(np.array_equal(chunk.astype(dtype), chunk) for chunk in tensor.chunks())
 
 
 class _Named(NamedTuple):

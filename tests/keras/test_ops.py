@@ -200,3 +200,15 @@ def test_state_that_is_not_tied_is_dropped_where_weights_move(op, keras, tmp_pat
     changed = getattr(surgery, op)(ours, select, **keys)
     assert changed.optimizer == ()
     assert "the optimizer state is dropped" in changed.notes[0]
+
+
+def test_quantised_layers_are_left_whole(keras, tmp_path):
+    """Their whole numbers go with a scale: a part of them is not changed, nor cast."""
+    theirs = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="a")])
+    theirs.quantize("int8")
+    ours = saved(theirs, tmp_path / "m.keras")
+    with pytest.raises(surgery.SurgeryError, match="a/kernel is int8"):
+        surgery.scale(ours, "**", by=2)
+    for select in ("**", "a"):
+        with pytest.raises(surgery.SurgeryError, match="belongs to a quantised layer"):
+            surgery.cast(ours, select, to="float16")

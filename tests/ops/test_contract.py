@@ -240,8 +240,28 @@ def save(model, path):
     surgery.save(model, npz=path)
 
 
+LIVE = {
+    "activations": {"layers": ["a"]},
+    "evaluate": {"loss": "mse"},
+    "predict": {"export": "predicted.npz"},
+    "train": {"loss": "mse"},
+}
+"""Keys of what a running model does, besides its data: `tests/live` has it done."""
+
+
 def test_every_operation_is_here():
-    assert set(CASES) == {n for n, declared in ops().items() if not issubclass(declared, LiveOp)}
+    assert set(CASES) | set(LIVE) == set(ops())
+    assert all(issubclass(ops()[name], LiveOp) == (name in LIVE) for name in ops())
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_what_is_foretold_of_a_running_model(name, tmp_path):
+    """A plan knows no new values: weights, dtypes and flags are what they were."""
+    np.savez(tmp_path / "d.npz", x=np.ones((3, 4), np.float32), y=np.ones((3, 2), np.float32))
+    model = dense_layers(["a", "c"], [4, 3, 2])
+    data = {"npz": str(tmp_path / "d.npz"), "x": "x", "y": "y"}
+    after = build_op(name, {"data": data, **LIVE[name]}).apply(model)
+    assert after.weights == model.weights
 
 
 def is_exact(name):

@@ -208,16 +208,27 @@ def test_shares_of_large_and_small_weights():
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(F32, np.complex64), (np.int8, np.int64), (np.bool_, np.int8), (F32, np.int8),
-     (np.int64, np.uint64)],
+    [
+        (F32, np.array([1j], np.complex64)), (np.int8, np.array([300])), (F32, np.array([1])),
+        (np.bool_, np.array([2])), (np.int64, np.array([2**64 - 1], np.uint64)),
+        (np.int8, np.array([1], F32)),
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("op", ["copy", "average"])
 def test_numbers_of_another_kind_are_not_taken(op, ours, theirs, tmp_path):
-    surgery.save(model(np.ones(3, theirs)), npz=tmp_path / "d.npz")
+    surgery.save(model(theirs), npz=tmp_path / "d.npz")
     given = str(tmp_path / "d.npz")
     from_ = given if op == "copy" else [given]
     with pytest.raises(SelectorError, match=r"of another kind|floats only"):
-        getattr(surgery, op)(model(np.ones(3, ours)), "w", from_=from_)
+        getattr(surgery, op)(model(np.ones(1, ours)), "w", from_=from_)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(np.int32, np.int64), (np.bool_, np.int8)])
+def test_whole_numbers_that_fit_are_taken(ours, theirs, tmp_path):
+    surgery.save(model(np.array([1, 0], theirs)), npz=tmp_path / "d.npz")
+    found = only(surgery.copy(model(np.zeros(2, ours)), "w", from_=str(tmp_path / "d.npz")))
+    assert found.dtype == ours
+    assert found.tolist() == [1, 0]
 
 
 COUNTED = [
@@ -241,6 +252,15 @@ def test_all_leaves_counters_alone_with_a_note(op, keys):
     assert changed.notes == (f"{op} leaves whole numbers as they are: w/count, w/seen",)
     with pytest.raises(SelectorError, match="w/count is int64"):
         getattr(surgery, op)(ours, "w", **keys)
+
+
+def test_whole_numbers_with_a_scale_are_no_counters():
+    weights = (
+        Weight("w/kernel", constant(np.ones(4, np.int8))),
+        Weight("w/kernel_scale", constant(np.ones(4, F32))),
+    )
+    with pytest.raises(SelectorError, match="w/kernel is int8"):
+        surgery.scale(Model(weights), "**", by=2)
 
 
 def test_whole_numbers_alone_are_refused():
