@@ -34,7 +34,7 @@ def own_compile(model: Model) -> OwnCompile | None:
         made = upgraded_compile_config(given)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         return OwnCompile("of Keras 2", {}, is_old=True, problem=str(error))
-    has_state = bool(model.optimizer) or any(s.state == "optimizer" for s in model.states)
+    has_state = model.has_slots or any(s.state == "optimizer" for s in model.states)
     problem = f"it is that of Keras {model.carried.keras_version}" if has_state else ""
     return _of(made, is_old=True, problem=_lost(model.carried) or problem)
 

@@ -51,7 +51,13 @@ def made(tmp_path_factory):
     model.save(folder / "m.h5")
     (folder / "m.json").write_text(model.to_json())
     import tensorflow as tf
+    import tf_keras
 
+    old = nets.nested(keras=tf_keras)
+    old.save(folder / "k2", save_format="tf")
+    old.save(folder / "new.h5")
+    old.fit(x, y, batch_size=8, verbose=0)  # whose moments Keras 3 has no place for
+    old.save(folder / "k2.h5")
     tf.train.Checkpoint(model=model).write(str(folder / "c" / "ckpt"))
     return folder
 
@@ -95,6 +101,9 @@ SOURCES = {
     "build, with weights": ({"build": "nets:nested", "weights": "m.keras"}, BODY, ADAM),
     "config": ({"config": "m.json"}, BODY, ADAM),
     "checkpoint": ({"path": "c/ckpt", "architecture": "m.keras"}, BODY, ADAM),
+    "SavedModel": ("k2", BODY, ADAM),
+    "h5 of Keras 2, not trained": ("new.h5", BODY, {}),
+    "h5 of Keras 2": ("k2.h5", BODY, ADAM),
     "application": (NET, ["conv1", "conv1_bn", "conv_dw_3", "conv_dw_3_bn"], ADAM),
     "only attention": ("m.keras", ["body/mha"], {}),
     "a new optimizer": ({"build": "nets:nested"}, ["body/mha"], ADAM),
@@ -194,3 +203,12 @@ def test_what_is_not_known_of_an_optimizer_is_refused(folder):
     assert "the model is not compiled; give loss" in command("plan", path).stderr
     path = recipe(folder, fit(optimizer="keep", loss="mse"), load={"config": "m.json"})
     assert "the model has no optimizer to keep" in command("plan", path).stderr
+
+
+def test_the_state_of_keras_2_is_refused(folder):
+    done = command("plan", recipe(folder, fit(), load="k2.h5", export=EXPORT))
+    assert done.returncode == 2
+    assert "Adam, cannot go on with its state: it is that of Keras 2." in done.stderr
+    done = command("plan", recipe(folder, fit(**ADAM), fit(), load="k2.h5", export=EXPORT))
+    assert done.returncode == 2
+    assert "cannot go on with its state: a step before has dropped it" in done.stderr

@@ -68,7 +68,7 @@ def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
 
 
 def _listed(classes: set[object]) -> str:
-    names = sorted(map(str, classes))
+    names = sorted(f"{each:g}" if isinstance(each, float) else str(each) for each in classes)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
