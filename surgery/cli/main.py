@@ -126,7 +126,7 @@ def _guarded() -> int:
 
 
 def _say_stopped(how: str, error: BaseException) -> None:
-    notes = getattr(error, "__notes__", [])
+    notes = getattr(error.__cause__ or error, "__notes__", [])  # click makes an Abort of it
     _options.echo("; ".join([f"{how}; nothing was written", *notes]), err=True)
 
 

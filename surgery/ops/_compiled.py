@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from surgery.architecture.upgrades.compiling import upgraded_compile_config
+from surgery.errors import SurgeryError
 from surgery.weights.model import Carried, Model
 
 
 @dataclass(frozen=True)
 class OwnCompile:
-    """The optimizer that a model has: its class and arguments; `is_old` where Keras 2 wrote it.
+    """The optimizer that a model has: its class and arguments.
 
-    `problem` says why its state cannot be gone on with, if there is a reason.
+    `problem` says why its state cannot be gone on with, if there is a reason. The name is empty
+    where Keras 3 has no equal for the compile config.
     """
 
     name: str
     config: Mapping[str, Any]
-    is_old: bool = False
     problem: str = ""
+
+    def need_state(self) -> None:
+        """Raise SurgeryError where its state cannot be gone on with."""
+        if self.problem:
+            raise SurgeryError(
+                f"the model's own optimizer, {self.name}, cannot go on with its state: "
+                f"{self.problem}; give optimizer, for a new one"
+            )
 
 
 def own_compile(model: Model) -> OwnCompile | None:
@@ -28,34 +37,46 @@ def own_compile(model: Model) -> OwnCompile | None:
     given = model.carried.compile_config or model.carried.training_config
     if not given:
         return None
-    if not _is_old(model.carried):
-        return _of(given, problem=_lost(model.carried))
+    if not is_old(model):
+        return _of(given, _lost(model.carried))
     try:
         made = upgraded_compile_config(given)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        return OwnCompile("of Keras 2", {}, is_old=True, problem=str(error))
-    has_state = bool(model.optimizer) or any(s.state == "optimizer" for s in model.states)
+        return OwnCompile("", {}, str(error))
+    has_state = model.has_slots or any(s.state == "optimizer" for s in model.states)
     problem = f"it is that of Keras {model.carried.keras_version}" if has_state else ""
-    return _of(made, is_old=True, problem=_lost(model.carried) or problem)
+    return _of(made, _lost(model.carried) or problem)
 
 
-def _is_old(carried: Carried) -> bool:
-    return carried.keras_version.partition(".")[0] not in ("3", "")
+def is_old(model: Model) -> bool:
+    """Whether Keras 1 or 2 wrote it, whose optimizers' state Keras 3 has no place for."""
+    return model.carried.keras_version.partition(".")[0] not in ("3", "")
+
+
+def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model:
+    """The model with an optimizer that starts anew, as far as that can be foretold."""
+    bare = model.without_optimizer()
+    if own is not None:
+        old = own.name or "the model's own optimizer"
+        bare = bare.with_note(f"train: {name} takes the place of {old}, and starts anew")
+    compiled = {"optimizer": {"class_name": name, "config": {}}}
+    carried = replace(bare.carried, compile_config=compiled, lost_optimizer=is_old(model))
+    return replace(bare, carried=carried)
 
 
 def _lost(carried: Carried) -> str:
     return "a step before has dropped it" if carried.lost_optimizer else ""
 
 
-def _of(given: Mapping[str, Any], is_old: bool = False, problem: str = "") -> OwnCompile:
+def _of(given: Mapping[str, Any], problem: str) -> OwnCompile:
     optimizer = given.get("optimizer", given.get("optimizer_config"))
     if not isinstance(optimizer, Mapping):
-        return OwnCompile(str(optimizer), {}, is_old, problem)
+        return OwnCompile(str(optimizer), {}, problem)
     config = optimizer.get("config")
     config = config if isinstance(config, Mapping) else {}
     if isinstance(inner := config.get("inner_optimizer"), Mapping):  # of a LossScaleOptimizer
         config = inner.get("config") or {}
-    return OwnCompile(str(optimizer.get("class_name")), config, is_old, problem)
+    return OwnCompile(str(optimizer.get("class_name")), config, problem)
 
 
 def outputs(model: Model) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,12 +12,12 @@ from surgery.declaration import Share, key
 from surgery.errors import SurgeryError
 from surgery.keras_bridge.callbacks import Callbacks
 from surgery.keras_bridge.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
-from surgery.keras_bridge.data._base import Data, Examples, steps
-from surgery.keras_bridge.data._splitting import parts, split_note
+from surgery.keras_bridge.data._base import Data, steps
+from surgery.keras_bridge.data._splitting import trained_on
 from surgery.keras_bridge.live.requests import Hold, Training
 from surgery.ops._base import op
 from surgery.ops._channels import switched_off
-from surgery.ops._compiled import OwnCompile, outputs, own_compile
+from surgery.ops._compiled import OwnCompile, is_old, outputs, own_compile, with_new_optimizer
 from surgery.ops._held import Keep, PruneSchedule, masked, scheduled, zeros
 from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
 from surgery.ops._trained import taken, tied
@@ -66,7 +66,10 @@ class Train(LiveOp):
         in_example=True,
     )
     metrics: tuple[Metric, ...] | None = key(
-        "Keras metrics; without it, the model's own.", ["accuracy"], default=None, in_example=True
+        "Keras metrics; without it, the model's own, if optimizer or loss is its own.",
+        ["accuracy"],
+        default=None,
+        in_example=True,
     )
     validation: Data | None = key(
         "What to measure on after each epoch.",
@@ -176,7 +179,9 @@ class Train(LiveOp):
         self._holds(model)
         if self.prune_schedule is not None:
             scheduled(self.prune_schedule, self.keep, model)
-        note = self._check_split()
+        share = self.validation_split.fraction if self.validation_split else None
+        examples, note = trained_on(self.data, share, self.draws.seed)
+        self._check_steps(examples)
         compiled = self._compiled(model)
         return compiled.with_note(f"train: {note}") if note else compiled
 
@@ -185,6 +190,11 @@ class Train(LiveOp):
         own = own_compile(model)
         if own is None and self.loss is None:
             raise SurgeryError("the model is not compiled; give loss, and optimizer")
+        if own is not None and not own.name and self._goes_on(own):
+            raise SurgeryError(
+                f"how the model is compiled is not for Keras 3 ({own.problem}); give optimizer, "
+                "and loss"
+            )
         if own is None and self.optimizer is not None and self._new_optimizer is None:
             raise SurgeryError("the model has no optimizer to keep; give a new one")
         if own is None and self.learning_rate is not None:
@@ -192,22 +202,15 @@ class Train(LiveOp):
         if own is not None and self._new_optimizer is None:
             self._check_kept(own)
             return model
-        name = (self._new_optimizer or _DEFAULT).text
-        bare = model.without_optimizer()
-        if own is not None:
-            bare = bare.with_note(f"train: {name} takes the place of {own.name}, and starts anew")
-        compiled = {"optimizer": {"class_name": name, "config": {}}}
-        lost = own is not None and own.is_old
-        carried = replace(bare.carried, compile_config=compiled, lost_optimizer=lost)
-        return replace(bare, carried=carried)
+        return with_new_optimizer(model, (self._new_optimizer or _DEFAULT).text, own)
+
+    def _goes_on(self, own: OwnCompile | None) -> bool:
+        """Whether something of how the model is compiled is left."""
+        return own is not None and (self._new_optimizer is None or self.loss is None)
 
     def _check_kept(self, own: OwnCompile) -> None:
         """Raise SurgeryError where the model's own optimizer cannot go on."""
-        if own.problem:
-            raise SurgeryError(
-                f"the model's own optimizer, {own.name}, cannot go on with its state: "
-                f"{own.problem}; give optimizer, for a new one"
-            )
+        own.need_state()
         try:
             self._check_optimizer(own.config)
         except ValueError as error:
@@ -219,25 +222,13 @@ class Train(LiveOp):
                 "Keras takes no number; give another schedule, or optimizer"
             )
 
-    def _check_split(self) -> str | None:
-        """A note on how the data is split; raises where it cannot be, or has too few steps."""
-        examples = None if self.data.runs_code else self.data.open()
-        if not isinstance(examples, Examples):
-            if self.validation_split is not None:
-                raise SurgeryError(f"{self.data} cannot be split; give validation another source")
-            return None
-        count, note = examples.count, None
-        if self.validation_split is not None:
-            share = self.validation_split.fraction
-            count = len(parts(examples, share, self.draws.seed, str(self.data))[0])
-            note = split_note(examples, share, str(self.data))
-        self._check_steps(self.epochs * steps(count, self.batch_size))
-        return note
-
-    def _check_steps(self, total: int) -> None:
+    def _check_steps(self, examples: int | None) -> None:
         """Raise where a schedule goes on for longer than the training."""
         wanted = self.prune_schedule
-        if wanted is not None and wanted.at_end == "fail" and wanted.end >= total:
+        if examples is None or wanted is None:
+            return
+        total = self.epochs * steps(examples, self.batch_size)
+        if wanted.at_end == "fail" and wanted.end >= total:
             raise SurgeryError(
                 f"prune_schedule ends at step {wanted.end}, and the training has {total} steps "
                 f"({self.epochs} epochs); train for longer, end it earlier, or say at_end: prune"
@@ -260,7 +251,7 @@ class Train(LiveOp):
         )
         trained = tied(bench.open(made["path"], model), model, made["compile_config"])
         facts = {name: made[name] for name in ("epochs", "resumed_from", "metrics", "history")}
-        return Done(taken(model, trained, is_old=own is not None and own.is_old), facts)
+        return Done(taken(model, trained, is_old(model)), facts)
 
     def _training(self, model: Model, own: OwnCompile | None) -> Training:
         """All that the process with Keras is told."""
@@ -272,7 +263,7 @@ class Train(LiveOp):
             batch_size=self.batch_size,
             shuffle=self.shuffle,
             compile=self._given(own),
-            goes_on=own is not None,
+            goes_on=self._goes_on(own),
             learning_rate=self.learning_rate.value if self.learning_rate else None,
             validation=self.validation,
             validation_split=self.validation_split.fraction if self.validation_split else None,
@@ -286,7 +277,7 @@ class Train(LiveOp):
     def _given(self, own: OwnCompile | None) -> dict[str, Any]:
         """What `compile` is called with; what is left out is the model's own."""
         optimizer = self._new_optimizer or (_DEFAULT if own is None else None)
-        metrics = self.metrics if own is not None else self.metrics or ()
+        metrics = self.metrics if self._goes_on(own) else self.metrics or ()
         given = {
             "optimizer": optimizer and optimizer.value,
             "loss": self.loss and self.loss.value,

@@ -120,7 +120,8 @@ class LiveBench:
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""
         made = as_before(open_model(path, like.architecture), like)
-        if like.carried.code is None and made.by_address.keys() >= like.by_address.keys():
+        wanted = {weight.address for weight in like.weights}
+        if like.carried.code is None and made.by_address.keys() >= wanted:
             return made
         places = {place: weight for weight in made.weights for place in weight.stored}
         weights = [

@@ -80,14 +80,14 @@ def two_inputs():
     return keras.Model([a, b], keras.layers.Dense(2, name="d")(keras.layers.Add()([a, b])))
 
 
-def nested(compiled=True):
+def nested(compiled=True, keras=keras):
     """A body that is a model of its own, with attention and batch statistics, and a head."""
     layers = keras.layers
     inputs = keras.Input((4, 3), name="body_in")
     x = layers.Dense(6, activation="relu", name="first")(inputs)
     x = layers.BatchNormalization(name="norm")(x)
     body = keras.Model(inputs, layers.MultiHeadAttention(2, 3, name="mha")(x, x), name="body")
-    inputs = keras.Input((4, 3), name="in")
+    inputs = keras.Input((4, 3), name="given")
     x = layers.Flatten(name="flat")(body(inputs))
     model = keras.Model(inputs, layers.Dense(3, name="head")(x), name="nested")
     if compiled:

@@ -1,6 +1,6 @@
 """Keras's own script: load a model, freeze layers, fit; in a process with one thread.
 
-A line of JSON on standard input asks for a training, and one on standard output has its history.
+A line of JSON on standard input asks for a training, and one on standard output has the losses.
 """
 
 import json
@@ -12,8 +12,8 @@ import numpy as np
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
-def fitted(folder, layers, data, compiled):
-    """Two epochs, with Adam for a model that is not to be loaded compiled."""
+def fitted(folder, layers, data, compiled, orders):
+    """An epoch for each order of the examples, with Adam for a model that is not compiled."""
     import keras
 
     model = keras.models.load_model(f"{folder}/start.keras", compile=compiled)
@@ -27,9 +27,13 @@ def fitted(folder, layers, data, compiled):
         layer.trainable = False
     with np.load(f"{folder}/d.npz") as arrays:
         given = [arrays[name] for name in data]
-    done = model.fit(*given, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    losses = []
+    for order in orders:
+        rows = [array[order] for array in given]
+        done = model.fit(*rows, batch_size=8, epochs=1, shuffle=False, verbose=0)
+        losses += done.history["loss"]
     model.save(f"{folder}/own.keras")
-    return done.history
+    return losses
 
 
 def main():

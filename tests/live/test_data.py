@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgery.errors import SurgeryError
+from surgery.declaration import Share
+from surgery.errors import FormatError, SurgeryError
+from surgery.keras_bridge.data._splitting import parts, split_note
 from surgery.keras_bridge.live import feeding
 from surgery.recipe.building import Builder
 from surgery.recipe.document import Document
@@ -279,3 +281,57 @@ def test_a_compressed_or_cut_tfrecord(folder, tmp_path):
         file.truncate(cut.stat().st_size - 3)
     with pytest.raises(SurgeryError, match="or cut off"):
         data(Path(tmp_path), {**FORMS["tfrecord"], "tfrecord": ["cut.tfrecord"]}).open()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Folders of 10, 4 and 2 images, whose pixels are the class's number."""
+    import tensorflow as tf
+
+    for label, count in enumerate((10, 4, 2)):
+        (tmp_path / f"class{label}").mkdir()
+        for number in range(count):
+            image = tf.io.encode_png(np.full((2, 2, 1), label, np.uint8)).numpy()
+            (tmp_path / f"class{label}" / f"{number}.png").write_bytes(image)
+    return data(tmp_path, {"images": ".", "size": [2, 2], "channels": 1})
+
+
+def test_every_class_of_folders_is_in_both_parts(pictures):
+    opened = pictures.open()
+    drawn = [parts(opened, Fraction(1, 4), seed, "pictures") for seed in (1, 1, 2)]
+    for rows, others in drawn:
+        assert sorted([*rows, *others]) == list(range(16))
+        assert np.bincount(opened.labels()[others]).tolist() == [2, 1, 1]
+    assert drawn[0][1].tolist() == drawn[1][1].tolist() != drawn[2][1].tolist()
+    (pictures.images / "class2" / "1.png").unlink()
+    with pytest.raises(FormatError, match="has one example of class 2, too few to be split"):
+        parts(pictures.open(), Fraction(1, 4), 1, "pictures")
+
+
+SORTED = [0] * 8 + [1] * 8
+ALL_OF = "class 1 only in the validation part"
+SPLITS = [
+    (SORTED, "50%", f"d.npz, as Keras does, and has {ALL_OF} and class 0 only in what is trained"),
+    (SORTED, "25%", "has class 0 only in what is trained on; mix the examples"),
+    ([0, 1] * 8, "25%", None),
+    (np.eye(2)[SORTED], "50%", ALL_OF),
+    (np.array(SORTED, np.float32), "50%", ALL_OF),
+    (np.array(SORTED)[:, None], "50%", ALL_OF),
+    (np.linspace(0, 1, 16), "50%", None),
+    (np.arange(16), "50%", None),
+]
+
+
+@pytest.mark.parametrize(("y", "share", "told"), SPLITS)
+def test_sorted_arrays_are_told(y, share, told, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((16, 2)), y=y)
+    opened = data(tmp_path, {"npz": "d.npz", "x": "x", "y": "y"}).open()
+    said = split_note(opened, Share.parse(share).fraction, "d.npz")
+    assert told in said if told else not said
+
+
+def test_a_sorted_table_is_told(tmp_path):
+    lines = ["a,kind", *(f"{n},{'rose' if n < 4 else 'tulip'}" for n in range(8))]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    table = data(tmp_path, {"csv": "d.csv", "target": "kind", "classes": ["rose", "tulip"]})
+    assert "class tulip only in the validation" in split_note(table.open(), Fraction(1, 2), "t")

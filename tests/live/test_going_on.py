@@ -13,6 +13,7 @@ import surgery
 from surgery.recipe.reading import read_recipe
 from surgery.run.execute import execute
 from surgery.run.plan import make_plan
+from surgery.weights.random import generator
 from tests.conftest import ROOT, values
 from tests.live.conftest import command, recipe
 
@@ -51,7 +52,13 @@ def made(tmp_path_factory):
     model.save(folder / "m.h5")
     (folder / "m.json").write_text(model.to_json())
     import tensorflow as tf
+    import tf_keras
 
+    old = nets.nested(keras=tf_keras)
+    old.save(folder / "k2", save_format="tf")
+    old.save(folder / "new.h5")
+    old.fit(x, y, batch_size=8, verbose=0)  # whose moments Keras 3 has no place for
+    old.save(folder / "k2.h5")
     tf.train.Checkpoint(model=model).write(str(folder / "c" / "ckpt"))
     return folder
 
@@ -91,13 +98,19 @@ SOURCES = {
     "keras": ("m.keras", BODY, {}),
     "h5": ("m.h5", BODY, {}),
     "build": ({"build": "nets:nested"}, BODY, {}),
-    "build, not compiled": ({"build": "nets:nested", "arguments": {"compiled": False}}, BODY, ADAM),
     "build, with weights": ({"build": "nets:nested", "weights": "m.keras"}, BODY, ADAM),
     "config": ({"config": "m.json"}, BODY, ADAM),
     "checkpoint": ({"path": "c/ckpt", "architecture": "m.keras"}, BODY, ADAM),
+    "SavedModel": ("k2", BODY, ADAM),
+    "h5 of Keras 2, not trained": ("new.h5", BODY, {}),
+    "h5 of Keras 2": ("k2.h5", BODY, ADAM),
     "application": (NET, ["conv1", "conv1_bn", "conv_dw_3", "conv_dw_3_bn"], ADAM),
     "only attention": ("m.keras", ["body/mha"], {}),
-    "a new optimizer": ({"build": "nets:nested"}, ["body/mha"], ADAM),
+    "a new optimizer": (
+        {"build": "nets:nested", "arguments": {"compiled": False}},
+        ["body/mha"],
+        ADAM,
+    ),
 }
 
 
@@ -110,9 +123,12 @@ def test_what_is_frozen_stays_and_the_rest_learns_as_in_keras(
     run(recipe(folder, load=load, export=start))
     steps = {"freeze": {"select": layers}}, fit(**keys, data={**DATA, "x": data[0], "y": data[1]})
     done = run(recipe(folder, *steps, load=load, export=EXPORT))
-    expected = keras_s_own(folder=str(folder), layers=layers, data=data, compiled=not keys)
+    orders = [list(range(16 if load is NET else 40))] * 2
+    expected = keras_s_own(
+        folder=str(folder), layers=layers, data=data, compiled=not keys, orders=orders
+    )
     found = done.plan.steps[1].found
-    np.testing.assert_allclose(found["history"]["loss"], expected["loss"], rtol=1e-6)
+    np.testing.assert_allclose(found["history"]["loss"], expected, rtol=1e-6)
     assert found["metrics"]["loss"] == found["history"]["loss"][-1]
     names = ("start.keras", "out/model.keras", "own.keras")
     before, after, own = (values(surgery.open(folder / name)) for name in names)
@@ -120,6 +136,18 @@ def test_what_is_frozen_stays_and_the_rest_learns_as_in_keras(
     for name, value in before.items():
         assert (value.tobytes() == after[name].tobytes()) == name.startswith(inside), name
         np.testing.assert_allclose(after[name], own[name], rtol=1e-4, atol=1e-6)
+
+
+def test_shuffled_examples_are_learnt_as_in_keras(folder, keras_s_own):
+    """Keras's own script is fed the same batches."""
+    shutil.copy(folder / "m.keras", folder / "start.keras")
+    orders = [generator(3, "shuffle", epoch).permutation(40).tolist() for epoch in (0, 1)]
+    expected = keras_s_own(
+        folder=str(folder), layers=BODY, data=["x", "y"], compiled=True, orders=orders
+    )
+    steps = {"freeze": {"select": "body"}}, fit(shuffle=True)
+    found = run(recipe(folder, *steps, load="m.keras", export=EXPORT)).plan.steps[1].found
+    np.testing.assert_allclose(found["history"]["loss"], expected, rtol=1e-6)
 
 
 def test_the_optimizer_goes_on_from_run_to_run_and_step_to_step(folder):
@@ -194,3 +222,25 @@ def test_what_is_not_known_of_an_optimizer_is_refused(folder):
     assert "the model is not compiled; give loss" in command("plan", path).stderr
     path = recipe(folder, fit(optimizer="keep", loss="mse"), load={"config": "m.json"})
     assert "the model has no optimizer to keep" in command("plan", path).stderr
+
+
+def test_the_state_of_keras_2_is_refused(folder):
+    done = command("plan", recipe(folder, fit(), load="k2.h5", export=EXPORT))
+    assert done.returncode == 2
+    assert "Adam, cannot go on with its state: it is that of Keras 2." in done.stderr
+    done = command("plan", recipe(folder, fit(**ADAM), fit(), load="k2.h5", export=EXPORT))
+    assert done.returncode == 2
+    assert "cannot go on with its state: a step before has dropped it" in done.stderr
+
+
+def test_a_loss_of_the_user_s_own_is_not_needed_where_all_is_given(folder):
+    import keras
+    import nets
+
+    model = nets.nested(compiled=False)
+    model.compile("adam", lambda y, given: keras.ops.mean(given))
+    model.save(folder / "own.keras")
+    run(recipe(folder, fit(**ADAM), load="own.keras", export=EXPORT))
+    assert set(surgery.open(folder / "out/model.keras").carried.compile_config["metrics"]) == {
+        "accuracy"
+    }

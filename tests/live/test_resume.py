@@ -1,6 +1,7 @@
 """A training that is killed goes on from its last epoch, as if nothing had been."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -80,3 +81,17 @@ def test_a_training_that_had_stopped_early_is_not_trained_on(net, tmp_path):
     (kept,) = (tmp_path / "out").glob(".r.run.json.surgery-live-*/*/epoch-*")
     assert kept.name == "epoch-2"
     assert Resume(kept.parent, [], []).stopped
+
+
+def test_on_ctrl_c_it_says_that_it_goes_on(net, tmp_path):
+    recipe(tmp_path, train(epochs=500))
+    process = run(tmp_path)
+    for _ in range(6000):
+        if list(tmp_path.glob("out/.r.run.json.surgery-live-*/*/epoch-*")):
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    told = r"interrupted; nothing was written; run it again: the training goes on after epoch \d+"
+    assert re.fullmatch(told, errors.strip().splitlines()[-1])

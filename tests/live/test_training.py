@@ -1,6 +1,7 @@
 """What a training keeps: frozen layers, zeros, masks, dtypes; and what it says."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -243,3 +244,93 @@ def test_the_process_with_keras_ends_when_it_cannot_read_a_job(tmp_path):
     done = subprocess.run(command, input=b"no pickle", capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert not folder.exists()
+
+
+def test_metrics_are_those_of_the_weights_that_are_saved(net, tmp_path):
+    """The best epoch, and the average of the weights, are measured; the history stays."""
+    import keras
+
+    stop = {"early_stopping": {"patience": 2, "restore_best_weights": True}}
+    for keys in (
+        {"callbacks": stop, "optimizer": {"sgd": {"learning_rate": 40.0}}, "epochs": 4},
+        {"optimizer": {"adam": {"use_ema": True, "learning_rate": 0.01}}, "epochs": 2},
+    ):
+        step = train(validation=TEST_DATA, shuffle=False, batch_size=400, **keys)
+        found = run(recipe(tmp_path, step)).plan.steps[0].found
+        model = keras.models.load_model(tmp_path / "out" / "model.keras")
+        with np.load(DIGITS) as arrays:
+            loss, accuracy = model.evaluate(arrays["x_test"], arrays["y_test"], verbose=0)
+        assert found["metrics"]["val_loss"] == pytest.approx(loss, rel=1e-5)
+        assert found["metrics"]["val_accuracy"] == pytest.approx(accuracy, rel=1e-5)
+        assert found["history"]["val_loss"][-1] != pytest.approx(loss, rel=1e-3)
+
+
+SCHEDULE = {"select": "digit/kernel", "to": "80%", "end": 200, "every": 10}
+STOPS = {"early_stopping": {"monitor": "loss", "min_delta": 10.0, "patience": 1}}
+
+
+@pytest.mark.parametrize("at_end", ["fail", "prune"])
+def test_a_prune_schedule_that_is_not_reached(at_end, net, tmp_path):
+    schedule = {**SCHEDULE, "at_end": at_end}
+    step = train(epochs=9, callbacks=STOPS, prune_schedule=schedule)
+    done = command("run", recipe(tmp_path, step))
+    if at_end == "fail":
+        assert done.returncode == 1
+        assert "prune_schedule ends at step 200, and the training ended after 90 steps" in (
+            done.stderr
+        )
+        assert not (tmp_path / "out" / "model.keras").exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        kernel = values(surgery.open(tmp_path / "out" / "model.keras"))["digit/kernel"]
+        assert np.count_nonzero(kernel == 0) == kernel.size * 8 // 10
+
+
+def test_every_epoch_is_a_line(net, tmp_path):
+    path = recipe(tmp_path, train(epochs=2))
+    done = command("run", path)
+    told = re.findall(r"r: epoch number=(\d) of=2 accuracy=0\.\d+ loss=\d\.\d+", done.stderr)
+    assert told == ["1", "2"], done.stderr
+    assert "percent" not in done.stderr
+    done = command("run", path, "--force", "--log-format", "json")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert [event["number"] for event in epochs] == [1, 2]
+    assert {"loss", "accuracy", "of"} <= epochs[0].keys()
+
+
+def test_metrics_by_the_names_of_steps(net, tmp_path):
+    """Each is expected by its step's name, and what fails comes after the report."""
+    measure = {"data": TEST_DATA, "loss": "sparse_categorical_crossentropy"}
+    steps = [
+        {"name": "before", "evaluate": {**measure, "metrics": ["accuracy"]}},
+        train(),
+        {"name": "after", "evaluate": {"data": TEST_DATA}},
+    ]
+    expect = [
+        {"metric": {"name": "before/accuracy", "at_most": 0.3}},
+        {"metric": {"name": "after/accuracy", "at_most": 0.3}},
+    ]
+    done = command("run", recipe(tmp_path, *steps, expect=expect))
+    assert done.returncode == 3
+    assert done.stderr.count("expected") == 1
+    assert "expect[1].metric: after/accuracy is 0." in done.stderr
+    assert "2. train on digits.npz: 1 epoch: accuracy 0." in done.stdout
+    assert "done in" not in done.stdout
+    run(recipe(tmp_path, *steps, expect=expect[:1]))
+    facts = json.loads((tmp_path / "out" / "r.run.json").read_text())
+    assert {"before/accuracy", "after/accuracy", "accuracy"} <= facts["metrics"].keys()
+    assert facts["metrics"]["accuracy"] == facts["metrics"]["after/accuracy"]
+    wrong = [{"metric": {"name": "aftr/accuracy", "at_least": 0.5}}]
+    done = command("plan", recipe(tmp_path, *steps, expect=wrong))
+    assert "no step that finds out metrics is called 'aftr' (did you mean 'after'?)" in done.stderr
+
+
+def test_measuring_from_python(net, tmp_path):
+    path = recipe(tmp_path, train(), {"evaluate": {"data": TEST_DATA}})
+    result = run(path)
+    found = surgery.evaluate(surgery.open(tmp_path / "out" / "model.keras"), data=TEST_DATA)
+    assert found == pytest.approx(result.plan.steps[1].found["metrics"], rel=1e-5)
+    assert result.metrics["accuracy"] == pytest.approx(found["accuracy"])
+    with pytest.raises(surgery.SurgeryError, match="train is a step of a recipe"):
+        surgery.train(surgery.open(net), data=TEST_DATA, loss="mse")

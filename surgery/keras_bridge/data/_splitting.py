@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.keras_bridge.data._base import Examples, Rows
+from surgery.keras_bridge.data._base import Data, Examples, Rows
 from surgery.weights.random import generator
 from surgery.weights.tensor import Array
 
@@ -29,6 +29,23 @@ def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Ro
     if not 0 < border < examples.count:
         raise FormatError(f"{name} has {examples.count} examples, too few to be split")
     return rows[:border], rows[border:]
+
+
+def trained_on(data: Data, share: Fraction | None, seed: int) -> tuple[int | None, str | None]:
+    """How many examples are trained on, and a note on how they are split.
+
+    The number is None where it takes code to know it. Raises FormatError for data that cannot be
+    split.
+    """
+    examples = None if data.runs_code else data.open()
+    if not isinstance(examples, Examples):
+        if share is not None:
+            raise FormatError(f"{data} cannot be split; give validation another source")
+        return None, None
+    if share is None:
+        return examples.count, None
+    rows, _ = parts(examples, share, seed, str(data))
+    return len(rows), split_note(examples, share, str(data))
 
 
 def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
@@ -68,7 +85,7 @@ def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
 
 
 def _listed(classes: set[object]) -> str:
-    names = sorted(map(str, classes))
+    names = sorted(f"{each:g}" if isinstance(each, float) else str(each) for each in classes)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,7 @@ def train(
     addresses += plan.schedule.addresses if plan.schedule else []
     held = [variables[address] for address in dict.fromkeys(addresses)]
     clock = feeding.Clock()
-    shuffle = feeding.Shuffle(seed_, clock)
-    given = replace(shuffle, is_on=plan.shuffle)
-    validation: feeding.Feed | None
-    if plan.validation_split is not None:
-        fed, validation = feeding.split(plan.data, plan.batch_size, given, plan.validation_split)
-    else:
-        fed = feeding.feed(plan.data, plan.batch_size, given)
-        other = plan.validation
-        validation = None if other is None else feeding.feed(other, plan.batch_size)
+    fed, validation = _feeds(plan, feeding.Shuffle(seed_, clock, plan.shuffle))
     own = [_callback(name, arguments) for name, arguments in plan.callbacks]
     loggers = [each for each in own if isinstance(each, keras.callbacks.CSVLogger)]
     others = [each for each in own if each not in loggers]
@@ -71,8 +62,7 @@ def train(
         variable.assign(variable.constraint(variable))
     metrics = _metrics(resume.history, _best_epoch(own))
     if validation is not None and (held or _averages(model.optimizer)):
-        found = model.evaluate(validation.dataset, verbose=0, return_dict=True)
-        metrics |= {f"val_{name}": float(value) for name, value in found.items()}
+        metrics |= _measured(model, validation)
     for layer, policy in kept_policies:
         layer.dtype_policy = policy
     return {
@@ -83,6 +73,16 @@ def train(
         "epochs": len(next(iter(resume.history.values()), ())),
         "resumed_from": first,
     }
+
+
+def _feeds(plan: Training, shuffle: feeding.Shuffle) -> tuple[feeding.Feed, feeding.Feed | None]:
+    """What is trained on, and what is measured on after each epoch."""
+    if plan.validation_split is not None:
+        return feeding.split(plan.data, plan.batch_size, shuffle, plan.validation_split)
+    fed = feeding.feed(plan.data, plan.batch_size, shuffle)
+    if plan.validation is None:
+        return fed, None
+    return fed, feeding.feed(plan.validation, plan.batch_size)
 
 
 def _best_epoch(callbacks: Sequence[Any]) -> int:
@@ -98,6 +98,12 @@ def _metrics(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, fl
     return {
         name: values[-1 if name == "learning_rate" else epoch] for name, values in history.items()
     }
+
+
+def _measured(model: Any, validation: feeding.Feed) -> dict[str, float]:
+    """The metrics of the model as it is now, by the names that fit gives them."""
+    found = model.evaluate(validation.dataset, verbose=0, return_dict=True)
+    return {f"val_{name}": float(value) for name, value in found.items()}
 
 
 def _averages(optimizer: Any) -> bool:
