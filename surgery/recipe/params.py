@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -91,17 +90,19 @@ class Substitution:
     """Puts values in the place of `${name}` and `${env:NAME}`; `problems` says what is wrong."""
 
     def __init__(
-        self, document: Document, params: Mapping[str, Any], env: Mapping[str, str]
+        self,
+        document: Document,
+        params: Mapping[str, Any],
+        env: Mapping[str, str],
+        is_foreign: bool = False,
     ) -> None:
+        """`is_foreign` says that the environment had a say in those parameters."""
         self.problems: list[Problem] = []
         self.params = dict(params)
         self._document, self._env = document, env
         listed = document.value.get("env")
         self._listed = listed if isinstance(listed, list) else []
-        # The values of a matrix come from the environment where the matrix speaks of it.
-        self._foreign = (
-            set(params) if "${env:" in json.dumps(document.value.get("matrix")) else set()
-        )
+        self._foreign = set(params) if is_foreign else set()
         self._failed: dict[str, str] = {}
 
     def define(self, name: str, default: Any) -> None:

@@ -130,6 +130,8 @@ WRONG_TEXTS = [
     ('env: [DATA]\ncluster: {account: "${env:DATA}"}', "goes into code or a script; it may with"),
     ('env: [DATA]\nmatrix: {d: ["${env:DATA}"]}\nsteps: [{train: {data: {generator: "${d}:f"}}}]',
      "goes into code or a script; it may with --allow-code"),
+    ('env: [DATA]\nparams: {p: "${env:DATA}"}\nmatrix: {d: ["${p}"]}\n'
+     'steps: [{train: {data: {generator: "${d}:f"}}}]', "code or a script; it may with --allow"),
 ]  # fmt: skip
 
 
