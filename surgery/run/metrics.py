@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+from surgery.errors import Problem
+
+if TYPE_CHECKING:
+    from surgery.recipe.reading import RecipeFile
 
 _LOWER = {
     "brier", "cer", "cosh", "cross", "crossentropy", "divergence", "eer", "entropy", "err",
@@ -28,3 +34,15 @@ def is_lower_better(metric: str) -> bool | None:
     told = [word in _LOWER for word in map(str.lower, _WORD.findall(metric))
             if word in _LOWER | _HIGHER]  # fmt: skip
     return told[-1] if told else None
+
+
+def objective_problems(file: RecipeFile) -> list[Problem]:
+    """What is not said of a recipe's objective."""
+    objective = file.objective
+    if objective is None or objective.direction or is_lower_better(objective.metric) is not None:
+        return []
+    message = (
+        f"whether less of {objective.metric} is better is not known; give direction: minimize (or "
+        "maximize)"
+    )
+    return [file.document.problem(("objective", "metric"), message)]
