@@ -74,9 +74,9 @@ def selector(text: str) -> Select:
     from surgery.weights.selectors import Select
 
     if re.match(r"\{\s*\w+\s*:", text):
-        from surgery.recipe.document import parse
+        from surgery.recipe.document import parse, plain
 
-        return Select(parse(text.encode(), "--select").value)
+        return Select(plain(parse(text.encode(), "--select").value))
     return Select(text)
 
 

@@ -16,6 +16,7 @@ def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
     from surgery.errors import RecipeError, printable
     from surgery.recipe.reading import RecipeFile
+    from surgery.run.metrics import objective_problems
     from surgery.run.plan import recipe_problems
 
     wrong = False
@@ -24,6 +25,7 @@ def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
         try:
             file = RecipeFile.read(path, given)
             problems = [problem for each in file.all() for problem in recipe_problems(each)]
+            problems += objective_problems(file)
             if problems:
                 raise RecipeError(file.file, problems)
             count = len(file.runs or [{}])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declaration import key
-from surgery.errors import printable
+from surgery.errors import UsageError, printable
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,13 @@ class OneLine(str):
     def schema(cls) -> Mapping[str, object]:
         """Its JSON Schema."""
         return {"type": "string", "minLength": 1}
+
+
+def need_one_line(*paths: str) -> None:
+    """Raise UsageError for a path that would end a comment or an option, and begin a command."""
+    for path in paths:
+        if printable(path) != path:
+            raise UsageError(f"{path}: a path with a control character in it goes into no script")
 
 
 _MARGIN = 1.25

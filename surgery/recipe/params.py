@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -97,17 +96,19 @@ class Substitution:
     """Puts values in the place of `${name}` and `${env:NAME}`; `problems` says what is wrong."""
 
     def __init__(
-        self, document: Document, params: Mapping[str, Any], env: Mapping[str, str]
+        self,
+        document: Document,
+        params: Mapping[str, Any],
+        env: Mapping[str, str],
+        is_foreign: bool = False,
     ) -> None:
+        """`is_foreign` says that the environment had a say in those parameters."""
         self.problems: list[Problem] = []
         self.params = dict(params)
         self._document, self._env = document, env
         listed = document.value.get("env")
         self._listed = listed if isinstance(listed, list) else []
-        # The values of a matrix come from the environment where the matrix speaks of it.
-        self._foreign = (
-            set(params) if "${env:" in json.dumps(document.value.get("matrix")) else set()
-        )
+        self._foreign = set(params) if is_foreign else set()
         self._failed: dict[str, str] = {}
 
     def define(self, name: str, default: Any) -> None:
@@ -132,9 +133,11 @@ class Substitution:
     def _mapping(self, value: Mapping[str, Any], place: Place) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._text(key, (*place, key))
-            name = name if isinstance(name, str) else _as_text(name)
-            if name in result:
+            found = self._text(key, (*place, key))
+            name = _as_text(found)
+            if isinstance(found, list | dict):
+                self._problem((*place, key), f"{key} is {_kind_of(found)}, and no key")
+            elif name in result:
                 self._problem((*place, key), f"{key} is {name!r}, which stands here already")
             result[name] = self.value(item, (*place, key))
         return result
@@ -154,19 +157,21 @@ class Substitution:
 
     def _joined(self, text: str, place: Place) -> str:
         for name in references(text):
-            if isinstance(self._found(name), list | dict):
-                kind = "a list" if isinstance(self._found(name), list) else "a mapping"
-                self._problem(
-                    place, f"${{{name}}} is {kind}, which goes into no text; use it alone"
-                )
+            if isinstance(found := self.params.get(name), list | dict):
+                said = f"${{{name}}} is {_kind_of(found)}, which goes into no text; use it alone"
+                self._problem(place, said)
                 return text
-        return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else _as_text(self._found(m[2])), text)
+        return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else self._in_text(m[2]), text)
 
     def _found(self, name: str) -> Any:
-        if not name.startswith("env:"):
-            return self.params[name]
+        return scalar(self._variable(name)) if name.startswith("env:") else self.params[name]
+
+    def _in_text(self, name: str) -> str:
+        return self._variable(name) if name.startswith("env:") else _as_text(self.params[name])
+
+    def _variable(self, name: str) -> str:
         _, variable, *default = name.split(":", 2)
-        return scalar(self._env[variable] if variable in self._env else default[0])
+        return self._env[variable] if variable in self._env else default[0]
 
     def _wrong(self, name: str) -> str | None:
         """What is wrong with a reference."""
@@ -200,6 +205,8 @@ class Substitution:
         return name.startswith("env:") or name in self._foreign
 
     def _check_where_it_goes(self, result: Any, place: Place) -> None:
+        if place[:1] in (("params",), ("matrix",)):
+            return  # which is looked at where it is used
         is_code = any(part in _RUNS_CODE for part in place)
         if is_code or (isinstance(result, str) and remote.url_in(result)):
             what = "code or a script" if is_code else f"a remote address, {result}"
@@ -217,6 +224,10 @@ def references(value: Any) -> Iterator[str]:
     elif isinstance(value, list | dict):
         for item in value.items() if isinstance(value, dict) else value:
             yield from references(list(item) if isinstance(item, tuple) else item)
+
+
+def _kind_of(value: list[Any] | dict[str, Any]) -> str:
+    return "a list" if isinstance(value, list) else "a mapping"
 
 
 def _as_text(value: Any) -> str:

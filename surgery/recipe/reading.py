@@ -17,7 +17,7 @@ from surgery.recipe.document import MOST_BYTES, Document, parse, plain
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
-from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, resolve
+from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, references, resolve
 from surgery.recipe.samples import samples
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.validation import schema_problems
@@ -67,6 +67,9 @@ class RecipeFile:
         self._defaults: Mapping[str, Any] = defaults
         outside = os.environ if env is None else env
         self.env, self._env_problems = environment(value.get("env"), outside, self.document)
+        matrix = list(references(value.get("matrix")))
+        spoken_of = [*matrix, *references(defaults)] if matrix else []
+        self._matrix_is_foreign = any(name.startswith("env:") for name in spoken_of)
         own = {name: text for name, text in overrides.items() if name in defaults}
         early = self._substitution({n: v for n, v in resolve(defaults, own).items() if n in own})
         early.problems.clear()  # of parameters; each run tells of them
@@ -112,7 +115,7 @@ class RecipeFile:
 
     def _substitution(self, given: Mapping[str, Any]) -> Substitution:
         """What replaces `${name}`, with those values in place of the parameters' defaults."""
-        made = Substitution(self.document, given, self.env)
+        made = Substitution(self.document, given, self.env, self._matrix_is_foreign)
         for name, default in self._defaults.items():
             if name not in given:
                 made.define(name, default)

@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from surgery.errors import Problem
+
+if TYPE_CHECKING:
+    from surgery.recipe.reading import RecipeFile
 
 _LOWER = {
     "brier", "cer", "cosh", "cross", "crossentropy", "divergence", "eer", "entropy", "err",
@@ -51,3 +57,15 @@ def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[
             metrics |= {f"{called}/{metric}": value for metric, value in own.items()}
         last |= own
     return {**metrics, **last}
+
+
+def objective_problems(file: RecipeFile) -> list[Problem]:
+    """What is not said of a recipe's objective."""
+    objective = file.objective
+    if objective is None or objective.direction or is_lower_better(objective.metric) is not None:
+        return []
+    message = (
+        f"whether less of {objective.metric} is better is not known; give direction: minimize (or "
+        "maximize)"
+    )
+    return [file.document.problem(("objective", "metric"), message)]

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from surgery.errors import UsageError, printable
-from surgery.recipe.cluster import Cluster
+from surgery.errors import UsageError
+from surgery.recipe.cluster import Cluster, need_one_line
 from surgery.recipe.reading import RecipeFile
 from surgery.sweep.planning import SweepPlan
 
@@ -23,7 +23,7 @@ def sbatch(
 ) -> str:
     """A script of Slurm's for all runs; submitted with `sbatch SCRIPT`."""
     file, count = plan.file, len(plan.runs)
-    _need_one_line(file.file, str(folder), str(Path.cwd()))
+    need_one_line(file.file, str(folder), str(Path.cwd()))
     options: dict[str, Any] = {
         "job-name": _name(file),
         "array": f"0-{count - 1}%{cluster.array_parallelism}",
@@ -80,7 +80,7 @@ def kubernetes(
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
     file, count = plan.file, len(plan.runs)
-    _need_one_line(str(Path.cwd()))
+    need_one_line(str(Path.cwd()))
     command = ["surgery", *_run(_inside(file.file), _inside(str(folder)), params, threads)]
     resources: dict[str, Any] = {
         "cpu": str(cluster.cpus or 1),
@@ -143,13 +143,6 @@ FORMS: Mapping[str, Callable[[SweepPlan, Path, Sequence[str], Cluster, int], str
     "sbatch": sbatch,
     "kubernetes": kubernetes,
 }
-
-
-def _need_one_line(*paths: str) -> None:
-    """Raise UsageError for a path that would end a comment or an option, and begin a command."""
-    for path in paths:
-        if printable(path) != path:
-            raise UsageError(f"{path}: a path with a control character in it goes into no script")
 
 
 def _name(file: RecipeFile) -> str:

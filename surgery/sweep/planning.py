@@ -14,10 +14,9 @@ from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, grouped, run_id
 from surgery.recipe.matrix import shown as values_shown
-from surgery.recipe.objective import Objective
 from surgery.recipe.reading import RecipeFile
 from surgery.run import manifest
-from surgery.run.metrics import is_lower_better
+from surgery.run.metrics import objective_problems
 from surgery.run.plan import make_plan
 from surgery.sweep.shared_steps import SharedSteps
 
@@ -92,21 +91,13 @@ def plan_sweep(
             )
         )
         told()
-    if said := _unclear(file.objective):
-        raise RecipeError(file.file, [file.document.problem(("objective", "metric"), said)])
+    if unclear := objective_problems(file):
+        raise RecipeError(file.file, unclear)
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
     if collisions := list(_collisions(recipes)):
         raise RecipeError(file.file, collisions)
     return SweepPlan(file, runs, list(notes))
-
-
-def _unclear(objective: Objective | None) -> str | None:
-    """What is not said of an objective."""
-    if objective is None or objective.direction or is_lower_better(objective.metric) is not None:
-        return None
-    return f"whether less of {objective.metric} is better is not known; give direction: minimize " \
-           "(or maximize)"  # fmt: skip
 
 
 def _outputs(recipe: Recipe) -> Iterator[tuple[Path, Place]]:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from surgery.errors import SurgeryError, Terminated, UsageError, terminate
-from surgery.recipe.cluster import Cluster
+from surgery.recipe.cluster import Cluster, need_one_line
 from surgery.sweep.folder import TIMEOUT, Record, SweepFolder
 from surgery.sweep.jobs import said
 from surgery.sweep.planning import PlannedRun
@@ -96,6 +96,7 @@ def submit(
         raise UsageError(_INSTALL) from None
     name = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', folder.path.stem)}-{uuid.uuid4().hex[:8]}"
     jobs = (folder.path / "jobs").absolute()
+    need_one_line(str(jobs))
     size = _most_in_an_array()
     ids = []
     try:

@@ -178,8 +178,18 @@ def test_imagenet_takes_the_file_from_keras_s_cache_folder(keras, monkeypatch, t
 
 
 def test_a_wrong_argument_is_keras_s_own_complaint():
-    with pytest.raises(SurgeryError, match=r"keras.applications.VGG16: .*classes"):
-        application("VGG16", "imagenet", classes=3).open(0)
+    with pytest.raises(SurgeryError, match=r"keras.applications.VGG16: Input size must be at lea"):
+        application("VGG16", "none", include_top=False, input_shape=(10, 10, 3)).open(0)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+def test_classes_of_imagenet_are_known_before_keras_is_asked(include_top):
+    arguments = {"classes": 3, "include_top": include_top}
+    if not include_top:
+        assert application("VGG16", "imagenet", **arguments)
+        return
+    with pytest.raises(ValueError, match="classes: 3, but weights: imagenet"):
+        application("VGG16", "imagenet", **arguments)
 
 
 def test_the_second_run_imports_no_tensorflow(tmp_path):

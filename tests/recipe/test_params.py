@@ -126,10 +126,13 @@ WRONG_TEXTS = [
     ('name: "${DATA}"', "a variable of the environment is ${env:DATA}, with env: [DATA]"),
     ('params: {b: "${a}", a: 1}\nname: "${b}"', "params.b: ${a} is not a parameter"),
     ('params: {a: k}\nsteps: [{"${a}": {}}]', "unknown op 'k'"),
+    ('params: {a: [x]}\nsteps: [{"${a}": {}}]', "${a} is a list, and no key"),
     ('params: {a: x}\nparams2: {x: 1, "${a}": 2}', "${a} is 'x', which stands here already"),
     ('env: [DATA]\ncluster: {account: "${env:DATA}"}', "goes into code or a script; it may with"),
     ('env: [DATA]\nmatrix: {d: ["${env:DATA}"]}\nsteps: [{train: {data: {generator: "${d}:f"}}}]',
      "goes into code or a script; it may with --allow-code"),
+    ('env: [DATA]\nparams: {p: "${env:DATA}"}\nmatrix: {d: ["${p}"]}\n'
+     'steps: [{train: {data: {generator: "${d}:f"}}}]', "code or a script; it may with --allow"),
 ]  # fmt: skip
 
 
@@ -138,6 +141,18 @@ def test_wrong_recipes(text, said):
     with pytest.raises(SurgeryError) as error:
         RecipeFile((HEAD + text).encode(), "r.yaml", Path(), env={"DATA": "d"}).all()
     assert said in str(error.value)
+
+
+def test_variables_in_text_are_as_they_are():
+    env = {"A": "", "B": "True", "C": "~", "D": "010"}
+    text = (
+        "surgery: 1\nenv: [A, B, C, D]\nparams: {build: '${env:D}'}\nload: m.keras\n"
+        "steps: [{zero: {select: a, allow_empty: '${env:B}'}}]\n"
+        "export: [{keras: 'o${env:A}-${env:B}-${env:C}-${build}.keras'}]\n"
+    )
+    recipe = RecipeFile(text.encode(), "r.yaml", Path(), env=env).only(None)
+    assert recipe.export[0].path == Path("o-True-~-010.keras")
+    assert recipe.steps[0].op.allow_empty is True  # alone it has the type that YAML gives it
 
 
 def test_what_may_go_anywhere_with_permission(monkeypatch):

@@ -58,6 +58,7 @@ PROBLEMS = [
         {"steps": [{"freeze": {"select": "a"}}], "export": [{"npz": "o"}]},
         "no step reaches a target",
     ),
+    ({"objective": {"metric": "mine"}}, "whether less of mine is better is not known; give"),
     ({"load": {"application": "VGG16", "classes": 3}}, "classes: 3, but weights: imagenet (the"),
 ]
 
