@@ -32,7 +32,7 @@ export:
 def main():
     import surgery
 
-    command = [sys.executable, "-m", "tests.sweep.s3_server", "0"]
+    command = [sys.executable, "-m", "tests.sweeps.s3_server", "0"]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.DEVNULL)  # fmt: skip
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"

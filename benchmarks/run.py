@@ -99,10 +99,10 @@ def measured(command, allowed=(0,)):
 
 def phases(recipe):
     """Seconds that each pass of our own run takes."""
+    from surgery.execution.execute import execute
+    from surgery.execution.plan import make_plan
+    from surgery.execution.progress import Silent
     from surgery.recipe.reading import read_recipe
-    from surgery.run.execute import execute
-    from surgery.run.plan import make_plan
-    from surgery.run.progress import Silent
 
     class Clock(Silent):
         def __init__(self):

@@ -111,7 +111,7 @@ def growth(runs, folder):
 def _finished(folder, count):
     """The folder of a sweep whose runs have all ended, without the work."""
     from surgery.recipe.matrix import run_id
-    from surgery.sweep.folder import DONE, Record, SweepFolder
+    from surgery.sweeps.folder import DONE, Record, SweepFolder
 
     for name in ("runs", "logs", "jobs"):
         (folder / name).mkdir(parents=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery import remote
 from surgery.errors import FormatError, UsageError, did_you_mean
+from surgery.storage import locations
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
 if TYPE_CHECKING:
-    from surgery.run.execute import Result
+    from surgery.execution.execute import Result
 
 __all__ = ["Model", "Weight", "op_function", "open", "run", "save"]
 
@@ -24,7 +24,7 @@ def open(path: str | Path) -> Model:
 
     Raises FormatError where it is no model, or a broken one.
     """
-    from surgery.formats._base import open_model
+    from surgery.formats.base import open_model
 
     return open_model(Path(path))
 
@@ -35,10 +35,10 @@ def run(recipe: Recipe, /, **params: object) -> Result:
     Relative paths start at the file's folder, or for a mapping at the working folder.
     Raises RecipeError (what is wrong, and where), or SurgeryError where the run fails.
     """
+    from surgery.execution.execute import execute
+    from surgery.execution.plan import make_plan
     from surgery.recipe.building import as_json
     from surgery.recipe.reading import read_recipe, recipe_from
-    from surgery.run.execute import execute
-    from surgery.run.plan import make_plan
 
     given = {name: str(value) for name, value in params.items()}
     if isinstance(recipe, Mapping):
@@ -54,17 +54,17 @@ def save(model: Model, **targets: str | Path) -> None:
     Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
     is not what the file's own checksums say.
     """
-    from surgery.formats._base import formats
-    from surgery.run.plan import default_threads, path_problem, target_plan
-    from surgery.run.progress import Silent
-    from surgery.run.writing import load_checks, write
+    from surgery.execution.plan import default_threads, path_problem, target_plan
+    from surgery.execution.progress import Silent
+    from surgery.execution.writing import load_checks, write
+    from surgery.formats.base import formats
 
     plans = []
     for name, given in targets.items():
         if name not in formats():
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        form, path = formats()[name], remote.local(given)
+        form, path = formats()[name], locations.resolve(given)
         problems = [*form.refusals(model)]
         if problem := path_problem(path, form, model.inputs):
             problems.append(problem)
@@ -86,8 +86,8 @@ def op_function(name: str) -> Callable[..., Any]:
 
     One that measures has no selector, and returns what it found out.
     """
-    from surgery.ops._base import ops
-    from surgery.ops._live import LiveOp
+    from surgery.ops.base import ops
+    from surgery.ops.live import LiveOp
 
     if name.startswith("_") or name not in ops():
         raise AttributeError(
@@ -113,11 +113,11 @@ def op_function(name: str) -> Callable[..., Any]:
 
 def _measured(name: str, model: Model, keys: Mapping[str, object]) -> Mapping[str, Any]:
     """What a step finds out about a model; raises UsageError for one that makes files of it."""
-    from surgery.ops._live import LiveOp
+    from surgery.execution.live import LiveBench
+    from surgery.execution.plan import default_threads
+    from surgery.execution.progress import Silent
+    from surgery.ops.live import LiveOp
     from surgery.recipe.building import build_op
-    from surgery.run.live import LiveBench
-    from surgery.run.plan import default_threads
-    from surgery.run.progress import Silent
 
     op = build_op(name, keys)
     assert isinstance(op, LiveOp)

@@ -64,7 +64,7 @@ def _cache(tmp_path_factory):
 
 def streamed_formats():
     """Those that any model can be written to without Keras and TensorFlow having a say."""
-    from surgery.formats._base import formats
+    from surgery.formats.base import formats
 
     return [n for n in formats() if n not in ("graphdef", "onnx", "savedmodel", "tflite")]
 

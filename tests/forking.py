@@ -17,17 +17,12 @@ from pathlib import Path
 
 def main():
     # TensorFlow and Keras are not among these; a command that needs them imports them itself.
-    import surgery.cli.main
-    import surgery.cli.sweep
-    import surgery.recipe.reading
-    import surgery.report.runs
-    import surgery.run.execute  # noqa: F401
     from surgery.recipe.schema import recipe_schema
 
     recipe_schema()  # asks all ops and formats for their keys
     if "keras" in sys.argv:
-        from surgery.keras_bridge.live.session import Session
-        from surgery.keras_bridge.quiet import import_keras
+        from surgery.live.quiet import import_keras
+        from surgery.live.session import Session
 
         import_keras()
         Session._start = forked_session
@@ -134,7 +129,7 @@ class ForkedWorker:
                 os.dup2(descriptor, number)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             sys.argv = ["worker", *map(str, arguments)]
-            from surgery.keras_bridge.live import worker
+            from surgery.live.process import worker
 
             try:
                 worker.main()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from surgery.run.live import LiveBench
-    from surgery.run.measuring import Measurement
+    from surgery.execution.live import LiveBench
+    from surgery.execution.measuring import Measurement
     from surgery.weights.model import Model
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -46,10 +46,10 @@ def measured(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Measurement:
     """How to measure, from the options."""
+    from surgery.declared.compiling import Loss, Metric
     from surgery.errors import UsageError
-    from surgery.keras_bridge.compiling import Loss, Metric
+    from surgery.execution.measuring import Measurement
     from surgery.recipe.building import data_from
-    from surgery.run.measuring import Measurement
 
     compile: dict[str, Any] = {}
     if loss is not None:
@@ -64,9 +64,9 @@ def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Me
 @contextlib.contextmanager
 def bench(title: str, quiet: bool) -> Iterator[LiveBench]:
     """A bench with its own progress."""
-    from surgery.run.live import LiveBench
-    from surgery.run.plan import default_threads
-    from surgery.run.progress import progress_for
+    from surgery.execution.live import LiveBench
+    from surgery.execution.plan import default_threads
+    from surgery.execution.progress import progress_for
 
     with progress_for(title, quiet) as progress, LiveBench(progress, default_threads()) as made:
         yield made
@@ -75,9 +75,9 @@ def bench(title: str, quiet: bool) -> Iterator[LiveBench]:
 def model_of(path: Path, overrides: dict[str, str], bench: LiveBench) -> Model:
     """The model in a file, or the one that a recipe makes."""
     from surgery.errors import UsageError
-    from surgery.formats._base import open_model
+    from surgery.execution.plan import make_plan
+    from surgery.formats.base import open_model
     from surgery.recipe.reading import read_recipe
-    from surgery.run.plan import make_plan
 
     if path.suffix in (".yaml", ".yml"):
         return make_plan(read_recipe(path, overrides), bench=bench).model

@@ -104,7 +104,7 @@ def _wrapped(text: str) -> str:
 
 def echo_json(value: object) -> None:
     """Print JSON, indented."""
-    from surgery import remote
-    from surgery.declaration import as_json as text
+    from surgery.declared.fields import as_json as text
+    from surgery.storage import locations
 
-    click.echo(remote.named(text(value)))
+    click.echo(locations.with_urls(text(value)))

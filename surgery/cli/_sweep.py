@@ -17,8 +17,8 @@ from surgery.errors import Terminated, printable
 
 if TYPE_CHECKING:
     from surgery.recipe.reading import RecipeFile
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.planning import PlannedRun, SweepPlan
+    from surgery.sweeps.folder import SweepFolder
+    from surgery.sweeps.planning import PlannedRun, SweepPlan
 
 
 class Sweep:
@@ -35,8 +35,8 @@ class Sweep:
         threads: int | None,
         silent: bool,
     ) -> None:
+        from surgery.execution.plan import cores
         from surgery.recipe.reading import merged_cluster
-        from surgery.run.plan import cores
 
         self._began = time.time()
         self.file, self.folder, self.overrides = file, folder, overrides
@@ -47,7 +47,7 @@ class Sweep:
 
     def plan(self) -> SweepPlan:
         """Plan every run; raises RecipeError with all that is wrong."""
-        from surgery.sweep.planning import plan_sweep
+        from surgery.sweeps.planning import plan_sweep
 
         with _bar("planning", len(self.file.runs or [{}]), self.silent) as advance:
             return plan_sweep(self.file, self.threads, advance)
@@ -69,8 +69,8 @@ class Sweep:
         """Plan all runs, and do those that are not done yet; ends with 1 where some failed."""
         from surgery.report import sweeps
         from surgery.report.tables import shown
-        from surgery.sweep.folder import DONE
-        from surgery.sweep.status import statuses
+        from surgery.sweeps.folder import DONE
+        from surgery.sweeps.status import statuses
 
         plan = self.plan()
         gone = self.folder.begin(self.file, self.overrides, self.on, self.given)
@@ -98,21 +98,21 @@ class Sweep:
 
     def _left(self, plan: SweepPlan) -> list[PlannedRun]:
         """The runs that have no record as they now are, and are with no batch system."""
-        from surgery.sweep.status import statuses
+        from surgery.sweeps.status import statuses
 
         submitted = statuses(self.folder) if self.on == "slurm" else ()
         sent = {each.run.id for each in submitted if each.is_open}
         return [run for run in plan.runs if run.id not in sent and not self._is_settled(run)]
 
     def _is_settled(self, run: PlannedRun) -> bool:
-        from surgery.sweep.work import is_settled
+        from surgery.sweeps.work import is_settled
 
         record = self.folder.record(run.id)
         return record is not None and is_settled(run.recipe, record)
 
     def _do(self, todo: Sequence[PlannedRun]) -> None:
         from surgery.report.sweeps import ended_text
-        from surgery.sweep.local import LocalSweep, free_memory
+        from surgery.sweeps.local import LocalSweep, free_memory
 
         done = 0
         try:
@@ -130,8 +130,8 @@ class Sweep:
 
     def _submit(self, todo: Sequence[PlannedRun], plan: SweepPlan, wait: bool) -> None:
         from surgery.report.tables import plural, size
-        from surgery.sweep import slurm
-        from surgery.sweep.status import statuses
+        from surgery.sweeps import slurm
+        from surgery.sweeps.status import statuses
 
         if todo:
             if 0 < self.cluster.mebibytes(plan.memory) << 20 < plan.memory:

@@ -35,7 +35,7 @@ def command(
     from surgery.ops.activations import Activations
     from surgery.recipe.building import data_from
     from surgery.report.runs import found_text
-    from surgery.run.files import beside
+    from surgery.storage.replacing import beside
 
     wanted = tuple(part.strip() for part in layers.split(","))
     op = Activations(layers=wanted, data=data_from(data), batch_size=batch_size, export=export)

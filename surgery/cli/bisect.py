@@ -34,13 +34,13 @@ def command(
 
     The model is measured between steps.
     """
-    from surgery.declaration import Share
+    from surgery.declared.fields import Share
     from surgery.errors import UsageError
+    from surgery.execution import measuring
+    from surgery.execution.metrics import is_lower_better
+    from surgery.execution.plan import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.tables import number, table
-    from surgery.run import measuring
-    from surgery.run.metrics import is_lower_better
-    from surgery.run.plan import make_plan
 
     try:
         allowed = float(Share.parse(drop).fraction)

@@ -16,8 +16,8 @@ def command(context: click.Context, as_json: bool) -> None:
         return
     from datetime import datetime
 
-    from surgery.keras_bridge.cache import cache_folder, entries
     from surgery.report.tables import plural, size, table
+    from surgery.storage.cache import cache_folder, entries
 
     found = entries()
     if as_json:
@@ -43,7 +43,7 @@ def command(context: click.Context, as_json: bool) -> None:
               help="Keep so many bytes of what was used last (default: none).")  # fmt: skip
 def prune(limit: int) -> None:
     """Remove what is kept, the least recently used first."""
-    from surgery.keras_bridge.cache import prune as remove
     from surgery.report.tables import size
+    from surgery.storage.cache import prune as remove
 
     _options.echo(f"removed {size(remove(limit))}")

@@ -40,13 +40,13 @@ def command(
     import re
 
     from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
-    from surgery.formats._base import format_for, formats
+    from surgery.execution.execute import execute
+    from surgery.execution.plan import make_plan
+    from surgery.execution.progress import progress_for
+    from surgery.formats.base import format_for, formats
     from surgery.recipe.building import as_json
     from surgery.recipe.reading import recipe_from
     from surgery.report.runs import result_text
-    from surgery.run.execute import execute
-    from surgery.run.plan import make_plan
-    from surgery.run.progress import progress_for
 
     form = name or format_for(target)
     if form is None or form not in formats():

@@ -53,8 +53,8 @@ def _compare(
     models: tuple[str, ...], select: str | None, threads: int | None, as_json: bool
 ) -> bool:
     """Show how they differ; returns whether they do."""
+    from surgery.execution.plan import default_threads
     from surgery.report.difference import difference_facts, difference_text, matrix_text
-    from surgery.run.plan import default_threads
     from surgery.weights.difference import differences
 
     opened = _opened(models, select)
@@ -80,7 +80,7 @@ def _opened(models: tuple[str, ...], select: str | None) -> list[Model]:
     """The models; one that holds weights only gets its names from one with an architecture."""
     from dataclasses import replace
 
-    from surgery.formats._base import open_model
+    from surgery.formats.base import open_model
     from surgery.weights.model import Model
 
     opened = [

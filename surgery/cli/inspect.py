@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Show a model's layers and weights."""
     from surgery.errors import UsageError
-    from surgery.formats._base import open_model
+    from surgery.formats.base import open_model
     from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:

@@ -103,9 +103,9 @@ def _guarded() -> int:
         _show(error)
         return error.exit_code
     except SurgeryError as error:
-        from surgery import remote
+        from surgery.storage import locations
 
-        _options.echo(remote.named(str(error)), err=True)
+        _options.echo(locations.with_urls(str(error)), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         _say_stopped("interrupted", error)

@@ -16,9 +16,9 @@ from surgery.cli import _options
 @_options.as_json
 def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: bool) -> None:
     """Show what a recipe will do, from the model's headers alone."""
+    from surgery.execution.plan import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.runs import plan_facts, plan_text
-    from surgery.run.plan import make_plan
 
     plan = make_plan(read_recipe(recipe, _options.overrides(params), index))
     if as_json:

@@ -12,10 +12,10 @@ import click
 from surgery.cli import _options
 
 if TYPE_CHECKING:
+    from surgery.execution.progress import Progress
     from surgery.recipe.language import Recipe
     from surgery.recipe.reading import RecipeFile
-    from surgery.run.progress import Progress
-    from surgery.sweep.work import Doing
+    from surgery.sweeps.work import Doing
 
 
 @click.command("run")
@@ -57,7 +57,7 @@ def command(
 
     given = _options.overrides(params)
     if not (dry_run or force or index is not None or folder or log_format or as_json):
-        from surgery.run.quick import seen_as_current
+        from surgery.execution.quick import seen_as_current
 
         current = [path for recipe in recipes if (path := seen_as_current(recipe, given, hashes))]
         if len(current) == len(recipes):
@@ -65,12 +65,12 @@ def command(
                 _options.echo(current_text(path))
             return
     from surgery.errors import ExpectationError, UsageError
+    from surgery.execution import manifest, proof
+    from surgery.execution.execute import Result, execute
+    from surgery.execution.plan import default_threads, make_plan
+    from surgery.execution.progress import progress_for
     from surgery.recipe.reading import RecipeFile
     from surgery.report.runs import plan_facts, plan_text, result_facts, result_text
-    from surgery.run import manifest, proof
-    from surgery.run.execute import Result, execute
-    from surgery.run.plan import default_threads, make_plan
-    from surgery.run.progress import progress_for
 
     def run(recipe: Recipe, progress: Progress) -> tuple[dict[str, Any], str]:
         count = threads or default_threads()
@@ -100,7 +100,7 @@ def command(
     if len(files) == 1 and number is not None and not dry_run:
         if no_manifest:
             raise UsageError("a run of a sweep is known by its manifest; leave out --no-manifest")
-        from surgery.sweep.work import Doing
+        from surgery.sweeps.work import Doing
 
         doing = Doing(threads or 1, memo=None, form=log_format, force=force, hashes=hashes)
         _run_of_sweep(files[0], number, given, folder, doing, silent, as_json)
@@ -133,9 +133,9 @@ def _run_of_sweep(
 
     from surgery.errors import SurgeryError
     from surgery.report.sweeps import ended_text
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.shared_steps import SharedSteps
-    from surgery.sweep.work import do_run
+    from surgery.sweeps.folder import SweepFolder
+    from surgery.sweeps.shared_steps import SharedSteps
+    from surgery.sweeps.work import do_run
 
     recipe = file.run(index)
     into = SweepFolder.of(file, folder)

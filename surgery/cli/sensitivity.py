@@ -45,9 +45,9 @@ def command(
 
     A metric, with one weight changed at a time.
     """
+    from surgery.execution import measuring
     from surgery.report import sensitivity as report
     from surgery.report.pictures import need_plotting
-    from surgery.run import measuring
 
     how = _live.measurement(data, batch_size, loss, metric)
     tried = _levels(levels, kind) if levels else measuring.LEVELS[kind]
@@ -67,7 +67,7 @@ def command(
 
 
 def _levels(text: str, kind: str) -> list[str]:
-    from surgery.declaration import Share
+    from surgery.declared.fields import Share
     from surgery.errors import UsageError
 
     try:

@@ -78,8 +78,8 @@ def start(
     """Plan all runs of a recipe, then do those that are not done yet."""
     from surgery.cli._sweep import Sweep, cluster_values
     from surgery.recipe.reading import RecipeFile
-    from surgery.sweep.emit import FORMS
-    from surgery.sweep.folder import SweepFolder
+    from surgery.sweeps.emit import FORMS
+    from surgery.sweeps.folder import SweepFolder
 
     overrides = _options.overrides(params)
     file = RecipeFile.read(recipe, overrides)
@@ -102,8 +102,8 @@ def start(
 def status(folder: Path, as_json: bool) -> None:
     """Tell what became of every run."""
     from surgery.report.sweeps import status_facts, status_text
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.status import statuses
+    from surgery.sweeps.folder import SweepFolder
+    from surgery.sweeps.status import statuses
 
     into = SweepFolder.existing(folder)
     found = statuses(into)
@@ -133,7 +133,7 @@ def retry(
 ) -> None:
     """Do again what failed, and what never ran."""
     from surgery.cli._sweep import Sweep, cluster_values
-    from surgery.sweep.folder import SweepFolder
+    from surgery.sweeps.folder import SweepFolder
 
     into = SweepFolder.existing(folder)
     facts = into.facts()
@@ -152,8 +152,8 @@ def retry(
 @_folder
 def cancel(folder: Path) -> None:
     """Stop a sweep: what runs is ended cleanly, and nothing more begins."""
-    from surgery.sweep import cancelling
-    from surgery.sweep.folder import SweepFolder
+    from surgery.sweeps import cancelling
+    from surgery.sweeps.folder import SweepFolder
 
     stopped = cancelling.cancel(SweepFolder.existing(folder))
     _options.echo(f"cancelled; {stopped}; surgery sweep retry {folder} goes on")
@@ -171,8 +171,8 @@ def table(
 ) -> None:
     """Show a row for every run: values, metrics, sparsity, size, time."""
     from surgery.report import sweeps
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.status import statuses
+    from surgery.sweeps.folder import SweepFolder
+    from surgery.sweeps.status import statuses
 
     into = SweepFolder(folder)
     better = sweeps.Better.of(into.facts().get("objective"), sort, direction)
@@ -197,8 +197,8 @@ def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None
     from surgery.report.pictures import need_plotting
     from surgery.report.sweeps import draw
     from surgery.report.tables import shown
-    from surgery.sweep.folder import SweepFolder
-    from surgery.sweep.status import statuses
+    from surgery.sweeps.folder import SweepFolder
+    from surgery.sweeps.status import statuses
 
     need_plotting()
     path = out or folder / f"{y}-{x}.png"

@@ -15,9 +15,9 @@ from surgery.cli import _options
 def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
     from surgery.errors import RecipeError, printable
+    from surgery.execution.metrics import objective_problems
+    from surgery.execution.plan import recipe_problems
     from surgery.recipe.reading import RecipeFile
-    from surgery.run.metrics import objective_problems
-    from surgery.run.plan import recipe_problems
 
     wrong = False
     given = _options.overrides(params)

@@ -10,7 +10,7 @@ import click
 from surgery.cli import _options
 
 if TYPE_CHECKING:
-    from surgery.run.proof import Finding
+    from surgery.execution.proof import Finding
 
 
 @click.command("verify")
@@ -23,9 +23,9 @@ def command(manifests: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
 
     Inputs that are no longer there are left out.
     """
+    from surgery.execution.plan import default_threads
+    from surgery.execution.proof import verify
     from surgery.report.tables import shown
-    from surgery.run.plan import default_threads
-    from surgery.run.proof import verify
 
     found = [finding for path in manifests for finding in verify(path, default_threads())]
     if as_json:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from surgery.declaration import key
+from surgery.declared.data import Data
+from surgery.declared.fields import key
 from surgery.errors import did_you_mean
-from surgery.expectations._base import (
+from surgery.expectations.base import (
     Call,
     Expectation,
     Found,
@@ -16,7 +17,6 @@ from surgery.expectations._base import (
     expectation,
     outside,
 )
-from surgery.keras_bridge.data._base import Data
 from surgery.weights.model import Model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surgery.expectations._base import Found, WeightExpectation, expectation
+from surgery.expectations.base import Found, WeightExpectation, expectation
 from surgery.weights.model import Model
 
 

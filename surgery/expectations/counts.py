@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surgery.declaration import key
-from surgery.expectations._base import Found, WeightExpectation, expectation, outside
+from surgery.declared.fields import key
+from surgery.expectations.base import Found, WeightExpectation, expectation, outside
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surgery.declaration import Share, key
-from surgery.expectations._base import Found, WeightExpectation, expectation, outside
+from surgery.declared.fields import Share, key
+from surgery.expectations.base import Found, WeightExpectation, expectation, outside
 from surgery.weights.arithmetic import held
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import h5py
 
-from surgery.weights.tensor import pread
+from surgery.storage.descriptors import pread
 
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _SUM = 4

@@ -8,10 +8,10 @@ from typing import Any
 
 from surgery.errors import SurgeryError
 from surgery.formats import _configs
-from surgery.formats._base import Output
+from surgery.formats.base import Output
 from surgery.formats.keras import Keras
-from surgery.keras_bridge.export import export
-from surgery.keras_bridge.objects import object_graph
+from surgery.live.export import export
+from surgery.live.objects import object_graph
 from surgery.weights.model import Model
 
 _TIMES = {"savedmodel": 5, "tflite": 10, "onnx": 10}

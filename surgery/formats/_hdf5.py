@@ -15,13 +15,12 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.formats._chunks import check_chunks
-from surgery.formats._files import Window
+from surgery.storage.descriptors import Descriptor, Extent
+from surgery.storage.disk import Window
 from surgery.weights.model import Model
 from surgery.weights.tensor import (
     Array,
     Computed,
-    Descriptor,
-    Extent,
     Reduction,
     Stored,
     Tensor,

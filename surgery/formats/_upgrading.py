@@ -9,13 +9,13 @@ from typing import Any, Literal
 from surgery.architecture import Architecture
 from surgery.architecture.gates import TO_KERAS_2, TO_KERAS_3, ScaledColumns, scaled_gates
 from surgery.architecture.renaming import new_address, without_slashes
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _store
-from surgery.formats._base import Format
 from surgery.formats._old_places import moved_asset
-from surgery.keras_bridge.loading import LoadCheck
-from surgery.keras_bridge.permission import may_run_code
+from surgery.formats.base import Format
+from surgery.live.loading import LoadCheck
+from surgery.live.permission import may_run_code
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError, SurgeryError
-from surgery.formats import _files
-from surgery.formats._base import Format, Output, register
+from surgery.formats import _outputs
 from surgery.formats._exported import keras3_config
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
 from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
@@ -27,7 +26,9 @@ from surgery.formats._tensorflow.variables import (
     states_of,
     stored_tensors,
 )
-from surgery.keras_bridge import objects
+from surgery.formats.base import Format, Output, register
+from surgery.live import objects
+from surgery.storage import disk
 from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -133,7 +134,7 @@ class Checkpoint(Format):
         quoted = re.sub(r'(["\\])', r"\\\1", base)
         text = "".join(f'{key}: "{quoted}"\n' for key in _STATE_KEYS)
         (path / STATE).write_text(text, encoding="utf-8")
-        return _files.together([writer.output()], path)
+        return _outputs.together([writer.output()], path)
 
 
 _STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")
@@ -154,7 +155,7 @@ def _prefix(path: Path) -> str:
         return _FILES.sub("", str(path)) if path.exists() else str(path)
     newest = None
     if (path / STATE).is_file():
-        newest = _NEWEST.search(_files.beginning(path / STATE))
+        newest = _NEWEST.search(disk.beginning(path / STATE))
     if newest:
         # It may name the folder of the machine that wrote it; only this one is looked into.
         return f"{path}/{_unescaped(newest[1]).rpartition('/')[2]}"

@@ -15,8 +15,9 @@ import numpy as np
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Format, Output, Sink, odd_names, register
+from surgery.formats import _outputs
+from surgery.formats.base import Format, Output, Sink, odd_names, register
+from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Array, constant, dtype_named
 from surgery.weights.weight import Weight
@@ -70,7 +71,7 @@ class Csv(Format):
         ]
 
     def create(self, model: Model, path: Path) -> Output:
-        descriptor = _files.create(path)
+        descriptor = disk.create(path)
         held: dict[str, Array] = {}
         lock = threading.Lock()
 
@@ -84,7 +85,7 @@ class Csv(Format):
             return take
 
         sinks = [(weight.tensor, sink(weight)) for weight in model.weights]
-        output = _files.output(descriptor, [])
+        output = _outputs.output(descriptor, [])
 
         def finish() -> None:
             text = io.StringIO()
@@ -93,7 +94,7 @@ class Csv(Format):
             for weight in model.weights:
                 table.writerows(_rows(weight, held[weight.address]))
             table.writerow(_end(model.parameters))
-            _files.write_at(descriptor, text.getvalue().encode(), 0)
+            disk.write_at(descriptor, text.getvalue().encode(), 0)
             output.finish()
 
         return Output(sinks, finish, output.close)

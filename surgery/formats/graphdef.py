@@ -8,8 +8,6 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Format, Output, register
 from surgery.formats._tensorflow.graph import (
     GraphContainer,
     constant_problems,
@@ -17,6 +15,8 @@ from surgery.formats._tensorflow.graph import (
     written,
 )
 from surgery.formats._tensorflow.proto import check_depth, located
+from surgery.formats.base import Format, Output, register
+from surgery.storage import disk
 from surgery.weights.model import Model
 
 _NAME, _OP = 1, 2
@@ -33,7 +33,7 @@ class GraphDef(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir() or head[:1] != b"\x0a":
             return False
-        data = _files.contents(path)
+        data = disk.contents(path)
         try:
             node = next(located(data))
             inner = [field.number for field in located(data, node.start, node.stop)]
@@ -43,7 +43,7 @@ class GraphDef(Format):
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         try:
-            check_depth(_files.contents(path))
+            check_depth(disk.contents(path))
             model = read_constants(path)
         except (ValueError, IndexError) as error:
             raise FormatError(f"{path} is damaged, or no graph: {error}") from None

@@ -12,11 +12,12 @@ import numpy as np
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.tree import Slot, join
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5, _keras2, _lora, _shared
-from surgery.formats._base import Output, register
+from surgery.formats import _configs, _hdf5, _keras2, _lora, _outputs, _shared
 from surgery.formats._upgrading import WithConfig
+from surgery.formats.base import Output, register
+from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight, prefixes
@@ -100,9 +101,9 @@ class H5(WithConfig):
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)
         groups = _groups(model)
-        descriptor = _files.create(path)
+        descriptor = disk.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model, groups))
-        return _files.output(descriptor, places)
+        return _outputs.output(descriptor, places)
 
 
 def _open(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -> Model:

@@ -11,8 +11,9 @@ import numpy as np
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _files, _hdf5
-from surgery.formats._base import Format, Output, odd_names, register
+from surgery.formats import _hdf5, _outputs
+from surgery.formats.base import Format, Output, odd_names, register
+from surgery.storage import disk
 from surgery.weights.matching import names as some
 from surgery.weights.model import Carried, Model
 from surgery.weights.weight import Weight
@@ -67,9 +68,9 @@ class Hdf5(Format):
         ]
 
     def create(self, model: Model, path: Path) -> Output:
-        descriptor = _files.create(path)
+        descriptor = disk.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _write(h5, model))
-        return _files.output(descriptor, places)
+        return _outputs.output(descriptor, places)
 
 
 def _is_marked(reader: _hdf5.Reader) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _configs, _files, _hdf5, _lora, _store, _zip
-from surgery.formats._base import Output, register
+from surgery.formats import _configs, _hdf5, _lora, _outputs, _store
 from surgery.formats._upgrading import MOST_NOTES, Config, WithConfig, config_key
+from surgery.formats.base import Output, register
+from surgery.storage import disk, zipfiles
 from surgery.weights.model import Carried, Model
 
 CONFIG = "config.json"
@@ -34,24 +35,24 @@ class Keras(WithConfig):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
-        return head.startswith(_zip.MAGIC) and CONFIG in _zip.Archive(path).members
+        return head.startswith(zipfiles.MAGIC) and CONFIG in zipfiles.Archive(path).members
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         if path.is_dir():
             for name in (CONFIG, METADATA, WEIGHTS):
                 if (path / name).is_symlink():
                     raise FormatError(f"{path / name} is a link, which is not followed")
-            files = {CONFIG: _files.small(path / CONFIG)}
+            files = {CONFIG: disk.small(path / CONFIG)}
             if (path / METADATA).is_file():
-                files[METADATA] = _files.small(path / METADATA)
+                files[METADATA] = disk.small(path / METADATA)
             assets = {
-                file.relative_to(path).as_posix(): _files.small(file)
+                file.relative_to(path).as_posix(): disk.small(file)
                 for file in sorted((path / "assets").rglob("*"))
                 if file.is_file() and not file.is_symlink()
             }
             with _hdf5.Reader(path / WEIGHTS) as reader:
                 return _open(path, files, assets, reader)
-        archive = _zip.Archive(path)
+        archive = zipfiles.Archive(path)
         if WEIGHTS not in archive.members:
             raise FormatError(f"{path} has no {WEIGHTS}; it was saved without weights or as .npz")
         names = [name for name in (CONFIG, METADATA) if name in archive.members]
@@ -104,11 +105,11 @@ class Keras(WithConfig):
             CONFIG: _configs.dump(config),
             **carried.assets,
         }
-        descriptor = _files.create(path)
-        writer = _zip.ArchiveWriter(descriptor, members, {WEIGHTS: None})
+        descriptor = disk.create(path)
+        writer = zipfiles.ArchiveWriter(descriptor, members, {WEIGHTS: None})
         start = writer.starts[WEIGHTS]
         places = _hdf5.lay_out(descriptor, start, lambda h5: _store.write_store(h5, model))
-        return _files.output(descriptor, places, writer.seen, writer.finish)
+        return _outputs.output(descriptor, places, writer.seen, writer.finish)
 
 
 def _open(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.architecture import Architecture
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Format, Output, Sink, register
+from surgery.formats import _outputs
+from surgery.formats.base import Format, Output, Sink, register
+from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_header, open_npy, viewed
 from surgery.weights.table import weight_facts
@@ -53,7 +54,7 @@ class Npy(Format):
         return {p.relative_to(folder).as_posix() for p in found} <= named
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        text = _files.small(path / INDEX)
+        text = disk.small(path / INDEX)
         try:
             entries = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -86,7 +87,7 @@ class Npy(Format):
 
         def finish() -> None:
             for file in (path, *path.rglob("*")):
-                _files.sync(file)
+                disk.sync(file)
 
         return Output(sinks, finish)
 
@@ -122,7 +123,7 @@ def _create_file(path: Path, tensor: Tensor) -> Sink:
 
     def write(start: int, values: Array) -> None:
         with path.open("r+b", buffering=0) as file:
-            _files.sink_at(file.fileno(), len(header), tensor.dtype.itemsize)(start, values)
+            _outputs.sink_at(file.fileno(), len(header), tensor.dtype.itemsize)(start, values)
 
     return write
 

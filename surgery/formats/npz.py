@@ -8,11 +8,13 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _files, _zip
-from surgery.formats._base import Format, Output, odd_names, register
+from surgery.formats import _outputs
+from surgery.formats.base import Format, Output, odd_names, register
+from surgery.storage import disk, zipfiles
+from surgery.storage.descriptors import Descriptor
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_at, npy_header, viewed
-from surgery.weights.tensor import Descriptor, Tensor, dtype_named, is_numpy_s
+from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
 from surgery.weights.weight import Weight
 
 
@@ -25,12 +27,12 @@ class Npz(Format):
     suffix = ".npz"
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        if not head.startswith((_zip.MAGIC, _zip.EMPTY)):
+        if not head.startswith((zipfiles.MAGIC, zipfiles.EMPTY)):
             return False
-        return all(name.endswith(".npy") for name in _zip.Archive(path).members)
+        return all(name.endswith(".npy") for name in zipfiles.Archive(path).members)
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        archive = _zip.Archive(path)
+        archive = zipfiles.Archive(path)
         if not archive.members:
             raise FormatError(f"{path} is an archive without arrays")
         places = {name: archive.place(name) for name in archive.members}
@@ -57,20 +59,20 @@ class Npz(Format):
         ]
 
     def create(self, model: Model, path: Path) -> Output:
-        descriptor = _files.create(path)
+        descriptor = disk.create(path)
         tensors = {f"{weight.address}.npy": weight.tensor for weight in model.weights}
         headers = {name: npy_header(tensor) for name, tensor in tensors.items()}
         sizes = {name: len(headers[name]) + tensor.nbytes for name, tensor in tensors.items()}
-        writer = _zip.ArchiveWriter(descriptor, {}, sizes)
+        writer = zipfiles.ArchiveWriter(descriptor, {}, sizes)
         places: list[tuple[int, Tensor]] = []
         for name, start in writer.starts.items():
-            _files.write_at(descriptor, headers[name], start)
+            disk.write_at(descriptor, headers[name], start)
             places.append((start + len(headers[name]), tensors[name]))
-        return _files.output(descriptor, places, writer.seen, writer.finish)
+        return _outputs.output(descriptor, places, writer.seen, writer.finish)
 
 
 def _weight(
-    path: Path, name: str, place: tuple[Descriptor, int, int], check: _zip.ReadCheck | None
+    path: Path, name: str, place: tuple[Descriptor, int, int], check: zipfiles.ReadCheck | None
 ) -> Weight:
     address = name.removesuffix(".npy")
     if not address:

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from surgery.architecture import Architecture
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Format, Output, register
+from surgery.formats import _outputs
+from surgery.formats.base import Format, Output, register
+from surgery.storage import disk
+from surgery.storage.descriptors import Descriptor, Extent, pread
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, dtype_named, pread
+from surgery.weights.tensor import Stored, Tensor, dtype_named
 from surgery.weights.weight import Weight
 
 INDEX = "model.safetensors.index.json"
@@ -63,7 +65,7 @@ class Safetensors(Format):
         if path.is_dir():
             return (path / INDEX).is_file()
         if path.name.endswith(".index.json"):
-            return head.lstrip().startswith(b"{") and b"safetensors" in _files.beginning(path)
+            return head.lstrip().startswith(b"{") and b"safetensors" in disk.beginning(path)
         size = int.from_bytes(head[:8], "little")
         return head[8:9] == b"{" and 2 <= size <= min(_MOST_HEADER, path.stat().st_size - 8)
 
@@ -116,7 +118,7 @@ class Safetensors(Format):
         places = {w.address: n for n, shard in zip(names, shards, strict=True) for w in shard}
         index = {"metadata": {"total_size": model.nbytes}, "weight_map": places}
         (path / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        return _files.together(
+        return _outputs.together(
             [
                 _create(path / name, shard, model.carried.metadata)
                 for name, shard in zip(names, shards, strict=True)
@@ -151,20 +153,20 @@ def _create(path: Path, weights: Sequence[Weight], metadata: Mapping[str, str]) 
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    descriptor = _files.create(path)
-    _files.write_at(descriptor, struct.pack("<Q", len(text)) + text, 0)
+    descriptor = disk.create(path)
+    disk.write_at(descriptor, struct.pack("<Q", len(text)) + text, 0)
     start = 8 + len(text)
     os.ftruncate(descriptor, start + offset)
     places: list[tuple[int, Tensor]] = [
         (start + header[weight.address]["data_offsets"][0], weight.tensor) for weight in weights
     ]
-    return _files.output(descriptor, places)
+    return _outputs.output(descriptor, places)
 
 
 def _indexed(index: Path) -> Iterator[Path]:
     """The files of an index, each once."""
     try:
-        places = json.loads(_files.small(index))["weight_map"]
+        places = json.loads(disk.small(index))["weight_map"]
         names = dict.fromkeys(places.values())
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{index} is not an index of safetensors: {error!r}") from None

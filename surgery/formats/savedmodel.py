@@ -10,8 +10,7 @@ from typing import Any
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _files, _tar
-from surgery.formats._base import Format, Output, register
+from surgery.formats import _outputs
 from surgery.formats._configs import parse
 from surgery.formats._exported import export_memory, export_problems, exported
 from surgery.formats._tensorflow.bundle import Bundle
@@ -36,6 +35,8 @@ from surgery.formats._tensorflow.saved_files import (
 )
 from surgery.formats._tensorflow.variables import Container, read_variables, stored_tensors
 from surgery.formats._tensorflow.vocabularies import with_vocabularies
+from surgery.formats.base import Format, Output, register
+from surgery.storage import disk, tarfiles
 from surgery.weights.model import Carried, Model
 
 KERAS = "keras_metadata.pb"
@@ -65,7 +66,8 @@ class SavedModel(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return (path / GRAPH).is_file() or (path / "saved_model.pbtxt").is_file()
-        return path.name == GRAPH or (head.startswith(_tar.MAGIC) and _tar.holds(path, GRAPH))
+        is_packed = head.startswith(tarfiles.MAGIC)
+        return path.name == GRAPH or (is_packed and tarfiles.holds(path, GRAPH))
 
     def owns(self, folder: Path) -> bool:
         return (folder / GRAPH).is_file() and all(
@@ -77,7 +79,7 @@ class SavedModel(Format):
         if path.name == GRAPH:
             path = path.parent
         if not path.is_dir():
-            unpacked = _tar.unpacked(path)
+            unpacked = tarfiles.unpacked(path)
             found = next(Path(unpacked.name).rglob(GRAPH)).parent
             return replace(_open(found, architecture, unpacked), origin=str(path), inputs=(path,))
         if not (path / GRAPH).is_file():
@@ -111,13 +113,13 @@ class SavedModel(Format):
         (path / VARIABLES).parent.mkdir(exist_ok=True)
         tensors = stored_tensors(model, container)
         outputs.append(rewritten(container.bundle, str(path / VARIABLES), tensors).output())
-        written = _files.together(outputs, path)
+        written = _outputs.together(outputs, path)
 
         def finish() -> None:
             written.finish()
-            _files.sync((path / VARIABLES).parent)
+            disk.sync((path / VARIABLES).parent)
             write_fingerprint(container.folder, path)
-            _files.sync(path)
+            disk.sync(path)
 
         return Output(written.tensors, finish, written.close)
 
@@ -128,7 +130,7 @@ def _open(
     unpacked: tempfile.TemporaryDirectory[str] | None,
 ) -> Model:
     try:
-        data = _files.contents(folder / GRAPH)
+        data = disk.contents(folder / GRAPH)
         check_depth(data)
         graphs = list(_meta_graphs(data))
         found = [s for graph in graphs for s in signatures(graph)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats._base import Format, Output, register
 from surgery.formats._exported import export_memory, export_problems, exported
+from surgery.formats.base import Format, Output, register
 from surgery.weights.model import Model
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery.architecture import Architecture
-from surgery.formats import _files, _hdf5, _lora, _store
-from surgery.formats._base import Format, Output, register
+from surgery.formats import _hdf5, _lora, _outputs, _store
+from surgery.formats.base import Format, Output, register
+from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 
 
@@ -44,6 +45,6 @@ class WeightsH5(Format):
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)
-        descriptor = _files.create(path)
+        descriptor = disk.create(path)
         places = _hdf5.lay_out(descriptor, 0, lambda h5: _store.write_store(h5, model))
-        return _files.output(descriptor, places)
+        return _outputs.output(descriptor, places)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from surgery.architecture import Architecture
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _files, _hdf5, _lora, _store
-from surgery.formats._base import Format, Output, register
+from surgery.formats import _hdf5, _lora, _outputs, _store
+from surgery.formats.base import Format, Output, register
+from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 
@@ -41,7 +42,7 @@ class WeightsJson(Format):
     def sniff(self, path: Path, head: bytes) -> bool:
         if path.is_dir():
             return len(list(path.glob("*.weights.json"))) == 1
-        return path.name.endswith(".json") and b'"weight_map"' in _files.beginning(path)
+        return path.name.endswith(".json") and b'"weight_map"' in disk.beginning(path)
 
     def owns(self, folder: Path) -> bool:
         names = {file.name for file in folder.iterdir()}
@@ -83,18 +84,18 @@ class WeightsJson(Format):
         (path / MAP).write_text(json.dumps(index, indent=4), encoding="utf-8")
         outputs = []
         for number, groups in enumerate(shards):
-            descriptor = _files.create(path / f"model_{number:05}.weights.h5")
+            descriptor = disk.create(path / f"model_{number:05}.weights.h5")
             elsewhere = [g for part in shards if part is not groups for g in part]
             build = partial(_write_part, model=model, groups=groups, elsewhere=elsewhere)
             laid = _hdf5.lay_out(descriptor, 0, build)
-            outputs.append(_files.output(descriptor, laid))
-        return _files.together(outputs, path)
+            outputs.append(_outputs.output(descriptor, laid))
+        return _outputs.together(outputs, path)
 
 
 def _files_of(index: Path) -> Iterator[Path]:
     """The files that a map names, each once."""
     try:
-        places = json.loads(_files.small(index))["weight_map"].values()
+        places = json.loads(disk.small(index))["weight_map"].values()
         names = [
             name for given in places for name in ([given] if isinstance(given, str) else given)
         ]

@@ -14,7 +14,7 @@ import numpy as np
 from surgery.architecture import Layer
 from surgery.architecture.norms import norms_behind
 from surgery.errors import SelectorError
-from surgery.keras_bridge.live.requests import Hold
+from surgery.live.requests import Hold
 from surgery.weights.arithmetic import is_float, need_floats
 from surgery.weights.channels import Norm, axes, norm_passes, norms, output_channels
 from surgery.weights.matching import names

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from surgery.declaration import Share, key
+from surgery.declared.fields import Share, key
 from surgery.errors import SelectorError
-from surgery.keras_bridge.live.requests import Hold, Schedule
+from surgery.live.requests import Hold, Schedule
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
 from surgery.weights.selectors import Select

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops._base import FloatOp, op
+from surgery.ops.base import FloatOp, op
 from surgery.weights.arithmetic import is_float
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select

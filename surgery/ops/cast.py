@@ -11,9 +11,9 @@ import numpy as np
 
 from surgery.architecture import Architecture
 from surgery.architecture.dtypes import with_dtype
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops._base import FloatOp, is_quantised, op
+from surgery.ops.base import FloatOp, is_quantised, op
 from surgery.weights.arithmetic import is_float, is_whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, dtype_named

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from surgery.declaration import key
-from surgery.ops._base import FloatOp, op
+from surgery.declared.fields import key
+from surgery.ops.base import FloatOp, op
 from surgery.weights.arithmetic import compute_dtype, finfo, held
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array

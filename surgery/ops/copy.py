@@ -10,9 +10,9 @@ import numpy as np
 
 from surgery.architecture.alike import names_in
 from surgery.architecture.renaming import new_address
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
+from surgery.ops.base import WeightOp, op
 from surgery.weights.matching import Matching, matching, names
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select

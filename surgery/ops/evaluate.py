@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.declaration import key
+from surgery.declared.compiling import Loss, Metric
+from surgery.declared.data import Data
+from surgery.declared.fields import key
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.compiling import Loss, Metric
-from surgery.keras_bridge.data._base import Data
-from surgery.ops._base import op
-from surgery.ops._live import Bench, Done, LiveOp, check_data, compiling, need_live
+from surgery.ops.base import op
+from surgery.ops.live import Bench, Done, LiveOp, check_data, compiling, need_live
 from surgery.weights.model import Model
 
 

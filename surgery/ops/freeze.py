@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.freezing import with_frozen, with_unfrozen
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
+from surgery.ops.base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from surgery.declaration import key
-from surgery.ops._base import FloatOp, op
+from surgery.declared.fields import key
+from surgery.ops.base import FloatOp, op
 from surgery.weights.arithmetic import arithmetic, compute_dtype
 from surgery.weights.channels import Channels, norm_passes, norms
 from surgery.weights.model import Model

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from surgery.declaration import key
-from surgery.ops._base import FloatOp, op
+from surgery.declared.fields import key
+from surgery.ops.base import FloatOp, op
 from surgery.weights.channels import Norm, norm_passes, norms, output_channels, whole
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction

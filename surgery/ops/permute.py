@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
+from surgery.ops.base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.tensor import CHUNK, Array, Rearranged, Tensor, in_blocks, in_pieces
 from surgery.weights.weight import Weight

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.declaration import key
-from surgery.keras_bridge.data._base import Data
+from surgery.declared.data import Data
+from surgery.declared.fields import key
 from surgery.ops._arrays import write_npz
-from surgery.ops._base import op
-from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
+from surgery.ops.base import op
+from surgery.ops.live import Bench, Done, LiveOp, check_data, need_live
 from surgery.weights.model import Model
 
 

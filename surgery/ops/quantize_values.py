@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from surgery.declaration import key
-from surgery.ops._base import FloatOp, op
+from surgery.declared.fields import key
+from surgery.ops.base import FloatOp, op
 from surgery.weights.channels import norms, output_channels, whole
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor

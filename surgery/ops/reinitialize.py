@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops._base import FloatOp, op
+from surgery.ops.base import FloatOp, op
 from surgery.weights.initializers import initialized
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped

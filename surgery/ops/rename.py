@@ -9,9 +9,9 @@ from typing import Any
 
 from surgery.architecture import Architecture
 from surgery.architecture.renaming import new_address, parent_of, with_names
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SelectorError, nearest
-from surgery.ops._base import WeightOp, op
+from surgery.ops.base import WeightOp, op
 from surgery.weights.model import Model
 from surgery.weights.naming import renamed
 from surgery.weights.selectors import Select

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from surgery.declaration import Number, key
+from surgery.declared.fields import Number, key
 from surgery.errors import SelectorError
-from surgery.ops._base import WeightOp, op
+from surgery.ops.base import WeightOp, op
 from surgery.weights.arithmetic import is_whole
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy

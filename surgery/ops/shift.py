@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surgery.declaration import key
-from surgery.ops._base import FloatOp, op
+from surgery.declared.fields import key
+from surgery.ops.base import FloatOp, op
 from surgery.weights.arithmetic import with_number
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from surgery.declaration import Share, key
+from surgery.data._splitting import trained_on
+from surgery.declared.callbacks import Callbacks
+from surgery.declared.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
+from surgery.declared.data import Data, steps
+from surgery.declared.fields import Share, key
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.callbacks import Callbacks
-from surgery.keras_bridge.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
-from surgery.keras_bridge.data._base import Data, steps
-from surgery.keras_bridge.data._splitting import trained_on
-from surgery.keras_bridge.live.requests import Hold, Training
-from surgery.ops._base import op
+from surgery.live.requests import Hold, Training
 from surgery.ops._channels import switched_off
 from surgery.ops._compiled import OwnCompile, is_old, outputs, own_compile, with_new_optimizer
 from surgery.ops._held import Keep, PruneSchedule, masked, scheduled, zeros
-from surgery.ops._live import Bench, Done, LiveOp, check_data, need_live
 from surgery.ops._trained import taken, tied
+from surgery.ops.base import op
+from surgery.ops.live import Bench, Done, LiveOp, check_data, need_live
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 

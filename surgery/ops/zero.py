@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from surgery.declaration import Share, key
+from surgery.declared.fields import Share, key
 from surgery.errors import SelectorError
-from surgery.ops._base import FloatOp, op
 from surgery.ops._channels import taken_along, with_channels, zeroed
+from surgery.ops.base import FloatOp, op
 from surgery.weights.arithmetic import held
 from surgery.weights.channels import axes
 from surgery.weights.model import Model

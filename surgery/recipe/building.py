@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surgery.declaration import Share, finite_number, hints_of, keys_of, recipe_path
+from surgery.declared.data import Data, kinds
+from surgery.declared.fields import Share, finite_number, hints_of, keys_of, recipe_path
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
-from surgery.expectations._base import expectations
-from surgery.formats._base import formats
-from surgery.keras_bridge.data._base import Data, kinds
-from surgery.ops._base import Op, ops
-from surgery.ops._live import LiveOp
+from surgery.expectations.base import expectations
+from surgery.formats.base import formats
+from surgery.ops.base import Op, ops
+from surgery.ops.live import LiveOp
 from surgery.recipe.document import Document, Place, parse, plain
 from surgery.recipe.globbing import is_pattern, matching_files
 from surgery.recipe.language import Expected, Recipe, Step, Target

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import UsageError, printable
 
 

@@ -6,8 +6,8 @@ import re
 from glob import glob
 from pathlib import Path
 
-from surgery import remote
-from surgery.declaration import recipe_path
+from surgery.declared.fields import recipe_path
+from surgery.storage import locations
 from surgery.weights.selectors import expand_braces
 
 _WILD = ("*", "?")
@@ -16,7 +16,7 @@ _PART_OF_CHECKPOINT = r"\.(index|meta|data-\d+-of-\d+)$"
 
 def is_pattern(text: str, folder: Path) -> bool:
     """Whether a path is a pattern: no URL, nor what a file is called."""
-    if remote.url_in(text) or not any(letter in text for letter in (*_WILD, "{")):
+    if locations.url_in(text) or not any(letter in text for letter in (*_WILD, "{")):
         return False
     return not recipe_path(text, folder).exists()
 

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from surgery.errors import SurgeryError
-from surgery.formats import _tar
+from surgery.storage import tarfiles
 
 _SECONDS = 30
 
@@ -44,6 +44,6 @@ def _download(handle: str, folder: Path) -> None:
             shutil.copyfileobj(answer, file)
         file.flush()
         with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
-            _tar.unpack(Path(file.name), Path(beside) / "module")
+            tarfiles.unpack(Path(file.name), Path(beside) / "module")
             os.rename(Path(beside) / "module", folder)
     Path(f"{folder}.descriptor.txt").write_text(f"Module: {handle}\n", encoding="utf-8")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from surgery.declaration import key
-from surgery.expectations._base import Expectation
-from surgery.formats._base import Format
-from surgery.ops._base import Op
-from surgery.ops._live import LiveOp
+from surgery.declared.fields import key
+from surgery.expectations.base import Expectation
+from surgery.formats.base import Format
+from surgery.ops.base import Op
+from surgery.ops.live import LiveOp
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
 from surgery.recipe.matrix import VALUE

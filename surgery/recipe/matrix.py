@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surgery.declaration import recipe_path
+from surgery.declared.fields import recipe_path
 from surgery.errors import Problem, RecipeError, printable
 from surgery.recipe.document import Document, Place, Real, Whole, parse, scalar
 from surgery.weights.random import generator

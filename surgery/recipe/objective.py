@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 
 
 @dataclass(frozen=True, kw_only=True)

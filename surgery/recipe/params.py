@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from surgery import remote
 from surgery.errors import Problem, RecipeError, UsageError, did_you_mean
-from surgery.keras_bridge.permission import ALLOW_CODE, may_run_code
+from surgery.live.permission import ALLOW_CODE, may_run_code
 from surgery.recipe.document import Document, Place, parse, scalar
+from surgery.storage import locations
 
 OWN = "x-"
 """What a key at the top begins with that only holds anchors."""
@@ -208,7 +208,7 @@ class Substitution:
         if place[:1] in (("params",), ("matrix",)):
             return  # which is looked at where it is used
         is_code = any(part in _RUNS_CODE for part in place)
-        if is_code or (isinstance(result, str) and remote.url_in(result)):
+        if is_code or (isinstance(result, str) and locations.url_in(result)):
             what = "code or a script" if is_code else f"a remote address, {result}"
             self._problem(place, f"a value of the environment goes into {what}; it may with "
                                  f"--allow-code or {ALLOW_CODE}=1")  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from surgery.declaration import keys_of
+from surgery.declared.fields import keys_of
 from surgery.errors import Problem, RecipeError, UsageError
-from surgery.keras_bridge.permission import need_permission
+from surgery.live.permission import need_permission
 from surgery.recipe.building import Builder, without_repeats
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.document import MOST_BYTES, Document, parse, plain

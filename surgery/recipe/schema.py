@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from surgery.declaration import REQUIRED, Share, first_line, hints_of, keys_of
-from surgery.formats._base import Format
-from surgery.keras_bridge.data._base import Data, kinds
+from surgery.declared.data import Data, kinds
+from surgery.declared.fields import REQUIRED, Share, first_line, hints_of, keys_of
+from surgery.formats.base import Format
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import TOP, Target, step_name
@@ -32,9 +32,9 @@ _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 @functools.cache
 def recipe_schema() -> Mapping[str, Any]:
     """The whole schema."""
-    from surgery.expectations._base import expectations
-    from surgery.formats._base import formats
-    from surgery.ops._base import ops
+    from surgery.expectations.base import expectations
+    from surgery.formats.base import formats
+    from surgery.ops.base import ops
 
     steps = {name: mapping_schema(op, first_line(op)) for name, op in ops().items()}
     targets = {

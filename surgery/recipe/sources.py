@@ -11,21 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from surgery import remote
 from surgery.architecture import Architecture
 from surgery.architecture.renaming import without_slashes
 from surgery.architecture.sharing import numbered
 from surgery.architecture.upgrades import upgraded
-from surgery.declaration import key, keys_of
+from surgery.declared.fields import key, keys_of
 from surgery.errors import FormatError, SurgeryError
-from surgery.formats._base import open_model
-from surgery.keras_bridge.applications import Application, Resolved, WeightsOf, imagenet_file
-from surgery.keras_bridge.code import Code, CodeName, Input
-from surgery.keras_bridge.configs import cached, resolved
-from surgery.keras_bridge.live.session import Session, session
-from surgery.keras_bridge.permission import need_permission
+from surgery.formats.base import open_model
+from surgery.live.applications import Application, Resolved, WeightsOf, imagenet_file
+from surgery.live.code import Code, CodeName, Input
+from surgery.live.configs import cached, resolved
+from surgery.live.permission import need_permission
+from surgery.live.session import Session, session
 from surgery.recipe.hub import module_folder
 from surgery.recipe.joining import joined, part, placed, renamed
+from surgery.storage import locations
 from surgery.weights.initializers import initialized
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import open_npy
@@ -109,7 +109,7 @@ class FromPath(Source):
 
     def _completed(self, seed: int) -> Model:
         """The model after a forward pass, with the variables that it made."""
-        remote.fetch(self.path)  # which Keras reads by itself
+        locations.download(self.path)  # which Keras reads by itself
         code = Code(self.custom_objects)
         with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
             to = Path(folder) / "complete"
@@ -181,7 +181,7 @@ class FromConfig(Source):
     @cached_property
     def _found(self) -> Mapping[str, Any]:
         """What the file says; `json.dump(model.to_json())` writes a text with JSON in it."""
-        remote.fetch(self.config)
+        locations.download(self.config)
         try:
             found = json.loads(self.config.read_bytes())
             found = json.loads(found) if isinstance(found, str) else found

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from surgery.declaration import first_line
+from surgery.declared.data import kinds
+from surgery.declared.fields import first_line
 from surgery.errors import synonym
-from surgery.formats._base import formats
-from surgery.keras_bridge.data._base import kinds
-from surgery.ops._base import ops
+from surgery.formats.base import formats
+from surgery.ops.base import ops
 from surgery.recipe.schema import mapping_schema, recipe_schema
 from surgery.recipe.sources import SOURCES
 from surgery.report.tables import PAGE, listing, wrapped

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from surgery.errors import printable
-from surgery.ops._live import LiveOp
+from surgery.execution.execute import Result
+from surgery.execution.observing import Effect
+from surgery.execution.plan import Plan, StepPlan, TargetPlan
+from surgery.ops.live import LiveOp
 from surgery.report.tables import number, plural, shown, size, table
-from surgery.run.execute import Result
-from surgery.run.observing import Effect
-from surgery.run.plan import Plan, StepPlan, TargetPlan
 from surgery.weights.matching import pairs_said
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from surgery.execution.measuring import Point
 from surgery.report import pictures
 from surgery.report.tables import number, table
-from surgery.run.measuring import Point
 
 _TITLES = {"zero": "share of zeros", "noise": "noise, in standard deviations", "bits": "bits"}
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery.declaration import Share
+from surgery.declared.fields import Share
 from surgery.errors import UsageError, did_you_mean
+from surgery.execution.metrics import is_lower_better
 from surgery.recipe.matrix import Values, as_text
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
 from surgery.report.tables import number, plural, shown, size, table
-from surgery.run.metrics import is_lower_better
-from surgery.sweep.folder import DONE, FAILED, KILLED, TIMEOUT, Record, SweepFolder
-from surgery.sweep.status import RunStatus
+from surgery.sweeps.folder import DONE, FAILED, KILLED, TIMEOUT, Record, SweepFolder
+from surgery.sweeps.status import RunStatus
 
 if TYPE_CHECKING:
     from surgery.recipe.cluster import Cluster
-    from surgery.sweep.planning import PlannedRun, SweepPlan
+    from surgery.sweeps.planning import PlannedRun, SweepPlan
 
 _FEW = 10
 

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from surgery import remote
 from surgery.errors import printable
+from surgery.storage import locations
 
 NARROWEST = 40
 
@@ -37,7 +37,7 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
 
 def shown(path: Path) -> str:
     """A path as short as it can be said from here; a URL where it stands for one."""
-    if url := remote.url_of(path):
+    if url := locations.url_of(path):
         return printable(url)
     resolved = path.resolve()
     here = Path.cwd()

@@ -12,17 +12,8 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.weights.tensor import (
-    Array,
-    Computed,
-    Descriptor,
-    Extent,
-    Reduction,
-    Stored,
-    Tensor,
-    is_numpy_s,
-    pread,
-)
+from surgery.storage.descriptors import Descriptor, Extent, pread
+from surgery.weights.tensor import Array, Computed, Reduction, Stored, Tensor, is_numpy_s
 
 _LONGEST_HEADER = 1 << 16
 

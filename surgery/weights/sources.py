@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from surgery.weights.filestate import FileState, file_states
+from surgery.storage.states import FileState, file_states
 from surgery.weights.model import Model
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import tempfile
@@ -10,14 +9,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from surgery import remote
+from surgery.storage.descriptors import Descriptor, Extent, preadv
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ChunkFunction = Callable[[Array, int], Array]
@@ -50,14 +47,6 @@ def spans(size: int) -> Iterator[Span]:
     """The flat element ranges of a tensor's chunks."""
     for start in range(0, size, CHUNK):
         yield start, min(start + CHUNK, size)
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where a tensor's little-endian C-order bytes lie untouched in a file."""
-
-    path: Path
-    offset: int
 
 
 class Tensor(ABC):
@@ -101,41 +90,6 @@ class Tensor(ABC):
 
 Named = tuple[str, Tensor]
 """A tensor with its name in a file."""
-
-
-class Descriptor(int):
-    """An open file's descriptor, closed when the last that reads by it is gone."""
-
-    twin: remote.Twin | None = None
-
-    @classmethod
-    def open(cls, path: Path) -> Descriptor:
-        """Open a file to read; raises OSError."""
-        made = cls(os.open(path, os.O_RDONLY))
-        made.twin = remote.twin(path)
-        return made
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self)
-
-
-def pread(descriptor: int, size: int, offset: int) -> bytes:
-    """Bytes of a file, as `os.pread`; of a remote one they are fetched first."""
-    have(descriptor, offset, size)
-    return os.pread(descriptor, size, offset)
-
-
-def preadv(descriptor: int, view: memoryview, offset: int) -> int:
-    """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
-    have(descriptor, offset, len(view))
-    return os.preadv(descriptor, [view], offset)
-
-
-def have(descriptor: int, offset: int, size: int) -> None:
-    """Have bytes of a file here, which a remote one may not have yet."""
-    if isinstance(descriptor, Descriptor) and descriptor.twin is not None:
-        descriptor.twin.fill(offset, offset + size)
 
 
 class Stored(Tensor):

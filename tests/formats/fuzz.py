@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from surgery.errors import SurgeryError
-from surgery.formats._base import open_model
 from surgery.formats._tensorflow.sstable import Table, table_of
+from surgery.formats.base import open_model
 
 SECONDS = 5
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import surgery
-from surgery.formats._base import formats
+from surgery.formats.base import formats
 from tests.conftest import ROOT, dense_model
 
 PAGE = ROOT / "docs/formats.md"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import surgery
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats._base import format_of, formats
+from surgery.formats.base import format_of, formats
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight

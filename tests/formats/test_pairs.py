@@ -3,7 +3,7 @@
 import pytest
 
 import surgery
-from surgery.formats._base import formats
+from surgery.formats.base import formats
 from surgery.weights.digest import sha256
 from tests.conftest import same_bytes
 from tests.formats import pairs

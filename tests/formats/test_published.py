@@ -3,7 +3,7 @@
 import pytest
 
 import surgery
-from surgery.formats._base import formats
+from surgery.formats.base import formats
 from surgery.weights.digest import sha256
 from tests.conftest import model_path, published_models, same_bytes, streamed_formats
 

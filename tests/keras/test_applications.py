@@ -7,8 +7,8 @@ import pytest
 
 import surgery
 from surgery.errors import SurgeryError
-from surgery.keras_bridge.applications import _COMMON, ARGUMENTS, WeightsOf
-from surgery.keras_bridge.symbolic import symbolic_model, without_memory
+from surgery.live.applications import _COMMON, ARGUMENTS, WeightsOf
+from surgery.live.symbolic import symbolic_model, without_memory
 from surgery.recipe.sources import FromApplication
 from tests.conftest import command
 

@@ -213,7 +213,7 @@ def test_a_compile_config_without_an_optimizer_is_left_out_of_h5(keras, tmp_path
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    from surgery.formats._base import formats
+    from surgery.formats.base import formats
 
     ours = surgery.open(path)
     assert "names no optimizer" in formats()["h5"].notes(ours)[0]

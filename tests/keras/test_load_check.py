@@ -8,7 +8,7 @@ import pytest
 
 import surgery
 from surgery.errors import SurgeryError
-from surgery.keras_bridge import loading
+from surgery.live import loading
 from tests.conftest import command
 
 

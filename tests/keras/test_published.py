@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.formats._base import formats
+from surgery.formats.base import formats
 from tests.conftest import model_path, published_models
 
 

@@ -1,13 +1,13 @@
 """What Keras's optimizers, losses, metrics and schedules take.
 
-`python -m tests.live.signatures` writes `surgery/keras_bridge/signatures.json`.
+`python -m tests.live.signatures` writes `surgery/live/signatures.json`.
 """
 
 import inspect
 import json
 from pathlib import Path
 
-from surgery.keras_bridge import compiling
+from surgery.declared import compiling
 
 PLACE = Path(compiling.__file__).with_name("signatures.json")
 

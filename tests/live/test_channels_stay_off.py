@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.execution.execute import execute
+from surgery.execution.plan import make_plan
 from surgery.recipe.reading import read_recipe
-from surgery.run.execute import execute
-from surgery.run.plan import make_plan
 from tests.conftest import values
 from tests.live.conftest import recipe, train
 

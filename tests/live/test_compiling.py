@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from surgery.keras_bridge import compiling
-from surgery.keras_bridge.callbacks import Callbacks
-from surgery.keras_bridge.compiling import Loss, Metric, Optimizer
+from surgery.declared import compiling
+from surgery.declared.callbacks import Callbacks
+from surgery.declared.compiling import Loss, Metric, Optimizer
 from tests.live import signatures
 
 

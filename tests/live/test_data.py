@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgery.declaration import Share
+from surgery.data._splitting import parts, split_note
+from surgery.declared.fields import Share
 from surgery.errors import FormatError, SurgeryError
-from surgery.keras_bridge.data._splitting import parts, split_note
-from surgery.keras_bridge.live import feeding
+from surgery.live.process import feeding
 from surgery.recipe.building import Builder
 from surgery.recipe.document import Document
 

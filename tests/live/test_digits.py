@@ -3,9 +3,9 @@
 import numpy as np
 
 import surgery
+from surgery.execution.execute import execute
+from surgery.execution.plan import make_plan
 from surgery.recipe.reading import RecipeFile, read_recipe
-from surgery.run.execute import execute
-from surgery.run.plan import make_plan
 from tests.conftest import ROOT, command, values
 
 

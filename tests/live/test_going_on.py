@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.execution.execute import execute
+from surgery.execution.plan import make_plan
 from surgery.recipe.reading import read_recipe
-from surgery.run.execute import execute
-from surgery.run.plan import make_plan
 from surgery.weights.random import generator
 from tests.conftest import ROOT, values
 from tests.live.conftest import command, recipe

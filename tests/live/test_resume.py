@@ -64,7 +64,7 @@ def test_killed_in_the_third_epoch(extra, net, tmp_path):
 
 def test_a_training_that_had_stopped_early_is_not_trained_on(net, tmp_path):
     """Killed after it has stopped: its best weights are taken, and no epoch is added."""
-    from surgery.keras_bridge.live.callbacks import Resume
+    from surgery.live.process.callbacks import Resume
 
     stops = {"early_stopping": {"monitor": "loss", "min_delta": 10.0, "patience": 1}}
     path = recipe(tmp_path, train(epochs=9, callbacks=stops))

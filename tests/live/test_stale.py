@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 import pytest
 
+from surgery.execution import proof
 from surgery.recipe.reading import read_recipe
-from surgery.run import proof
+from tests.execution.test_stale import changed, problems
 from tests.live.conftest import command, recipe
-from tests.run.test_stale import changed, problems
 
 DATA = {"npz": "train.npz", "x": "x", "y": "y"}
 CALLBACKS = {

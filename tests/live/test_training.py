@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.execution.execute import execute
+from surgery.execution.plan import make_plan
 from surgery.recipe.reading import read_recipe
-from surgery.run.execute import execute
-from surgery.run.plan import make_plan
 from tests.conftest import values
 from tests.live.conftest import DIGITS, TEST_DATA, command, recipe, train
 
@@ -240,7 +240,7 @@ def test_the_process_with_keras_ends_when_it_cannot_read_a_job(tmp_path):
     """It waited for ever."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    command = [sys.executable, "-m", "surgery.keras_bridge.live.worker", "1", str(folder)]
+    command = [sys.executable, "-m", "surgery.live.process.worker", "1", str(folder)]
     done = subprocess.run(command, input=b"no pickle", capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert not folder.exists()

@@ -7,12 +7,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from surgery.declaration import key
+from surgery.declared.fields import key
 from surgery.errors import SurgeryError
-from surgery.ops._base import FloatOp, ops
-from surgery.ops._live import LiveOp
+from surgery.execution.observing import Observer
+from surgery.ops.base import FloatOp, ops
+from surgery.ops.live import LiveOp
 from surgery.recipe.building import build_op
-from surgery.run.observing import Observer
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 from surgery.weights.tensor import CHUNK, Reduction, constant

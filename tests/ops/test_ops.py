@@ -6,7 +6,7 @@ import pytest
 
 import surgery
 from surgery.errors import RecipeError, SelectorError
-from surgery.ops._base import ops
+from surgery.ops.base import ops
 from surgery.weights.model import Model
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight

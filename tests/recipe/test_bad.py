@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from surgery.errors import SurgeryError
+from surgery.execution.plan import make_plan
 from surgery.recipe.reading import read_recipe
-from surgery.run.plan import make_plan
 from tests.conftest import dense_model
 from tests.recipe.bad import SOURCES
 

@@ -12,20 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.formats._crc import CRC32C, Pieces
 from surgery.formats._tensorflow.messages import parse
 from surgery.formats._tensorflow.objects import Node, read_graph
 from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Message, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
-from surgery.weights.tensor import (
-    Descriptor,
-    Extent,
-    Stored,
-    Tensor,
-    dtype_named,
-    pread,
-)
+from surgery.storage.checksums import CRC32C, Pieces
+from surgery.storage.descriptors import Descriptor, Extent, pread
+from surgery.weights.tensor import Stored, Tensor, dtype_named
 
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from surgery.formats import _files
-from surgery.formats._base import Output, Sink
-from surgery.formats._crc import CRC32C, Pieces
+from surgery.formats import _outputs
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, STRING, Bundle, Entry
 from surgery.formats._tensorflow.objects_writer import without_values
 from surgery.formats._tensorflow.parts import Parts
 from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
 from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
-from surgery.weights.tensor import Array, Extent, Tensor, constant, raw_bytes
+from surgery.formats.base import Output, Sink
+from surgery.storage import disk
+from surgery.storage.checksums import CRC32C, Pieces
+from surgery.storage.descriptors import Extent
+from surgery.weights.tensor import Array, Tensor, constant, raw_bytes
 
 HEADER = put_integer(1, 1) + put_bytes(3, put_integer(1, 1))
 """Of a bundle with one data file."""
@@ -90,14 +92,14 @@ class BundleWriter:
         descriptors = []
         for shard, end in enumerate(ends):
             path = Path(f"{self._prefix}.data-{shard:05}-of-{self._shards:05}")
-            descriptors.append(_files.create(path))
+            descriptors.append(disk.create(path))
             os.ftruncate(descriptors[-1], end)
         pieces = [Pieces(descriptor, CRC32C) for descriptor in descriptors]
         tensors: list[tuple[Tensor, Sink]] = []
         for tensor, key, parts in self._tensors:
             keys = [key] if parts is None else parts.keys
             sinks = [
-                _files.sink_at(
+                _outputs.sink_at(
                     descriptors[item.shard],
                     item.offset,
                     tensor.dtype.itemsize,
@@ -113,8 +115,8 @@ class BundleWriter:
             path = Path(f"{self._prefix}.index")
             path.write_bytes(table_of(sorted(index.items())))
             for descriptor in descriptors:
-                _files.to_disk(descriptor)
-            _files.sync(path)
+                disk.to_disk(descriptor)
+            disk.sync(path)
 
         def close() -> None:
             for descriptor in descriptors:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Output
+from surgery.formats import _outputs
 from surgery.formats._tensorflow.proto import Buffer, Located, Message, located, put_length
 from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
+from surgery.formats.base import Output
+from surgery.storage import disk
+from surgery.storage.descriptors import Descriptor, Extent
 from surgery.weights.digest import Watched
 from surgery.weights.matching import names
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Descriptor, Extent, Stored, Tensor, raw_bytes
+from surgery.weights.tensor import Stored, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 
 NODE = 1
@@ -74,7 +76,7 @@ def read_constants(path: Path, outer: Nested = ()) -> Model:
     Raises FormatError where the graph has variables, whose values are elsewhere, and ValueError
     where it is broken.
     """
-    data, descriptor = _files.contents(path), Descriptor.open(path)
+    data, descriptor = disk.contents(path), Descriptor.open(path)
     constants: dict[str, Constant] = {}
     read: set[str] = set()
     of_tables: set[str] = set()
@@ -195,12 +197,12 @@ def is_changed(constant: Constant, tensor: Tensor) -> bool:
 
 def written(container: GraphContainer, model: Model, path: Path) -> Output:
     """Start writing the file again, with a model's weights as its constants."""
-    descriptor = _files.create(path)
+    descriptor = disk.create(path)
     places: list[tuple[int, Tensor]] = []
     offset = 0
     for segment in _segments(container, model):
         if isinstance(segment, bytes):
-            _files.write_at(descriptor, segment, offset)
+            disk.write_at(descriptor, segment, offset)
             offset += len(segment)
             continue
         tensor = container.part(*segment) if isinstance(segment, tuple) else segment
@@ -208,7 +210,7 @@ def written(container: GraphContainer, model: Model, path: Path) -> Output:
             continue
         places.append((offset, tensor))
         offset += tensor.nbytes
-    return _files.output(descriptor, places)
+    return _outputs.output(descriptor, places)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Output
+from surgery.formats import _outputs
 from surgery.formats._tensorflow.graph import (
     GraphContainer,
     Nested,
@@ -21,6 +20,8 @@ from surgery.formats._tensorflow.graph import (
 )
 from surgery.formats._tensorflow.proto import Buffer, located
 from surgery.formats._tensorflow.saved_files import FINGERPRINT, GRAPH, all_files, copied
+from surgery.formats.base import Output
+from surgery.storage import disk
 from surgery.weights.model import Model
 
 _META_GRAPH, _GRAPH_DEF = 2, 2
@@ -37,7 +38,7 @@ class SavedConstants:
 
 def read_saved_constants(folder: Path, unpacked: tempfile.TemporaryDirectory[str] | None) -> Model:
     """The constants of a SavedModel's graph; ValueError where it is broken."""
-    outers = _graphs(_files.contents(folder / GRAPH))
+    outers = _graphs(disk.contents(folder / GRAPH))
     if len(outers) > 1:
         raise FormatError(
             f"{folder} has no variables and {len(outers)} graphs, which may hold the same "
@@ -69,7 +70,7 @@ def _graphs(data: Buffer) -> list[Nested]:
 
 def named_lists(folder: Path, wanted: Set[str]) -> dict[str, list[Any]]:
     """The constants of those names in a SavedModel's first graph, of one dimension each."""
-    data = _files.contents(folder / GRAPH)
+    data = disk.contents(folder / GRAPH)
     return list_constants(data, _graphs(data)[0], wanted)
 
 
@@ -86,4 +87,4 @@ def write_saved_constants(container: SavedConstants, model: Model, path: Path) -
         for file in all_files(container.folder)
         if str(file) != GRAPH and not (changed and str(file) == FINGERPRINT)
     ]
-    return _files.together([*outputs, written(container.graph, model, path / GRAPH)], path)
+    return _outputs.together([*outputs, written(container.graph, model, path / GRAPH)], path)

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.formats import _files
-from surgery.formats._base import Output
+from surgery.formats import _outputs
 from surgery.formats._tensorflow.farmhash import fingerprint64
 from surgery.formats._tensorflow.proto import located, put_integer
-from surgery.weights.tensor import Descriptor, Extent, raw_bytes
+from surgery.formats.base import Output
+from surgery.storage import disk
+from surgery.storage.descriptors import Descriptor, Extent
+from surgery.weights.tensor import raw_bytes
 
 GRAPH = "saved_model.pb"
 FINGERPRINT = "fingerprint.pb"
@@ -47,10 +49,10 @@ def other_files(folder: Path) -> list[Path]:
 def copied(source: Path, target: Path) -> Output:
     """A file as it is, in the same stream as the weights."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _files.create(target)
+    descriptor = disk.create(target)
     size = source.stat().st_size
     copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
-    return _files.output(descriptor, [(0, copied)])
+    return _outputs.output(descriptor, [(0, copied)])
 
 
 def write_fingerprint(source: Path, target: Path) -> None:
@@ -66,4 +68,4 @@ def write_fingerprint(source: Path, target: Path) -> None:
         else:
             out += data[field.tag : field.stop]
     (target / FINGERPRINT).write_bytes(out)
-    _files.sync(target / FINGERPRINT)
+    disk.sync(target / FINGERPRINT)

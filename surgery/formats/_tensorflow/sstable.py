@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.formats._crc import CRC32C
-from surgery.formats._files import contents
 from surgery.formats._tensorflow.proto import Buffer, put_varint, varint
+from surgery.storage.checksums import CRC32C
+from surgery.storage.disk import contents
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48

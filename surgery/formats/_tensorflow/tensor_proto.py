@@ -12,16 +12,8 @@ import numpy as np
 
 from surgery.formats._tensorflow.bundle import DTYPES
 from surgery.formats._tensorflow.proto import Buffer, Message, located, varint
-from surgery.weights.tensor import (
-    Array,
-    Computed,
-    Descriptor,
-    Extent,
-    Stored,
-    Tensor,
-    constant,
-    dtype_named,
-)  # fmt: skip
+from surgery.storage.descriptors import Descriptor, Extent
+from surgery.weights.tensor import Array, Computed, Stored, Tensor, constant, dtype_named
 
 CONTENT = 4
 _FIXED: Mapping[int, str] = {5: "float32", 6: "float64", 9: "complex64", 12: "complex128"}

@@ -11,7 +11,8 @@ from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Buffer, Message, located
 from surgery.formats._tensorflow.sstable import Table
 from surgery.formats._tensorflow.tensor_proto import find_tensor
-from surgery.weights.tensor import Descriptor, Tensor
+from surgery.storage.descriptors import Descriptor
+from surgery.weights.tensor import Tensor
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _PATTERN = re.compile(r"(.+?)(?:-(?:\d{5}|\?{5})-of-(\d{5})|@(\d+))")

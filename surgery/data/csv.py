@@ -1,0 +1,149 @@
+"""A table with a line for every example."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from surgery.declared.data import Column, Data, Examples, Names, Rows, data
+from surgery.declared.fields import key
+from surgery.errors import FormatError, did_you_mean
+from surgery.weights.tensor import Array
+
+_BLOCK = 1 << 24
+
+
+@data
+@dataclass(frozen=True, kw_only=True)
+class Csv(Data):
+    """A .csv file whose first line names the columns, which are numbers."""
+
+    kind = "csv"
+
+    csv: Path = key("A .csv file; its first line names the columns.", "iris.csv")
+    target: str | None = key(
+        "The column that is to come out.", "species", default=None, in_example=True
+    )
+    columns: tuple[str, ...] | None = key(
+        "The columns that go in, as one row of numbers; all others without it.",
+        ["petal_length", "petal_width"],
+        default=None,
+    )
+    classes: tuple[str, ...] | None = key(
+        "What the target's words are called, in the order of their numbers 0, 1, ...",
+        ["setosa", "versicolor", "virginica"],
+        default=None,
+    )
+
+    is_labelled: bool = True
+
+    def without_labels(self) -> Data:
+        return replace(self, is_labelled=False)
+
+    def inputs(self) -> tuple[Path, ...]:
+        return (self.csv,)
+
+    def open(self) -> Examples:
+        lines = _line_places(self.csv)
+        header = _cells(self.csv, lines, 0)
+        if double := [name for name in header if header.count(name) > 1]:
+            raise FormatError(f"{self.csv} has two columns {double[0]!r}")
+        features = list(self.columns or [name for name in header if name != self.target])
+        label = self.target if self.is_labelled else None
+        for name in [*features, *([label] if label else [])]:
+            if name not in header:
+                hint = did_you_mean(name, header)
+                raise FormatError(f"{self.csv} has no column {name!r}{hint}")
+        places = [header.index(name) for name in features]
+        target = header.index(label) if label else None
+
+        def gather(rows: Rows) -> Mapping[str, Array]:
+            table = [_cells(self.csv, lines, row + 1, len(header)) for row in rows]
+            x = np.array(
+                [[self._number(line[p], row) for p in places]
+                 for line, row in zip(table, rows, strict=True)],
+                np.float32,
+            )  # fmt: skip
+            if target is None:
+                return {"x": x}
+            y = [self._label(line[target], row) for line, row in zip(table, rows, strict=True)]
+            return {"x": x, "y": np.array(y, np.int64 if self.classes else np.float32)}
+
+        columns = {"x": Column((len(features),), np.dtype(np.float32))}
+        if target is not None:
+            columns["y"] = Column((), np.dtype(np.int64 if self.classes else np.float32))
+        if target is None:
+            return Examples(len(lines) - 1, columns, gather, Names("x"))
+        labels = partial(_column, self.csv, target)
+        return Examples(len(lines) - 1, columns, gather, Names("x"), Names("y"), labels=labels)
+
+    def _number(self, text: str, row: int) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise FormatError(
+                f"{self.csv}:{row + 2}: {text!r} is not a number; leave its column out with "
+                "columns, or give classes for a target of words"
+            ) from None
+
+    def _label(self, text: str, row: int) -> float:
+        if self.classes is None:
+            return self._number(text, row)
+        if text not in self.classes:
+            hint = did_you_mean(text, self.classes)
+            raise FormatError(f"{self.csv}:{row + 2}: {text!r} is not among classes{hint}")
+        return self.classes.index(text)
+
+
+def _line_places(path: Path) -> Array:
+    """Where each line that is not empty begins and ends, the header first."""
+    ends, done = [0], 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                found = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+                ends += (found + done + 1).tolist()
+                done += len(block)
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}") from None
+    if ends[-1] != done:
+        ends.append(done)
+    places = np.stack([np.array(ends[:-1], np.int64), np.array(ends[1:], np.int64)], axis=1)
+    if len(places):
+        first = np.memmap(path, np.uint8, "r")[places[:, 0]]
+        places = places[(first != ord("\n")) & (first != ord("\r"))]
+    if len(places) < 2:
+        raise FormatError(f"{path} has no line below its header")
+    return places
+
+
+def _column(path: Path, place: int) -> Array:
+    """The texts of one column."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    return np.array([row[place] if place < len(row) else "" for row in rows[1:]])
+
+
+def _cells(path: Path, lines: Array, number: int, width: int | None = None) -> list[str]:
+    """The cells of a line; the header is number 0."""
+    begin, end = (int(place) for place in lines[number])
+    with path.open("rb") as file:
+        file.seek(begin)
+        cells = next(csv.reader([_text(file.read(end - begin), path, number + 1)]), [])
+    if width is not None and len(cells) != width:
+        raise FormatError(
+            f"{path}:{number + 1} has {len(cells)} columns, and its header has {width}"
+        )
+    return cells
+
+
+def _text(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise FormatError(f"{path}:{number} is not UTF-8 text") from None

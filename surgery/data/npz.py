@@ -1,0 +1,48 @@
+"""Arrays of one `.npz` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from surgery.data import _arrays
+from surgery.declared.data import Data, Examples, Names, data
+from surgery.declared.fields import key
+
+
+@data
+@dataclass(frozen=True, kw_only=True)
+class Npz(Data):
+    """Arrays of a .npz file, one example a row."""
+
+    kind = "npz"
+
+    npz: Path = key("A .npz file with an array for x and one for y.", "digits.npz")
+    x: Names = key(
+        "What goes in: an array's name, a list of them, or one for each of the model's inputs.",
+        "x_train",
+        default=Names("x"),
+        in_example=True,
+    )
+    y: Names | None = key(
+        "What is to come out: likewise; null for none.",
+        "y_train",
+        default=Names("y"),
+        in_example=True,
+    )
+    sample_weight: str | None = key("What each example counts.", "weight", default=None)
+
+    def __post_init__(self) -> None:
+        if self.y is None and self.sample_weight is not None:
+            raise ValueError("sample_weight goes with y")
+
+    def inputs(self) -> tuple[Path, ...]:
+        return (self.npz,)
+
+    def without_labels(self) -> Data:
+        return replace(self, y=None, sample_weight=None)
+
+    def open(self) -> Examples:
+        wanted = Examples(0, {}, lambda _: {}, self.x, self.y, self.sample_weight).used
+        arrays = _arrays.npz(self.npz, wanted)
+        return _arrays.examples(arrays, str(self.npz), self.x, self.y, self.sample_weight)

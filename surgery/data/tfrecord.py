@@ -1,0 +1,135 @@
+"""TFRecord files of `tf.train.Example`."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from surgery.declared.data import Column, Data, Examples, Names, Rows, data
+from surgery.declared.fields import key
+from surgery.errors import FormatError
+from surgery.weights.tensor import Array
+
+_HEADER, _FOOTER = 12, 4  # the length with its checksum, and the checksum of the record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One feature of every example."""
+
+    shape: tuple[int, ...] = key("Its shape.", [28, 28, 1], default=())
+    dtype: Literal["float32", "int64", "string", "image", "uint8"] = key(
+        "What it holds: numbers, a string, an encoded image, or raw bytes (uint8).",
+        "float32",
+        default="float32",
+    )
+
+    @property
+    def column(self) -> Column:
+        """What it is to Keras."""
+        kinds = {"image": np.uint8, "string": object}
+        return Column(self.shape, np.dtype(kinds.get(self.dtype, self.dtype)))
+
+
+@data
+@dataclass(frozen=True, kw_only=True)
+class TfRecord(Data):
+    """TFRecord files of `tf.train.Example`, not compressed."""
+
+    kind = "tfrecord"
+
+    tfrecord: tuple[Path, ...] = key("The files, in order.", ["train-0.tfrecord"])
+    features: Mapping[str, Feature] = key(
+        "The features to read, by name.",
+        {"image": {"dtype": "image", "shape": [28, 28, 1]}, "label": {"dtype": "int64"}},
+    )
+    x: Names = key(
+        "The feature that goes in, or several.", "image", default=Names("x"), in_example=True
+    )
+    y: Names | None = key(
+        "The feature that is to come out.", "label", default=Names("y"), in_example=True
+    )
+
+    def __post_init__(self) -> None:
+        for name in [*self.x.columns, *(self.y.columns if self.y else [])]:
+            if name not in self.features:
+                raise ValueError(f"features does not describe {name!r}")
+
+    def inputs(self) -> tuple[Path, ...]:
+        return self.tfrecord
+
+    def without_labels(self) -> Data:
+        wanted = {name: self.features[name] for name in self.x.columns}
+        return replace(self, features=wanted, y=None)
+
+    def open(self) -> Examples:
+        places = [place for path in self.tfrecord for place in _records(path)]
+        if not places:
+            raise FormatError(f"{self.tfrecord[0]} holds no record")
+
+        def gather(rows: Rows) -> Mapping[str, Array]:
+            return self._parsed([_read(*places[row]) for row in rows])
+
+        columns = {name: feature.column for name, feature in self.features.items()}
+        return Examples(len(places), columns, gather, self.x, self.y)
+
+    def _parsed(self, records: list[bytes]) -> Mapping[str, Array]:
+        import tensorflow as tf
+
+        encoded = ("string", "image", "uint8")
+        wanted = {
+            name: tf.io.FixedLenFeature(
+                () if feature.dtype in encoded else feature.shape,
+                tf.string if feature.dtype in encoded else feature.dtype,
+            )
+            for name, feature in self.features.items()
+        }
+        try:
+            parsed = tf.io.parse_example(records, wanted)
+        except tf.errors.InvalidArgumentError as error:
+            reason = str(error).partition("\n")[0]
+            raise FormatError(f"{self.tfrecord[0]}: {reason}") from None
+        return {name: self._values(self.features[name], v.numpy()) for name, v in parsed.items()}
+
+    def _values(self, feature: Feature, values: Any) -> Array:
+        import tensorflow as tf
+
+        if feature.dtype == "image":
+            channels = feature.shape[-1] if len(feature.shape) == 3 else 0
+            values = [
+                tf.io.decode_image(value, channels=channels, expand_animations=False).numpy()
+                for value in values
+            ]
+        elif feature.dtype == "uint8":
+            values = [np.frombuffer(value, np.uint8).reshape(feature.shape) for value in values]
+        return np.asarray(values)
+
+
+def _records(path: Path) -> list[tuple[Path, int, int]]:
+    """Where each record of a file lies, from the lengths alone."""
+    found, offset = [], 0
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while offset < size:
+                header = os.pread(file.fileno(), 8, offset)
+                length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
+                end = offset + _HEADER + length + _FOOTER
+                if end > size:
+                    raise FormatError(f"{path} is no TFRecord file, or cut off, or compressed")
+                found.append((path, offset + _HEADER, length))
+                offset = end
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}") from None
+    return found
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), length, offset)

@@ -1,0 +1,192 @@
+"""How a dataclass declares the keys of a recipe's mapping: type, meaning, example, default.
+
+Ops, sources and targets are such dataclasses. Their JSON Schema, validation, help and
+reference all come from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import math
+import os
+import pkgutil
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from surgery.storage import locations
+
+REQUIRED = dataclasses.MISSING
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A share between 0 and 1, exactly as written: `29%` is 29/100, not its nearest float."""
+
+    fraction: Fraction
+
+    @classmethod
+    def parse(cls, value: object) -> Share:
+        """From `10%` or 0.1; raises ValueError for anything else."""
+        text = str(value).strip()
+        number = text.removesuffix("%").strip()
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+\.", number):
+            raise ValueError(f"{value!r} is not a share; write 10% or 0.1")
+        fraction = Fraction(number) / (100 if text.endswith("%") else 1)
+        if fraction > 1:
+            raise ValueError(f"{value!r} is more than the whole; a share is at most 100% or 1")
+        return cls(fraction)
+
+    def __str__(self) -> str:
+        return f"{float(self.fraction * 100):g}%"
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number exactly as written: a whole one of any size stays whole, and true stays true."""
+
+    value: bool | int | float
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Number:
+        """From a number or a truth value; raises ValueError for one that is not finite."""
+        if not isinstance(value, bool | int | float):
+            raise TypeError
+        finite_number(value)
+        return cls(value)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema; a text is a reference to a parameter."""
+        return {"type": ["number", "boolean", "string"], "pattern": r"^\$\{[^}]+\}$"}
+
+    def __str__(self) -> str:
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value).lower()
+
+
+def finite_number(value: float) -> float:
+    """The number as a float; raises ValueError where that is not finite."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{str(value)[:20]} is not a finite number")
+    return number
+
+
+def key(
+    description: str,
+    example: object,
+    default: Any = REQUIRED,
+    in_example: bool = False,
+    **schema: object,
+) -> Any:
+    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
+
+    The mapping's own example has all keys that are required, and those that are `in_example`.
+    """
+    metadata = {
+        "description": description,
+        "example": example,
+        "schema": schema,
+        "in_example": in_example or default is REQUIRED,
+    }
+    if default is REQUIRED:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def as_json(value: object) -> str:
+    """JSON in ASCII, indented, with a line for each mapping or list that holds no mapping.
+
+    Null stands for a number that is none or infinite, which JSON has not.
+    """
+    try:
+        text = _indented(value, "\n")
+    except (TypeError, ValueError):
+        text = _indented(_finite(value), "\n")
+    return text.replace("\x7f", r"\u007f")  # the one control character that json leaves
+
+
+_on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting one is
+
+
+def _indented(value: Any, line: str) -> str:
+    """JSON whose own lines begin like that."""
+    inner = f"{line} "
+    if isinstance(value, dict) and not _is_plain(value.values()):
+        items = (f"{_on_one_line(str(k))}: {_indented(v, inner)}" for k, v in value.items())
+        return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    if isinstance(value, list | tuple) and not _is_plain(value):
+        items = (_indented(item, inner) for item in value)
+        return f"[{inner}{f',{inner}'.join(items)}{line}]"
+    return _on_one_line(value)
+
+
+def _is_plain(items: Iterable[Any]) -> bool:
+    """Whether there is no mapping among them, nor in their lists."""
+    return not any(
+        isinstance(item, dict) or (isinstance(item, list | tuple) and not _is_plain(item))
+        for item in items
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def recipe_path(value: str, folder: Path) -> Path:
+    """A path in a recipe: `~` is the user's home, a relative one starts at `folder`.
+
+    A URL becomes the path of its twin.
+    """
+    if "\0" in value:
+        raise ValueError("a path has no NUL in it")
+    if locations.url_in(value):
+        return locations.resolve(value)
+    path = folder / os.path.expanduser(value)
+    short = Path(os.path.normpath(path))  # another place where a folder before `..` is a link
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
+
+
+@functools.cache
+def import_all(package: str) -> None:
+    """Import every module of a package, so that dropping a file in registers it."""
+    module = importlib.import_module(package)
+    for info in pkgutil.iter_modules(module.__path__):
+        importlib.import_module(f"{package}.{info.name}")
+
+
+@functools.cache
+def version(package: str) -> str:
+    """The version of an installed package."""
+    return metadata.version(package)
+
+
+@functools.cache
+def hints_of(declared: type) -> Mapping[str, Any]:
+    """The types of a class's fields."""
+    return typing.get_type_hints(declared)
+
+
+def first_line(declared: type) -> str:
+    """The first line of a class's docstring: what is shown in tables and help."""
+    return (declared.__doc__ or "").strip().partition("\n")[0]
+
+
+def keys_of(declared: type) -> Mapping[str, dataclasses.Field[Any]]:
+    """The keys that a declared class takes, in order; `from_` is the key `from`."""
+    fields = dataclasses.fields(declared)
+    return {f.name.rstrip("_"): f for f in fields if "description" in f.metadata}

@@ -1,0 +1,80 @@
+"""What must hold before a run's targets are put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from surgery.errors import ExpectationError, SurgeryError
+from surgery.execution.plan import Plan
+from surgery.execution.streaming import Sums
+from surgery.expectations.base import Found
+from surgery.storage.states import file_state
+from surgery.weights.digest import Watched
+from surgery.weights.statistics import Statistics, of_chunk
+from surgery.weights.tensor import Array, Mapped
+from surgery.weights.weight import Weight
+
+
+def check_inputs(plan: Plan) -> None:
+    """Raise SurgeryError where an input changed meanwhile, or is not what its checksums say."""
+    check_unchanged(plan)
+    for model in (plan.source, *plan.donors):
+        for check in model.checks:
+            check()
+
+
+def check_unchanged(plan: Plan) -> None:
+    """Raise SurgeryError where a file that is read is another than when the run began."""
+    for path, state in plan.inputs.items():
+        if not path.exists() or file_state(path) != state:
+            raise SurgeryError(f"{path} was changed while it was read; nothing was written")
+
+
+class Watcher:
+    """Statistics of a tensor whose chunks come in any order."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, Statistics] = {}
+
+    def __call__(self, start: int, values: Array) -> None:
+        self._parts[start] = of_chunk(values)
+
+    def total(self) -> Statistics:
+        """Of all chunks, added in order."""
+        return sum((part for _, part in sorted(self._parts.items())), Statistics())
+
+
+def watchers(plan: Plan) -> dict[str, Watcher]:
+    """One for every weight whose values something is expected of."""
+    needing = (e.expectation for e in plan.recipe.expect if e.expectation.needs == "statistics")
+    return {w.address: Watcher() for each in needing for w in each.selected(plan.model)}
+
+
+def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], sums: Sums) -> None:
+    """Raise ExpectationError with all that does not hold."""
+    changed = {}
+    for each in plan.recipe.expect:
+        if each.expectation.needs == "changed":
+            for weight in each.expectation.selected(plan.model):
+                changed[weight.address] = _has_changed(plan, weight, sums)
+    statistics = {address: watcher.total() for address, watcher in watchers.items()}
+    failures = [
+        plan.recipe.document.problem(each.place, message)
+        for number, each in enumerate(plan.recipe.expect)
+        for message in each.expectation.failures(
+            plan.model,
+            Found(statistics, changed, plan.metrics, plan.measured.get(number, {})),
+        )
+    ]
+    if failures:
+        raise ExpectationError(plan.recipe.file, failures)
+
+
+def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
+    """Whether it differs from the weight that it was when the model was loaded."""
+    new = old = weight.tensor
+    while isinstance(old, Mapped):
+        old = old.before
+    if not isinstance(old, Watched) or (old.shape, old.dtype) != (new.shape, new.dtype):
+        return True
+    return new is not old and old.sum() != sums.get(id(new))

@@ -1,0 +1,161 @@
+"""What a manifest says of files and models: sizes, times and sums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from surgery.execution.seen import Facts, place, relative, stat_facts
+from surgery.formats.base import Format, open_model
+from surgery.storage import locations
+from surgery.storage.descriptors import Descriptor, pread
+from surgery.storage.states import files_in
+from surgery.weights.digest import Watched, sha256
+from surgery.weights.model import Model
+from surgery.weights.sources import Source
+from surgery.weights.tensor import Stored, Tensor
+
+_BLOCK = 1 << 20
+
+
+def input_facts(model: Model, source: Source, folder: Path) -> Facts:
+    """A model that was read: its files, and the sums of those weights that were read.
+
+    Files whose weights have got other shapes, dtypes or owners are summed as a whole.
+    """
+    facts: Facts = {
+        "origin": model.origin,
+        "path": relative(model.inputs[0], folder) if model.inputs else None,
+        "files": file_facts(model.inputs, folder),
+        "rest_sha256": None,
+        "weights": [],
+    }
+    if not model.inputs:
+        return facts
+    if not model.format or source.is_made:
+        return {**facts, "files": [_summed(file, folder) for file in facts["files"]]}
+    whole = open_model(model.inputs[0]) if source.is_view else model
+    names = {weight.stored: weight.address for weight in whole.weights}
+    if locations.url_of(model.inputs[0]) is None:  # else it would be read whole
+        facts["rest_sha256"] = rest_sha256(whole, model.inputs[0], _files(model.inputs))
+    facts["weights"] = [
+        {
+            "address": names[weight.stored] if source.is_view else weight.address,
+            "sha256": _sum(weight.tensor, facts["rest_sha256"] is not None),
+        }
+        for weight in model.weights
+    ]
+    return facts
+
+
+def _sum(tensor: Tensor, is_here: bool) -> str | None:
+    """The sum of what was read; None for what was not, or in part from elsewhere."""
+    if not isinstance(tensor, Watched) or not tensor.is_read:
+        return None
+    return tensor.seen or (tensor.sum() if is_here else None)
+
+
+def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
+    """A file, or those files of a folder, that are summed as a whole."""
+    facts = [_summed(file, folder) for file in file_facts(files, folder)]
+    return {"path": relative(path, folder), "files": facts}
+
+
+def _summed(file: Facts, folder: Path) -> Facts:
+    return {**file, "sha256": file_sha256(place(file["path"], folder))}
+
+
+def output_facts(
+    form: Format, written: Path, path: Path, model: Model, sums: Mapping[int, str], folder: Path
+) -> Facts:
+    """A target as it was written (perhaps still under another name) and as it is to be found.
+
+    One that another program wrote has other names for the weights; its files are summed.
+    """
+    foreign = form.is_foreign(model)
+    facts: Facts = {
+        "format": form.name,
+        "path": relative(path, folder),
+        "files": list(_written_facts(written, path, folder)),
+        "rest_sha256": None
+        if foreign
+        else rest_sha256(form.open(written), written, files_in(written)),
+        "weights": []
+        if foreign
+        else [
+            {
+                "address": weight.address,
+                "shape": list(weight.tensor.shape),
+                "dtype": weight.tensor.dtype.name,
+                "sha256": sums.get(id(weight.tensor)) or sha256(weight.tensor),
+            }
+            for weight in model.weights
+        ],
+    }
+    if foreign:
+        add_file_hashes(facts, written)
+    return facts
+
+
+def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
+    """A file that a step wrote beside the targets, which is summed as a whole."""
+    facts: Facts = {
+        "format": name,
+        "path": relative(path, folder),
+        "files": list(_written_facts(written, path, folder)),
+        "rest_sha256": None,
+        "weights": [],
+    }
+    add_file_hashes(facts, written)
+    return facts
+
+
+def add_file_hashes(facts: Facts, written: Path) -> None:
+    """Add the SHA-256 of every whole file of an output."""
+    for entry, file in zip(facts["files"], files_in(written), strict=True):
+        entry["sha256"] = file_sha256(file)
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """All files that the paths stand for, each once."""
+    return list(dict.fromkeys(file for path in paths for file in files_in(path)))
+
+
+def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
+    """What is seen of every file without reading it; folders are what is in them."""
+    return [{"path": relative(file, folder), **stat_facts(file)} for file in _files(paths)]
+
+
+def _written_facts(written: Path, path: Path, folder: Path) -> Iterator[Facts]:
+    for file in files_in(written):
+        yield {"path": relative(path / file.relative_to(written), folder), **stat_facts(file)}
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a whole file."""
+    locations.download(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def rest_sha256(model: Model, path: Path, files: Iterable[Path]) -> str:
+    """The SHA-256 of all bytes of a model's files that are not elements of its weights."""
+    held: dict[str, list[tuple[int, int]]] = {}
+    for weight in model.weights:
+        tensor = weight.tensor.tensor if isinstance(weight.tensor, Watched) else weight.tensor
+        if isinstance(tensor, Stored):
+            file = os.path.abspath(tensor.extent.path)
+            held.setdefault(file, []).append((tensor.extent.offset, tensor.nbytes))
+    digest = hashlib.sha256()
+    for name, each in sorted((Path(os.path.relpath(file, path)), file) for file in files):
+        digest.update(name.as_posix().encode() + b"\0")
+        descriptor, done = Descriptor.open(each), 0
+        places = sorted(held.get(os.path.abspath(each), ()))
+        for offset, size in [*places, (each.stat().st_size, 0)]:
+            while block := pread(descriptor, min(_BLOCK, max(0, offset - done)), done):
+                digest.update(block)
+                done += len(block)
+            done = max(done, offset + size)
+    return digest.hexdigest()

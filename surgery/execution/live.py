@@ -1,0 +1,221 @@
+"""The bench of live steps: a process with Keras, and folders for what goes to it and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.errors import SurgeryError, Terminated
+from surgery.execution.manifest import code_files, key_of, path_of, runs_code
+from surgery.execution.plan import Plan, TargetPlan
+from surgery.execution.progress import Progress, Silent
+from surgery.execution.writing import write
+from surgery.formats._configs import compile_config
+from surgery.formats._upgrading import as_before
+from surgery.formats.base import open_model
+from surgery.formats.keras import Keras
+from surgery.formats.weights_h5 import WeightsH5
+from surgery.live.requests import LiveFile
+from surgery.live.session import Listener, session
+from surgery.ops.live import LiveOp
+from surgery.recipe.language import Recipe
+from surgery.storage.states import named_states
+from surgery.storage.temporary import scratch
+from surgery.weights.model import Model
+
+Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
+"""What the job of that number made, or makes when it is called."""
+
+
+class LiveBench:
+    """Does live steps; used as a context manager.
+
+    With a plan they are those of a run, which may be taken up again when it was killed.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        threads: int,
+        plan: Plan | None = None,
+        memo: Memo | None = None,
+    ) -> None:
+        self._progress, self._threads = progress, threads
+        self._plan = plan
+        self._memo: Memo = memo or (lambda _number, do: do())
+        self._calls = count()
+        self._names = count()
+        self._lastings = count(1)
+        self._listeners: list[Listener] = [self._heard]
+        self._is_locked = False
+        self._kept: Path | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> LiveBench:
+        with contextlib.ExitStack() as stack:
+            own = self._plan is None or runs_code(self._plan.recipe)
+            self._session = stack.enter_context(session(self._threads, self._tell, own))
+            self._session.start()
+            folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=scratch())
+            self._folder = Path(stack.enter_context(folder))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._stack.close()
+        if isinstance(error, KeyboardInterrupt | Terminated) and self._kept:
+            kept = [int(each.name.partition("-")[2]) for each in self._kept.glob("epoch-*")]
+            if kept:
+                error.add_note(f"run it again: the training goes on after epoch {max(kept)}")
+
+    @property
+    def imported(self) -> Collection[Path]:
+        """The files with the user's code that live steps have imported."""
+        return self._session.imported
+
+    def finish(self) -> None:
+        """Remove what is kept for a killed run, which is not needed any more."""
+        for folder in _left(self._plan.recipe) if self._plan else ():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def room(self, name: str) -> Path:
+        """A free path that is removed when the run is over."""
+        return self._folder / f"{next(self._names)}-{name}"
+
+    def lasting(self) -> Path:
+        """A folder for the next step that outlives a killed run of the same recipe and files."""
+        if self._plan is None:
+            return self.room("lasting")
+        lasting = _lasting_folder(self._plan.recipe, self._plan.read)
+        if not self._is_locked:
+            lasting.mkdir(parents=True, exist_ok=True)
+            self._lock(lasting, self._plan.recipe.name)
+        self._kept = folder = lasting / str(next(self._lastings))
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _lock(self, folder: Path, name: str) -> None:
+        self._is_locked = True
+        descriptor = os.open(folder, os.O_RDONLY)
+        self._stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SurgeryError(f"another run of {name} is going on; wait for it") from None
+
+    def open(self, path: Path, like: Model) -> Model:
+        """The model in a file that a job wrote, with the addresses that another one has."""
+        made = as_before(open_model(path, like.architecture), like)
+        wanted = {weight.address for weight in like.weights}
+        if like.carried.code is None and made.by_address.keys() >= wanted:
+            return made
+        places = {place: weight for weight in made.weights for place in weight.stored}
+        weights = [
+            replace(there, address=weight.address)
+            for weight in like.weights
+            for place in weight.stored
+            if (there := places.get(place)) is not None
+        ]
+        weights += [weight for weight in like.weights if not weight.stored]
+        if len({weight.address for weight in weights}) < len(like.weights):
+            raise SurgeryError(f"what Keras saved of {like.origin} has not all of its weights")
+        return replace(made, weights=tuple(weights))
+
+    def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
+        """Have a job of live.process done on a model; raises SurgeryError where it fails."""
+
+        def do() -> Mapping[str, Any]:
+            given = {
+                name: self.file(value) if isinstance(value, Model) else value
+                for name, value in arguments.items()
+            }
+            self._progress.phase(job, 0)
+            return self._session.call(job, file=self.file(model), **given)
+
+        return self._memo(next(self._calls), do)
+
+    def file(self, model: Model) -> LiveFile:
+        """The model in a file that Keras loads."""
+        form = WeightsH5() if _is_built(model) else Keras()
+        others = [w for w in model.weights if _is_built(model) and not w.stored]
+        saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
+        given = replace(model, weights=saved)
+        if problems := form.problems(given):
+            raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
+        path = self.room("model").with_suffix(form.suffix)
+        write([TargetPlan(form, path, given)], self._threads, Silent())
+        written = form.open(path, model.architecture)
+        there = given if _is_built(model) else written
+        stored = {weight.address: weight.stored for weight in as_before(there, given).weights}
+        files = {weight.address: self.room("other.npy") for weight in others}
+        for weight in others:
+            np.save(files[weight.address], weight.tensor.numpy())
+        return LiveFile(
+            path,
+            stored,
+            model.carried.code,
+            files,
+            trained={w.address: w.trainable for w in saved if w.trainable is not None},
+            frozen=[weight.address for weight in saved if model.is_frozen(weight)],
+            compile_config=compile_config(model.carried),
+            has_slots=given.has_slots,
+        )
+
+    def listen(self, listener: Listener) -> None:
+        """Have one more told of what happens while a job is done."""
+        self._listeners.append(listener)
+
+    def _tell(self, event: str, facts: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(event, facts)
+
+    def _heard(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "epoch begun":
+            self._progress.phase(f"epoch {facts['number']} of {facts['of']}", 0)
+            return
+        if event == "point":
+            self._progress.phase(f"{facts['weight']} {facts['level']}", 0)
+        self._progress.say(event, **facts)
+
+
+def _is_built(model: Model) -> bool:
+    return model.carried.code is not None and model.carried.code.build is not None
+
+
+def _lasting_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
+    """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
+
+    What killed runs left that depended on something else is removed when a run ends well.
+    """
+    code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
+    text = json.dumps([key_of(recipe), sorted(named_states(read)), code])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    manifest = path_of(recipe)
+    return manifest.with_name(f".{manifest.name}.surgery-live-{digest}")
+
+
+def callback_files(recipe: Recipe) -> Iterator[Path]:
+    """What now stands where callbacks of the recipe's trainings write to."""
+    for step in recipe.steps:
+        for path in step.op.writes() if isinstance(step.op, LiveOp) else ():
+            pattern = re.sub(r"\{[^}]*\}", "*", glob.escape(str(path)))
+            yield from (Path(found) for found in glob.iglob(pattern))
+
+
+def _left(recipe: Recipe) -> list[Path]:
+    manifest = path_of(recipe)
+    return list(manifest.parent.glob(f".{manifest.name}.surgery-live-*"))

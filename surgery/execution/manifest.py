@@ -1,0 +1,153 @@
+"""The manifest of a run: what it read, did and wrote, so that it can be proved later."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from surgery.declared.fields import version
+from surgery.errors import FormatError, UsageError
+from surgery.execution.seen import VERSION, Facts, installed, key, place, read, relative
+from surgery.expectations.base import LiveExpectation
+from surgery.formats.base import Format
+from surgery.live.code import CodeName, code_names, paths_in
+from surgery.ops.live import LiveOp
+from surgery.recipe.language import Recipe
+from surgery.recipe.sources import FromHub, FromPath
+from surgery.storage import locations
+
+
+def path_of(recipe: Recipe) -> Path:
+    """Where a recipe's manifest is kept: beside its first output."""
+    return recipe.home / f"{recipe.name}.run.json"
+
+
+def key_of(recipe: Recipe) -> str:
+    """What a run's outputs depend on, besides the inputs' contents, as one hash."""
+    start = relative(Path(recipe.file).parent, path_of(recipe).parent)
+    donated = list(_donated(recipe, path_of(recipe).parent))
+    resolved = [recipe.resolved, donated] if donated else recipe.resolved
+    return key(start, recipe.seed, resolved, needs_keras(recipe))
+
+
+def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
+    """The donors' paths: what a pattern stood for."""
+    for donor in (donor for step in recipe.steps for donor in step.op.donors()):
+        path = getattr(donor.source, "path", None)
+        if path is not None:
+            yield relative(path, folder)
+
+
+def needs_keras(recipe: Recipe) -> bool:
+    """Whether Keras or TensorFlow may have a part in what is written."""
+    kinds = (FromPath, FromHub)
+    return (
+        is_live(recipe)
+        or any(s.is_made or not isinstance(s, kinds) for s in recipe.sources())
+        or any(_may_be_tensorflows(target.format) for target in recipe.export)
+    )
+
+
+def is_live(recipe: Recipe) -> bool:
+    """Whether a running Keras model is needed."""
+    return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
+        isinstance(each.expectation, LiveExpectation) for each in recipe.expect
+    )
+
+
+def _may_be_tensorflows(form: Format) -> bool:
+    return type(form).needs_tensorflow is not Format.needs_tensorflow
+
+
+def data_files(recipe: Recipe) -> list[Path]:
+    """The files and folders that steps and expectations read, models left out."""
+    given = [path for step in recipe.steps for path in step.op.inputs()]
+    return [*given, *(path for each in recipe.expect for path in paths_in(each.expectation))]
+
+
+def code_files(recipe: Recipe) -> list[Path]:
+    """The files beside the recipe with code that it names."""
+    return [name.file for name in _code(recipe) if name.file.is_file()]
+
+
+def runs_code(recipe: Recipe) -> bool:
+    """Whether it names code of the user's."""
+    return bool(_code(recipe))
+
+
+def is_remote(recipe: Recipe) -> bool:
+    """Whether it writes to URLs."""
+    return any(locations.url_of(target.path) is not None for target in recipe.export)
+
+
+def _code(recipe: Recipe) -> list[CodeName]:
+    return [name for part in _parts(recipe) for name in code_names(part)]
+
+
+def _parts(recipe: Recipe) -> Iterator[object]:
+    """What names files and code that are read."""
+    yield from recipe.sources()
+    yield from (step.op for step in recipe.steps)
+    yield from (each.expectation for each in recipe.expect)
+
+
+def check_free(recipe: Recipe) -> None:
+    """Raise UsageError where the manifest of another recipe, whose outputs are there, would go."""
+    path = path_of(recipe)
+    if is_remote(recipe):
+        return
+    try:
+        facts = read(path)
+        other = facts["recipe_path"]
+        outputs = {each["path"] for each in facts["outputs"]}
+    except (FormatError, KeyError, TypeError):  # none, or of an earlier version
+        return
+    own = {relative(target.path, path.parent) for target in recipe.export}
+    if other == relative(Path(recipe.file), path.parent) or own & outputs:
+        return
+    if all(place(each, path.parent).exists() for each in (other, *outputs)):
+        raise UsageError(
+            f"{recipe.file}: its manifest would take the place of {path}, which is that of "
+            f"{os.path.normpath(place(other, path.parent))}; give one of them another name: in its "
+            "recipe"
+        )
+
+
+def check_apart(recipes: Sequence[Recipe]) -> None:
+    """Raise UsageError where two recipes would write the same manifest."""
+    seen: dict[Path, Recipe] = {}
+    for recipe in recipes:
+        path = path_of(recipe).resolve()
+        other = seen.setdefault(path, recipe)
+        if Path(other.file).resolve() != Path(recipe.file).resolve():
+            raise UsageError(
+                f"{other.file} and {recipe.file} are both called {recipe.name}, and would write "
+                f"the same manifest {path_of(recipe)}; give one of them another name: in its recipe"
+            )
+
+
+def head(recipe: Recipe) -> Facts:
+    """What a manifest says of the recipe and of what ran it."""
+    used = ("keras", "tensorflow")
+    return {
+        "manifest": VERSION,
+        "key": key_of(recipe),
+        "name": recipe.name,
+        "recipe": recipe.resolved,
+        "file": recipe.file,
+        "recipe_path": relative(Path(recipe.file), path_of(recipe).parent),
+        "params": dict(recipe.params),
+        "seed": recipe.seed,
+        "runs_code": runs_code(recipe),
+        "versions": {
+            "surgery": version("surgery"),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "h5py": version("h5py"),
+            **({name: installed(name) for name in used} if needs_keras(recipe) else {}),
+        },
+    }

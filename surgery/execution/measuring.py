@@ -1,0 +1,212 @@
+"""Measuring models outside a run: how much each weight matters, and which step broke a model."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.declared.data import Data
+from surgery.errors import SurgeryError, UsageError, did_you_mean
+from surgery.execution.live import LiveBench
+from surgery.execution.plan import do_step
+from surgery.recipe.language import Recipe, Step
+from surgery.storage.replacing import beside
+from surgery.storage.states import named_states
+from surgery.weights.model import Model
+from surgery.weights.selectors import Select
+
+LEVELS: Mapping[str, Sequence[str]] = {
+    "zero": ("0.2", "0.4", "0.6", "0.8", "0.9", "0.95"),
+    "noise": ("0.05", "0.1", "0.2", "0.5", "1", "2"),
+    "bits": ("8", "6", "5", "4", "3", "2"),
+}
+"""What is tried, by kind: shares of zeros, standard deviations of noise, bits."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The metrics with one weight changed at one level; without a weight, as the model is."""
+
+    weight: str
+    level: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a model is measured."""
+
+    data: Data
+    batch_size: int
+    compile: Mapping[str, Any]
+
+
+def sensitivity(
+    bench: LiveBench,
+    model: Model,
+    how: Measurement,
+    select: Select,
+    kind: str,
+    levels: Sequence[str],
+    seed: int,
+    table: Path | None,
+) -> list[Point]:
+    """Measure the model with each selected weight at each level.
+
+    With a table (.csv) every finding is added to it at once; what stands in it already, of the
+    same model and data, is not measured again.
+    """
+    weights = [w.address for w in select.weights(model) if w.tensor.dtype.kind == "f"]
+    if not weights:
+        raise UsageError(f"{select} names no weight of floats")
+    wanted = [("", ""), *((weight, level) for weight in weights for level in levels)]
+    run = _run_id(model, how, kind, seed)
+    known = {(p.weight, p.level): p for p in _kept(table, run)} if table else {}
+    left = [point for point in wanted if point not in known]
+
+    def heard(event: str, facts: Mapping[str, Any]) -> None:
+        if event == "point":
+            point = Point(facts["weight"], facts["level"], facts["metrics"])
+            known[point.weight, point.level] = point
+            if table is not None:
+                _append(table, run, kind, point)
+
+    if left:
+        if table is not None:
+            _rewrite(table, run, kind, [known[point] for point in wanted if point in known])
+        bench.listen(heard)
+        bench.call(
+            "sensitivity",
+            model,
+            data=how.data,
+            batch_size=how.batch_size,
+            compile=how.compile,
+            kind=kind,
+            points=left,
+            seed_=seed,
+        )
+    return [known[point] for point in wanted]
+
+
+def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
+    """Of all that the findings depend on."""
+    states = named_states([*model.inputs, *how.data.inputs()])
+    facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
+
+
+_COLUMNS = ("run", "kind", "weight", "level")
+
+
+def _kept(table: Path, run: str) -> Iterator[Point]:
+    """What a table holds of the same run."""
+    if not table.exists():
+        return
+    with table.open(newline="", encoding="utf-8") as file:
+        whole = [line for line in file if line.endswith("\n")]  # a killed run leaves a part
+        reader = csv.DictReader(whole)
+        if tuple(reader.fieldnames or ())[:4] != _COLUMNS:
+            raise UsageError(f"{table} is no table of sensitivity; choose another file")
+        for row in reader:
+            values = {k: v for k, v in row.items() if k not in _COLUMNS}
+            if row["run"] == run and values and all(values.values()):
+                metrics = {name: float(value) for name, value in values.items()}
+                yield Point(row["weight"], row["level"], metrics)
+
+
+def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
+    """Begin the table anew with what is known."""
+    table.parent.mkdir(parents=True, exist_ok=True)
+    new = beside(table)
+    new.write_text("", encoding="utf-8")
+    for point in points:
+        _append(new, run, kind, point)
+    new.replace(table)
+
+
+def _append(table: Path, run: str, kind: str, point: Point) -> None:
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not file.tell():
+            writer.writerow([*_COLUMNS, *point.metrics])
+        writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which step broke a model: `step` counts from 1, or is None where none did.
+
+    `measured` has the metric after so many steps, as far as it was measured.
+    """
+
+    step: int | None
+    measured: Mapping[int, float]
+
+
+def bisect(
+    bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
+) -> Verdict:
+    """The first step after which the metric is worse than at first by more than `drop`.
+
+    Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
+    says whether less of it is better.
+    """
+    models = list(_models(recipe, bench))
+    measured: dict[int, float] = {}
+
+    def is_broken(count: int) -> bool:
+        measured[count] = _metric(bench, models[count], how, metric)
+        worse = measured[0] - measured[count]
+        # What is no number any more is broken.
+        return not (-worse if lower else worse) <= drop
+
+    is_broken(0)
+    if not is_broken(len(models) - 1):
+        return Verdict(None, measured)
+    whole, broken = 0, len(models) - 1
+    while broken - whole > 1:
+        middle = (whole + broken) // 2
+        if is_broken(middle):
+            broken = middle
+        else:
+            whole = middle
+    return Verdict(broken, measured)
+
+
+def _models(recipe: Recipe, bench: LiveBench) -> Iterator[Model]:
+    """The model as it is loaded, then after each step."""
+    model = recipe.load.opened(recipe.seed)
+    yield model
+    for step in recipe.steps:
+        model = _after(recipe, step, model, bench)
+        yield model
+
+
+def _after(recipe: Recipe, step: Step, model: Model, bench: LiveBench) -> Model:
+    try:
+        return do_step(step.op, model, bench).model
+    except SurgeryError as error:
+        problem = recipe.document.problem(step.place, str(error))
+        raise SurgeryError(problem.text(recipe.file)) from error
+
+
+def _metric(bench: LiveBench, model: Model, how: Measurement, metric: str) -> float:
+    found = bench.call(
+        "evaluate", model, data=how.data, batch_size=how.batch_size, compile=how.compile
+    )["metrics"]
+    return picked(found, metric)
+
+
+def picked(found: Mapping[str, float], metric: str) -> float:
+    """One of the metrics; raises UsageError for one that is not among them."""
+    if metric not in found:
+        hint = did_you_mean(metric, found)
+        raise UsageError(
+            f"the metric {metric!r} is not measured{hint}; there are {', '.join(found)}"
+        )
+    return found[metric]

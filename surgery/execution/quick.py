@@ -1,0 +1,92 @@
+"""Whether a recipe is up to date, told at once: without its models, formats and operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from surgery.declared.fields import recipe_path
+from surgery.errors import SurgeryError
+from surgery.execution.seen import (
+    VERSION,
+    Facts,
+    entries,
+    is_untouched,
+    key,
+    read,
+    relative,
+    stats_of,
+)
+from surgery.recipe.document import MOST_BYTES, parse, plain
+from surgery.recipe.params import OWN, PER_SWEEP, Substitution, resolve
+from surgery.storage import locations
+
+
+def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) -> Path | None:
+    """The manifest of a recipe that one sees to be up to date.
+
+    None where that is not so, or where more than the times of files must be looked at.
+    """
+    try:
+        resolved = _resolved(recipe, overrides)
+        manifest = None if resolved is None else _manifest_of(recipe, resolved)
+        if resolved is None or manifest is None:
+            return None
+        facts = read(manifest)
+        start = relative(recipe.parent, manifest.parent)
+        seed, with_keras = resolved.get("seed", 0), "keras" in facts["versions"]
+        is_same = facts["manifest"] == VERSION and not facts["runs_code"]
+        if not is_same or facts["key"] != key(start, seed, resolved, with_keras):
+            return None
+        return manifest if _is_untouched(facts, manifest.parent, hashes) else None
+    except (SurgeryError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # what is wrong is told by the run
+
+
+def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the recipe says, with every parameter's value in its place.
+
+    None for one with a matrix, or that asks the environment.
+    """
+    with recipe.open("rb") as file:
+        document = parse(file.read(MOST_BYTES + 1), str(recipe))
+    if document.duplicates or not document.value.keys().isdisjoint(("matrix", "env")):
+        return None
+    defaults = document.value.get("params") or {}
+    given = resolve(defaults, overrides)
+    filled = Substitution(document, {name: given[name] for name in overrides}, {})
+    for name, default in defaults.items():
+        if name not in overrides:
+            filled.define(name, default)
+    parts = {name: value for name, value in document.value.items()
+             if name not in PER_SWEEP and not name.startswith(OWN)}  # fmt: skip
+    value: dict[str, Any] = plain(filled.value(parts))
+    return None if filled.problems else value
+
+
+def _manifest_of(recipe: Path, resolved: Mapping[str, Any]) -> Path | None:
+    """Where the manifest is, beside the first output; None on a URL, or in a killed run's midst."""
+    ((_, target),) = resolved["export"][0].items()
+    path = recipe_path(target if isinstance(target, str) else target["path"], recipe.parent)
+    name = resolved.get("name") or recipe.name.removesuffix(".yaml")
+    if locations.url_of(path) is not None or _is_littered(path.parent):
+        return None
+    return path.parent / f"{name}.run.json"
+
+
+def _is_littered(folder: Path) -> bool:
+    return any(folder.glob(".*.surgery-*"))
+
+
+def _is_untouched(facts: Facts, folder: Path, hashes: bool) -> bool:
+    files = [file for each in entries(facts) for file in each["files"]]
+    if any("version" in file for file in files):  # a URL is asked by the run
+        return False
+    written = [file for each in facts["outputs"] for file in each["files"]]
+    if hashes and not all("sha256" in file for file in written):
+        return False
+    if any(_is_littered((folder / each["path"]).parent) for each in facts["outputs"]):
+        return False
+    stats = stats_of(facts, folder)
+    return all(is_untouched(each, stats, facts["seen_ns"], folder) for each in entries(facts))

@@ -1,0 +1,156 @@
+"""What one sees of a run from its manifest and the times of its files, without opening a model.
+
+It imports next to nothing: whether a run is up to date is told at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from surgery.declared.fields import as_json, recipe_path, version
+from surgery.errors import FormatError
+from surgery.storage import locations
+from surgery.storage.states import files_in
+
+VERSION = 2
+
+_SETTLED_NS = 10**9
+"""A file that is not older than this may have been changed since, within one tick of its clock."""
+
+Facts = dict[str, Any]
+
+
+def place(text: str, folder: Path) -> Path:
+    """Where a file of a manifest is; `folder` is the manifest's own."""
+    path = recipe_path(text, folder)
+    locations.prepare(path)
+    return path
+
+
+def relative(path: Path, folder: Path) -> str:
+    """The path as a manifest in that folder has it."""
+    if url := locations.url_of(path):
+        return url
+    if locations.url_of(folder):
+        return path.absolute().as_posix()
+    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+
+
+def key(start: str, seed: int, resolved: object, with_keras: bool) -> str:
+    """What outputs depend on besides what files hold; `start` is where the recipe's paths start."""
+    facts = [VERSION, version("surgery"), start, seed, resolved]
+    if with_keras:
+        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+        facts += [installed("keras"), installed("tensorflow")]
+        facts.append(settings.read_text() if settings.is_file() else "")
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def installed(package: str) -> str:
+    """The version of a package; empty where it is not installed."""
+    try:
+        return version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def stat_facts(file: Path) -> Facts:
+    """A file's size and times, by which one sees that it has changed; raises OSError."""
+    found = file.stat()
+    if (version := locations.version(file)) is not None:
+        return {"bytes": found.st_size, "version": version}
+    return {
+        "bytes": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+        "inode": found.st_ino,
+    }
+
+
+def read(path: Path) -> Facts:
+    """A manifest; raises FormatError where the file is none, or was changed by hand."""
+    path = locations.resolve(path)
+    locations.download(path)
+    try:
+        data = path.read_bytes()
+        facts = json.loads(data)
+    except IsADirectoryError:
+        raise FormatError(f"{path} is a folder; give the manifests in it, *.run.json") from None
+    except OSError as error:
+        raise FormatError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is no manifest, which is NAME.run.json: {error}") from None
+    if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
+        raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
+    if facts["manifest"] == 1:
+        return _of_version_1(facts)
+    if facts["manifest"] != VERSION:
+        raise FormatError(
+            f"{path} is of version {facts['manifest']!r} of the manifest, and this surgery reads "
+            f"versions 1 to {VERSION}"
+        )
+    body, _, digest = data.rpartition(_DIGEST)
+    if hashlib.sha256(body).hexdigest().encode() not in digest:
+        raise FormatError(
+            f"{path} is not as the run wrote it: its own digest differs, so it proves nothing; run "
+            "the recipe again"
+        )
+    return facts
+
+
+def _of_version_1(facts: Facts) -> Facts:
+    """Of what steps read it has sizes and times; of inputs of several files it sums the first."""
+    try:
+        files = [{"path": file["path"], "files": [file]} for file in facts.get("files", ())]
+        given = [{**each, "rest": [each["path"]]} for each in facts.get("inputs", ())]
+    except TypeError as error:
+        raise FormatError(f"it is damaged: {error!r}") from None
+    return {**facts, "inputs": given, "files": files, "code": [], "callbacks": []}
+
+
+_DIGEST = b',\n "digest": '
+
+
+def as_text(facts: Facts) -> str:
+    """A manifest as it is written; its last line has the digest of all before it."""
+    body = locations.with_urls(as_json(facts)).removesuffix("\n}")
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return f'{body}{_DIGEST.decode()}"{digest}"\n}}\n'
+
+
+def entries(facts: Facts) -> list[Facts]:
+    """All that a run read and wrote, by its manifest."""
+    kinds = ("files", "code", "inputs", "callbacks", "outputs")
+    return [each for kind in kinds for each in facts[kind] if each["path"] is not None]
+
+
+def stats_of(facts: Facts, folder: Path) -> Mapping[str, Facts]:
+    """What is now seen of every file of a manifest; raises OSError where one is gone."""
+    files = [file["path"] for each in entries(facts) for file in each["files"]]
+    return {path: stat_facts(place(path, folder)) for path in files}
+
+
+def is_untouched(facts: Facts, stats: Mapping[str, Facts], noted_ns: int, folder: Path) -> bool:
+    """Whether one sees without reading that nothing has changed since that was noted."""
+    return not foreign(facts, folder) and all(
+        stats[file["path"]].items() <= file.items() and _is_settled(file, noted_ns)
+        for file in facts["files"]
+    )
+
+
+def _is_settled(file: Facts, noted_ns: int) -> bool:
+    return "version" in file or max(file["mtime_ns"], file["ctime_ns"]) + _SETTLED_NS < noted_ns
+
+
+def foreign(facts: Facts, folder: Path) -> Sequence[str]:
+    """The files in a folder that were not there when the manifest was written."""
+    known = {place(file["path"], folder).resolve() for file in facts["files"]}
+    files = files_in(place(facts["path"], folder))
+    found = (file for file in files if file.resolve() not in known)
+    return [relative(file, folder) for file in found]

@@ -1,0 +1,180 @@
+"""The user's own code: named in a recipe as `package.module:function`, run only where allowed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.declared.fields import key
+from surgery.errors import SurgeryError
+from surgery.live.permission import need_permission
+from surgery.weights.tensor import dtype_named
+
+
+@dataclass(frozen=True)
+class CodeName:
+    """A function, or a module; modules beside the recipe are found too."""
+
+    text: str
+    folder: Path
+
+    @classmethod
+    def from_recipe(cls, value: object, folder: Path) -> CodeName:
+        """As the recipe has it."""
+        if not isinstance(value, str):
+            raise TypeError
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.\w+)*)?", value):
+            raise ValueError(f"{value!r} is no name such as package.module:function")
+        return cls(value, folder)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": "string", "minLength": 1}
+
+    @property
+    def file(self) -> Path:
+        """Where the module is, if it stands beside the recipe."""
+        return self.folder / f"{self.text.partition(':')[0].replace('.', '/')}.py"
+
+    def load(self) -> Any:
+        """The module, or what is in it; raises SurgeryError where it cannot be imported."""
+        need_permission(self.text)
+        folder = str(self.folder.absolute())
+        _FOLDERS.add(folder)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        module, _, name = self.text.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split(".") if name else ():
+                found = getattr(found, part)
+        except Exception as error:  # the module may do anything
+            raise SurgeryError(f"{self.text} cannot be imported: {failure(error)}") from error
+        return found
+
+
+_FOLDERS: set[str] = set()
+"""Where this process has looked for code of the user's."""
+
+
+def imported_files() -> list[Path]:
+    """The user's own files that this process has imported; installed packages are left out."""
+    installed = tuple(sysconfig.get_paths().values())
+    files = [
+        str(getattr(module, "__file__", None) or "")
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] != "surgery"
+    ]
+    return sorted(
+        Path(file)
+        for file in files
+        if not file.startswith(installed) and any(Path(file).is_relative_to(f) for f in _FOLDERS)
+    )
+
+
+def code_names(value: Any) -> Iterator[CodeName]:
+    """All code that a declared part of a recipe names."""
+    return (part for part in _parts(value) if isinstance(part, CodeName))
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """All paths that a declared part of a recipe names."""
+    return (part for part in _parts(value) if isinstance(part, Path))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a declared part of a recipe is made of."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _parts(item)
+    elif is_dataclass(value) and not isinstance(value, CodeName):
+        for each in fields(value):
+            yield from _parts(getattr(value, each.name))
+    else:
+        yield value
+
+
+def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+    """What the user's function returns; raises SurgeryError with what it raises."""
+    try:
+        return function(*given, **named)
+    except Exception as error:
+        raise SurgeryError(f"{name} failed: {failure(error)}") from error
+
+
+def failure(error: BaseException) -> str:
+    """An exception of somebody else's code in one line."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return said if len(said) <= 500 else said[:500] + "..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """An input of a model that is built by code."""
+
+    shape: tuple[int, ...] = key("Its shape, the batch's axis included.", [1, 10])
+    dtype: str = key("Its dtype.", "int32", default="float32")
+
+    def zeros(self) -> Any:
+        """An input of zeros."""
+        return np.zeros(self.shape, dtype_named(self.dtype))
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a model needs of the user's code: modules with its classes, or what builds it."""
+
+    modules: tuple[CodeName, ...] = ()
+    build: CodeName | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    objects: Any = None
+    """What TensorFlow tracks of the built model, whose variables are in the model's own order."""
+    files: tuple[Path, ...] = ()
+    """What was imported of the user's own files to build it."""
+
+    def custom_objects(self) -> dict[str, Any]:
+        """The classes and functions of the modules, by name; Keras registers some by itself."""
+        found: dict[str, Any] = {}
+        for module in self.modules:
+            for name, value in vars(module.load()).items():
+                if (inspect.isclass(value) or inspect.isfunction(value)) and name[0] != "_":
+                    found[name] = value
+        return found
+
+    def model(self) -> Any:
+        """The model that the code builds, called once so that its variables exist."""
+        import keras
+
+        assert self.build is not None
+        self.custom_objects()
+        made = called(self.build.text, self.build.load(), **self.arguments)
+        if not isinstance(made, keras.Model):
+            raise SurgeryError(
+                f"{self.build.text} returned a {type(made).__name__}, not a keras.Model"
+            )
+        call_once(made, self.inputs, self.build.text)
+        return made
+
+
+def call_once(model: Any, inputs: Sequence[Input], name: str) -> None:
+    """Call a model on zeros, so that its variables exist; raises SurgeryError where it fails."""
+    if inputs:
+        given = [each.zeros() for each in inputs]
+        called(f"a forward pass of {name}", model, given[0] if len(given) == 1 else given)
+    if not model.built:
+        raise SurgeryError(
+            f"{name} is a model without variables; give inputs, so that it is called once: "
+            "inputs: {shape: [1, 10]}"
+        )

@@ -1,0 +1,36 @@
+"""A model's config without weights: its variables, found without memory for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from surgery.live.applications import Resolved, variable_facts
+from surgery.live.symbolic import symbolic_model
+from surgery.storage.cache import Cached
+
+_FORMAT = 1
+
+
+def cached(config: Mapping[str, Any]) -> Cached:
+    """Kept by all that decides what the config's variables are."""
+    decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
+    return Cached("configs", json.dumps(decisive, sort_keys=True))
+
+
+def resolved(config: Mapping[str, Any]) -> Resolved:
+    """The config and its variables in Keras's order: from the cache, else from Keras."""
+    kept = cached(config)
+    found = kept.read()
+    if found is None:
+        with symbolic_model(config) as model:
+            found = {
+                "config": config,
+                "keras_version": metadata.version("keras"),
+                "variables": [variable_facts(variable) for variable in model.weights],
+                "download": None,
+            }
+        kept.write(found)
+    return Resolved(**found)

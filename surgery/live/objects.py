@@ -1,0 +1,120 @@
+"""The graph of objects that TensorFlow saves of a Keras model in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.live.quiet import import_keras
+from surgery.live.symbolic import symbolic_model
+from surgery.storage.cache import Cached
+
+_FORMAT = 2
+_FAILED: dict[Cached, str] = {}
+"""What Keras said of the configs that it could not build in this process."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An object: its children by name; for a variable its key, its name, and its place.
+
+    The place is that in Keras's `model.weights`, which is so many long.
+    """
+
+    children: list[tuple[str, int]]
+    key: str = ""
+    name: str = ""
+    place: int | None = None
+    weights: int = 0
+
+
+def object_graph(config: Mapping[str, Any]) -> list[Node]:
+    """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
+    kept = _cached(config)
+    if kept in _FAILED:
+        raise SurgeryError(_FAILED[kept])
+    if (found := kept.read()) is not None:
+        return [Node(**node) for node in found]
+    try:
+        nodes = _from_keras(config)
+    except SurgeryError as error:
+        _FAILED[kept] = str(error)
+        raise
+    kept.write([vars(node) for node in nodes])
+    return nodes
+
+
+def is_cached(config: Mapping[str, Any]) -> bool:
+    """Whether the graph has been found before, so that TensorFlow is not needed."""
+    return _cached(config).read() is not None
+
+
+def _cached(config: Mapping[str, Any]) -> Cached:
+    """Kept by all that decides what the graph is."""
+    decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
+    return Cached("objects", json.dumps(decisive, sort_keys=True))
+
+
+def _from_keras(config: Mapping[str, Any]) -> list[Node]:
+    import_keras()
+    with symbolic_model(config) as model:
+        return graph_of(model, model.weights)
+
+
+def graph_of(model: Any, variables: Sequence[Any]) -> list[Node]:
+    """The objects of a model, of which those variables are its weights."""
+    import tensorflow as tf
+
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    found, paths, children = tracked(tf.train.Checkpoint(model=model))
+    return [
+        _node(item, inner, path, places)
+        for item, inner, path in zip(found, children, paths, strict=True)
+    ]
+
+
+def tracked(
+    root: Any,
+) -> tuple[list[Any], list[tuple[str, ...]], list[list[tuple[str, int]]]]:
+    """The objects that TensorFlow tracks from one on: with their paths and children."""
+    import tensorflow as tf
+
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+    paths: list[tuple[str, ...]] = []
+    children: list[list[tuple[str, int]]] = []
+    queue: deque[int] = deque()
+
+    def number(item: Any, path: tuple[str, ...]) -> int:
+        if id(item) not in numbers:
+            numbers[id(item)] = len(found)
+            queue.append(len(found))
+            found.append(item)
+            paths.append(path)
+            children.append([])
+        return numbers[id(item)]
+
+    number(root, ())
+    while queue:
+        current = queue.popleft()
+        for name, child in tf.train.TrackableView.children(found[current]).items():
+            children[current].append((name, number(child, (*paths[current], name))))
+    return found, paths, children
+
+
+def _node(
+    item: Any, children: list[tuple[str, int]], path: tuple[str, ...], places: Mapping[int, int]
+) -> Node:
+    if id(item) in places:
+        escaped = (name.replace(".", "..").replace("/", ".S") for name in path)
+        key = "/".join([*escaped, ".ATTRIBUTES", "VARIABLE_VALUE"])
+        name = getattr(item, "path", item.name.removesuffix(":0"))
+        return Node(children, key, name, places[id(item)], len(places))
+    if hasattr(item, "assign") and hasattr(item, "path"):
+        raise SurgeryError(f"{item.path} is a variable of the model, but none of its weights")
+    return Node(children)

@@ -1,0 +1,274 @@
+"""Measuring a live model: its metrics, its outputs, and what its inner layers put out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.declared.data import Data, Examples
+from surgery.errors import SurgeryError, did_you_mean
+from surgery.live.process import feeding, models
+from surgery.live.process.training import compile_model
+from surgery.live.requests import LiveFile
+from surgery.weights.globs import matches
+from surgery.weights.random import generator
+from surgery.weights.tensor import is_numpy_s
+
+Tell = Callable[..., None]
+_PROBES = 16
+"""Random inputs that stand for data where there is none."""
+
+
+def evaluate(
+    tell: Tell, file: LiveFile, data: Data, batch_size: int, compile: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The loss and the metrics on data."""
+    fed = feeding.feed(data, batch_size)
+    found = compiled(file, compile).evaluate(fed.dataset, verbose=0, return_dict=True)
+    return {"metrics": {name: float(value) for name, value in found.items()}}
+
+
+def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
+    """The model, compiled as it was saved or, if anything is given, by that."""
+    model = models.load(file, compiled=not compile)
+    if compile:
+        compile_model(model, compile)
+    elif not model.compiled:
+        raise SurgeryError("the model is not compiled; give loss, and metrics")
+    return model
+
+
+def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -> dict[str, Any]:
+    """The outputs for every example, as one array for each output."""
+    model = models.load(file)
+    writer = _Rows(to)
+    for batch in _inputs(data, batch_size):
+        made = model.predict_on_batch(batch)
+        names = made if isinstance(made, Mapping) else None
+        outputs = list(names.values()) if names else _listed(made)
+        keys = list(names) if names else _output_names(model, len(outputs))
+        writer.add(dict(zip(keys, outputs, strict=True)))
+    return {"arrays": writer.close(), "files": _files(data)}
+
+
+def activations(
+    tell: Tell,
+    file: LiveFile,
+    data: Data,
+    batch_size: int,
+    layers: Sequence[str],
+    to: Path | None,
+) -> dict[str, Any]:
+    """What layers put out for every example: statistics, and if wanted the values."""
+    import tensorflow as tf
+
+    model = models.load(file)
+    found = _named_layers(model, layers)
+    run = tf.function(lambda batch: _caught(model, found, batch), reduce_retracing=True)
+    writer = _Rows(to) if to else None
+    totals: dict[str, Activity] = {}
+    for batch in _inputs(data, batch_size):
+        try:
+            outputs = {name: value.numpy() for name, value in run(batch).items()}
+        except TypeError as error:  # TensorFlow's InaccessibleTensorError
+            raise SurgeryError(
+                "a cell is called inside a loop, where its outputs cannot be seen; name the "
+                "layer that it is in"
+            ) from error
+        for name, values in outputs.items():
+            totals.setdefault(name, Activity()).add(values)
+        if writer is not None:
+            writer.add(outputs)
+    missing = sorted(name for name in found if name not in totals and name in layers)
+    if missing or not totals:
+        missing = missing or sorted(found)
+        raise SurgeryError(f"{missing[0]} is not called by the model")
+    return {
+        "layers": {name: totals[name].facts() for name in totals},
+        "arrays": writer.close() if writer else {},
+        "files": _files(data),
+    }
+
+
+def output_change(
+    tell: Tell,
+    file: LiveFile,
+    other: LiveFile,
+    data: Data | None,
+    batch_size: int,
+    seed_: int,
+) -> dict[str, Any]:
+    """The largest difference between the outputs of two models, for the same inputs."""
+    left, right = models.load(file), models.load(other)
+    largest = 0.0
+    batches = _inputs(data, batch_size) if data is not None else iter([_probes(left, seed_)])
+    for batch in batches:
+        for a, b in zip(
+            _listed(left.predict_on_batch(batch)),
+            _listed(right.predict_on_batch(batch)),
+            strict=True,
+        ):
+            if a.shape != b.shape:
+                raise SurgeryError(f"the outputs have other shapes: {a.shape} and {b.shape}")
+            change = np.abs(a.astype(np.float64) - b.astype(np.float64))
+            largest = max(largest, float(change.max(initial=0.0)), key=_nan_first)
+    return {"change": largest}
+
+
+def _nan_first(value: float) -> float:
+    return float("inf") if np.isnan(value) else value
+
+
+class Activity:
+    """Statistics of a layer's outputs, batch after batch; a unit is an element of the last axis."""
+
+    def __init__(self) -> None:
+        self._count = self._zeros = 0
+        self._total = 0.0
+        self._alive: Any = None
+        self._shape: list[int] = []
+
+    def add(self, values: np.ndarray[Any, Any]) -> None:
+        """One more batch."""
+        self._shape = list(values.shape[1:])
+        self._count += values.size
+        self._zeros += int(values.size - np.count_nonzero(values))
+        self._total += float(values.sum(dtype=np.float64))
+        last = values.shape[-1] if values.ndim > 1 else 1
+        units = (values != 0).reshape(-1, last).any(axis=0)
+        self._alive = units if self._alive is None else self._alive | units
+
+    def facts(self) -> dict[str, Any]:
+        """The shape of one example's output, mean, share of zeros, and dead units of all."""
+        return {
+            "shape": self._shape,
+            "mean": self._total / self._count,
+            "zeros": self._zeros / self._count,
+            "dead_units": int((~self._alive).sum()),
+            "units": len(self._alive),
+        }
+
+
+class _Rows:
+    """Arrays that grow by rows, in files of their own until they are whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir()
+        self._files: dict[str, Any] = {}
+        self._facts: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+
+    def add(self, arrays: Mapping[str, Any]) -> None:
+        """More rows of every array."""
+        for name, values in arrays.items():
+            array = np.ascontiguousarray(values)
+            if not is_numpy_s(array.dtype):  # bfloat16, which .npz files have not
+                array = array.astype(np.float32)
+            if name not in self._files:
+                file = (self._folder / str(len(self._files))).open("wb")
+                self._files[name] = file
+                self._facts[name] = 0, array.shape[1:], array.dtype
+            count, shape, dtype = self._facts[name]
+            self._facts[name] = count + len(array), shape, dtype
+            self._files[name].write(array.data)
+
+    def close(self) -> dict[str, Any]:
+        """The file of each array, with its shape and dtype."""
+        for file in self._files.values():
+            file.close()
+        return {
+            name: {
+                "path": str(self._files[name].name),
+                "shape": [count, *shape],
+                "dtype": dtype.name,
+            }
+            for name, (count, shape, dtype) in self._facts.items()
+        }
+
+
+def _files(data: Data) -> list[str]:
+    """The names of the examples' own files, where they have some."""
+    opened = None if data.runs_code else data.open()
+    return list(opened.files) if isinstance(opened, Examples) else []
+
+
+def _inputs(data: Data, batch_size: int) -> Iterator[Any]:
+    for batch in feeding.feed(data, batch_size).dataset:
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _listed(made: Any) -> list[Any]:
+    if isinstance(made, Mapping):
+        return list(made.values())
+    return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def _output_names(model: Any, count: int) -> list[str]:
+    names = list(getattr(model, "output_names", None) or ())
+    if count == 1:
+        return ["y"]
+    return names if len(names) == count else [f"y{number}" for number in range(count)]
+
+
+def _named_layers(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
+    """Layers by their addresses: a chain of names, as `get_layer` would be called with."""
+    known = dict(_layers(model, ""))
+    found: dict[str, Any] = {}
+    for pattern in wanted:
+        matched = {name: layer for name, layer in known.items() if matches(pattern, name)}
+        if not matched:
+            raise SurgeryError(f"the model has no layer {pattern!r}{did_you_mean(pattern, known)}")
+        found |= matched
+    return found
+
+
+def _layers(layer: Any, parent: str) -> Iterator[tuple[str, Any]]:
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        name = f"{parent}/{inner.name}" if parent else inner.name
+        yield name, inner
+        yield from _layers(inner, name)
+
+
+def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]:
+    """What the layers put out, caught while the model is called; the last call counts."""
+    caught: dict[str, Any] = {}
+
+    def catching(name: str, call: Any) -> Any:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            made = call(*args, **kwargs)
+            caught[name] = made[0] if isinstance(made, list | tuple) else made
+            return made
+
+        return wrapped
+
+    for name, layer in layers.items():
+        object.__setattr__(layer, "call", catching(name, type(layer).call.__get__(layer)))
+    try:
+        model(batch, training=False)
+    finally:
+        for layer in layers.values():
+            object.__delattr__(layer, "call")
+    return caught
+
+
+def _probes(model: Any, seed: int) -> Any:
+    """Random inputs of the model's own shape: uniform from 0 to 1, or small integers."""
+    try:
+        inputs = model.inputs
+    except (AttributeError, ValueError):
+        inputs = None
+    if not inputs:
+        raise SurgeryError("the model does not say what its inputs are; give on: data")
+    made = []
+    for number, each in enumerate(inputs):
+        if None in each.shape[1:]:
+            raise SurgeryError(f"the input {each.name} has no fixed shape; give on: data")
+        random = generator(seed, "probes", number)
+        shape = (_PROBES, *each.shape[1:])
+        is_float = np.dtype(each.dtype).kind == "f"
+        values = random.random(shape) if is_float else random.integers(0, 2, shape)
+        made.append(values.astype(each.dtype))
+    return made[0] if len(made) == 1 else made

@@ -1,0 +1,92 @@
+"""Keras models without memory for their weights, from a config."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from surgery.errors import SurgeryError
+from surgery.live.permission import ALLOW_CODE, may_run_code
+from surgery.live.quiet import import_keras
+
+_WAITING = "uninitialized_variables"
+"""What Keras calls the variables that wait for their values."""
+
+_OF_THE_PROCESS = ("object_name_uids", "dtype_policy")
+"""What Keras counts automatic names by, and the dtype that layers get which name none."""
+
+_NEEDS_MEMORY = "in a stateless scope"
+"""What Keras says of a layer that calls others while it is built (a Lambda)."""
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """A scope in which variables have a shape and no value, and are forgotten afterwards.
+
+    Keras would else give them values when it next leaves a scope of its own. In it names are
+    counted from the start, and nothing depends on what else the process has done with Keras.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute(_WAITING) or ())
+    others = {name: global_state.get_global_attribute(name) for name in _OF_THE_PROCESS}
+    try:
+        for name in others:
+            global_state.set_global_attribute(name, None)
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        for name, value in others.items():
+            global_state.set_global_attribute(name, value)
+        global_state.set_global_attribute(_WAITING, waiting)
+
+
+@contextlib.contextmanager
+def symbolic_model(config: Mapping[str, Any]) -> Iterator[Any]:
+    """The Keras model of a config, not compiled; nothing is allocated where its layers allow.
+
+    Raises SurgeryError where Keras refuses, with what it says in one line.
+    """
+    import_keras()
+    with contextlib.ExitStack() as scope:
+        scope.enter_context(without_memory())
+        try:
+            model = _built(config)
+        except SurgeryError as error:
+            if _NEEDS_MEMORY not in str(error):
+                raise
+            scope.close()
+            model = _built(config)
+        yield model
+
+
+def _built(config: Mapping[str, Any]) -> Any:
+    import keras
+
+    try:
+        # Deserialising empties the config that it is given.
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy({**config, "compile_config": None}), safe_mode=not may_run_code()
+        )
+    except Exception as error:  # Keras raises whatever a layer's own code does
+        raise SurgeryError(f"Keras cannot build the model: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """What Keras says of a failure, in one line."""
+    text = " ".join(str(error).split())
+    if "safe_mode" in text or "unsafe" in text.lower():
+        return (
+            "it holds code of its own (a Lambda layer), which runs only with --allow-code or "
+            f"{ALLOW_CODE}=1"
+        )
+    blamed = re.findall(r"'config': \{'name': '([^']+)'", text)
+    before, found, said = text.rpartition("Exception encountered: ")
+    if found:
+        kind = re.findall(r"<class '(?:\w+\.)*(\w+)'>", before)
+        text = f"{blamed[-1] if blamed else kind[-1] if kind else 'the model'}: {said}"
+    return text if len(text) <= 300 else text[:300] + "..."

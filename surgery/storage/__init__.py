@@ -1,0 +1,1 @@
+"""Where bytes are: files here and elsewhere, descriptors, checksums, locks, caches."""

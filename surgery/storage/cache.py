@@ -1,0 +1,100 @@
+"""The cache folder (XDG): what it holds can be made again at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.storage.states import files_in
+
+STEPS = "steps"
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/surgery`, or `~/.cache/surgery`."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path("~/.cache").expanduser()) / "surgery"
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What Keras once said, kept by all that decides about it: `key` is that, as text."""
+
+    folder: str
+    key: str
+    title: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file that keeps it."""
+        digest = hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
+        return cache_folder() / self.folder / f"{self.title}{digest}.json"
+
+    def read(self) -> Any:
+        """What is kept; None for nothing, and for what is damaged or belongs to another key."""
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            if kept["key"] != self.key or kept["sha256"] != _sha256(kept["content"]):
+                return None
+            with contextlib.suppress(OSError):  # a cache that may only be read
+                os.utime(self.path)
+            return json.loads(kept["content"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def write(self, content: object) -> None:
+        """Keep it for the next run; a folder that cannot be written to is no error."""
+        text = json.dumps(content)
+        kept = {"key": self.key, "sha256": _sha256(text), "content": text}
+        path = self.path
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, prefix=".", delete=False, encoding="utf-8"
+            ) as file:
+                json.dump(kept, file)
+            os.replace(file.name, path)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def entries() -> list[tuple[Path, int, float]]:
+    """What is kept, the least recently used first: its path, bytes, and when it was used."""
+    found = []
+    for path in _kept():
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            size = sum(file.stat().st_size for file in files_in(path))
+            found.append((path, size, path.stat().st_mtime))
+    return sorted(found, key=lambda entry: entry[2])
+
+
+def _kept() -> Iterator[Path]:
+    for path in cache_folder().glob("*/*"):
+        is_kept = path.is_dir() if path.parent.name == STEPS else path.suffix == ".json"
+        if is_kept and not path.name.startswith("."):
+            yield path
+
+
+def prune(limit: int) -> int:
+    """Remove what was used least recently, until no more bytes than that are kept."""
+    known = entries()
+    total, removed = sum(size for _, size, _ in known), 0
+    for path, size, _ in known:
+        if total - removed <= limit:
+            break
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed += size
+    return removed

@@ -1,0 +1,29 @@
+"""Where a file is: here, or behind a URL, for which a local copy stands."""
+
+from surgery.storage.remote import (
+    UrlError,
+    download,
+    exists,
+    prepare,
+    resolve,
+    unchanged,
+    upload,
+    url_in,
+    url_of,
+    version,
+    with_urls,
+)
+
+__all__ = [
+    "UrlError",
+    "download",
+    "exists",
+    "prepare",
+    "resolve",
+    "unchanged",
+    "upload",
+    "url_in",
+    "url_of",
+    "version",
+    "with_urls",
+]

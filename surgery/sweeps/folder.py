@@ -1,0 +1,280 @@
+"""A sweep's folder: plain files, one a run, from which everything can be read again.
+
+`sweep.json` says what is swept; `recipe.yaml` is the recipe as it was then; `runs/ID.json` says
+what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/ID.log` what it
+said; `jobs/*.json` the batch jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgery.errors import UsageError
+from surgery.recipe.matrix import Values, run_id, texts, with_texts
+from surgery.storage import locations
+from surgery.storage.states import FileState, file_state
+from surgery.sweeps.claims import Claim, Holder, drop, holder, take
+
+if TYPE_CHECKING:
+    from surgery.recipe.reading import RecipeFile
+
+VERSION = 1
+_RECIPE = "recipe.yaml"
+_FOLDERS = ("runs", "logs", "jobs")
+_KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str,
+          "env": dict, "texts": list}  # fmt: skip
+DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What became of a run; `key` says what it depended on, `inputs` how its files then were."""
+
+    id: str
+    index: int
+    values: Values
+    state: str
+    key: str
+    inputs: str = ""
+    exit_code: int = 0
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    sparsity: float | None = None
+    bytes: int = 0
+    outputs: Sequence[str] = ()
+    seconds: float = 0.0
+    ended: float = 0.0
+    host: str = ""
+    job: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its outputs are there."""
+        return self.state == DONE
+
+    @property
+    def is_recipes_fault(self) -> bool:
+        """Whether, with the same inputs, trying again would end the same."""
+        return self.state == FAILED and self.exit_code in (2, 3)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a sweep: its number, its name, and its values of the matrix."""
+
+    index: int
+    id: str
+    values: Values
+
+
+class SweepFolder:
+    """The folder of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        if url := locations.url_in(str(path)):
+            raise UsageError(f"{url}: a sweep's folder is on a file system; give another --dir")
+        self.path = path
+
+    @classmethod
+    def existing(cls, path: Path) -> SweepFolder:
+        """The folder of a sweep that has begun; raises UsageError for another one."""
+        folder = cls(path)
+        folder.facts()
+        return folder
+
+    @classmethod
+    def of(cls, file: RecipeFile, path: Path | None) -> SweepFolder:
+        """The folder where a recipe's sweep goes: `NAME.sweep` beside the recipe."""
+        recipe = Path(file.file)
+        return cls(path or recipe.with_name(f"{recipe.stem}.sweep"))
+
+    def begin(
+        self,
+        file: RecipeFile,
+        overrides: Mapping[str, str],
+        on: str | None = None,
+        cluster: Mapping[str, Any] | None = None,
+    ) -> list[Values]:
+        """Say what is swept, and where (or as before); gives the runs that are no longer among it.
+
+        Raises UsageError where the folder is another sweep's, or has other parameters: what runs
+        there would go by these in the midst.
+        """
+        recipe = Path(file.file).absolute()
+        before: Mapping[str, Any] = {"on": "local", "cluster": {}, "runs": []}
+        if self._is_taken():
+            before = self.facts()
+            known = (self.path / before["recipe"]).resolve()
+            if known != recipe.resolve():
+                raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
+            if before["params"] != overrides:
+                given = " ".join(f"-p {name}={text}" for name, text in before["params"].items())
+                said = f"with {given}" if given else "without -p"
+                raise UsageError(f"{self.path} holds the sweep {said}; give another --dir")
+        for name in _FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        facts: dict[str, Any] = {
+            "sweep": VERSION,
+            "recipe": os.path.relpath(recipe, self.path.absolute()),
+            "params": dict(overrides),
+            "on": on or before["on"],
+            "cluster": dict(before["cluster"] if cluster is None else cluster),
+            "env": dict(file.env),
+            "objective": asdict(file.objective) if file.objective else None,
+            "runs": list(file.runs or ({},)),
+            "texts": [texts(values) for values in file.runs or ()],
+            "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
+        }
+        _replace(self.path / _RECIPE, file.data)
+        _replace(self.path / "sweep.json", facts)
+        kept = {run_id(values) for values in facts["runs"]}
+        return [values for values in before["runs"] if run_id(values) not in kept]
+
+    @property
+    def begun(self) -> FileState:
+        """What changes whenever a command begins the sweep, with another recipe or the same."""
+        return file_state(self.path / "sweep.json")
+
+    def edition(self) -> str:
+        """What changes when a sweep is begun with another recipe, or with other values."""
+        facts = self.facts()
+        text = json.dumps([facts["recipe_sha256"], facts["runs"], facts["env"]])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _is_taken(self) -> bool:
+        """Whether something stands there; not what another one begins that very moment."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return "sweep.json" in names or not names <= {_RECIPE, *_FOLDERS}
+
+    def facts(self) -> dict[str, Any]:
+        """What is swept; raises UsageError where the folder is no sweep's."""
+        try:
+            facts = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
+            if facts["sweep"] != VERSION:
+                raise UsageError(f"{self.path} is of version {facts['sweep']} of sweeps")
+            if not _KINDS.items() <= {name: type(facts[name]) for name in _KINDS}.items():
+                raise TypeError
+            return dict(facts)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+                f"{self._others()}"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"{self.path / 'sweep.json'} is damaged: remove it, and give the sweep again; "
+                "what is done stays done"
+            ) from None
+
+    def _others(self) -> str:
+        """Which folders of sweeps there are instead."""
+        own = self.path.with_suffix(".sweep")
+        if own != self.path and own.exists():
+            return f"; its sweep's is {own}"
+        near = [*self.path.parent.glob("*.sweep/sweep.json"),
+                *self.path.parent.glob("*/*.sweep/sweep.json")]  # fmt: skip
+        there = ", ".join(sorted(str(found.parent) for found in near))
+        return f"; there are the sweeps {there}" if there else ""
+
+    def recipe_file(self, as_begun: bool = True) -> RecipeFile:
+        """The recipe that is swept, as it was when the sweep began, or as it now is."""
+        from surgery.recipe.reading import RecipeFile  # which takes time that status has not
+
+        facts = self.facts()
+        path = Path(os.path.relpath(self.path / facts["recipe"]))
+        if not as_begun:
+            return RecipeFile.read(path, facts["params"])
+        data = (self.path / _RECIPE).read_bytes()
+        runs = [with_texts(*each) for each in zip(facts["runs"], facts["texts"], strict=False)]
+        return RecipeFile(data, str(path), path.parent, facts["params"], runs, facts["env"])
+
+    def runs(self) -> list[Run]:
+        """All runs."""
+        values = self.facts()["runs"]
+        return [Run(index, run_id(each), each) for index, each in enumerate(values)]
+
+    def record(self, id: str) -> Record | None:
+        """What became of a run; None where it has not ended, or its record is damaged."""
+        try:
+            facts = json.loads((self.path / "runs" / f"{id}.json").read_text(encoding="utf-8"))
+            known = {each.name for each in fields(Record)}
+            record = Record(**{name: value for name, value in facts.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        is_whole = isinstance(record.state, str) and isinstance(record.metrics, dict)
+        return record if is_whole else None
+
+    def keep(self, record: Record) -> None:
+        """Keep what became of a run."""
+        _replace(self.path / "runs" / f"{record.id}.json", asdict(record))
+
+    def forget(self, id: str) -> None:
+        """Have a run done again."""
+        (self.path / "runs" / f"{id}.json").unlink(missing_ok=True)
+
+    def claim(self, id: str) -> Claim | None:
+        """The right to do a run; None where another process has it."""
+        return take(self.path / "runs" / id)
+
+    def holder(self, id: str) -> Holder | None:
+        """Who does a run, or did it when it was killed."""
+        return holder(self.path / "runs" / id)
+
+    def unclaim(self, id: str) -> None:
+        """Take away the claim of a killed process."""
+        drop(self.path / "runs" / id)
+
+    def log(self, id: str) -> Path:
+        """Where a run's log is."""
+        return self.path / "logs" / f"{id}.log"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more runs are to begin."""
+        return (self.path / "stop").exists()
+
+    def stop(self) -> None:
+        """Have no more runs begin."""
+        _replace(self.path / "stop", {"at": time.time()})
+
+    def resume(self, since: float) -> None:
+        """Have runs begin again; not where they were stopped after that time."""
+        path = self.path / "stop"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(path.read_text())["at"] > since:
+                return
+        path.unlink(missing_ok=True)
+
+    def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep what was submitted."""
+        _replace(self.path / "jobs" / f"{name}.json", facts)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What was submitted, in order."""
+        found = []
+        for file in (self.path / "jobs").glob("*.json"):
+            with contextlib.suppress(ValueError):  # damaged: its jobs are not known
+                found.append(json.loads(file.read_text(encoding="utf-8")))
+        return sorted(found, key=lambda facts: facts["submitted"])
+
+
+def _replace(path: Path, facts: object) -> None:
+    """Write a file as a whole, or not at all; what is no bytes as JSON."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,188 @@
+"""Live steps that several runs of a sweep begin with: done once, and kept in the cache.
+
+Steps that stream are not kept: to read what they made takes as long as to make it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from surgery.declared.fields import version
+from surgery.errors import UsageError
+from surgery.execution.live import Memo
+from surgery.execution.manifest import runs_code
+from surgery.ops.live import LiveOp
+from surgery.recipe.language import Recipe
+from surgery.recipe.params import references
+from surgery.recipe.reading import RecipeFile
+from surgery.storage.cache import STEPS, cache_folder, prune
+from surgery.storage.states import named_states
+from surgery.sweeps.claims import take, waiting
+
+LIMIT = 10 << 30
+"""Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
+
+
+def kept_steps() -> Path:
+    """The folder of all that is kept."""
+    return cache_folder() / STEPS
+
+
+def is_kept(name: str) -> bool:
+    """Whether what has that name has been done already."""
+    return (kept_steps() / name).exists()
+
+
+class SharedSteps:
+    """What the runs of a recipe have in common at their heads."""
+
+    def __init__(self, file: RecipeFile) -> None:
+        self._file = file
+
+    def memo(self, recipe: Recipe, threads: int) -> Memo | None:
+        """What knows the results of the run's first live steps; None where it shares none."""
+        keys = list(self._keys(recipe, threads))
+
+        def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+            return once(kept_steps() / keys[number], do) if number < len(keys) else do()
+
+        return recall if keys else None
+
+    def first(self, recipe: Recipe, threads: int) -> str | None:
+        """The name of the first thing that it shares with other runs, for planning."""
+        name = next(self._keys(recipe, threads), None)
+        if name is not None:
+            limit()  # a wrong one is refused before any work
+        return name
+
+    def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
+        """A name for the head up to each live step, as long as other runs have the same head."""
+        if recipe.index is None or runs_code(recipe):
+            return
+        live = [i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp)]
+        for number in live:
+            if not self._is_shared(number, recipe.index):
+                return
+            steps = recipe.steps[: number + 1]
+            given = [path for step in steps for path in step.op.inputs()]
+            given += [path for step in steps for donor in step.op.donors()
+                      for path in donor.model.inputs]  # fmt: skip
+            facts = [
+                version("surgery"),
+                version("keras"),
+                threads,
+                recipe.seed,
+                recipe.resolved["load"],
+                recipe.resolved["steps"][: number + 1],
+                named_states([*recipe.load.opened(recipe.seed).inputs, *given]),
+            ]
+            yield hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _is_shared(self, number: int, index: int) -> bool:
+        runs = self._file.runs or ()
+        names = self._named(number)
+        if names & {"index", "id"}:
+            return False
+        return self._counts(frozenset(names))[_choice(runs[index], names)] > 1
+
+    def _named(self, number: int) -> set[str]:
+        """The parameters that decide about the model up to that step."""
+        value = self._file.document.value
+        found: set[str] = set()
+        left = set(references([value.get("load"), value.get("seed"), value["steps"][: number + 1]]))
+        while left:  # a parameter's default may name others
+            found |= left
+            defaults = value.get("params", {})
+            left = set(references([defaults.get(name) for name in left])) - found
+        return found
+
+    def _counts(self, names: frozenset[str]) -> Counter[str]:
+        if names not in self._counted:
+            runs = self._file.runs or ()
+            self._counted[names] = Counter(_choice(run, names) for run in runs)
+        return self._counted[names]
+
+    @cached_property
+    def _counted(self) -> dict[frozenset[str], Counter[str]]:
+        return {}
+
+
+def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
+    return json.dumps({name: values.get(name) for name in sorted(names)})
+
+
+def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What is kept in a folder; done and kept by one process, while others wait."""
+    while True:
+        if (kept := _kept(folder)) is not None:
+            return kept
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            claim = take(folder)
+        except OSError:  # a cache that cannot be written is as none
+            return do()
+        if claim is None:
+            for _ in waiting(folder):
+                pass
+            continue
+        with claim:
+            if (kept := _kept(folder)) is not None:
+                return kept
+            made = do()
+            with contextlib.suppress(OSError, UsageError):  # a full disk: others do it again
+                _keep(folder, made)
+            return made
+
+
+def _kept(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        text = (folder / "facts.json").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    try:
+        facts = dict(json.loads(text))
+        if "path" in facts:
+            facts["path"] = folder / facts["path"]
+            if facts["path"].stat().st_size != facts.pop("bytes"):
+                raise ValueError
+    except (OSError, ValueError, TypeError, KeyError):  # damaged
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(folder)
+    return facts
+
+
+def _keep(folder: Path, made: Mapping[str, Any]) -> None:
+    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    new.mkdir()
+    try:
+        facts = dict(made)
+        if "path" in facts:
+            path = Path(facts["path"])
+            shutil.copyfile(path, new / path.name)
+            facts |= {"path": path.name, "bytes": path.stat().st_size}
+        (new / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        new.rename(folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    prune(limit())
+
+
+def limit() -> int:
+    """Bytes that are kept; raises UsageError where the environment gives no number."""
+    given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
+    if not given.isdigit():
+        raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")
+    return int(given)

@@ -1,0 +1,182 @@
+"""Doing one run of a sweep: once, whoever else tries, and with a record of what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import math
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from surgery.errors import SurgeryError
+from surgery.execution import manifest, proof
+from surgery.execution.execute import execute
+from surgery.execution.live import Memo
+from surgery.execution.metrics import named
+from surgery.execution.plan import make_plan
+from surgery.execution.progress import Log
+from surgery.execution.seen import read
+from surgery.live.code import paths_in
+from surgery.recipe.language import Recipe
+from surgery.recipe.matrix import run_id
+from surgery.storage import locations
+from surgery.storage.states import named_states
+from surgery.sweeps.folder import DONE, FAILED, Record, SweepFolder
+
+_BUG = 70
+
+
+@dataclass(frozen=True)
+class Doing:
+    """How a run is done; `form` is that of its log, `force` does it though it is up to date."""
+
+    threads: int
+    memo: Memo | None
+    form: str | None = None
+    force: bool = False
+    hashes: bool = False
+
+
+def do_run(
+    folder: SweepFolder, recipe: Recipe, doing: Doing, is_logged: bool = True
+) -> Record | None:
+    """Do a run, unless its record says that it is done; None where another process does it.
+
+    What it says goes to its log, unless there is one already. What is wrong with it is in the
+    record, never raised; a signal is raised, and leaves none.
+    """
+    id = run_id(recipe.values)
+    claim = folder.claim(id)
+    if claim is None:
+        return None
+    with claim:
+        known = folder.record(id)
+        if known is not None and is_settled(recipe, known):
+            return known
+        log = _logged(folder.log(id)) if is_logged else contextlib.nullcontext()
+        with log:
+            record = _done(recipe, doing)
+        folder.keep(record)
+        return record
+
+
+def is_settled(recipe: Recipe, record: Record, since: float = math.inf) -> bool:
+    """Whether a record is of this very run, and doing it again would end the same.
+
+    It wrote what is still there; or the recipe made it fail, with inputs that are as they were.
+    Any other failure is settled where it came after `since`; what was killed never is.
+    """
+    if record.key != key_of(recipe):
+        return False
+    if record.state == FAILED:
+        return record.ended >= since or (
+            record.is_recipes_fault and record.inputs == inputs_of(recipe) != ""
+        )
+    if manifest.is_remote(recipe):  # of which no manifest can say that it is current
+        return record.is_done and all(
+            locations.exists(locations.resolve(p)) for p in record.outputs
+        )
+    return record.is_done and proof.is_current(recipe, threads=1, trusts_code=True)
+
+
+def key_of(recipe: Recipe) -> str:
+    """What a run depends on, besides the contents of models and data."""
+    code = [path.read_bytes() for path in manifest.code_files(recipe)]
+    return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
+
+
+def inputs_of(recipe: Recipe) -> str:
+    """All that it reads, as it now is, as one hash; empty where that is not known."""
+    named = [path for source in recipe.sources() for path in paths_in(source)]
+    named += manifest.data_files(recipe)
+    if any(locations.url_of(path) is not None for path in named):
+        return ""
+    try:
+        states = [[str(path), named_states(_stood_for(path))] for path in named]
+    except OSError:
+        return ""
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+def _stood_for(path: Path) -> list[Path]:
+    """The path, where it is there; else the files whose names begin with it."""
+    return [path] if path.exists() else sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
+
+
+def _done(recipe: Recipe, doing: Doing) -> Record:
+    started = time.time()
+    record = Record(
+        id=run_id(recipe.values),
+        index=recipe.index or 0,
+        values=recipe.values,
+        state=DONE,
+        key=key_of(recipe),
+        host=socket.gethostname(),
+        job=os.environ.get("SLURM_JOB_ID", ""),
+    )
+    try:
+        if doing.force or not proof.is_current(recipe, doing.threads, doing.hashes):
+            plan = make_plan(recipe, doing.threads)
+            log = Log(recipe.name, doing.form or "text")
+            execute(plan, log, hashes=doing.hashes, memo=doing.memo)
+        record = _with_manifest(record, manifest.path_of(recipe))
+    except SurgeryError as error:
+        print(error, file=sys.stderr)
+        record = replace(
+            record,
+            state=FAILED,
+            exit_code=error.exit_code,
+            message=str(error),
+            inputs=inputs_of(recipe),
+        )
+    except Exception as error:
+        traceback.print_exc()
+        said = f"a bug in surgery: {type(error).__name__}: {error}; the log has all of it"
+        record = replace(record, state=FAILED, exit_code=_BUG, message=said)
+    ended = time.time()
+    return replace(record, seconds=round(ended - started, 3), ended=ended)
+
+
+def _with_manifest(record: Record, path: Path) -> Record:
+    """What a run found out, as its manifest has it."""
+    facts = read(path)
+    found = ((s["op"], s["name"], s.get("found", {}).get("metrics")) for s in facts["steps"])
+    metrics = named((op, name, own) for op, name, own in found if own)
+    return replace(
+        record,
+        metrics=metrics,
+        sparsity=facts.get("sparsity"),
+        outputs=[
+            locations.url_in(each["path"]) or str((path.parent / each["path"]).resolve())
+            for each in facts["outputs"]
+        ],
+        bytes=sum(file["bytes"] for each in facts["outputs"] for file in each["files"]),
+    )
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Have all that this process and its children say added to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(log)

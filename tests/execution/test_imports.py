@@ -1,0 +1,103 @@
+"""Who may import whom, and what is not imported where it is not needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, dense_model
+
+ORDER = [
+    {"errors", "declaration", "remote", "scratch"},
+    {"architecture"},
+    {"weights"},
+    {"live"},
+    {"ops", "expectations", "formats"},
+    {"recipe"},
+    {"run"},
+    {"sweep"},
+    {"report"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+OUTSIDE = {"__init__", "__main__", "api"}  # the outside of it all
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f".{alias.name}" for alias in node.names] if node.module == "surgery" else [""]
+            yield from (node.module + name for name in names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+SOURCES = sorted((ROOT / "surgery").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downward_only(path):
+    room = path.relative_to(ROOT / "surgery").parts[0].removesuffix(".py")
+    for module in imports(path):
+        parts = module.split(".")
+        if parts[0] in ("keras", "tensorflow"):
+            assert room == "live", f"{path} imports {module}"
+        if parts[0] != "surgery" or room in OUTSIDE:
+            continue
+        other = parts[1]
+        assert LEVEL[other] <= LEVEL[room], f"{path} imports {module}"
+        if LEVEL[other] == LEVEL[room]:
+            assert other == room or {other, room} <= ORDER[0], (path, module)
+
+
+def modules_after(code, cwd):
+    script = f"import sys\n{code}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=cwd, check=True
+    )
+    return set(done.stdout.splitlines())
+
+
+RUN = """
+import contextlib, io
+from surgery.cli.main import cli
+with contextlib.redirect_stdout(io.StringIO()):
+    cli.main({arguments!r}, standalone_mode=False)
+"""
+HEAVY = {"tensorflow", "keras", "jax", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["--help"], HEAVY | {"numpy", "h5py", "yaml", "rich", "jsonschema"}),
+        (["run", "--help"], HEAVY | {"numpy", "h5py", "yaml", "rich", "jsonschema"}),
+        (["validate", "r.yaml"], HEAVY | {"rich"}),
+        (["validate", "app.yaml"], HEAVY | {"rich"}),
+        (["inspect", "m.keras", "--stats", "--hash"], HEAVY | {"yaml", "jsonschema"}),
+        (["plan", "r.yaml"], HEAVY),
+        (["run", "r.yaml"], HEAVY),
+        (["schema"], HEAVY),
+        (["ops", "zero"], HEAVY),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, list) else "",
+)
+def test_what_a_command_does_not_import(arguments, absent, tmp_path):
+    dense_model(tmp_path, "m.keras")
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: {path: m.keras}\nsteps:\n"
+        "  - scale: {select: a, by: 2}\n  - freeze: {select: b}\n"
+        "export: [{keras: out.keras}, {h5: out.h5}, {npy: out}]\n"
+    )
+    (tmp_path / "app.yaml").write_text(
+        "surgery: 1\nload: {application: VGG16, weights: none}\nexport: [{npy: out}]\n"
+    )
+    found = modules_after(RUN.format(arguments=arguments), tmp_path)
+    assert not found & absent
+    assert "surgery.cli.main" in found
+
+
+def test_importing_surgery_imports_next_to_nothing():
+    assert not modules_after("import surgery", Path.cwd()) & (HEAVY | {"numpy", "h5py", "click"})
