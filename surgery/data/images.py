@@ -12,6 +12,7 @@ import numpy as np
 from surgery.declared.data import Column, Data, Examples, Names, Rows, data
 from surgery.declared.fields import key
 from surgery.errors import FormatError
+from surgery.live.decoding import decode_image
 from surgery.weights.tensor import Array
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -94,16 +95,7 @@ class Images(Data):
         return files
 
     def _pixels(self, file: Path) -> Array:
-        import tensorflow as tf
-
-        try:
-            image = tf.io.decode_image(
-                file.read_bytes(), channels=self.channels, expand_animations=False
-            )
-        except tf.errors.InvalidArgumentError:
-            raise FormatError(f"{file} is not an image that TensorFlow reads") from None
-        resized: Array = tf.image.resize(image, self.size).numpy()
-        return resized
+        return decode_image(file.read_bytes(), str(file), self.channels, self.size)
 
 
 def _images(folder: Path) -> list[Path]:

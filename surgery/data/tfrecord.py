@@ -7,13 +7,14 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from surgery.declared.data import Column, Data, Examples, Names, Rows, data
 from surgery.declared.fields import key
 from surgery.errors import FormatError
+from surgery.live.decoding import decode_image, parse_examples
 from surgery.weights.tensor import Array
 
 _HEADER, _FOOTER = 12, 4  # the length with its checksum, and the checksum of the record
@@ -80,35 +81,22 @@ class TfRecord(Data):
         return Examples(len(places), columns, gather, self.x, self.y)
 
     def _parsed(self, records: list[bytes]) -> Mapping[str, Array]:
-        import tensorflow as tf
-
         encoded = ("string", "image", "uint8")
         wanted = {
-            name: tf.io.FixedLenFeature(
-                () if feature.dtype in encoded else feature.shape,
-                tf.string if feature.dtype in encoded else feature.dtype,
-            )
-            for name, feature in self.features.items()
+            name: ((), "string") if f.dtype in encoded else (f.shape, f.dtype)
+            for name, f in self.features.items()
         }
-        try:
-            parsed = tf.io.parse_example(records, wanted)
-        except tf.errors.InvalidArgumentError as error:
-            reason = str(error).partition("\n")[0]
-            raise FormatError(f"{self.tfrecord[0]}: {reason}") from None
-        return {name: self._values(self.features[name], v.numpy()) for name, v in parsed.items()}
+        parsed = parse_examples(records, wanted, str(self.tfrecord[0]))
+        return {name: self._values(self.features[name], v) for name, v in parsed.items()}
 
-    def _values(self, feature: Feature, values: Any) -> Array:
-        import tensorflow as tf
-
+    def _values(self, feature: Feature, values: Array) -> Array:
         if feature.dtype == "image":
             channels = feature.shape[-1] if len(feature.shape) == 3 else 0
-            values = [
-                tf.io.decode_image(value, channels=channels, expand_animations=False).numpy()
-                for value in values
-            ]
-        elif feature.dtype == "uint8":
-            values = [np.frombuffer(value, np.uint8).reshape(feature.shape) for value in values]
-        return np.asarray(values)
+            name = f"an image in {self.tfrecord[0]}"
+            return np.asarray([decode_image(value, name, channels) for value in values])
+        if feature.dtype == "uint8":
+            return np.asarray([np.frombuffer(v, np.uint8).reshape(feature.shape) for v in values])
+        return values
 
 
 def _records(path: Path) -> list[tuple[Path, int, int]]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from surgery.errors import FormatError
-from surgery.formats._tensorflow.slots import owner
 from surgery.weights.matching import mapped, matching, names, pairs_said
 from surgery.weights.model import Model
+from surgery.weights.slot_names import owner
 from surgery.weights.tensor import Mapped, Tensor
 from surgery.weights.weight import Weight
 

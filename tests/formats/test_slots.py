@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import surgery
-from surgery.formats._tensorflow.slots import of_optimizer, owner
 from surgery.weights.model import Model
+from surgery.weights.slot_names import of_optimizer, owner
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight
 from tests.conftest import command

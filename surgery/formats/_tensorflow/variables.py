@@ -18,8 +18,8 @@ from surgery.formats._tensorflow.objects import (
     of_key,
     variables,
 )
-from surgery.formats._tensorflow.slots import of_optimizer
 from surgery.weights.model import Carried, Model
+from surgery.weights.slot_names import of_optimizer
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import State, Weight
 
