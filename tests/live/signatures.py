@@ -1,6 +1,6 @@
 """What Keras's optimizers, losses, metrics and schedules take.
 
-`python -m tests.live.signatures` writes `surgery/live/signatures.json`.
+`python -m tests.live.signatures` writes `surgery/declared/signatures.json`.
 """
 
 import inspect
