@@ -24,10 +24,9 @@ from surgery.execution.manifest import code_files, key_of, path_of, runs_code
 from surgery.execution.plan import Plan, TargetPlan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.writing import write
-from surgery.formats._configs import compile_config
-from surgery.formats._upgrading import as_before
 from surgery.formats.base import open_model
 from surgery.formats.keras import Keras
+from surgery.formats.upgrading import as_before, compile_config
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.live.requests import LiveFile
 from surgery.live.session import Listener, session

@@ -15,8 +15,8 @@ from surgery.architecture.tree import Slot, join
 from surgery.declared.fields import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5, _keras2, _lora, _outputs, _shared
-from surgery.formats._upgrading import WithConfig
 from surgery.formats.base import Output, register
+from surgery.formats.upgrading import WithConfig
 from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor

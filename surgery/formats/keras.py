@@ -9,8 +9,8 @@ from pathlib import Path
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5, _lora, _outputs, _store
-from surgery.formats._upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.formats.base import Output, register
+from surgery.formats.upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.storage import disk, zipfiles
 from surgery.weights.model import Carried, Model
 

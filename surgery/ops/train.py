@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from surgery.data._splitting import trained_on
 from surgery.declared.callbacks import Callbacks
 from surgery.declared.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
 from surgery.declared.data import Data, steps
 from surgery.declared.fields import Share, key
+from surgery.declared.splitting import trained_on
 from surgery.errors import SurgeryError
 from surgery.live.requests import Hold, Training
 from surgery.ops._channels import switched_off

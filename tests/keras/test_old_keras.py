@@ -9,7 +9,7 @@ import pytest
 import surgery
 from surgery.architecture.upgrades import upgraded
 from surgery.errors import SurgeryError
-from surgery.formats._upgrading import for_keras3
+from surgery.formats.upgrading import for_keras3
 from tests.conftest import ROOT, command, model_path, published_models
 
 WHOLE = {"h5_full", "h5_full_custom", "keras_zip", "keras_dir"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgery.data._splitting import parts, split_note
 from surgery.declared.fields import Share
+from surgery.declared.splitting import parts, split_note
 from surgery.errors import FormatError, SurgeryError
 from surgery.live.process import feeding
 from surgery.recipe.building import Builder

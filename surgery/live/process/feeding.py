@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from surgery.data._splitting import parts
 from surgery.declared.data import Batches, Data, Examples, Rows, steps
+from surgery.declared.splitting import parts
 from surgery.errors import FormatError
 from surgery.weights.random import generator
 

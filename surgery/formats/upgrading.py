@@ -12,6 +12,7 @@ from surgery.architecture.renaming import new_address, without_slashes
 from surgery.declared.fields import key
 from surgery.errors import FormatError
 from surgery.formats import _configs, _store
+from surgery.formats._configs import compile_config
 from surgery.formats._old_places import moved_asset
 from surgery.formats.base import Format
 from surgery.live.loading import LoadCheck
@@ -20,6 +21,8 @@ from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 
 Config = Literal["upgrade", "keep"]
+__all__ = ["Upgraded", "WithConfig", "as_before", "compile_config", "config_key"]
+
 _KERAS_3 = "3"
 """What an upgraded file says of its Keras, so that it is not upgraded once more."""
 
@@ -93,7 +96,7 @@ def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
     if custom is not None and not (code and may_run_code()):
         skipped = f"{custom.address or 'the model'} is of a custom class, {custom.class_name}"
     built = _configs.as_keras3(architecture.config, model.carried)
-    compiled = _configs.compile_config(model.carried)
+    compiled = compile_config(model.carried)
     return LoadCheck({**built, "compile_config": compiled}, variables, code, skipped)
 
 
