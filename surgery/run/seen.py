@@ -63,8 +63,8 @@ def installed(package: str) -> str:
 def stat_facts(file: Path) -> Facts:
     """A file's size and times, by which one sees that it has changed; raises OSError."""
     found = file.stat()
-    if (version := remote.state(file)) is not None:
-        return {"bytes": found.st_size, "version": version}
+    if (state := remote.state(file)) is not None:
+        return {"bytes": found.st_size, "version": state}
     return {
         "bytes": found.st_size,
         "mtime_ns": found.st_mtime_ns,
@@ -150,7 +150,6 @@ def _is_settled(file: Facts, noted_ns: int) -> bool:
 
 def foreign(facts: Facts, folder: Path) -> Sequence[str]:
     """The files in a folder that were not there when the manifest was written."""
-    known = {place(file["path"], folder).resolve() for file in facts["files"]}
+    known = {place(file["path"], folder) for file in facts["files"]}
     files = files_in(place(facts["path"], folder))
-    found = (file for file in files if file.resolve() not in known)
-    return [relative(file, folder) for file in found]
+    return [relative(file, folder) for file in files if file not in known]
