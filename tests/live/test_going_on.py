@@ -168,6 +168,17 @@ def test_the_optimizer_goes_on_from_run_to_run_and_step_to_step(folder):
         assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
 
 
+def test_an_optimizer_goes_on_in_half_precision(folder):
+    """It is put inside a LossScaleOptimizer, which has numbers of its own, and goes on in it."""
+    import keras
+
+    steps = fit(epochs=1, mixed_precision="mixed_float16"), fit(epochs=1, metrics=[])
+    run(recipe(folder, *steps, load="m.keras", export=EXPORT))
+    optimizer = keras.models.load_model(folder / "out" / "model.keras").optimizer
+    assert type(optimizer).__name__ == "LossScaleOptimizer"
+    assert 15 < int(optimizer.inner_optimizer.iterations) <= 20  # but for steps that overflowed
+
+
 def test_another_learning_rate_keeps_the_moments(folder):
     import keras
 

@@ -27,8 +27,8 @@ def train(
     kept_policies = _mixed(model, plan.mixed_precision)
     _compile(model, plan)
     variables = dict(models.by_address(model, file))
-    # All that Keras trains once it has loaded the file, which is what it looks for state of.
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # for all that Keras trains once it has loaded the file
+        model.optimizer.build(model.trainable_variables)
     models.set_trainable(model, {id(variables[address]): False for address in file.frozen})
     masks = [hold(variables, each) for each in plan.holds]
     pruner = Pruner(plan.schedule, variables) if plan.schedule else None
