@@ -77,7 +77,8 @@ class Copy(WeightOp):
     def _matching(self, model: Model) -> Matching:
         weights = self.select.weights(model, self.allow_empty)
         try:
-            return matching(weights, self._donated(model), self.map or {}, model.by_address)
+            known = model.by_address if self.mismatch == "error" else None
+            return matching(weights, self._donated(model), self.map or {}, known)
         except ValueError as error:
             raise SelectorError(f"map: {error}") from None
 

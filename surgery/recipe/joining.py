@@ -29,7 +29,8 @@ def joined(
     no others.
     """
     try:
-        found = matching(model.weights, donor.weights, patterns or {}, model.by_address)
+        known = model.by_address if mismatch == "error" else None
+        found = matching(model.weights, donor.weights, patterns or {}, known)
     except ValueError as error:
         raise FormatError(f"map: {donor.origin}: {error}") from None
     if is_part and found.pairs:

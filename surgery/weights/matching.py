@@ -41,18 +41,19 @@ def matching(
     weights: Iterable[Weight],
     donors: Iterable[Weight],
     patterns: Mapping[str, str],
-    known: Container[str] = (),
+    known: Container[str] | None = None,
 ) -> Matching:
     """Match by address; `patterns` give the donors other names, before which their own give way.
 
-    `known` are all addresses that a name may be meant for. Raises ValueError for patterns that
-    are wrong, or lead to none of them.
+    `known` are all addresses that a name may be meant for, where each pattern must lead to one.
+    Raises ValueError for patterns that are wrong, or lead to none.
     """
     named = _named(donors, patterns)
     made = {each.name for each in named if each.pattern}
     own = [each for each in named if each.pattern or each.name not in made]
     there = _unique(own)
-    _check_reached(named, patterns, known)
+    if known is not None:
+        _check_reached(named, patterns, known)
     found = Matching()
     for weight in weights:
         donor = there.pop(weight.address, None)
