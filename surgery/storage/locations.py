@@ -11,6 +11,7 @@ from surgery.storage.remote import (
     url_in,
     url_of,
     version,
+    version_there,
     with_urls,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "url_in",
     "url_of",
     "version",
+    "version_there",
     "with_urls",
 ]

@@ -274,6 +274,15 @@ def version(path: Path) -> str | None:
     return "gone" if facts is None else _version(facts)
 
 
+def version_there(path: Path) -> str | None:
+    """The version of the file that a path is the twin of, which need not be here.
+
+    None where there is no file of that name.
+    """
+    facts = _facts(path)
+    return None if facts is None or facts["type"] == "directory" else _version(facts)
+
+
 _TAGS = ("ETag", "etag", "md5Hash", "checksum", "blob_id", "mtime", "LastModified",
          "last_modified", "created")  # fmt: skip
 """Where file systems tell a file's version, the surest first."""

@@ -97,13 +97,16 @@ def inputs_of(recipe: Recipe) -> str:
     """All that it reads, as it now is, as one hash; empty where that is not known."""
     named = [path for source in recipe.sources() for path in paths_in(source)]
     named += manifest.data_files(recipe)
-    if any(locations.url_of(path) is not None for path in named):
-        return ""
+    there = [path for path in named if locations.url_of(path) is not None]
     try:
-        states = [[str(path), named_states(_stood_for(path))] for path in named]
-    except OSError:
+        versions = [[locations.url_of(path), locations.version_there(path)] for path in there]
+        here = [path for path in named if path not in there]
+        states = [[str(path), named_states(_stood_for(path))] for path in here]
+    except (OSError, SurgeryError):
         return ""
-    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+    if any(version is None for _, version in versions):
+        return ""
+    return hashlib.sha256(json.dumps([states, versions]).encode()).hexdigest()
 
 
 def _stood_for(path: Path) -> list[Path]:

@@ -109,7 +109,7 @@ def test_a_sweep_on_slurm(slurm, slow, tmp_path):
     retried = begin("sweep", "retry", folder, "--wait", **slurm)
     said, _ = retried.communicate(timeout=400)
     assert "24 runs: 23 done, 1 failed" in said
-    assert "submitted 2 runs as" in said
+    assert "submitted 3 runs as" in said
     assert outputs(tmp_path / "slurm") == outputs(tmp_path / "local")
 
     wait_for(lambda: {run["state"] for run in states(resumed, slurm)} == {"done"}, 400, 1)
