@@ -92,7 +92,7 @@ def kubernetes(
         "name": "surgery",
         "image": str(cluster.image),
         "command": [_literal(word) for word in command],
-        "env": [{"name": name, "value": _literal(text)} for name, text in file.env.items()],
+        **_environment(file.env),
         "workingDir": "/work",
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "resources": {"limits": resources, "requests": dict(resources)},
@@ -155,6 +155,12 @@ def _run(recipe: str, folder: str, params: Sequence[str], threads: int) -> list[
     """The command of a run, but for its number."""
     given = [part for text in params for part in ("-p", text)]
     return ["run", recipe, *given, "--threads", str(threads), "--dir", folder]
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    """The container's `env`, where there is any."""
+    listed = [{"name": name, "value": _literal(text)} for name, text in variables.items()]
+    return {"env": listed} if listed else {}
 
 
 def _literal(text: str) -> str:

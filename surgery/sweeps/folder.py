@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _RECIPE = "recipe.yaml"
+_FEW = 5
 _FOLDERS = ("runs", "logs", "jobs")
 _KINDS = {"recipe": str, "params": dict, "runs": list, "cluster": dict, "recipe_sha256": str,
           "env": dict, "texts": list}  # fmt: skip
@@ -184,8 +185,9 @@ class SweepFolder:
             return f"; its sweep's is {own}"
         near = [*self.path.parent.glob("*.sweep/sweep.json"),
                 *self.path.parent.glob("*/*.sweep/sweep.json")]  # fmt: skip
-        there = ", ".join(sorted(str(found.parent) for found in near))
-        return f"; there are the sweeps {there}" if there else ""
+        there = sorted(str(found.parent) for found in near)
+        more = ", ..." if len(there) > _FEW else ""
+        return f"; there are the sweeps {', '.join(there[:_FEW])}{more}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
         """The recipe that is swept, as it was when the sweep began, or as it now is."""

@@ -531,11 +531,15 @@ def test_workers_have_the_numbers_texts_and_the_environment_of_the_submission(tm
             assert container["env"] == [{"name": "TAG", "value": "a $$(b) 'c'"}]
 
 
-def test_a_folder_that_is_none_names_those_that_are(sweep, tmp_path):
+def test_a_folder_that_is_none_names_those_that_are(tmp_path):
     """The folder has the file's name, and the recipe's own name is another one."""
-    command("sweep", "recipe.yaml", cwd=tmp_path)
-    done = command("sweep", "table", "prune.sweep", cwd=tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    dense_model(inner)
+    (inner / "recipe.yaml").write_text(RECIPE.format(load="model.keras"))
+    command("sweep", "recipe.yaml", cwd=inner)
+    done = command("sweep", "table", "prune.sweep", cwd=inner)
     assert done.returncode == 2
     assert done.stderr.endswith("; there are the sweeps recipe.sweep\n")
-    done = command("sweep", "table", f"{tmp_path.name}.sweep", cwd=tmp_path.parent)
-    assert f"there are the sweeps {tmp_path.name}/recipe.sweep" in done.stderr
+    done = command("sweep", "table", "recipe.sweep", cwd=tmp_path)
+    assert done.stderr.endswith("; there are the sweeps inner/recipe.sweep\n")
