@@ -116,6 +116,15 @@ def as_json(value: object) -> str:
     return text.replace("\x7f", r"\u007f")  # the one control character that json leaves
 
 
+def json_line(value: object) -> str:
+    """JSON as of `as_json`, on one line."""
+    try:
+        text = _on_one_line(value)
+    except ValueError:
+        text = _on_one_line(_finite(value))
+    return text.replace("\x7f", r"\u007f")
+
+
 _on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting one is
 
 

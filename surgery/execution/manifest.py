@@ -11,7 +11,16 @@ import numpy as np
 
 from surgery.declared.fields import version
 from surgery.errors import FormatError, UsageError
-from surgery.execution.seen import VERSION, Facts, installed, key, place, read, relative
+from surgery.execution.seen import (
+    VERSION,
+    Facts,
+    has_patterns,
+    installed,
+    key,
+    place,
+    read,
+    relative,
+)
 from surgery.expectations.base import LiveExpectation
 from surgery.formats.base import Format
 from surgery.live.code import CodeName, code_names, paths_in
@@ -29,9 +38,10 @@ def path_of(recipe: Recipe) -> Path:
 def key_of(recipe: Recipe) -> str:
     """What a run's outputs depend on, besides the inputs' contents, as one hash."""
     start = relative(Path(recipe.file).parent, path_of(recipe).parent)
-    donated = list(_donated(recipe, path_of(recipe).parent))
-    resolved = [recipe.resolved, donated] if donated else recipe.resolved
-    return key(start, recipe.seed, resolved, needs_keras(recipe))
+    what: object = recipe.resolved
+    if has_patterns(recipe.resolved):
+        what = [what, list(_donated(recipe, path_of(recipe).parent))]
+    return key(start, recipe.seed, what, needs_keras(recipe))
 
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from surgery.declared.fields import json_line
 from surgery.errors import printable
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -75,8 +75,7 @@ class Log(Progress):
     def _print(self, event: str, facts: Mapping[str, object]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if self._form == "json":
-            line = json.dumps({"time": now, "recipe": self._title, "event": event, **facts})
-            line = line.replace("\x7f", r"\u007f")
+            line = json_line({"time": now, "recipe": self._title, "event": event, **facts})
         else:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             line = f"{now} {self._title}: {event} {said}".rstrip()

@@ -12,6 +12,7 @@ from surgery.execution.seen import (
     VERSION,
     Facts,
     entries,
+    has_patterns,
     is_untouched,
     key,
     read,
@@ -47,7 +48,7 @@ def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) ->
 def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | None:
     """What the recipe says, with every parameter's value in its place.
 
-    None for one with a matrix, or that asks the environment.
+    None for one with a matrix, or that asks the environment or the folder.
     """
     with recipe.open("rb") as file:
         document = parse(file.read(MOST_BYTES + 1), str(recipe))
@@ -62,7 +63,7 @@ def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | No
     parts = {name: value for name, value in document.value.items()
              if name not in PER_SWEEP and not name.startswith(OWN)}  # fmt: skip
     value: dict[str, Any] = plain(filled.value(parts))
-    return None if filled.problems else value
+    return None if filled.problems or has_patterns(value) else value
 
 
 def _manifest_of(recipe: Path, resolved: Mapping[str, Any]) -> Path | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,21 @@ def key(start: str, seed: int, resolved: object, with_keras: bool) -> str:
         facts += [installed("keras"), installed("tensorflow")]
         facts.append(settings.read_text() if settings.is_file() else "")
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def has_patterns(resolved: Mapping[str, Any]) -> bool:
+    """Whether a step may name donors by a pattern, which stands for the files that there are."""
+    steps = [keys for step in resolved.get("steps") or () for keys in step.values()]
+    donors = [text for keys in steps if isinstance(keys, dict) for text in _texts(keys.get("from"))]
+    return any(letter in text for text in donors for letter in "*?{")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def installed(package: str) -> str:

@@ -279,7 +279,7 @@ class Builder:
         if hint is Select:
             return Select(value)
         if hint is Donor:
-            return self.donor(value)
+            return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
         if hint is Data:
             return self.needed(self.data(value, place))
         if dataclasses.is_dataclass(hint) and hint is not Share:
@@ -348,6 +348,12 @@ def _measures(steps: Any) -> bool:
     named = {name for step in _list(steps) if isinstance(step, Mapping) for name in step}
     return any(issubclass(ops()[n], LiveOp) and not ops()[n].changes_weights
                for n in named & ops().keys())  # fmt: skip
+
+
+def _without_own_weights(value: Any) -> Any:
+    """An architecture's source; ImageNet's weights, the default, do not fit other classes."""
+    is_other = isinstance(value, Mapping) and value.get("classes", 1000) != 1000
+    return {"weights": "none", **value} if is_other else value
 
 
 def _list(value: Any) -> list[Any]:

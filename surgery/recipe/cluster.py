@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,9 @@ def need_one_line(*paths: str) -> None:
             raise UsageError(f"{path}: a path with a control character in it goes into no script")
 
 
+_OF_SHELLS = ("wrap", "export", "export-file", "get-user-env", "bcast")
+"""Options of sbatch that name a command, or variables of the environment."""
+
 _MARGIN = 1.25
 """How much more memory a job asks for than the plan says."""
 
@@ -122,6 +125,12 @@ class Cluster:
                 raise ValueError(f"sbatch: the value of {name} is to be text, a number or true")
             if printable(str(value)) != str(value):
                 raise ValueError(f"sbatch: {name} {_NOT_ONE_LINE}")
+
+    @property
+    def shell(self) -> Sequence[str]:
+        """The keys whose values a shell runs, or that set variables which one obeys (BASH_ENV)."""
+        options = [f"sbatch.{name}" for name in self.sbatch or () if name in _OF_SHELLS]
+        return [*(["setup"] if self.setup else []), *options]
 
     @property
     def notice(self) -> int:

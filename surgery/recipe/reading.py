@@ -197,10 +197,11 @@ def _sample_hint(path: Path) -> str:
 def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:
     """What the recipe asks of a cluster, with the user's own values over it; raises UsageError.
 
-    Shell that the recipe gives in `setup` needs permission where it is to run.
+    What the recipe itself gives a shell to run needs permission, where it is to run.
     """
-    if runs_setup and file.cluster.setup and "setup" not in given:
-        need_permission(f"{file.file}: cluster.setup")
+    for name in file.cluster.shell if runs_setup else ():
+        if name.partition(".")[0] not in given:
+            need_permission(f"{file.file}: cluster.{name}")
     document = Document({"cluster": given}, {}, {})
     builder = Builder(document, Path())
     problems = [*_part_problems(document.value, document)]

@@ -21,7 +21,7 @@ VERSIONS = ["2.12.1", "2.13.1", "2.14.1", "2.15.1"]
 FORMS = {
     ".h5": "{}.h5",
     ".keras": "{}.keras",
-    ".keras (zip of 2.12)": "{}zipfiles.keras",
+    ".keras (zip of 2.12)": "{}_zip.keras",
     "JSON and weights": "{}.json",
     "SavedModel": "{}.sm",
 }

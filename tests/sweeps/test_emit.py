@@ -158,6 +158,15 @@ def test_the_shell_of_a_recipe_needs_permission_and_that_of_a_user_does_not(swee
     assert command("sweep", "recipe.yaml", "--dry-run", cwd=tmp_path).returncode == 0
 
 
+def test_variables_of_a_shell_need_permission_too(sweep, tmp_path):
+    sweep.write_text(sweep.read_text() + "cluster: {sbatch: {export: BASH_ENV=/tmp/x}}\n")
+    emit = ["sweep", "recipe.yaml", "--emit", "sbatch"]
+    done = command(*emit, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cluster.sbatch.export is code, which runs only with --allow-code" in done.stderr
+    assert "--export=BASH_ENV=/tmp/x" in command("--allow-code", *emit, cwd=tmp_path).stdout
+
+
 def test_kubernetes_is_to_put_no_variables_into_the_command(sweep, tmp_path):
     sweep.write_text(sweep.read_text().replace("seed: 3", "seed: 3\nparams: {name: x}"))
     flags = ["-p", "name=$(HOME)-$$x", "--cluster", "image=x", "--emit", "kubernetes"]
