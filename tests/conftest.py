@@ -43,7 +43,9 @@ def pytest_xdist_auto_num_workers():
 
 
 LONGEST = ["test_slurm.py", "test_old_files.py"]
-LONG = ["sweep", "live", "keras", "formats", "run"]
+FAST = {"weights", "ops", "recipe", "test_imports.py", "test_contract.py", "test_readme.py"}
+"""The folders and files of `pytest -m fast`, for the daily loop: under a minute, no Keras."""
+LONG = ["sweeps", "live", "keras", "formats", "execution"]
 
 
 def pytest_collection_modifyitems(items):
@@ -54,6 +56,9 @@ def pytest_collection_modifyitems(items):
         place = LONG.index(folder) if folder in LONG else len(LONG)
         return item.path.name not in LONGEST, place
 
+    for item in items:
+        if FAST & {item.path.parent.name, item.path.name}:
+            item.add_marker("fast")
     items.sort(key=place)
 
 
