@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,57 +11,54 @@ import numpy as np
 
 from surgery.declared.data import Column, Examples, Names, Rows
 from surgery.errors import FormatError, did_you_mean
+from surgery.storage import npyfiles
+from surgery.storage.descriptors import Descriptor
+from surgery.storage.zipfiles import Archive
 from surgery.weights.tensor import Array
-
-_LOCAL_HEADER = 30
 
 
 def npy(path: Path) -> Array:
-    """The array in a .npy file; raises FormatError where it is none."""
+    """Map the array in a .npy file; raises FormatError where it is none."""
     try:
-        found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        descriptor = Descriptor.open(path)
+        return _mapped(descriptor, 0, os.fstat(descriptor).st_size)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FormatError(f"{path} is no .npy file of numbers: {reason}") from None
-    return found
 
 
 def npz(path: Path, names: list[str]) -> dict[str, Array]:
-    """Arrays of a .npz file by name; raises FormatError where it has no such ones."""
+    """Map arrays of a .npz file by name; raises FormatError where it has no such ones."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: _member(path, archive, name) for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        archive = Archive(path)
+        return {name: _member(archive, name) for name in names}
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FormatError(f"{path} is no .npz file of numbers: {reason}") from None
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
-    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+def _member(archive: Archive, name: str) -> Array:
+    members = {member.removesuffix(".npy"): member for member in archive.members}
     if name not in members:
         hint = did_you_mean(name, members)
-        raise FormatError(f"{path} has no array {name!r}{hint}; it has {', '.join(members)}")
-    info = members[name]
-    with archive.open(info) as file:
-        if info.compress_type != zipfile.ZIP_STORED:
-            whole: Array = np.lib.format.read_array(file, allow_pickle=False)
-            return whole
-        version = np.lib.format.read_magic(file)
-        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape, is_fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise ValueError(f"{name} holds Python objects")
-        header = file.tell()
-    with path.open("rb") as raw:
-        raw.seek(info.header_offset)
-        local = raw.read(_LOCAL_HEADER)
-    extra = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
-    offset = info.header_offset + _LOCAL_HEADER + extra + header
-    if not all(shape):
-        return np.empty(shape, dtype)
-    if is_fortran:
-        return np.memmap(path, dtype, "r", offset, tuple(shape), "F")
-    return np.memmap(path, dtype, "r", offset, tuple(shape), "C")
+        raise FormatError(
+            f"{archive.path} has no array {name!r}{hint}; it has {', '.join(members)}"
+        )
+    return _mapped(*archive.place(members[name]))
+
+
+def _mapped(descriptor: int, start: int, size: int) -> Array:
+    """Map the array of a .npy file that lies in an open one; raises ValueError where it is none."""
+    header = npyfiles.read_header(descriptor, start, size)
+    if header.end > size:
+        raise ValueError(f"it is cut short: {size} bytes of {header.end}")
+    if not all(header.shape):
+        return np.empty(header.shape, header.dtype)
+    with open(os.dup(descriptor), "rb") as file:
+        place = start + header.size
+        shape = header.shape[::-1] if header.is_fortran else header.shape
+        whole: Array = np.memmap(file, header.dtype, "r", place, shape)
+    return whole.T if header.is_fortran else whole
 
 
 def examples(

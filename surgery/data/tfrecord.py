@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from surgery.declared.data import Column, Data, Examples, Names, Rows, data
 from surgery.declared.fields import key
 from surgery.errors import FormatError
 from surgery.live.decoding import decode_image, parse_examples
+from surgery.storage.descriptors import pread
 from surgery.weights.tensor import Array
 
 _HEADER, _FOOTER = 12, 4  # the length with its checksum, and the checksum of the record
@@ -106,7 +106,7 @@ def _records(path: Path) -> list[tuple[Path, int, int]]:
         size = path.stat().st_size
         with path.open("rb") as file:
             while offset < size:
-                header = os.pread(file.fileno(), 8, offset)
+                header = pread(file.fileno(), 8, offset)
                 length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
                 end = offset + _HEADER + length + _FOOTER
                 if end > size:
@@ -120,4 +120,4 @@ def _records(path: Path) -> list[tuple[Path, int, int]]:
 
 def _read(path: Path, offset: int, length: int) -> bytes:
     with path.open("rb") as file:
-        return os.pread(file.fileno(), length, offset)
+        return pread(file.fileno(), length, offset)

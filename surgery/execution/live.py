@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -32,8 +29,9 @@ from surgery.live.requests import LiveFile
 from surgery.live.session import Listener, session
 from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
+from surgery.storage import locks
 from surgery.storage.states import named_states
-from surgery.storage.temporary import scratch
+from surgery.storage.temporary import new_folder
 from surgery.weights.model import Model
 
 Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
@@ -69,8 +67,7 @@ class LiveBench:
             own = self._plan is None or runs_code(self._plan.recipe)
             self._session = stack.enter_context(session(self._threads, self._tell, own))
             self._session.start()
-            folder = tempfile.TemporaryDirectory(prefix="surgery-", dir=scratch())
-            self._folder = Path(stack.enter_context(folder))
+            self._folder = Path(stack.enter_context(new_folder()))
             self._stack = stack.pop_all()
         return self
 
@@ -109,12 +106,8 @@ class LiveBench:
 
     def _lock(self, folder: Path, name: str) -> None:
         self._is_locked = True
-        descriptor = os.open(folder, os.O_RDONLY)
-        self._stack.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SurgeryError(f"another run of {name} is going on; wait for it") from None
+        refusal = f"another run of {name} is going on; wait for it"
+        locks.hold(folder / "lock", self._stack, refusal)
 
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from surgery.execution.progress import Progress
 from surgery.formats.base import Output, Sink
 from surgery.weights.digest import Digest, Watched
-from surgery.weights.tensor import Array, Mapped, Tensor, spans
+from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor, spans
 
 Sums = dict[int, str]
 """The SHA-256 of tensors, by their id."""
@@ -75,6 +76,17 @@ class _Stream:
         self.watch = watch
         self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
 
+    def pull(self, start: int, stop: int, summing: bool) -> int:
+        """Read a chunk and give it to all that want it; returns its bytes."""
+        values = self.tensor.read(start, stop)
+        for sink in self.sinks:
+            sink(start, values)
+        if self.watch is not None:
+            self.watch(start, values)
+        if summing:
+            self.digest.update(start, values)
+        return values.nbytes
+
 
 def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_Stream]:
     """Each tensor once."""
@@ -86,6 +98,62 @@ def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_
     return list(streams.values())
 
 
+class _Queue:
+    """The chunks of all streams, handed out to threads so that digests get them nearly in order.
+
+    A digest takes chunks in order, and one that comes too early is kept or read again. So a
+    thread stays with its stream, the largest streams come first, and threads that share a
+    stream stay close together. No thread waits that holds a chunk, so the oldest chunk of a
+    stream is always being worked at.
+    """
+
+    def __init__(self, streams: Sequence[_Stream], threads: int) -> None:
+        self._most_open = threads + 1
+        self._changed = threading.Condition()
+        self._left = {
+            stream: deque(spans(stream.tensor.size))
+            for stream in sorted(streams, key=lambda stream: -stream.tensor.nbytes)
+            if stream.tensor.size
+        }
+        self._open: dict[_Stream, list[Span]] = {stream: [] for stream in self._left}
+
+    def take(self, last: _Stream | None) -> tuple[_Stream, Span] | None:
+        """Return the next chunk for a thread, from its last stream if possible; None at the end."""
+        with self._changed:
+            while self._left:
+                if (stream := self._choose(last)) is not None:
+                    span = self._left[stream].popleft()
+                    self._open[stream].append(span)
+                    if not self._left[stream]:
+                        del self._left[stream]
+                    return stream, span
+                self._changed.wait()
+        return None
+
+    def _choose(self, last: _Stream | None) -> _Stream | None:
+        if last in self._left and self._is_close(last):
+            return last
+        idle = (stream for stream in self._left if not self._open[stream])
+        return next(idle, None) or next(filter(self._is_close, self._left), None)
+
+    def _is_close(self, stream: _Stream) -> bool:
+        """Whether the next chunk is near to the oldest one that is worked at."""
+        (start, _), working = self._left[stream][0], self._open[stream]
+        return not working or start - min(working)[0] < self._most_open * CHUNK
+
+    def done(self, stream: _Stream, span: Span) -> None:
+        """Note that a chunk has gone everywhere."""
+        with self._changed:
+            self._open[stream].remove(span)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._left.clear()
+            self._changed.notify_all()
+
+
 def _pump(
     streams: Sequence[_Stream],
     pool: ThreadPoolExecutor,
@@ -94,33 +162,23 @@ def _pump(
     summing: bool,
 ) -> None:
     """Pull every chunk through, in as many threads; the first error stops them all."""
-    jobs = ((stream, span) for stream in streams for span in spans(stream.tensor.size))
-    lock = threading.Lock()
-    stop = threading.Event()
+    queue = _Queue(streams, threads)
 
     def work() -> None:
-        while not stop.is_set():
-            with lock:
-                job = next(jobs, None)
-            if job is None:
-                return
-            stream, (start, end) = job
+        stream = None
+        while (job := queue.take(stream)) is not None:
+            stream, span = job
             try:
-                values = stream.tensor.read(start, end)
-                for sink in stream.sinks:
-                    sink(start, values)
-                if stream.watch is not None:
-                    stream.watch(start, values)
-                if summing:
-                    stream.digest.update(start, values)
+                size = stream.pull(*span, summing)
             except BaseException:
-                stop.set()
+                queue.stop()
                 raise
-            advance(values.nbytes)
+            queue.done(stream, span)
+            advance(size)
 
     workers = [pool.submit(work) for _ in range(threads)]
     try:
         for worker in workers:
             worker.result()
     finally:
-        stop.set()
+        queue.stop()

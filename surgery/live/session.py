@@ -10,13 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from surgery.errors import SurgeryError
-from surgery.storage.temporary import scratch
+from surgery.storage.temporary import lasting_folder
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 
@@ -75,7 +74,7 @@ class Session:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # TensorFlow leaves a file there for every function that it converts.
-        self._folder = tempfile.mkdtemp(prefix="surgery-", dir=scratch())
+        self._folder = lasting_folder()
         command = [sys.executable, "-m", "surgery.live.process.worker",
                    str(self.threads), self._folder]  # fmt: skip
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from surgery.errors import SurgeryError
+from surgery.storage import npyfiles
 from surgery.weights.tensor import dtype_named
 
 _BLOCK = 1 << 20
@@ -30,22 +30,14 @@ def write_npz(
         )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, facts in arrays.items():
-            dtype = dtype_named(facts["dtype"])
-            header = BytesIO()
-            np.lib.format.write_array_header_1_0(
-                header,
-                {
-                    "descr": np.lib.format.dtype_to_descr(dtype),
-                    "fortran_order": False,
-                    "shape": tuple(facts["shape"]),
-                },
-            )
+            descr = np.lib.format.dtype_to_descr(dtype_named(facts["dtype"]))
+            header = npyfiles.header_bytes(tuple(facts["shape"]), descr)
             info = zipfile.ZipInfo(f"{name}.npy", _NO_DATE)
             with (
                 archive.open(info, "w", force_zip64=True) as member,
                 Path(facts["path"]).open("rb") as rows,
             ):
-                member.write(header.getvalue())
+                member.write(header)
                 while block := rows.read(_BLOCK):
                     member.write(block)
         if files:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from surgery.errors import SurgeryError
 from surgery.storage import tarfiles
+from surgery.storage.temporary import new_file
 
 _SECONDS = 30
 
@@ -39,7 +40,7 @@ def _download(handle: str, folder: Path) -> None:
     query = "&".join(filter(None, [parts.query, "tf-hub-format=compressed"]))
     url = urllib.parse.urlunsplit(parts._replace(query=query))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix="surgery-", suffix=".tar.gz") as file:
+    with new_file(".tar.gz") as file:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             shutil.copyfileobj(answer, file)
         file.flush()

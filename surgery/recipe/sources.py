@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from surgery.live.session import Session, session
 from surgery.recipe.hub import module_folder
 from surgery.recipe.joining import joined, part, placed, renamed
 from surgery.storage import locations
+from surgery.storage.temporary import new_folder
 from surgery.weights.initializers import initialized
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import open_npy
@@ -111,7 +111,7 @@ class FromPath(Source):
         """The model after a forward pass, with the variables that it made."""
         locations.download(self.path)  # which Keras reads by itself
         code = Code(self.custom_objects)
-        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
+        with new_folder() as folder, _session() as live:
             to = Path(folder) / "complete"
             made = live.call(
                 "complete", path=self.path, code=code, inputs=self.inputs, to=to, seed=seed
@@ -268,7 +268,7 @@ class FromBuild(Source):
 
     def _built(self, seed: int) -> Model:
         need_permission(self.build.text)
-        with tempfile.TemporaryDirectory(prefix="surgery-") as folder, _session() as live:
+        with new_folder() as folder, _session() as live:
             made = live.call("build", code=self.code, to=Path(folder) / "built", seed=seed)
             model = _steady(open_model(Path(made["path"])))
             others = [

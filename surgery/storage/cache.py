@@ -1,4 +1,4 @@
-"""The cache folder (XDG): what it holds can be made again at any time."""
+"""The cache folder: what it holds can be made again at any time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from surgery.storage.states import files_in
 
 STEPS = "steps"
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/surgery`, or `~/.cache/surgery`."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / "surgery"
+    """Return the system's folder for caches: `$XDG_CACHE_HOME/surgery` or `~/.cache/surgery`."""
+    return platformdirs.user_cache_path("surgery", appauthor=False)
 
 
 @dataclass(frozen=True)

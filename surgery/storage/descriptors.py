@@ -44,7 +44,11 @@ def pread(descriptor: int, size: int, offset: int) -> bytes:
 def preadv(descriptor: int, view: memoryview, offset: int) -> int:
     """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
     have(descriptor, offset, len(view))
-    return os.preadv(descriptor, [view], offset)
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [view], offset)
+    data = os.pread(descriptor, len(view), offset)  # not every system reads into a buffer
+    view[: len(data)] = data
+    return len(data)
 
 
 def have(descriptor: int, offset: int, size: int) -> None:

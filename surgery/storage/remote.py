@@ -14,14 +14,13 @@ import itertools
 import os
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from surgery.errors import SurgeryError, UsageError
-from surgery.storage.temporary import scratch
+from surgery.storage.temporary import lasting_folder
 
 BLOCK = 1 << 17
 """Bytes that are fetched at least: a read of a header is followed by others near to it."""
@@ -53,7 +52,7 @@ def url_in(text: str) -> str | None:
 @functools.cache
 def _root() -> Path:
     """Where the twins are; gone when the process ends."""
-    folder = tempfile.mkdtemp(prefix="surgery-remote-", dir=scratch())
+    folder = lasting_folder("remote-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import os
 import re
@@ -11,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from surgery.errors import SurgeryError
+from surgery.storage import locks
 
 
 def beside(path: Path, suffix: str = "") -> Path:
@@ -50,25 +50,11 @@ def tidy(path: Path) -> None:
 
 def lock(path: Path, undo: contextlib.ExitStack) -> None:
     """Be the only run that writes the target; the lock goes with the process that holds it."""
-    held = path.with_name(f".{path.name}.surgery-lock")
-    while True:
-        try:
-            descriptor = os.open(held, os.O_RDWR | os.O_CREAT, 0o666)
-        except NotADirectoryError:
-            raise SurgeryError(f"{path.parent} is a file, and no folder") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise SurgeryError(
-                f"{path}: another run is writing it; wait for it, or choose another path"
-            ) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(held).st_ino == os.fstat(descriptor).st_ino:
-                break
-        os.close(descriptor)  # its holder removed it while we waited
-    undo.callback(os.close, descriptor)
-    undo.callback(remove, held)
+    refusal = f"{path}: another run is writing it; wait for it, or choose another path"
+    try:
+        locks.hold(path.with_name(f".{path.name}.surgery-lock"), undo, refusal)
+    except NotADirectoryError:
+        raise SurgeryError(f"{path.parent} is a file, and no folder") from None
 
 
 def _restore(path: Path) -> None:

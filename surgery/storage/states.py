@@ -7,8 +7,8 @@ from pathlib import Path
 
 from surgery.storage import remote
 
-FileState = tuple[int, int, int] | str
-"""A file's inode, size and time of change, or a remote one's version: another one means other
+FileState = tuple[int, int, int, int] | str
+"""A file's inode, size, mtime and ctime, or a remote one's version: another one may mean other
 contents."""
 
 
@@ -22,22 +22,19 @@ def file_state(path: Path) -> FileState:
     if (version := remote.version(path)) is not None:
         return version
     found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def named_states(paths: Iterable[Path]) -> list[tuple[str, FileState, int]]:
-    """The states of all files by their names, the same in every process: what a key is made of.
-
-    The time at which anything of a file was changed belongs to them; a mere link changes it.
-    """
+def named_states(paths: Iterable[Path]) -> list[tuple[str, tuple[int, ...] | str, int]]:
+    """Return the states of all files by their names, the same in every process, for keys."""
     return [
-        (
-            remote.with_urls(str(path.absolute())),
-            state,
-            0 if isinstance(state, str) else path.stat().st_ctime_ns,
-        )
+        (remote.with_urls(str(path.absolute())), *_with_ctime_apart(state))
         for path, state in file_states(paths).items()
     ]
+
+
+def _with_ctime_apart(state: FileState) -> tuple[tuple[int, ...] | str, int]:
+    return (state, 0) if isinstance(state, str) else (state[:3], state[3])
 
 
 def file_states(paths: Iterable[Path]) -> Mapping[Path, FileState]:

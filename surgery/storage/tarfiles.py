@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from surgery.errors import FormatError
+from surgery.storage.temporary import new_folder
 
 MAGIC = b"\x1f\x8b"
 _UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
@@ -27,7 +28,7 @@ def holds(path: Path, name: str) -> bool:
 
 def unpacked(path: Path) -> tempfile.TemporaryDirectory[str]:
     """A temporary folder with the archive's files; raises FormatError for a hostile one."""
-    folder = tempfile.TemporaryDirectory(prefix="surgery-")
+    folder = new_folder()
     unpack(path, Path(folder.name))
     return folder
 

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from surgery.errors import FormatError
 from surgery.storage.checksums import CRC32, Pieces
 from surgery.storage.descriptors import Descriptor, pread
 from surgery.storage.disk import Window, write_at
+from surgery.storage.temporary import new_file
 
 MAGIC = b"PK\x03\x04"
 EMPTY = b"PK\x05\x06"
@@ -114,10 +114,7 @@ class Archive:
                 f"{self.path}: {name} would unpack to {left:,} bytes from {info.compress_size:,}"
             )
         try:
-            with (
-                self._archive.open(name) as member,
-                tempfile.TemporaryFile(prefix="surgery-") as file,
-            ):
+            with self._archive.open(name) as member, new_file() as file:
                 while left > 0 and (block := member.read(min(left, 1 << 20))):
                     file.write(block)
                     left -= len(block)

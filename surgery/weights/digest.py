@@ -27,6 +27,7 @@ class Digest:
     def __init__(self, size: int) -> None:
         self._size = size
         self._next = 0
+        self._missed = size
         self._sha256 = hashlib.sha256()
         self._waiting: dict[int, Array] = {}
         self._busy = False
@@ -37,8 +38,13 @@ class Digest:
         if not _is_chunk(start, values.size, self._size):
             return
         with self._lock:
-            if start < self._next or (start > self._next and len(_WAITING) >= _MOST_WAITING):
+            if start < self._next or start > self._missed:
                 return
+            if start > self._next and len(_WAITING) >= _MOST_WAITING:
+                self._miss(start)
+                return
+            if start == self._missed:
+                self._missed = self._size
             if self._busy or start > self._next:
                 self._waiting[start] = values
                 _WAITING[id(values)] = values
@@ -47,6 +53,12 @@ class Digest:
             self._next += values.size
         self._sum(values)
         self._drain()
+
+    def _miss(self, start: int) -> None:
+        """Let go of the chunks behind one that is not kept: all of them must be read again."""
+        self._missed = start
+        for late in [each for each in self._waiting if each > start]:
+            _WAITING.pop(id(self._waiting.pop(late)), None)
 
     def _sum(self, values: Array) -> None:
         self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)

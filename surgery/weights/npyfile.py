@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.storage.descriptors import Descriptor, Extent, pread
+from surgery.storage import npyfiles
+from surgery.storage.descriptors import Descriptor, Extent
 from surgery.weights.tensor import Array, Computed, Reduction, Stored, Tensor, is_numpy_s
-
-_LONGEST_HEADER = 1 << 16
 
 
 def open_npy(path: Path) -> Tensor:
@@ -40,18 +37,16 @@ def npy_at(
 
     `seen` is shown all that is read, with its place in the file.
     """
-    head = io.BytesIO(pread(descriptor, min(size, _LONGEST_HEADER), base))
     try:
-        shape, fortran, dtype = _header(head)
-    except (ValueError, SyntaxError, EOFError, TypeError, RecursionError, MemoryError) as error:
-        what = (str(error) or type(error).__name__).splitlines()[0]
-        raise FormatError(f"{name} is not a .npy file of numbers: {what}") from None
-    offset = head.tell()
-    expected = offset + math.prod(shape) * dtype.itemsize
-    if size < expected:
-        raise FormatError(f"{name} is cut short: {size} bytes of {expected}")
-    stored = Stored(shape, dtype, Extent(path, base + offset), keep, seen)
-    if fortran and len(shape) > 1:
+        header = npyfiles.read_header(descriptor, base, size)
+        _check_numbers(header.dtype)
+    except ValueError as error:
+        raise FormatError(f"{name} is not a .npy file of numbers: {error}") from None
+    if size < header.end:
+        raise FormatError(f"{name} is cut short: {size} bytes of {header.end}")
+    shape, dtype = header.shape, header.dtype
+    stored = Stored(shape, dtype, Extent(path, base + header.size), keep, seen)
+    if header.is_fortran and len(shape) > 1:
         return _in_c_order(stored, keep)
     if dtype.isnative:
         return stored
@@ -78,10 +73,7 @@ def npy_header(tensor: Tensor) -> bytes:
     """What stands before the elements in a .npy file; a dtype NumPy lacks becomes raw bytes."""
     dtype = tensor.dtype
     descr = dtype.str if is_numpy_s(dtype) else f"|V{dtype.itemsize}"
-    file = io.BytesIO()
-    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.getvalue()
+    return npyfiles.header_bytes(tensor.shape, descr)
 
 
 def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
@@ -91,22 +83,9 @@ def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
     return Computed(tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype))
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if reader is None:
-        raise ValueError(f"version {version} of the format is not read")
-    shape, fortran, dtype = reader(file)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"its shape {shape} is negative")
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read: they can run code")
+def _check_numbers(dtype: np.dtype[Any]) -> None:
     if dtype.names or (dtype.kind not in "biufc" and dtype.str not in ("|V1", "|V2")):
         raise ValueError(f"its dtype {dtype} is not a number")
-    return shape, fortran, dtype
 
 
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -14,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from surgery.storage.descriptors import Descriptor, Extent, preadv
+from surgery.storage.descriptors import Descriptor, Extent, pread, preadv
+from surgery.storage.temporary import new_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ChunkFunction = Callable[[Array, int], Array]
@@ -258,7 +257,7 @@ class Spilled(Mapped):
         self._file = Reduction(lambda _: self._written(), 0)
 
     def _written(self) -> Any:
-        file = tempfile.TemporaryFile(prefix="surgery-")  # noqa: SIM115 - it lives with the tensor
+        file = new_file()  # it lives with the tensor
         for chunk in self.before.chunks():
             file.write(np.ascontiguousarray(chunk).view(np.uint8).data)
         file.flush()
@@ -267,7 +266,7 @@ class Spilled(Mapped):
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`; the first call writes the file."""
         item = self.dtype.itemsize
-        data = os.pread(self._file.result().fileno(), (stop - start) * item, start * item)
+        data = pread(self._file.result().fileno(), (stop - start) * item, start * item)
         return np.frombuffer(data, np.uint8).view(self.dtype)
 
 

@@ -253,12 +253,21 @@ def test_a_folder_in_the_manifest_s_place_is_refused(folder):
     assert "out/r.run.json, for the manifest, is a folder" in done.stderr
 
 
-def test_an_input_that_changes_while_it_is_read(folder):
-    script = """
-import os, sys, surgery.execution.execute as e
+CHANGES = [
+    'os.utime("m.keras", (1, 1))',
+    'os.utime("m.keras", ns=(found.st_atime_ns, found.st_mtime_ns))',
+    'shutil.copy2("m.keras", "new"); os.replace("new", "m.keras")',
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["mtime", "ctime", "inode"])
+def test_an_input_that_changes_while_it_is_read(change, folder):
+    script = f"""
+import os, shutil, sys, surgery.execution.execute as e
 old = e.checking.check_inputs
 def late(plan):
-    os.utime("m.keras", (1, 1))
+    found = os.stat("m.keras")
+    {change}
     old(plan)
 e.checking.check_inputs = late
 from surgery.cli.main import main

@@ -1,6 +1,7 @@
 """Every form of data: what it reads, in which order, and what it says of broken ones."""
 
 import shutil
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def folder(tmp_path_factory):
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
     rows = [f"{a[0]},{n},{a[1]},k{n % 3}" for n, a in zip(y, x.reshape(COUNT, -1), strict=True)]
+    with (folder / "third.npy").open("wb") as file:
+        np.lib.format.write_array(file, x, version=(3, 0))
+    (folder / "cut.npy").write_bytes((folder / "x.npy").read_bytes()[:-1])
+    with zipfile.ZipFile(folder / "third.npz", "w") as archive:
+        archive.write(folder / "third.npy", "x.npy")
     (folder / "d.csv").write_text("\n".join(["a,y,b,kind", *rows]) + "\n")
     (folder / "twice.csv").write_text("a,a,y\n1,2,3\n")
     (folder / "blank.csv").write_text("a,y\n\n1,2\n\r\n3,4\n\n")
@@ -234,7 +240,9 @@ def test_empty_lines_and_short_ones(folder):
 
 BROKEN = [
     ({"csv": "twice.csv", "target": "y"}, "twice.csv has two columns 'a'"),
-    ({"npz": "x.npy"}, "x.npy is no .npz file of numbers"),
+    ({"npz": "x.npy"}, "x.npy is not a readable zip archive"),
+    ({"npz": "third.npz", "y": None}, "third.npz is no .npz file of numbers: version (3, 0) of"),
+    ({"npy": {"x": "cut.npy"}}, "cut.npy is no .npy file of numbers: it is cut short: 403 bytes"),
     ({"npz": "d.npz", "y": "z"}, "d.npz has no array 'z'"),
     ({"npy": {"x": "d.csv"}}, "d.csv is no .npy file of numbers"),
     ({"npy": {"x": "x.npy", "y": "made.py"}}, "made.py is no .npy file"),

@@ -47,6 +47,19 @@ def test_seen_is_what_was_read_through_this_very_object():
     assert again.seen == SUM
 
 
+def test_a_digest_that_missed_a_chunk_leaves_room_for_others():
+    """What comes behind a missed chunk must be read again, so that it is not kept."""
+    chunks = list(spans(VALUES.size))
+    behind, other = (Watched(constant(VALUES)) for _ in range(2))
+    for start, stop in [*chunks[1:], *chunks[:5], *chunks[6:]]:
+        behind.read(start, stop)  # four are kept, the sixth is missed
+    for start, stop in [*chunks[4:0:-1], *chunks[:1], *chunks[5:]]:
+        other.read(start, stop)
+    assert other.seen == SUM
+    assert behind.seen is None
+    assert behind.sum() == SUM
+
+
 def test_what_a_broken_off_run_kept_is_let_go():
     """Else the chunks that wait for others would stay in memory, and those of others could not."""
     broken = Watched(constant(VALUES))

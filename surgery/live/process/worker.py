@@ -18,6 +18,7 @@ from typing import Any
 from surgery.errors import SurgeryError
 from surgery.live.code import failure, imported_files
 from surgery.live.quiet import import_keras
+from surgery.storage import temporary
 
 
 class _Answers:
@@ -36,7 +37,7 @@ class _Answers:
 def main() -> None:
     """Do jobs until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side ends us
-    tempfile.tempdir = sys.argv[2]
+    temporary.use(sys.argv[2])
     answers = _Answers()
     jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()

@@ -1,0 +1,62 @@
+"""Locks between processes, as files that their holder removes again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from surgery.errors import SurgeryError
+
+
+def hold(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
+    """Hold the lock file until `undo` is closed; raises SurgeryError where another run does.
+
+    The system drops the lock of a process that ends. Where it has no such locks, the file itself
+    is the lock, and stays after a kill.
+    """
+    try:
+        import fcntl  # which Windows has not
+    except ImportError:
+        _create(path, undo, refusal)
+        return
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise SurgeryError(refusal) from None
+        if _is_at(path, descriptor):
+            break
+        os.close(descriptor)  # its holder removed it while we waited
+    undo.callback(os.close, descriptor)
+    undo.callback(_remove, path, descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        return os.stat(path).st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path, descriptor: int) -> None:
+    """Remove the lock file, unless another run has made a new one of that name."""
+    with contextlib.suppress(OSError):
+        if _is_at(path, descriptor):
+            path.unlink()
+
+
+def _create(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
+    """Hold a lock file that only its holder can create; it says which process that is."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        holder = path.read_text(encoding="utf-8") or "unknown"
+        raise SurgeryError(
+            f"{refusal} (if there is no process {holder} any more, remove {path})"
+        ) from None
+    undo.callback(path.unlink, missing_ok=True)
