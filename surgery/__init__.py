@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from surgery.weights.model import Model
     from surgery.weights.weight import Weight
 
+__version__ = "0.2.0"
+
 __all__ = ["Model", "RecipeError", "SurgeryError", "Weight", "open", "run", "save"]
 
 
