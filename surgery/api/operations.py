@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import surgery
 from surgery.api._calls import Logged
 from surgery.api.models import Model, as_model
+from surgery.declared.fields import keys_of
 from surgery.errors import UsageError, did_you_mean
 from surgery.execution.live import LiveBench
 from surgery.execution.plan import default_threads, input_problem, path_problem
@@ -22,6 +24,8 @@ from surgery.live.permission import code_allowed
 from surgery.ops.base import Op, ops
 from surgery.ops.live import LiveOp
 from surgery.recipe.building import build_op
+from surgery.recipe.schema import mapping_schema
+from surgery.report.reference import op_text
 from surgery.storage import locations
 from surgery.weights import model as core
 from surgery.weights.tensor import constant
@@ -39,8 +43,10 @@ def op_function(name: str) -> Callable[..., Any]:
         hint = did_you_mean(name, dir(surgery))
         raise AttributeError(f"module 'surgery' has no attribute {name!r}{hint}")
 
-    def apply(model: core.Model, select: Any, *, seed: int = 0, **keys: Any) -> Model:
-        op = _built(name, {"select": select, **keys}, seed)
+    def apply(model: core.Model, *selectors: Any, seed: int = 0, **keys: Any) -> Model:
+        if len(selectors) > 1:
+            raise UsageError(f"surgery.{name} takes one selector, which may be a list")
+        op = _built(name, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
         return as_model(op.apply(model))
 
     def run(
@@ -59,8 +65,28 @@ def op_function(name: str) -> Callable[..., Any]:
     function: Callable[..., Any] = run if issubclass(ops()[name], LiveOp) else apply
     function.__name__ = function.__qualname__ = name
     function.__module__ = "surgery"
-    function.__doc__ = ops()[name].__doc__
+    function.__doc__ = op_text(name)
+    function.__signature__ = _signature(ops()[name])  # type: ignore[attr-defined]
     return function
+
+
+def _signature(declared: type[Op]) -> inspect.Signature:
+    """Return the function's parameters: the model, the selector, and the keys by keyword."""
+    facts = mapping_schema(declared, "")
+    defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
+    defaults |= dict.fromkeys(facts["required"], inspect.Parameter.empty)
+    is_live = issubclass(declared, LiveOp)
+    if is_live and declared.name == "predict":
+        defaults["export"] = ...
+    given = {field.name: defaults[name] for name, field in keys_of(declared).items()}
+    given |= {"seed": 0, **({"progress": False, "allow_code": False} if is_live else {})}
+    first = [inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    if "select" in given:
+        first.append(first[0].replace(name="select", default=given.pop("select")))
+    by_need = sorted(given, key=lambda name: given[name] is not inspect.Parameter.empty)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    keys = [inspect.Parameter(name, kind, default=given[name]) for name in by_need]
+    return inspect.Signature([*first, *keys])
 
 
 def _built(name: str, keys: Mapping[str, Any], seed: int) -> Op:
