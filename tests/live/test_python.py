@@ -1,10 +1,15 @@
 """Measuring from Python."""
 
+import re
+import shutil
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import surgery
+from tests.conftest import ROOT
 from tests.live.conftest import DIGITS, TEST_DATA, recipe, train
 
 LOSS = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
@@ -57,6 +62,19 @@ def test_what_was_allowed_to_run_code_is_not_used_where_it_is_not(net, tmp_path,
     assert surgery.run({"surgery": 1, "load": path, **steps}, allow_code=True).metrics
     with pytest.raises(surgery.SurgeryError, match="allow-code"):
         surgery.evaluate(surgery.open(path), **given)
+
+
+def test_the_example_of_the_page_on_python(net, tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/python.md").read_text()
+    (block,) = (
+        b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "surgery.train(" in b
+    )
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DIGITS, "digits.npz")
+    exec(compile(block, "python.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert (said[0].startswith("{'"), said[1]) == (True, "(360, 10)")
+    assert Path("trained.keras").is_file()
 
 
 def test_a_model_in_memory_is_opened_as_it_is_now(net):
