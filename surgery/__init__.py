@@ -4,9 +4,9 @@ import surgery
 
 surgery.run("recipe.yaml", lowest="20%").metrics  # what the command does, and found out
 model = surgery.open("model.keras")               # lazy: nothing is read yet
-model["dense/kernel"].tensor.numpy()
+model["dense/kernel"].numpy()
 model = surgery.scale(model, "dense", by=2)       # every op is a function
-surgery.save(model, keras="scaled.keras")
+model.save("scaled.keras")
 surgery.evaluate(model, data={"npz": "test.npz", "x": "x", "y": "y"})  # its loss and metrics
 """
 
@@ -14,24 +14,33 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from surgery.api import open, run, save
-    from surgery.errors import RecipeError, SurgeryError
-    from surgery.weights.model import Model
-    from surgery.weights.weight import Weight
+__version__ = "0.2.0"
 
-__all__ = ["Model", "RecipeError", "SurgeryError", "Weight", "open", "run", "save"]
+_MODULES = {
+    "api.inspection": ("Difference", "diff", "inspect"),
+    "api.models": ("Layer", "Model", "open"),
+    "api.recipes": ("Plan", "Result", "Sweep", "convert", "plan", "run", "sweep"),
+    "api.saving": ("save",),
+    "errors": ("ExpectationError", "FormatError", "RecipeError", "SelectorError", "SurgeryError",
+               "UsageError"),
+    "weights.weight": ("Weight",),
+}  # fmt: skip
+"""Where the public names are, imported when first used; each op is a function, too."""
+
+_PLACES = {name: f"surgery.{module}" for module, names in _MODULES.items() for name in names}
+
+__all__ = [*_PLACES]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> object:
-    """The names above, and every op as a function of a model; imported when first used."""
-    if name.startswith("_"):
-        raise AttributeError(name)
-    for module in ("surgery.api", "surgery.errors"):
-        if name in __all__ and hasattr(found := import_module(module), name):
-            return getattr(found, name)
-    if find_spec(f"surgery.{name}"):  # a room of ours, which is imported after this
-        raise AttributeError(name)
-    return import_module("surgery.api").op_function(name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    # A room of ours is imported after this, and is no op.
+    if name.startswith("_") or find_spec(f"surgery.{name}"):
+        raise AttributeError(f"module 'surgery' has no attribute {name!r}")
+    return import_module("surgery.api.operations").op_function(name)
+
+
+def __dir__() -> list[str]:
+    return sorted(["__version__", *_PLACES, *import_module("surgery.ops.base").ops()])

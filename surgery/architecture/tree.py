@@ -110,6 +110,9 @@ class Architecture:
     config: Mapping[str, Any]
     shares_layers: bool = True
 
+    def __repr__(self) -> str:
+        return f"<Architecture {self.config.get('class_name')}: {len(self.layers)} layers>"
+
     @cached_property
     def root(self) -> Layer:
         """The model as a tree of layers; raises ConfigError where it is none."""

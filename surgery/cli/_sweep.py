@@ -105,10 +105,9 @@ class Sweep:
         return [run for run in plan.runs if run.id not in sent and not self._is_settled(run)]
 
     def _is_settled(self, run: PlannedRun) -> bool:
-        from surgery.sweeps.work import is_settled
+        from surgery.sweeps.work import is_over
 
-        record = self.folder.record(run.id)
-        return record is not None and is_settled(run.recipe, record)
+        return is_over(self.folder, run.recipe, run.id)
 
     def _do(self, todo: Sequence[PlannedRun]) -> None:
         from surgery.report.sweeps import ended_text

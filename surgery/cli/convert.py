@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -37,37 +36,13 @@ def command(
     quiet: bool,
 ) -> None:
     """Write a model in another format."""
-    import re
-
-    from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
+    from surgery.execution.converting import conversion
     from surgery.execution.execute import execute
-    from surgery.execution.plan import make_plan
     from surgery.execution.progress import progress_for
-    from surgery.formats.base import format_for, formats
-    from surgery.recipe.building import as_json
-    from surgery.recipe.reading import recipe_from
     from surgery.report.runs import result_text
 
-    form = name or format_for(target)
-    if form is None or form not in formats():
-        what = f"{form!r} is no format" if form else f"{target} does not tell its format"
-        hint = did_you_mean(form or "", formats())
-        raise UsageError(f"{what}{hint}; give --to with one of {', '.join(formats())}")
-    load: dict[str, Any] = {"path": str(source)}
-    if architecture is not None:
-        load["architecture"] = str(architecture)
-    if select is not None:
-        load["select"] = _options.selector(select).value
-    if for_ is not None and form != "h5":
-        raise UsageError(f"--for {for_} writes .h5 files, and {target} is {form}")
-    written = str(target) if for_ is None else {"path": str(target), "for": for_}
-    recipe = {"surgery": 1, "name": "convert", "load": load, "export": [{form: written}]}
-    try:
-        plan = make_plan(recipe_from(as_json(recipe).encode(), "convert", Path(), {}))
-    except RecipeError as error:
-        raise UsageError("\n".join(problem.message for problem in error.problems)) from None
-    except FormatError as error:  # there is no recipe that it stands in
-        raise FormatError(re.sub(r"^convert:\d+:\d+: load: ", "", str(error))) from None
+    chosen = None if select is None else _options.selector(select).value
+    plan = conversion(str(source), target, name, chosen, architecture, for_)
     with progress_for("convert", quiet) as progress:
         result = execute(plan, progress, with_manifest=False)
     if not quiet:

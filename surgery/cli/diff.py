@@ -54,10 +54,16 @@ def _compare(
 ) -> bool:
     """Show how they differ; returns whether they do."""
     from surgery.execution.plan import default_threads
-    from surgery.report.difference import difference_facts, difference_text, matrix_text
+    from surgery.report.difference import (
+        comparable,
+        difference_facts,
+        difference_text,
+        matrix_text,
+    )
     from surgery.weights.difference import differences
 
-    opened = _opened(models, select)
+    wanted = None if select is None else _options.selector(select)
+    opened = comparable([_opened(name) for name in models], wanted)
     found = {}
     for i, a in enumerate(opened):
         for j, b in enumerate(opened):
@@ -76,24 +82,8 @@ def _compare(
     return any(not each.is_none for each in found.values())
 
 
-def _opened(models: tuple[str, ...], select: str | None) -> list[Model]:
-    """The models; one that holds weights only gets its names from one with an architecture."""
-    from dataclasses import replace
-
-    from surgery.formats.base import open_model
+def _opened(name: str) -> Path | Model:
+    """Return what is compared; git names a file that is not there /dev/null."""
     from surgery.weights.model import Model
 
-    opened = [
-        Model((), origin="nothing") if name == "/dev/null" else open_model(Path(name))
-        for name in models
-    ]
-    known = next((m.architecture for m in opened if m.architecture is not None), None)
-    for number, (name, model) in enumerate(zip(models, opened, strict=True)):
-        if model.architecture is None and known is not None and model.weights:
-            named = open_model(Path(name), known)
-            if {w.address for w in named.weights} <= set(known.weight_order):
-                opened[number] = named
-    if select is None:
-        return opened
-    wanted = _options.selector(select)
-    return [replace(model, weights=wanted.matches(model)) for model in opened]
+    return Model((), origin="nothing") if name == "/dev/null" else Path(name)

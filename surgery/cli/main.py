@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from surgery import __version__
 from surgery.cli import (
     _options,
     activations,
@@ -65,7 +66,7 @@ _WHERE = "Where a recipe writes stands in it, under export."
 @click.group(
     cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
 )
-@click.version_option(package_name="surgery")
+@click.version_option(__version__)
 @click.option(
     "--allow-code",
     is_flag=True,
@@ -143,11 +144,8 @@ def _show(error: click.ClickException) -> None:
 def _report_bug() -> None:
     import platform
     import traceback
-    from importlib import metadata
 
     _options.echo("This is a bug in surgery. Please report it with the lines below.\n", err=True)
-    _options.echo(
-        f"surgery {metadata.version('surgery')}, Python {platform.python_version()}", err=True
-    )
+    _options.echo(f"surgery {__version__}, Python {platform.python_version()}", err=True)
     _options.echo(f"command: {' '.join(sys.argv[1:])}", err=True)
     _options.echo(traceback.format_exc(), err=True)

@@ -21,7 +21,7 @@ from surgery.cli import _live, _options
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False),
               help="Keep every finding in this table, and go on from what is in it.")  # fmt: skip
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False),
-              help="Draw it (.png, .svg), with surgery[plot].")  # fmt: skip
+              help="Draw it (.png, .svg), with tf-surgery[plot].")  # fmt: skip
 @_options.params
 @_options.as_json
 @_options.quiet

@@ -42,6 +42,10 @@ class Result:
     seconds: float
     manifest: Path | None = None
 
+    def __repr__(self) -> str:
+        paths = ", ".join(str(written.path) for written in self.outputs) or "nothing"
+        return f"<Result of {self.plan.recipe.name}: wrote {paths} in {self.seconds:.1f} s>"
+
     @property
     def metrics(self) -> Mapping[str, float]:
         """What its steps measured, by the step's name where it has one: `val/accuracy`."""

@@ -25,6 +25,7 @@ from surgery.formats.base import open_model
 from surgery.formats.keras import Keras
 from surgery.formats.upgrading import as_before, compile_config
 from surgery.formats.weights_h5 import WeightsH5
+from surgery.live.permission import may_run_code
 from surgery.live.requests import LiveFile
 from surgery.live.session import Listener, session
 from surgery.ops.live import LiveOp
@@ -64,7 +65,7 @@ class LiveBench:
 
     def __enter__(self) -> LiveBench:
         with contextlib.ExitStack() as stack:
-            own = self._plan is None or runs_code(self._plan.recipe)
+            own = may_run_code() if self._plan is None else runs_code(self._plan.recipe)
             self._session = stack.enter_context(session(self._threads, self._tell, own))
             self._session.start()
             self._folder = Path(stack.enter_context(new_folder()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgery import __version__
 from surgery.declared.fields import version
 from surgery.errors import FormatError, UsageError
 from surgery.execution.seen import (
@@ -154,7 +155,7 @@ def head(recipe: Recipe) -> Facts:
         "seed": recipe.seed,
         "runs_code": runs_code(recipe),
         "versions": {
-            "surgery": version("surgery"),
+            "surgery": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
             "h5py": version("h5py"),

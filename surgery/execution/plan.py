@@ -60,6 +60,9 @@ class StepPlan:
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<StepPlan {self.step.title}: {len(self.matched)} weights>"
+
     @property
     def elements(self) -> int:
         """The number of elements of what it matches."""
@@ -74,6 +77,9 @@ class TargetPlan:
     path: Path
     model: Model
     check: LoadCheck | None = None
+
+    def __repr__(self) -> str:
+        return f"<TargetPlan {self.format.name} {self.path}: {self.bytes:,} bytes>"
 
     @property
     def bytes(self) -> int:
@@ -101,6 +107,10 @@ class Plan:
     notes: tuple[str, ...]
     measured: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """What a live model was measured for, by the number of the expectation."""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.steps)} steps, {len(self.targets)} targets"
+        return f"<Plan of {self.recipe.name}: {counts}, {self.memory / 1e6:,.0f} MB of memory>"
 
     @property
     def is_live(self) -> bool:
@@ -228,7 +238,7 @@ def make_plan(recipe: Recipe, threads: int | None = None, bench: Bench | None = 
         data=tuple(data),
         read=tuple(inputs),
         inputs=file_states(inputs),
-        targets=tuple(_target_plan(target, model) for target in recipe.export),
+        targets=tuple(target_plan(target, model) for target in recipe.export),
         threads=threads or default_threads(),
         needs_tensorflow=needs_tensorflow or writes_by_tensorflow or is_live(recipe),
         measured=_measured(recipe, source, model, bench),
@@ -317,13 +327,10 @@ def _at(recipe: Recipe, place: Place, message: str) -> Problem:
     return recipe.document.problem(place, message)
 
 
-def _target_plan(target: Target, model: Model) -> TargetPlan:
-    return target_plan(target.format, target.path, target.optimizer.left(model))
-
-
-def target_plan(form: Format, path: Path, model: Model) -> TargetPlan:
-    """The plan of a target for a model that the format has no problems with."""
-    return TargetPlan(form, path, form.prepared(model), form.load_check(model))
+def target_plan(target: Target, model: Model) -> TargetPlan:
+    """The plan of a target for a model that its format has no problems with."""
+    left, form = target.optimizer.left(model), target.format
+    return TargetPlan(form, target.path, form.prepared(left), form.load_check(left))
 
 
 def _only_config(recipe: Recipe) -> list[Step]:
@@ -443,15 +450,8 @@ def _output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem
 
 def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:
     """What is wrong with a place to write to: an input, a link to one, a folder of somebody's."""
-    resolved = path.resolve()
-    for source in inputs:
-        given = source.resolve()
-        if given == resolved or given in resolved.parents or resolved in given.parents:
-            return (
-                f"{path} is an input of this recipe, which is never written to; choose another path"
-            )
-        if path.exists() and source.exists() and os.path.samefile(path, source):
-            return f"{path} is the same file as the input {source}; choose another path"
+    if said := input_problem(path, inputs):
+        return said
     if path.exists() and not path.is_file() and not path.is_dir():
         return f"{path} is neither a file nor a folder; choose another path"
     if form.is_folder and path.exists() and not path.is_dir():
@@ -466,4 +466,18 @@ def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None
     if not form.is_folder and path.is_dir():
         example = path / f"model{form.suffix}"
         return f"{path} is a folder, and {form.name} writes a file; for example {example}"
+    return None
+
+
+def input_problem(path: Path, inputs: Sequence[Path]) -> str | None:
+    """Return what is wrong with a place to write to where it is an input, or in the way of one."""
+    resolved = path.resolve()
+    for source in inputs:
+        given = source.resolve()
+        if given == resolved or given in resolved.parents or resolved in given.parents:
+            return (
+                f"{path} is an input of this recipe, which is never written to; choose another path"
+            )
+        if path.exists() and source.exists() and os.path.samefile(path, source):
+            return f"{path} is the same file as the input {source}; choose another path"
     return None

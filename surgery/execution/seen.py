@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from surgery import __version__
 from surgery.declared.fields import as_json, recipe_path, version
 from surgery.errors import FormatError
 from surgery.storage import locations
@@ -44,7 +45,7 @@ def relative(path: Path, folder: Path) -> str:
 
 def key(start: str, seed: int, resolved: object, with_keras: bool) -> str:
     """What outputs depend on besides what files hold; `start` is where the recipe's paths start."""
-    facts = [VERSION, version("surgery"), start, seed, resolved]
+    facts = [VERSION, __version__, start, seed, resolved]
     if with_keras:
         settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         facts += [installed("keras"), installed("tensorflow")]

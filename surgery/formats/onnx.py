@@ -17,7 +17,7 @@ from surgery.weights.model import Model
 @register
 @dataclass(frozen=True, kw_only=True)
 class Onnx(Format):
-    """An ONNX file, as Keras exports it; written only, with surgery[onnx]."""
+    """An ONNX file, as Keras exports it; written only, with tf-surgery[onnx]."""
 
     name = "onnx"
     suffix = ".onnx"
@@ -32,7 +32,7 @@ class Onnx(Format):
     def problems(self, model: Model) -> Sequence[str]:
         missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]
         if missing:
-            return [f"{' and '.join(missing)} are not installed: pip install 'surgery[onnx]'"]
+            return [f"{' and '.join(missing)} are not installed: pip install 'tf-surgery[onnx]'"]
         return list(export_problems(model))[:1]
 
     def needs_tensorflow(self, model: Model) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from surgery.errors import SurgeryError
 
@@ -21,3 +23,18 @@ def need_permission(what: str) -> None:
         raise SurgeryError(
             f"{what} is code, which runs only with --allow-code or {ALLOW_CODE}=1; look at it first"
         )
+
+
+@contextlib.contextmanager
+def code_allowed(is_allowed: bool) -> Iterator[None]:
+    """Let such code run inside the `with` block, if allowed; else all stays as it is."""
+    before = os.environ.get(ALLOW_CODE)
+    if is_allowed:
+        os.environ[ALLOW_CODE] = "1"
+    try:
+        yield
+    finally:
+        if is_allowed and before is None:
+            del os.environ[ALLOW_CODE]
+        elif is_allowed and before is not None:
+            os.environ[ALLOW_CODE] = before

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.errors import SurgeryError
+from surgery.live.permission import may_run_code
 from surgery.storage.temporary import lasting_folder
 
 Listener = Callable[[str, Mapping[str, Any]], None]
@@ -29,6 +30,7 @@ class Session:
 
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
         self.threads = threads
+        self.allows_code = may_run_code()  # as the process's environment will say
         self.listen = listen
         self.imported: set[Path] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,10 +108,11 @@ _IDLE: list[Session] = []
 def session(threads: int | None, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
     """A session; one that an earlier run of this process has left is taken up.
 
-    It has that many threads, or any number. What runs code of the user's gets one of its own:
-    modules may have changed since.
+    It has that many threads, or any number, and the same permission to run code. What runs code
+    of the user's gets one of its own: modules may have changed since.
     """
-    idle = [] if runs_code else [each for each in _IDLE if threads in (None, each.threads)]
+    fits = [each for each in _IDLE if threads in (None, each.threads)]
+    idle = [] if runs_code else [each for each in fits if each.allows_code == may_run_code()]
     taken = idle[0] if idle else Session(threads or 1)
     if idle:
         _IDLE.remove(taken)

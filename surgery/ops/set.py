@@ -35,14 +35,19 @@ class Set(WeightOp):
         default=None,
     )
 
+    values: Tensor | None = None
+    """An array that Python code gives as `to`; not a key."""
+
     def __post_init__(self) -> None:
-        if (self.to is None) == (self.npy is None):
+        if sum(given is not None for given in (self.to, self.npy, self.values)) != 1:
             raise ValueError("give either to (a number) or npy (a file)")
 
     def apply(self, model: Model) -> Model:
         weights = self.matched(model)
         if self.npy is not None:
-            return self._from_file(model, weights, self.npy)
+            return _with_values(model, weights, open_npy(self.npy), str(self.npy))
+        if self.values is not None:
+            return _with_values(model, weights, self.values, "the array")
         assert self.to is not None
         number = self.to
         for weight in weights:
@@ -59,27 +64,31 @@ class Set(WeightOp):
     def inputs(self) -> tuple[Path, ...]:
         return () if self.npy is None else (self.npy,)
 
-    def _from_file(self, model: Model, weights: tuple[Weight, ...], path: Path) -> Model:
-        values = open_npy(path)
-        for weight in weights:
-            if values.shape != weight.tensor.shape:
-                raise SelectorError(
-                    f"{path} has the shape {list(values.shape)}, but {weight.address} has "
-                    f"{list(weight.tensor.shape)}"
-                )
-            if not np.can_cast(values.dtype, weight.tensor.dtype, "same_kind"):
-                raise SelectorError(
-                    f"{path} holds {values.dtype.name}, which does not go into "
-                    f"{weight.address}, a {weight.tensor.dtype.name}"
-                )
-            if is_whole(weight.tensor.dtype):
-                _check_fits(values, weight, path)
 
-        def take(chunk: Array, start: int) -> Array:
-            with np.errstate(over="ignore"):
-                return values.read(start, start + chunk.size).astype(chunk.dtype)
+def _with_values(model: Model, weights: tuple[Weight, ...], values: Tensor, origin: str) -> Model:
+    """Return the model with those values in each weight; raises SelectorError if they do not fit.
 
-        return model.map(weights, take)
+    `origin` names the values in errors.
+    """
+    for weight in weights:
+        if values.shape != weight.tensor.shape:
+            raise SelectorError(
+                f"{origin} has the shape {list(values.shape)}, but {weight.address} has "
+                f"{list(weight.tensor.shape)}"
+            )
+        if not np.can_cast(values.dtype, weight.tensor.dtype, "same_kind"):
+            raise SelectorError(
+                f"{origin} holds {values.dtype.name}, which does not go into "
+                f"{weight.address}, a {weight.tensor.dtype.name}"
+            )
+        if is_whole(weight.tensor.dtype):
+            _check_fits(values, weight, origin)
+
+    def take(chunk: Array, start: int) -> Array:
+        with np.errstate(over="ignore"):
+            return values.read(start, start + chunk.size).astype(chunk.dtype)
+
+    return model.map(weights, take)
 
 
 def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
@@ -96,12 +105,12 @@ def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
     return bool(np.isfinite(there.astype(np.complex128)))
 
 
-def _check_fits(values: Tensor, weight: Weight, path: Path) -> None:
+def _check_fits(values: Tensor, weight: Weight, origin: str) -> None:
     """Raise SelectorError for a whole number that the weight's dtype has not."""
     dtype = weight.tensor.dtype
     for chunk in values.chunks():
         lost = chunk[chunk.astype(dtype) != chunk]
         if lost.size:
             raise SelectorError(
-                f"{path} holds {lost[0]}, which {weight.address}, a {dtype.name}, cannot hold"
+                f"{origin} holds {lost[0]}, which {weight.address}, a {dtype.name}, cannot hold"
             )

@@ -7,7 +7,7 @@ import json
 import types
 import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,18 +48,58 @@ def as_json(value: object) -> str:
     return json.dumps(value, default=plain)
 
 
-def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
-    """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
-    steps = recipe_schema()["properties"]["steps"]["items"]["properties"]
-    keys = json.loads(as_json(keys))
-    document = Document(keys, {}, {})
-    problems = schema_problems(steps[name], keys, document)
-    builder = Builder(document, Path())
-    built = builder.declared(ops()[name], keys, ())
-    problems += without_repeats(builder.problems, problems)
-    if problems or not isinstance(built, Op):
-        raise RecipeError(name, problems)
+def build_op(name: str, keys: Mapping[str, Any], seed: int = 0, **others: Any) -> Op:
+    """Return an op from the keys it would have in a recipe, and from fields that are no keys.
+
+    Raises RecipeError for wrong keys.
+    """
+    schema = recipe_schema()["properties"]["steps"]["items"]["properties"][name]
+    built = _built(
+        name,
+        keys,
+        schema,
+        lambda builder, plain: builder.declared(ops()[name], plain, (), **others),
+    )
+    assert isinstance(built, Op)
     return replace(built, draws=Randomness(seed, name))
+
+
+def build_source(value: Mapping[str, Any]) -> Source:
+    """Return a source from the mapping that `load` has; raises RecipeError for wrong keys."""
+    schema = {"properties": {"load": recipe_schema()["properties"]["load"]}}
+    built = _built(
+        "surgery.open",
+        {"load": value},
+        schema,
+        lambda builder, plain: builder.source(plain["load"]),
+    )
+    assert isinstance(built, Source)
+    return built
+
+
+def build_target(name: str, value: Any) -> Target:
+    """Return a target from its path or mapping in `export`; raises RecipeError for wrong keys."""
+    schema = recipe_schema()["properties"]["export"]["items"]
+    built = _built(
+        "surgery.save", {name: value}, schema, lambda builder, plain: builder.target(plain, ())
+    )
+    assert isinstance(built, Target)
+    return built
+
+
+def _built(
+    name: str, value: Any, schema: Mapping[str, Any], make: Callable[[Builder, Any], Any]
+) -> Any:
+    """Return what is made of a part of a recipe; raises RecipeError with all that is wrong."""
+    value = json.loads(as_json(value))
+    document = Document(value, {}, {})
+    problems = schema_problems(schema, value, document)
+    builder = Builder(document, Path())
+    built = make(builder, value)
+    problems += without_repeats(builder.problems, problems)
+    if problems or built is None:
+        raise RecipeError(name, problems)
+    return built
 
 
 def data_from(text: str) -> Data:

@@ -138,6 +138,9 @@ class Recipe:
     values: Mapping[str, Any] = field(default_factory=dict)
     """What the matrix gives this run."""
 
+    def __repr__(self) -> str:
+        return f"<Recipe {self.name}: {len(self.steps)} steps, {len(self.export)} targets>"
+
     @property
     def home(self) -> Path:
         """The folder of its first output; its own where it writes nothing but its manifest."""

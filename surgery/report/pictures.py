@@ -13,7 +13,7 @@ def need_plotting() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise SurgeryError('a picture needs matplotlib: pip install "surgery[plot]"') from None
+        raise SurgeryError('a picture needs matplotlib: pip install "tf-surgery[plot]"') from None
 
 
 def axes(x: str, y: str, title: str = "") -> Any:

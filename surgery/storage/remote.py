@@ -345,7 +345,7 @@ def _opened(scheme: str) -> Any:
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError:
         extra = _EXTRAS.get(scheme, "http")
-        raise SurgeryError(f'{scheme}:// needs more: pip install "surgery[{extra}]"') from None
+        raise SurgeryError(f'{scheme}:// needs more: pip install "tf-surgery[{extra}]"') from None
     except ValueError:
         raise SurgeryError(f"{scheme}:// is no scheme that fsspec knows") from None
 

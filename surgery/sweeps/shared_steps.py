@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from surgery import __version__
 from surgery.declared.fields import version
 from surgery.errors import UsageError
 from surgery.execution.live import Memo
@@ -78,7 +79,7 @@ class SharedSteps:
             given += [path for step in steps for donor in step.op.donors()
                       for path in donor.model.inputs]  # fmt: skip
             facts = [
-                version("surgery"),
+                __version__,
                 version("keras"),
                 threads,
                 recipe.seed,

@@ -21,7 +21,7 @@ from surgery.sweeps.planning import PlannedRun
 from surgery.sweeps.shared_steps import SharedSteps
 from surgery.sweeps.work import Doing, do_run, key_of
 
-_INSTALL = 'Slurm needs submitit: pip install "surgery[slurm]"'
+_INSTALL = 'Slurm needs submitit: pip install "tf-surgery[slurm]"'
 
 
 class _TooLong(BaseException):

@@ -87,6 +87,12 @@ def is_settled(recipe: Recipe, record: Record, since: float = math.inf) -> bool:
     return record.is_done and proof.is_current(recipe, threads=1, trusts_code=True)
 
 
+def is_over(folder: SweepFolder, recipe: Recipe, id: str) -> bool:
+    """Return whether a run of a sweep has a settled record, and need not be done."""
+    record = folder.record(id)
+    return record is not None and is_settled(recipe, record)
+
+
 def key_of(recipe: Recipe) -> str:
     """What a run depends on, besides the contents of models and data."""
     code = [path.read_bytes() for path in manifest.code_files(recipe)]

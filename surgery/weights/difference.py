@@ -32,6 +32,9 @@ class Difference:
     only_b: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Difference: {len(self.same)} weights the same, {len(self.changed)} changed>"
+
     @property
     def is_none(self) -> bool:
         """Whether the models are the same."""

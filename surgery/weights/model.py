@@ -103,6 +103,10 @@ class Model:
     def __getitem__(self, address: str) -> Weight:
         return self.by_address[address]
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.weights)} weights, {self.parameters:,} parameters"
+        return f"<Model {self.name or self.origin!r}: {counts}>"
+
     @property
     def parameters(self) -> int:
         """The number of elements of all weights."""

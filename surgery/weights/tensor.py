@@ -86,6 +86,11 @@ class Tensor(ABC):
             whole[start:stop] = self.read(start, stop)
         return whole.reshape(self.shape)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("its elements are read from a file, which makes a copy of them")
+        return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+
 
 Named = tuple[str, Tensor]
 """A tensor with its name in a file."""

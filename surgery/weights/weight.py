@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from surgery.weights.tensor import Named, Tensor
+import numpy as np
+
+from surgery.weights.tensor import Array, Named, Tensor
 
 State = Literal["weight", "optimizer", "other"]
 STATES: tuple[str, ...] = get_args(State)
@@ -58,6 +60,26 @@ class Weight:
         tensor = change(self.tensor)
         reshaped = self.reshaped or tensor.shape != self.tensor.shape
         return replace(self, tensor=tensor, slots=slots, reshaped=reshaped)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, known without reading it."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its dtype, known without reading it."""
+        return self.tensor.dtype
+
+    def numpy(self) -> Array:
+        """Return its elements as an array, read and computed now."""
+        return self.tensor.numpy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.tensor.__array__(dtype, copy)
+
+    def __repr__(self) -> str:
+        return f"<Weight {self.address} {self.shape} {self.dtype.name}>"
 
     @property
     def layer(self) -> str:

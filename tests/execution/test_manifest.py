@@ -43,6 +43,20 @@ def ending(name):
     return "" if form.is_folder else form.suffix
 
 
+WRITTEN_BEFORE = Path(__file__).parent / "written_by_0_1_0"
+
+
+def test_a_manifest_of_version_0_1_0_is_still_verified(tmp_path):
+    shutil.copytree(WRITTEN_BEFORE, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "scaled.run.json"
+    assert json.loads(manifest.read_text())["versions"]["surgery"] == "0.1.0"
+    done = command("verify", str(manifest))
+    assert (done.returncode, done.stdout.count("2 weights as written")) == (0, 2)
+    with zipfile.ZipFile(tmp_path / "after.npz", "a") as archive:
+        archive.writestr("more.npy", b"")
+    assert command("verify", str(manifest)).returncode == 1
+
+
 def files(folder):
     found = sorted(f for f in Path(folder).rglob("*") if f.is_file())
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in found

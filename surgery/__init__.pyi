@@ -1,0 +1,305 @@
+"""The public names, and every op with its keys: made by `python -m surgery.api.stubs`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
+from surgery.api.inspection import Difference as Difference
+from surgery.api.inspection import diff as diff
+from surgery.api.inspection import inspect as inspect
+from surgery.api.models import Layer as Layer
+from surgery.api.models import Model as Model
+from surgery.api.models import open as open
+from surgery.api.recipes import Plan as Plan
+from surgery.api.recipes import Result as Result
+from surgery.api.recipes import Sweep as Sweep
+from surgery.api.recipes import convert as convert
+from surgery.api.recipes import plan as plan
+from surgery.api.recipes import run as run
+from surgery.api.recipes import sweep as sweep
+from surgery.errors import ExpectationError as ExpectationError
+from surgery.errors import FormatError as FormatError
+from surgery.errors import RecipeError as RecipeError
+from surgery.errors import SelectorError as SelectorError
+from surgery.errors import SurgeryError as SurgeryError
+from surgery.errors import UsageError as UsageError
+from surgery.weights.model import Model as _Model
+from surgery.weights.weight import Weight as Weight
+
+__version__: str
+_MODULES: dict[str, tuple[str, ...]]
+
+_Selector = str | Sequence[Any] | Mapping[str, Any]
+_Target = str | Path | Mapping[str, Any]
+
+def save(
+    model: _Model,
+    path: str | Path | None = None,
+    /,
+    *,
+    checkpoint: _Target = ...,
+    csv: _Target = ...,
+    graphdef: _Target = ...,
+    h5: _Target = ...,
+    hdf5: _Target = ...,
+    keras: _Target = ...,
+    npy: _Target = ...,
+    npz: _Target = ...,
+    onnx: _Target = ...,
+    safetensors: _Target = ...,
+    savedmodel: _Target = ...,
+    tflite: _Target = ...,
+    weights_h5: _Target = ...,
+    weights_json: _Target = ...,
+) -> None:
+    """Write a model: all of its targets, or none."""
+
+def activations(
+    model: _Model,
+    *,
+    layers: Sequence[Any],
+    data: str | Path | Mapping[str, Any],
+    export: str | Path | None = ...,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """Measure what inner layers put out for data, and perhaps keep it as features."""
+
+def average(
+    model: _Model,
+    select: _Selector = "**",
+    *,
+    from_: Sequence[Any] | str | Path,
+    allow_empty: bool = False,
+    weights: Sequence[Any] | None = ...,
+    decay: float | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Average the selected weights with those of other models (checkpoints of one training)."""
+
+def cast(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: Literal["float16", "bfloat16", "float32", "float64"],
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
+
+def clip(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    min: float | None = ...,
+    max: float | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Limit the selected weights to a range; NaN stays NaN."""
+
+def copy(
+    model: _Model,
+    select: _Selector = "**",
+    *,
+    from_: str | Path | Mapping[str, Any],
+    allow_empty: bool = False,
+    map: Mapping[str, Any] | None = ...,
+    mismatch: Literal["error", "skip", "report"] = "error",
+    seed: int = 0,
+) -> Model:
+    """Take the values of the selected weights from another model."""
+
+def evaluate(
+    model: _Model,
+    *,
+    data: str | Path | Mapping[str, Any],
+    batch_size: int = 32,
+    loss: str | Mapping[str, Any] | Sequence[Any] | None = ...,
+    metrics: Sequence[Any] = ...,
+    seed: int = 0,
+    progress: bool = False,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """Measure the model's loss and metrics on data."""
+
+def freeze(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
+    """Stop Keras from training the selected layers."""
+
+def noise(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    std: float | None = ...,
+    relative_std: float | None = ...,
+    distribution: Literal["normal", "uniform"] = "normal",
+    seed: int = 0,
+) -> Model:
+    """Add noise of mean zero to the selected weights."""
+
+def normalize(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    norm: Literal["l1", "l2", "max"] = "l2",
+    per: Literal["tensor", "output_channel"] = "tensor",
+    to: float = 1.0,
+    seed: int = 0,
+) -> Model:
+    """Divide the selected weights by their norm; what is zero stays zero."""
+
+def permute(
+    model: _Model,
+    select: _Selector,
+    *,
+    order: Sequence[Any],
+    allow_empty: bool = False,
+    axis: int = -1,
+    seed: int = 0,
+) -> Model:
+    """Reorder the selected weights along an axis (RGB to BGR, heads, classes)."""
+
+def predict(
+    model: _Model,
+    *,
+    data: str | Path | Mapping[str, Any],
+    export: str | Path = ...,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """Write what the model puts out for data to a .npz file."""
+
+def quantize_values(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    bits: int | None = ...,
+    values: int | None = ...,
+    per: Literal["tensor", "output_channel"] = "tensor",
+    seed: int = 0,
+) -> Model:
+    """Round the selected weights to few values, which stay floats (weight sharing)."""
+
+def reinitialize(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    initializer: str | None = ...,
+    arguments: Mapping[str, Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Draw the selected weights anew, from a Keras initialiser."""
+
+def rename(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: str,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+
+def scale(
+    model: _Model,
+    select: _Selector,
+    *,
+    by: float,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Multiply the selected weights by a number."""
+
+def set(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    to: ArrayLike | float | bool | None = ...,
+    npy: str | Path | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Set the selected weights to a number, or to the values of a .npy file."""
+
+def shift(
+    model: _Model,
+    select: _Selector,
+    *,
+    by: float,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Add a number to the selected weights."""
+
+def train(
+    model: _Model,
+    *,
+    data: str | Path | Mapping[str, Any],
+    epochs: int = 1,
+    batch_size: int = 32,
+    optimizer: str | Mapping[str, Any] | None = ...,
+    learning_rate: float | Mapping[str, Any] | None = ...,
+    loss: str | Mapping[str, Any] | Sequence[Any] | None = ...,
+    metrics: Sequence[Any] | None = ...,
+    validation: str | Path | Mapping[str, Any] | None = ...,
+    validation_split: float | str | None = ...,
+    class_weight: Mapping[str, Any] | None = ...,
+    shuffle: bool = True,
+    callbacks: Mapping[str, Any] | None = ...,
+    mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = ...,
+    keep_zeros: bool = False,
+    keep: Mapping[str, Any] | Sequence[Any] = ...,
+    prune_schedule: Mapping[str, Any] | None = ...,
+    seed: int = 0,
+    progress: bool = False,
+    allow_code: bool = False,
+) -> Model:
+    """Train the model on data, with Keras's own fit."""
+
+def transpose(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    axes: Sequence[Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Reorder the axes of the selected weights."""
+
+def unfreeze(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Let Keras train the selected layers, and open the frozen models they are in."""
+
+def zero(
+    model: _Model,
+    select: _Selector,
+    *,
+    allow_empty: bool = False,
+    lowest: float | str | None = ...,
+    keep: float | str | None = ...,
+    random: float | str | None = ...,
+    channels: float | str | None = ...,
+    norm: Literal["l1", "l2"] = "l2",
+    with_norm: bool = False,
+    n_of_m: str | None = ...,
+    below: float | None = ...,
+    above: float | None = ...,
+    scope: Literal["tensor", "global"] = "tensor",
+    seed: int = 0,
+) -> Model:
+    """Set the selected weights to zero: all of them, or the part that one key names."""

@@ -1,0 +1,73 @@
+"""Looking at models and comparing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.api._calls import as_a
+from surgery.api.models import open
+from surgery.execution.plan import default_threads
+from surgery.report.difference import comparable, difference_text
+from surgery.report.models import model_facts
+from surgery.weights import difference
+from surgery.weights.model import Model
+from surgery.weights.selectors import Select
+
+Given = str | Path | Model
+
+
+@dataclass(frozen=True, repr=False)
+class Difference(difference.Difference):
+    """How model b differs from model a; printed, it is what `surgery diff` shows.
+
+    `names` says what the two models are called there.
+    """
+
+    names: tuple[str, str] = ("a", "b")
+
+    def __str__(self) -> str:
+        return difference_text(*self.names, self)
+
+
+def inspect(
+    model: Given, *, select: Any = None, stats: bool = False, hashes: bool = False
+) -> dict[str, Any]:
+    """Return a model's layers and weights as plain data, which `surgery inspect --json` prints.
+
+    Args:
+        model: a path, or a model.
+        select: a selector, for only some of the weights.
+        stats: add min, max, mean, std, zeros and non-finite of each weight, which reads it.
+        hashes: add the SHA-256 of each weight, which reads it.
+
+    Raises SelectorError where the selector names nothing.
+    """
+    opened = open(model)
+    weights = opened.weights if select is None else Select(select).weights(opened)
+    facts = model_facts(opened, opened.origin, weights, stats, hashes)
+    for check in opened.checks if stats or hashes else ():
+        check()
+    return facts
+
+
+def diff(a: Given, b: Given, *, select: Any = None, threads: int | None = None) -> Difference:
+    """Compare two models, weight by weight and layer by layer.
+
+    Args:
+        a: a path, or a model.
+        b: a path, or a model.
+        select: a selector, for only some of the weights.
+        threads: how many threads to use; as many as there are cores, up to four.
+
+    Returns how b differs from a; `is_none` where they are the same.
+    """
+    given = [each if isinstance(each, Model) else Path(each) for each in (a, b)]
+    left, right = comparable(given, None if select is None else Select(select))
+    found = difference.differences(left, right, threads or default_threads())
+    for model in (left, right):
+        for check in model.checks:
+            check()
+    names = [each.origin if isinstance(each, Model) else str(each) for each in given]
+    return as_a(Difference, found, names=tuple(names))

@@ -1,0 +1,144 @@
+"""Every op as a function of a model."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import surgery
+from surgery.api._calls import Logged
+from surgery.api.models import Model, as_model
+from surgery.declared.fields import keys_of
+from surgery.errors import UsageError, did_you_mean
+from surgery.execution.live import LiveBench
+from surgery.execution.plan import default_threads, input_problem, path_problem
+from surgery.execution.progress import Progress
+from surgery.execution.writing import write
+from surgery.formats.base import formats
+from surgery.live.permission import code_allowed
+from surgery.ops.base import Op, ops
+from surgery.ops.live import LiveOp
+from surgery.recipe.building import build_op
+from surgery.recipe.schema import mapping_schema
+from surgery.report.reference import op_text
+from surgery.storage import locations
+from surgery.weights import model as core
+from surgery.weights.tensor import constant
+
+_RETURNED = "returned.npz"
+"""Stands for the file of `export` where what it would hold is returned."""
+
+
+def op_function(name: str) -> Callable[..., Any]:
+    """Return the op of that name as a function of a model and the op's keys.
+
+    One that changes the model returns the new one; one that measures, what it found.
+    """
+    if name not in ops():
+        hint = did_you_mean(name, dir(surgery))
+        raise AttributeError(f"module 'surgery' has no attribute {name!r}{hint}")
+
+    def apply(model: core.Model, *selectors: Any, seed: int = 0, **keys: Any) -> Model:
+        if len(selectors) > 1:
+            raise UsageError(f"surgery.{name} takes one selector, which may be a list")
+        op = _built(name, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
+        return as_model(op.apply(model))
+
+    def run(
+        model: core.Model,
+        *selectors: Any,
+        seed: int = 0,
+        progress: bool = False,
+        allow_code: bool = False,
+        **keys: Any,
+    ) -> Model | Mapping[str, Any]:
+        if selectors:
+            raise UsageError(f"surgery.{name} is about the whole model; it takes keys only")
+        with code_allowed(allow_code):
+            return _run_live(name, model, keys, seed, progress)
+
+    function: Callable[..., Any] = run if issubclass(ops()[name], LiveOp) else apply
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "surgery"
+    function.__doc__ = op_text(name)
+    function.__signature__ = _signature(ops()[name])  # type: ignore[attr-defined]
+    return function
+
+
+def _signature(declared: type[Op]) -> inspect.Signature:
+    """Return the function's parameters: the model, the selector, and the keys by keyword."""
+    facts = mapping_schema(declared, "")
+    defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
+    defaults |= dict.fromkeys(facts["required"], inspect.Parameter.empty)
+    is_live = issubclass(declared, LiveOp)
+    if is_live and declared.name == "predict":
+        defaults["export"] = ...
+    given = {field.name: defaults[name] for name, field in keys_of(declared).items()}
+    given |= {"seed": 0, **({"progress": False, "allow_code": False} if is_live else {})}
+    first = [inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    if "select" in given:
+        first.append(first[0].replace(name="select", default=given.pop("select")))
+    by_need = sorted(given, key=lambda name: given[name] is not inspect.Parameter.empty)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    keys = [inspect.Parameter(name, kind, default=given[name]) for name in by_need]
+    return inspect.Signature([*first, *keys])
+
+
+def _built(name: str, keys: Mapping[str, Any], seed: int) -> Op:
+    """Return an op from keys as Python has them: `from_` is from, and an array a tensor."""
+    given = {key.rstrip("_"): value for key, value in keys.items()}
+    if name == "set" and np.ndim(given.get("to", 0)) > 0:
+        values = np.array(given.pop("to"))  # a copy, which the caller does not change later
+        return build_op(name, given, seed, values=constant(values))
+    return build_op(name, given, seed)
+
+
+def _run_live(
+    name: str, model: core.Model, keys: Mapping[str, Any], seed: int, progress: bool
+) -> Model | Mapping[str, Any]:
+    """Do a step that needs a running Keras model, in a process of its own."""
+    is_returned = name == "predict" and "export" not in keys
+    op = _built(name, {**keys, **({"export": _RETURNED} if is_returned else {})}, seed)
+    assert isinstance(op, LiveOp)
+    for path in op.inputs():
+        locations.download(path)
+    if not is_returned:
+        _check_places(op, model)
+    op.apply(model)
+    with Logged(name, progress) as told, LiveBench(told, default_threads()) as bench:
+        done = op.run(model, bench)
+        for check in model.checks:
+            check()
+        if is_returned:
+            with np.load(next(iter(done.files.values()))) as arrays:
+                return dict(arrays)
+        if done.files:
+            _put_in_place(done.files, told)
+    if op.changes_weights:
+        return as_model(done.model)
+    return dict(done.facts.get("metrics", done.facts.get("layers", done.facts)))
+
+
+def _check_places(op: LiveOp, model: core.Model) -> None:
+    """Raise UsageError where the step would write over an input, or over a folder."""
+    inputs = [*model.inputs, *op.inputs()]
+    found = [input_problem(path, inputs) for path in op.writes()]
+    found += [path_problem(path, formats()["npz"], inputs) for path in op.outputs()]
+    for problem in filter(None, found):
+        raise UsageError(f"{op.name}: {problem}")
+
+
+def _put_in_place(files: Mapping[Path, Path], told: Progress) -> None:
+    """Move the files that a step made to where they are to be: all of them, or none."""
+
+    def conclude(temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
+        for place, made in files.items():
+            shutil.move(made, temporary[place])
+        return {place: temporary[place] for place in files}
+
+    write([], default_threads(), told, conclude, extra=tuple(files))
