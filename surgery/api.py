@@ -57,14 +57,14 @@ def save(model: Model, **targets: str | Path) -> None:
     from surgery.execution.plan import default_threads, path_problem, target_plan
     from surgery.execution.progress import Silent
     from surgery.execution.writing import load_checks, write
-    from surgery.formats.base import formats
+    from surgery.formats.base import FORMATS, formats
 
     plans = []
     for name, given in targets.items():
-        if name not in formats():
+        if (form := FORMATS.find(name)) is None:
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        form, path = formats()[name], locations.resolve(given)
+        path = locations.resolve(given)
         problems = [*form.refusals(model)]
         if problem := path_problem(path, form, model.inputs):
             problems.append(problem)
@@ -86,10 +86,10 @@ def op_function(name: str) -> Callable[..., Any]:
 
     One that measures has no selector, and returns what it found out.
     """
-    from surgery.ops.base import ops
+    from surgery.ops.base import OPS, ops
     from surgery.ops.live import LiveOp
 
-    if name.startswith("_") or name not in ops():
+    if name.startswith("_") or (declared := OPS.find(name)) is None:
         raise AttributeError(
             f"module 'surgery' has no attribute {name!r}{did_you_mean(name, ops())}"
         )
@@ -105,9 +105,9 @@ def op_function(name: str) -> Callable[..., Any]:
             raise UsageError(f"surgery.{name} is about the whole model; it takes keys only")
         return _measured(name, model, keys)
 
-    function: Callable[..., Any] = measure if issubclass(ops()[name], LiveOp) else apply
+    function: Callable[..., Any] = measure if issubclass(declared, LiveOp) else apply
     function.__name__ = name
-    function.__doc__ = ops()[name].__doc__
+    function.__doc__ = declared.__doc__
     return function
 
 

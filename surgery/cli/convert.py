@@ -43,13 +43,13 @@ def command(
     from surgery.execution.execute import execute
     from surgery.execution.plan import make_plan
     from surgery.execution.progress import progress_for
-    from surgery.formats.base import format_for, formats
+    from surgery.formats.base import FORMATS, format_for, formats
     from surgery.recipe.building import as_json
     from surgery.recipe.reading import recipe_from
     from surgery.report.runs import result_text
 
     form = name or format_for(target)
-    if form is None or form not in formats():
+    if form is None or FORMATS.find(form) is None:
         what = f"{form!r} is no format" if form else f"{target} does not tell its format"
         hint = did_you_mean(form or "", formats())
         raise UsageError(f"{what}{hint}; give --to with one of {', '.join(formats())}")

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from surgery.architecture import Architecture
 from surgery.architecture.checking import ConfigError
-from surgery.declared.fields import import_all
+from surgery.declared.registry import Registry
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._mistaken import missing, mistaken
 from surgery.live.loading import LoadCheck
@@ -122,19 +122,20 @@ def odd_names(model: Model) -> list[str]:
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SMALLEST_USER_BLOCK = 512
 
-_FORMATS: dict[str, Format] = {}
+FORMATS: Registry[Format] = Registry(
+    "surgery.formats", "surgery.formats", Format, lambda declared: declared()
+)
 
 
 def register(declared: type[Format]) -> type[Format]:
     """Class decorator: make the format known."""
-    _FORMATS[declared.name] = declared()
+    FORMATS.register(declared)
     return declared
 
 
 def formats() -> Mapping[str, Format]:
-    """All formats by name."""
-    import_all("surgery.formats")
-    return dict(sorted(_FORMATS.items()))
+    """Return surgery's own formats by name."""
+    return FORMATS.own()
 
 
 def format_of(path: Path) -> Format:
@@ -159,10 +160,23 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if begins is not None and known.sniff(path, begins):
                 return known
+    if found := _plugin_format(path, head):
+        return found
     names = [known.suffix for known in formats().values()]
     endings = [name for name in names if name.startswith(".")]
     said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
     raise FormatError(f"{path} {said}")
+
+
+def _plugin_format(path: Path, head: bytes) -> Format | None:
+    """The format of another package that a file is of; raises PluginError where it may be."""
+    found, problems = FORMATS.everything()
+    for name in sorted(found.keys() - formats().keys()):
+        if found[name].sniff(path, head):
+            return found[name]
+    if problems:
+        raise problems[0]
+    return None
 
 
 def _behind_user_block(path: Path) -> bytes | None:
@@ -182,6 +196,9 @@ def _behind_user_block(path: Path) -> bytes | None:
 def format_for(path: Path) -> str | None:
     """The name of the format that writes files of such a name; None where it does not tell."""
     ends = [known for known in formats().values() if path.name.endswith(known.suffix)]
+    if not ends:
+        others = FORMATS.everything()[0].values()
+        ends = [known for known in others if path.name.endswith(known.suffix)]
     best = max(ends, key=lambda known: len(known.suffix), default=None)
     return best.name if best else None
 
