@@ -43,4 +43,4 @@ def test_python_examples_run(tmp_path, monkeypatch):
 def test_every_command_shown_exists(command):
     from surgery.cli.main import cli
 
-    assert command in cli.commands
+    assert command in cli.list_commands(None)
