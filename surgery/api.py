@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery.errors import FormatError, UsageError, did_you_mean
+from surgery.errors import UsageError, did_you_mean
 from surgery.storage import locations
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -54,31 +54,16 @@ def save(model: Model, **targets: str | Path) -> None:
     Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
     is not what the file's own checksums say.
     """
-    from surgery.execution.plan import default_threads, path_problem, target_plan
-    from surgery.execution.progress import Silent
-    from surgery.execution.writing import load_checks, write
+    from surgery.execution import saving
     from surgery.formats.base import FORMATS, formats
 
-    plans = []
-    for name, given in targets.items():
+    given = []
+    for name, path in targets.items():
         if (form := FORMATS.find(name)) is None:
             hint = did_you_mean(name, formats())
             raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
-        path = locations.resolve(given)
-        problems = [*form.refusals(model)]
-        if problem := path_problem(path, form, model.inputs):
-            problems.append(problem)
-        if problems:
-            raise FormatError(f"{name}: {problems[0]}")
-        plans.append(target_plan(form, path, model))
-
-    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
-        for check in model.checks:
-            check()
-        return {}
-
-    load_checks(plans)
-    write(plans, default_threads(), Silent(), conclude)
+        given.append((form, locations.resolve(path)))
+    saving.save(model, given)
 
 
 def op_function(name: str) -> Callable[..., Any]:

@@ -207,7 +207,7 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
     """The model in a file or folder of any format; a URL is one too."""
     path = locations.resolve(path)
     locations.prepare(path)
-    with _refusing(path):
+    with refusing(path):
         model = format_of(path).open(path, architecture)
     if locations.url_of(path) is None:
         return model
@@ -216,8 +216,8 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes h5py, json or us stumble over is the file's fault."""
+def refusing(path: Path) -> Iterator[None]:
+    """Raise FormatError for whatever a damaged file makes h5py, json or us stumble over."""
     try:
         yield
     except SurgeryError:

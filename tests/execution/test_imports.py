@@ -22,6 +22,7 @@ ORDER = [
     {"sweeps"},
     {"report"},
     {"cli"},
+    {"testing"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 OUTSIDE = {"__init__", "__main__", "api"}  # the outside of it all
