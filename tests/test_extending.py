@@ -19,7 +19,8 @@ PAGE = (ROOT / "docs/extending.md").read_text()
 FILES = dict(re.findall(r"```(?:py|toml)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 (RECIPE,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 BROKEN = {
-    "surgery.ops": {"scale": "surgery_broken:Scale", "explode": "surgery_broken.no:Module"},
+    "surgery.ops": {"scale": "surgery_broken:Scale", "norm": "surgery_broken.no:Module"},
+    "surgery.data": {"batch_size": "surgery_broken:nothing"},
     "surgery.formats": {"nothing": "surgery_broken:nothing", "bare": "surgery_broken:Bare"},
 }
 
@@ -193,11 +194,12 @@ def test_only_what_a_recipe_names_is_imported(step, imported, do, tmp_path):
 
 
 def test_a_broken_package_is_named_where_its_word_is_used(do, tmp_path):
-    (tmp_path / "r.yaml").write_text(RECIPE.replace("- halve", "- explode"))
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("- halve", "- norm"))
     done = do("run", "r.yaml")
     assert done.returncode == 2
     assert re.fullmatch(
-        r"r.yaml:1:1: the package surgery-broken 2.0 \(ops: explode = surgery_broken.no:Module\) "
+        r"r.yaml:4:5: steps\[0\].norm: the package surgery-broken 2.0 "
+        r"\(ops: norm = surgery_broken.no:Module\) "
         r"cannot be imported: ModuleNotFoundError: .*; mend or uninstall it\n", done.stderr,
     )  # fmt: skip
     assert not (tmp_path / "out").exists()
@@ -207,7 +209,8 @@ def test_all_that_is_broken_is_told_by_ops(do):
     done = do("ops")
     assert done.returncode == 1
     assert [re.findall(r"\((\w+: \w+) =", line) for line in done.stderr.splitlines()] == [
-        ["ops: scale"], ["ops: explode"], ["formats: bare"], ["formats: nothing"],
+        ["ops: scale"], ["ops: norm"], ["formats: bare"], ["formats: nothing"],
+        ["data: batch_size"], ["data: batch_size"],
     ]  # fmt: skip
     assert "has the name of surgery's own 'scale'" in done.stderr
     assert "Bare is no dataclass, or lacks a method" in done.stderr

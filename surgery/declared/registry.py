@@ -23,7 +23,11 @@ T = TypeVar("T")
 
 
 class PluginError(SurgeryError):
-    """What another package adds to surgery, and cannot be used."""
+    """What another package adds to surgery, and cannot be used; `word` is its name there."""
+
+    def __init__(self, message: str, word: str = "") -> None:
+        super().__init__(message)
+        self.word = word
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Plugin:
         """Return the error that names the package."""
         what = f"{self.place.group.removeprefix('surgery.')}: {self.name} = {self.place.value}"
         return PluginError(
-            f"the package {self.package} {self.version} ({what}) {said}; mend or uninstall it"
+            f"the package {self.package} {self.version} ({what}) {said}; mend or uninstall it",
+            self.name,
         )
 
     def load(self) -> Any:
@@ -119,7 +124,8 @@ class Registry(Generic[T]):
 
     def packages(self, words: Iterable[str]) -> dict[str, str]:
         """Return the packages that those words come from, with their versions."""
-        names = self.others(frozenset(words))
+        if not (names := self.others(frozenset(words))):
+            return {}
         return {p.package: p.version for p in plugins(self.group) if p.name in names}
 
     def everything(self) -> tuple[Mapping[str, T], list[PluginError]]:

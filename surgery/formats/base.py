@@ -160,23 +160,14 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if begins is not None and known.sniff(path, begins):
                 return known
-    if found := _plugin_format(path, head):
-        return found
+    plugins, problems = FORMATS.everything()
+    for name in sorted(plugins.keys() - formats().keys()):
+        if plugins[name].sniff(path, head):
+            return plugins[name]
     names = [known.suffix for known in formats().values()]
     endings = [name for name in names if name.startswith(".")]
     said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
-    raise FormatError(f"{path} {said}")
-
-
-def _plugin_format(path: Path, head: bytes) -> Format | None:
-    """The format of another package that a file is of; raises PluginError where it may be."""
-    found, problems = FORMATS.everything()
-    for name in sorted(found.keys() - formats().keys()):
-        if found[name].sniff(path, head):
-            return found[name]
-    if problems:
-        raise problems[0]
-    return None
+    raise FormatError("; ".join([f"{path} {said}", *map(str, problems)]))
 
 
 def _behind_user_block(path: Path) -> bytes | None:

@@ -51,7 +51,7 @@ def as_json(value: object) -> str:
 def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
     """An op from the keys it would have in a recipe; raises RecipeError for wrong ones."""
     keys = json.loads(as_json(keys))
-    words = foreign_words({name: keys})
+    words = foreign_words({"steps": [{name: keys}]})
     steps = recipe_schema(words)["properties"]["steps"]["items"]["properties"]
     document = Document(keys, {}, {})
     problems = schema_problems(steps[name], keys, document)
@@ -66,7 +66,7 @@ def build_op(name: str, keys: Mapping[str, Any], seed: int = 0) -> Op:
 def data_from(text: str) -> Data:
     """Data from the command line: a path, or a mapping as a recipe has it in one line."""
     document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
-    builder = Builder(document, Path(), words=foreign_words(document.value))
+    builder = Builder(document, Path(), words=foreign_words({"data": document.value}))
     try:
         made = builder.data(document.value, ())
     except ValueError as error:

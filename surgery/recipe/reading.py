@@ -19,7 +19,7 @@ from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, references, resolve
-from surgery.recipe.plugins import foreign_words
+from surgery.recipe.plugins import foreign_words, places_of
 from surgery.recipe.samples import samples
 from surgery.recipe.schema import Words, recipe_schema
 from surgery.recipe.validation import schema_problems
@@ -193,7 +193,9 @@ class RecipeFile:
         try:
             recipe_schema(words)
         except PluginError as error:
-            raise RecipeError(self.file, [self.document.problem((), str(error))]) from error
+            place = next(places_of(error.word, value), ())
+            problem = self.document.problem(place, str(error), at_key=True)
+            raise RecipeError(self.file, [problem]) from error
         return words
 
 
