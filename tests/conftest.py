@@ -7,10 +7,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
+from surgery.testing.models import dense_layers, same_bytes, values  # noqa: F401 - for the tests
 from tests import forking
 
 ROOT = Path(__file__).parents[1]
@@ -103,59 +103,10 @@ def dense_model(tmp_path, name="model.keras", layers=("a", "b")):
     return tmp_path / name
 
 
-def dense_layers(layers, sizes):
-    """A Sequential model of Dense layers of those names and widths, with seeded weights."""
-    from surgery.architecture import Architecture
-    from surgery.weights.model import Carried, Model
-    from surgery.weights.tensor import constant
-    from surgery.weights.weight import Weight
-
-    rng = np.random.default_rng(0)
-    entries = [
-        {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
-         "config": {"batch_shape": [None, sizes[0]], "dtype": "float32", "name": "in"}}
-    ]  # fmt: skip
-    weights = []
-    for index, layer in enumerate(layers):
-        config = {"name": layer, "trainable": True, "units": sizes[index + 1], "use_bias": True}
-        entries.append(
-            {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
-             "config": {**config, "activation": "linear"}}
-        )  # fmt: skip
-        kernel = rng.standard_normal(sizes[index : index + 2]).astype(np.float32)
-        bias = rng.standard_normal(sizes[index + 1]).astype(np.float32)
-        weights.append(Weight(f"{layer}/kernel", constant(kernel), (), True, True))
-        weights.append(Weight(f"{layer}/bias", constant(bias), (), True, True))
-    config = {
-        "module": "keras",
-        "class_name": "Sequential",
-        "registered_name": None,
-        "config": {"name": "small", "trainable": True, "layers": entries},
-    }
-    carried = Carried(keras_version="3.10.0", backend="tensorflow")
-    return Model(tuple(weights), Architecture(config), carried)
-
-
 @pytest.fixture
 def small(tmp_path):
     """The path of a small .keras model: a (4x3) and b (3x2), with biases."""
     return dense_model(tmp_path)
-
-
-def values(model):
-    """All weights in memory, by address."""
-    return {w.address: w.tensor.numpy() for w in model.weights}
-
-
-def same_bytes(a, b):
-    """Whether two models hold the same weights, bit for bit."""
-    left, right = values(a), values(b)
-    return left.keys() == right.keys() and all(
-        left[k].dtype == right[k].dtype
-        and left[k].shape == right[k].shape
-        and left[k].tobytes() == right[k].tobytes()
-        for k in left
-    )
 
 
 def command(*arguments, cwd=None, limits=None, keras=False, **environment):

@@ -21,7 +21,7 @@ from surgery.execution.progress import Progress
 from surgery.execution.writing import write
 from surgery.formats.base import formats
 from surgery.live.permission import code_allowed
-from surgery.ops.base import Op, ops
+from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
 from surgery.recipe.building import build_op
 from surgery.recipe.schema import mapping_schema
@@ -39,7 +39,7 @@ def op_function(name: str) -> Callable[..., Any]:
 
     One that changes the model returns the new one; one that measures, what it found.
     """
-    if name not in ops():
+    if (declared := OPS.find(name)) is None:
         hint = did_you_mean(name, dir(surgery))
         raise AttributeError(f"module 'surgery' has no attribute {name!r}{hint}")
 
@@ -62,11 +62,11 @@ def op_function(name: str) -> Callable[..., Any]:
         with code_allowed(allow_code):
             return _run_live(name, model, keys, seed, progress)
 
-    function: Callable[..., Any] = run if issubclass(ops()[name], LiveOp) else apply
+    function: Callable[..., Any] = run if issubclass(declared, LiveOp) else apply
     function.__name__ = function.__qualname__ = name
     function.__module__ = "surgery"
     function.__doc__ = op_text(name)
-    function.__signature__ = _signature(ops()[name])  # type: ignore[attr-defined]
+    function.__signature__ = _signature(declared)  # type: ignore[attr-defined]
     return function
 
 

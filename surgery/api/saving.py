@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from surgery.api._calls import Logged
-from surgery.errors import FormatError, UsageError, did_you_mean
-from surgery.execution.plan import default_threads, path_problem, target_plan
-from surgery.execution.writing import load_checks, write
-from surgery.formats.base import format_for, formats
+from surgery.errors import UsageError, did_you_mean
+from surgery.execution.saving import save as write
+from surgery.formats.base import FORMATS, format_for, formats
 from surgery.recipe.building import build_target
 from surgery.recipe.language import Target
 from surgery.weights.model import Model
@@ -34,17 +32,7 @@ def save(model: Model, path: str | Path | None = None, /, **targets: Any) -> Non
         raise UsageError(
             'surgery.save needs a target; for example surgery.save(model, "out.keras")'
         )
-    if problems := list(_problems(model, wanted)):
-        raise FormatError(problems[0])
-    plans = [target_plan(target, model) for target in wanted]
-
-    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
-        for check in model.checks:
-            check()
-        return {}
-
-    load_checks(plans)
-    write(plans, default_threads(), Logged("save", False), conclude)
+    write(model, wanted, Logged("save", False))
 
 
 def _by_name(path: str | Path) -> Target:
@@ -59,22 +47,7 @@ def _by_name(path: str | Path) -> Target:
 
 
 def _target(name: str, given: Any) -> Target:
-    if name not in formats():
+    if FORMATS.find(name) is None:
         hint = did_you_mean(name, formats())
         raise UsageError(f"there is no format {name!r}{hint}; there are {', '.join(formats())}")
     return build_target(name, given)
-
-
-def _problems(model: Model, targets: list[Target]) -> Iterator[str]:
-    """Yield why targets cannot be written, each with its format's name."""
-    seen: list[Path] = []
-    for target in targets:
-        name, resolved = target.format.name, target.path.resolve()
-        for refusal in target.format.refusals(target.optimizer.left(model)):
-            yield f"{name}: {refusal}"
-        if problem := path_problem(target.path, target.format, model.inputs):
-            yield f"{name}: {problem}"
-        for other in seen:
-            if resolved == other or other in resolved.parents or resolved in other.parents:
-                yield f"{name}: {target.path} is in the way of another target, {other}"
-        seen.append(resolved)

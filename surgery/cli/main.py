@@ -7,50 +7,63 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from surgery import __version__
-from surgery.cli import (
-    _options,
-    activations,
-    bisect,
-    cache,
-    convert,
-    diff,
-    init,
-    inspect,
-    ops,
-    plan,
-    run,
-    schema,
-    sensitivity,
-    sweep,
-    validate,
-    verify,
-)
+from surgery.cli import _options
 from surgery.errors import SurgeryError, Terminated, did_you_mean, terminate
 
 _BUG = 70
 
 
+def _own() -> list[str]:
+    """The names of surgery's own commands: those of the files beside this one."""
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    return sorted(file.stem for file in files if file.stem != "main")
+
+
+def _of_a_package(name: str) -> click.Command | None:
+    """The command that another package has of that name; raises PluginError for a broken one."""
+    from surgery.declared.registry import plugins
+
+    for plugin in plugins("surgery.commands"):
+        if plugin.name == name:
+            found = plugin.load()
+            if not isinstance(found, click.Command):
+                raise plugin.error("is no command of click")
+            return found
+    return None
+
+
 class _Group(click.Group):
     """The commands; where there is none of a name, it says what the name is in a recipe."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return _own()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _own():
+            return _of_a_package(cmd_name) if cmd_name.isidentifier() else None
+        command: click.Command = import_module(f"surgery.cli.{cmd_name}").command
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and args[0][:1] != "-":
-            raise click.UsageError(_no_command(args[0], self.commands), ctx)
+            raise click.UsageError(_no_command(args[0]), ctx)
         return super().resolve_command(ctx, args)
 
 
-def _no_command(word: str, known: Mapping[str, click.Command]) -> str:
+def _no_command(word: str) -> str:
+    from surgery.declared.registry import plugins
     from surgery.report.reference import meant
 
+    known = [*_own(), *(plugin.name for plugin in plugins("surgery.commands"))]
     said = f"there is no command {word!r}"
     if Path(word).suffix in (".yaml", ".yml"):
         return f"{said}; surgery run {word} runs a recipe"
@@ -76,13 +89,6 @@ def cli(allow_code: bool) -> None:
     """Open, change and save trained TensorFlow and Keras models, by recipe."""
     if allow_code:
         os.environ["SURGERY_ALLOW_CODE"] = "1"
-
-
-for module in (
-    init, run, sweep, validate, plan, verify, inspect, diff, convert, activations, sensitivity,
-    bisect, cache, ops, schema,
-):  # fmt: skip
-    cli.add_command(module.command)
 
 
 def main() -> NoReturn:

@@ -13,22 +13,30 @@ from surgery.cli import _options
 def command(name: str | None, as_json: bool) -> None:
     """List what a recipe can name, or show the keys of one.
 
-    Operations, expectations, sources, targets and forms of data.
+    Operations, expectations, sources, targets and forms of data; those of other packages too.
     """
+    from surgery.declared.registry import PluginError
     from surgery.errors import UsageError, did_you_mean
+    from surgery.recipe.plugins import installed
     from surgery.report.reference import named, op_text, ops_text, sections
 
-    if name is not None and not named(name):
-        known = [each for section in sections().values() for each in section.facts]
-        raise UsageError(f"there is no {name!r}{did_you_mean(name, known)}; surgery ops lists all")
+    words, problems = (frozenset(), []) if name and named(name) else installed()
+    if name is not None and not named(name, words):
+        known = [each for section in sections(words).values() for each in section.facts]
+        said = "".join(f"; {problem}" for problem in problems)
+        raise UsageError(
+            f"there is no {name!r}{did_you_mean(name, known)}; surgery ops lists all{said}"
+        )
     if as_json:
         # An op by its name alone; others may have the name of a form of data, or of an op.
         facts = {
             each if kind == "op" else f"{kind} {each}": schema
-            for kind, section in sections().items()
+            for kind, section in sections(words).items()
             for each, schema in section.facts.items()
             if name in (None, each)
         }
         _options.echo_json(facts)
     else:
-        _options.echo(op_text(name) if name else ops_text())
+        _options.echo(op_text(name, words) if name else ops_text(words))
+    if problems and name is None:
+        raise PluginError("\n".join(map(str, problems)))

@@ -10,24 +10,26 @@ from surgery.cli import _options
 
 
 @click.command("schema")
-@click.option("--write", is_flag=True, help="Write it to schemas/recipe.schema.json.")
-@click.option("--reference", is_flag=True, help="Print the reference page instead.")
-def command(write: bool, reference: bool) -> None:
-    """Print the JSON Schema of recipes, for editors."""
-    import json
+@click.option(
+    "--write", type=click.Path(path_type=Path, dir_okay=False), is_flag=False, metavar="[PATH]",
+    flag_value=Path("schemas/recipe.schema.json"),
+    help="Write it to a file (default: schemas/recipe.schema.json).",
+)  # fmt: skip
+def command(write: Path | None) -> None:
+    """Print the JSON Schema of recipes, for editors.
 
-    from surgery.recipe.schema import recipe_schema
-    from surgery.report.reference import reference_markdown
+    What other installed packages add is in it.
+    """
+    from surgery.recipe.definitions import schema_text
+    from surgery.recipe.plugins import installed
 
-    if reference:
-        click.echo(reference_markdown(), nl=False)
-        return
-
-    text = json.dumps(recipe_schema(), indent=2) + "\n"
-    if not write:
+    words, problems = installed()
+    if problems:
+        raise problems[0]
+    text = schema_text(words)
+    if write is None:
         click.echo(text, nl=False)
         return
-    path = Path("schemas/recipe.schema.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    _options.echo(f"wrote {path}")
+    write.parent.mkdir(parents=True, exist_ok=True)
+    write.write_text(text)
+    _options.echo(f"wrote {write}")

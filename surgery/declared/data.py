@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from surgery.declared.fields import import_all
+from surgery.declared.registry import Registry
 from surgery.weights.tensor import Array
 
 Rows = Array
@@ -134,19 +134,20 @@ class Batches:
     make: Callable[[int], Iterator[Any]]
 
 
-_KINDS: dict[str, type[Data]] = {}
+DATA: Registry[type[Data]] = Registry(
+    "surgery.data", "surgery.data", Data, lambda declared: declared, "kind"
+)
 
 
 def data(declared: type[Data]) -> type[Data]:
     """Class decorator: make a form of data known to recipes."""
-    _KINDS[declared.kind] = declared
+    DATA.register(declared)
     return declared
 
 
 def kinds() -> Mapping[str, type[Data]]:
-    """All forms of data, by the key that tells them apart."""
-    import_all("surgery.data")
-    return dict(sorted(_KINDS.items()))
+    """Return surgery's own forms of data, by the key that tells them apart."""
+    return DATA.own()
 
 
 def steps(count: int, batch_size: int) -> int:

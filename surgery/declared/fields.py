@@ -8,22 +8,38 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import json
 import math
 import os
-import pkgutil
 import re
 import typing
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from surgery.storage import locations
 
 REQUIRED = dataclasses.MISSING
+
+
+class FieldType(Protocol):
+    """The type of a key: one class that says how it is read, checked and shown.
+
+    `str()` of a value is what schema and reference show as the key's default.
+    """
+
+    @classmethod
+    def from_recipe(cls, value: Any, folder: Path) -> Self:
+        """Return the value of a recipe in that folder; raises ValueError with what is wrong.
+
+        Raises TypeError for a value of the wrong kind, of which the schema has told.
+        """
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Return its JSON Schema, without description and examples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +47,18 @@ class Share:
     """A share between 0 and 1, exactly as written: `29%` is 29/100, not its nearest float."""
 
     fraction: Fraction
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Share:
+        """From a number or text; raises ValueError for one that is no share."""
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise TypeError
+        return cls.parse(value)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Its JSON Schema."""
+        return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
 
     @classmethod
     def parse(cls, value: object) -> Share:
@@ -168,14 +196,6 @@ def recipe_path(value: str, folder: Path) -> Path:
     path = folder / os.path.expanduser(value)
     short = Path(os.path.normpath(path))  # another place where a folder before `..` is a link
     return short if os.path.realpath(short) == os.path.realpath(path) else path
-
-
-@functools.cache
-def import_all(package: str) -> None:
-    """Import every module of a package, so that dropping a file in registers it."""
-    module = importlib.import_module(package)
-    for info in pkgutil.iter_modules(module.__path__):
-        importlib.import_module(f"{package}.{info.name}")
 
 
 @functools.cache

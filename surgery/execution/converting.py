@@ -8,7 +8,7 @@ from typing import Any
 
 from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
 from surgery.execution.plan import Plan, make_plan
-from surgery.formats.base import format_for, formats
+from surgery.formats.base import FORMATS, format_for, formats
 from surgery.recipe.building import as_json
 from surgery.recipe.reading import recipe_from
 
@@ -46,7 +46,7 @@ def conversion(
 def _format(target: Path, name: str | None) -> str:
     """Return the format's name, which may follow from the target's."""
     form = name or format_for(target)
-    if form is None or form not in formats():
+    if form is None or FORMATS.find(form) is None:
         what = f"{form!r} is no format" if form else f"{target} does not tell its format"
         hint = did_you_mean(form or "", formats())
         raise UsageError(f"{what}{hint}; give --to with one of {', '.join(formats())}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from surgery import __version__
 from surgery.declared.fields import version
-from surgery.errors import FormatError, UsageError
+from surgery.errors import FormatError, SurgeryError, UsageError
 from surgery.execution.seen import (
     VERSION,
     Facts,
@@ -23,7 +24,7 @@ from surgery.execution.seen import (
     relative,
 )
 from surgery.expectations.base import LiveExpectation
-from surgery.formats.base import Format
+from surgery.formats.base import FORMATS, Format, format_of
 from surgery.live.code import CodeName, code_names, paths_in
 from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
@@ -42,7 +43,18 @@ def key_of(recipe: Recipe) -> str:
     what: object = recipe.resolved
     if has_patterns(recipe.resolved):
         what = [what, list(_donated(recipe, path_of(recipe).parent))]
-    return key(start, recipe.seed, what, needs_keras(recipe))
+    return key(start, recipe.seed, what, needs_keras(recipe), packages_of(recipe))
+
+
+def packages_of(recipe: Recipe) -> Mapping[str, str]:
+    """Return the packages that ops, formats and so on are from, with their versions."""
+    if not FORMATS.others():
+        return recipe.packages
+    names = []
+    for path in (getattr(source, "path", None) for source in recipe.sources()):
+        with contextlib.suppress(SurgeryError):  # of which the run tells
+            names += [format_of(path).name] if path is not None else []
+    return {**recipe.packages, **FORMATS.packages(names)}
 
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
@@ -143,7 +155,7 @@ def check_apart(recipes: Sequence[Recipe]) -> None:
 
 def head(recipe: Recipe) -> Facts:
     """What a manifest says of the recipe and of what ran it."""
-    used = ("keras", "tensorflow")
+    used, packages = ("keras", "tensorflow"), packages_of(recipe)
     return {
         "manifest": VERSION,
         "key": key_of(recipe),
@@ -154,6 +166,7 @@ def head(recipe: Recipe) -> Facts:
         "params": dict(recipe.params),
         "seed": recipe.seed,
         "runs_code": runs_code(recipe),
+        **({"packages": dict(packages)} if packages else {}),
         "versions": {
             "surgery": __version__,
             "python": platform.python_version(),

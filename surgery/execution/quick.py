@@ -37,8 +37,9 @@ def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) ->
         facts = read(manifest)
         start = relative(recipe.parent, manifest.parent)
         seed, with_keras = resolved.get("seed", 0), "keras" in facts["versions"]
+        packages = facts.get("packages", {})
         is_same = facts["manifest"] == VERSION and not facts["runs_code"]
-        if not is_same or facts["key"] != key(start, seed, resolved, with_keras):
+        if not is_same or facts["key"] != key(start, seed, resolved, with_keras, packages):
             return None
         return manifest if _is_untouched(facts, manifest.parent, hashes) else None
     except (SurgeryError, OSError, KeyError, TypeError, ValueError, AttributeError):

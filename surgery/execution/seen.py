@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,15 @@ def relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
-def key(start: str, seed: int, resolved: object, with_keras: bool) -> str:
-    """What outputs depend on besides what files hold; `start` is where the recipe's paths start."""
+def key(
+    start: str, seed: int, resolved: object, with_keras: bool, packages: Iterable[str] = ()
+) -> str:
+    """Return a hash of what outputs depend on besides what files hold.
+
+    `start` is where the recipe's paths start, `packages` are those that add words of it.
+    """
     facts = [VERSION, __version__, start, seed, resolved]
+    facts += [[name, installed(name)] for name in sorted(packages)]
     if with_keras:
         settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         facts += [installed("keras"), installed("tensorflow")]

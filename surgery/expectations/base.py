@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from surgery.architecture import snake_case
-from surgery.declared.fields import import_all, key
+from surgery.declared.fields import key
+from surgery.declared.registry import Registry
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 from surgery.weights.statistics import Statistics
 from surgery.weights.weight import Weight
-
-_EXPECTATIONS: dict[str, type[Expectation]] = {}
 
 Call = Callable[..., Mapping[str, Any]]
 """Has a job done on a live model."""
@@ -73,17 +72,21 @@ class LiveExpectation(Expectation):
         raise TypeError
 
 
+EXPECTATIONS: Registry[type[Expectation]] = Registry(
+    "surgery.expectations", "surgery.expectations", Expectation, lambda declared: declared
+)
+
+
 def expectation(declared: type[Expectation]) -> type[Expectation]:
     """Class decorator: make the expectation known to recipes."""
     declared.name = snake_case(declared.__name__)
-    _EXPECTATIONS[declared.name] = declared
+    EXPECTATIONS.register(declared)
     return declared
 
 
 def expectations() -> Mapping[str, type[Expectation]]:
-    """All expectations by name, in alphabetical order."""
-    import_all("surgery.expectations")
-    return dict(sorted(_EXPECTATIONS.items()))
+    """Return surgery's own expectations by name, in alphabetical order."""
+    return EXPECTATIONS.own()
 
 
 def outside(

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from surgery.architecture import Architecture
 from surgery.architecture.checking import ConfigError
-from surgery.declared.fields import import_all
+from surgery.declared.registry import Registry
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats._mistaken import missing, mistaken
 from surgery.live.loading import LoadCheck
@@ -122,19 +122,20 @@ def odd_names(model: Model) -> list[str]:
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SMALLEST_USER_BLOCK = 512
 
-_FORMATS: dict[str, Format] = {}
+FORMATS: Registry[Format] = Registry(
+    "surgery.formats", "surgery.formats", Format, lambda declared: declared()
+)
 
 
 def register(declared: type[Format]) -> type[Format]:
     """Class decorator: make the format known."""
-    _FORMATS[declared.name] = declared()
+    FORMATS.register(declared)
     return declared
 
 
 def formats() -> Mapping[str, Format]:
-    """All formats by name."""
-    import_all("surgery.formats")
-    return dict(sorted(_FORMATS.items()))
+    """Return surgery's own formats by name."""
+    return FORMATS.own()
 
 
 def format_of(path: Path) -> Format:
@@ -159,10 +160,14 @@ def format_of(path: Path) -> Format:
         for known in formats().values():
             if begins is not None and known.sniff(path, begins):
                 return known
+    plugins, problems = FORMATS.everything()
+    for name in sorted(plugins.keys() - formats().keys()):
+        if plugins[name].sniff(path, head):
+            return plugins[name]
     names = [known.suffix for known in formats().values()]
     endings = [name for name in names if name.startswith(".")]
     said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
-    raise FormatError(f"{path} {said}")
+    raise FormatError("; ".join([f"{path} {said}", *map(str, problems)]))
 
 
 def _behind_user_block(path: Path) -> bytes | None:
@@ -182,6 +187,9 @@ def _behind_user_block(path: Path) -> bytes | None:
 def format_for(path: Path) -> str | None:
     """The name of the format that writes files of such a name; None where it does not tell."""
     ends = [known for known in formats().values() if path.name.endswith(known.suffix)]
+    if not ends:
+        others = FORMATS.everything()[0].values()
+        ends = [known for known in others if path.name.endswith(known.suffix)]
     best = max(ends, key=lambda known: len(known.suffix), default=None)
     return best.name if best else None
 
@@ -190,7 +198,7 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
     """The model in a file or folder of any format; a URL is one too."""
     path = locations.resolve(path)
     locations.prepare(path)
-    with _refusing(path):
+    with refusing(path):
         model = format_of(path).open(path, architecture)
     if locations.url_of(path) is None:
         return model
@@ -199,8 +207,8 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes h5py, json or us stumble over is the file's fault."""
+def refusing(path: Path) -> Iterator[None]:
+    """Raise FormatError for whatever a damaged file makes h5py, json or us stumble over."""
     try:
         yield
     except SurgeryError:

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from surgery.architecture import snake_case
 from surgery.architecture.variables import quantization_mode
-from surgery.declared.fields import import_all, key
+from surgery.declared.fields import key
+from surgery.declared.registry import Registry
 from surgery.weights.arithmetic import is_whole, need_floats
 from surgery.weights.matching import names
 from surgery.weights.model import Model
@@ -18,8 +19,6 @@ from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor
 from surgery.weights.weight import Weight
-
-_OPS: dict[str, type[Op]] = {}
 
 
 @dataclass(frozen=True)
@@ -135,14 +134,16 @@ def is_quantised(model: Model, address: str) -> bool:
     return is_marked or f"{address}_scale" in model.by_address
 
 
+OPS: Registry[type[Op]] = Registry("surgery.ops", "surgery.ops", Op, lambda declared: declared)
+
+
 def op(declared: type[Op]) -> type[Op]:
     """Class decorator: make the op known to recipes."""
     declared.name = snake_case(declared.__name__)
-    _OPS[declared.name] = declared
+    OPS.register(declared)
     return declared
 
 
 def ops() -> Mapping[str, type[Op]]:
-    """All ops by name, in alphabetical order."""
-    import_all("surgery.ops")
-    return dict(sorted(_OPS.items()))
+    """Return surgery's own ops by name, in alphabetical order."""
+    return OPS.own()

@@ -14,21 +14,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from surgery.declared.data import Data, kinds
-from surgery.declared.fields import Share, finite_number, hints_of, keys_of, recipe_path
+from surgery.declared.data import DATA, Data
+from surgery.declared.fields import finite_number, hints_of, keys_of, recipe_path
+from surgery.declared.sources import SOURCES
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
-from surgery.expectations.base import expectations
-from surgery.formats.base import formats
-from surgery.ops.base import Op, ops
+from surgery.expectations.base import EXPECTATIONS
+from surgery.formats.base import FORMATS
+from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
 from surgery.recipe.document import Document, Place, parse, plain
 from surgery.recipe.globbing import is_pattern, matching_files
 from surgery.recipe.language import Expected, Recipe, Step, Target
-from surgery.recipe.schema import recipe_schema
-from surgery.recipe.sources import SOURCES
+from surgery.recipe.plugins import foreign_words, packages_of
+from surgery.recipe.schema import Words, recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.random import Randomness
-from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
 
 
@@ -48,54 +48,52 @@ def as_json(value: object) -> str:
     return json.dumps(value, default=plain)
 
 
+def _plain(value: Any) -> Any:
+    return json.loads(as_json(value))
+
+
 def build_op(name: str, keys: Mapping[str, Any], seed: int = 0, **others: Any) -> Op:
     """Return an op from the keys it would have in a recipe, and from fields that are no keys.
 
     Raises RecipeError for wrong keys.
     """
-    schema = recipe_schema()["properties"]["steps"]["items"]["properties"][name]
-    built = _built(
-        name,
-        keys,
-        schema,
-        lambda builder, plain: builder.declared(ops()[name], plain, (), **others),
-    )
+    keys = _plain(keys)
+    words = foreign_words({"steps": [{name: keys}]})
+    schema = recipe_schema(words)["properties"]["steps"]["items"]["properties"][name]
+    declared = OPS.named(words)[name]
+    built = _built(name, keys, schema, words, lambda b: b.declared(declared, keys, (), **others))
     assert isinstance(built, Op)
     return replace(built, draws=Randomness(seed, name))
 
 
 def build_source(value: Mapping[str, Any]) -> Source:
     """Return a source from the mapping that `load` has; raises RecipeError for wrong keys."""
-    schema = {"properties": {"load": recipe_schema()["properties"]["load"]}}
-    built = _built(
-        "surgery.open",
-        {"load": value},
-        schema,
-        lambda builder, plain: builder.source(plain["load"]),
-    )
+    load = _plain(value)
+    words = foreign_words({"load": load})
+    schema = {"properties": {"load": recipe_schema(words)["properties"]["load"]}}
+    built = _built("surgery.open", {"load": load}, schema, words, lambda b: b.source(load))
     assert isinstance(built, Source)
     return built
 
 
 def build_target(name: str, value: Any) -> Target:
     """Return a target from its path or mapping in `export`; raises RecipeError for wrong keys."""
-    schema = recipe_schema()["properties"]["export"]["items"]
-    built = _built(
-        "surgery.save", {name: value}, schema, lambda builder, plain: builder.target(plain, ())
-    )
+    target = {name: _plain(value)}
+    words = foreign_words({"export": [target]})
+    schema = recipe_schema(words)["properties"]["export"]["items"]
+    built = _built("surgery.save", target, schema, words, lambda b: b.target(target, ()))
     assert isinstance(built, Target)
     return built
 
 
 def _built(
-    name: str, value: Any, schema: Mapping[str, Any], make: Callable[[Builder, Any], Any]
+    name: str, value: Any, schema: Mapping[str, Any], words: Words, make: Callable[[Builder], Any]
 ) -> Any:
     """Return what is made of a part of a recipe; raises RecipeError with all that is wrong."""
-    value = json.loads(as_json(value))
     document = Document(value, {}, {})
     problems = schema_problems(schema, value, document)
-    builder = Builder(document, Path())
-    built = make(builder, value)
+    builder = Builder(document, Path(), words=words)
+    built = make(builder)
     problems += without_repeats(builder.problems, problems)
     if problems or built is None:
         raise RecipeError(name, problems)
@@ -105,7 +103,7 @@ def _built(
 def data_from(text: str) -> Data:
     """Data from the command line: a path, or a mapping as a recipe has it in one line."""
     document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
-    builder = Builder(document, Path())
+    builder = Builder(document, Path(), words=foreign_words({"data": document.value}))
     try:
         made = builder.data(document.value, ())
     except ValueError as error:
@@ -136,9 +134,17 @@ class Builder:
     """Makes the typed parts that are sound, and notes what is wrong with the others."""
 
     def __init__(
-        self, document: Document, folder: Path, sources: dict[str, Source] | None = None
+        self,
+        document: Document,
+        folder: Path,
+        sources: dict[str, Source] | None = None,
+        words: Words = frozenset(),
     ) -> None:
-        """`sources` are those of other recipes of the same file, which share what they opened."""
+        """`sources` are those of other recipes of the same file, which share what they opened.
+
+        `words` are those that other packages add.
+        """
+        self.words = words
         self.document = document
         self.folder = folder
         self.sources = {} if sources is None else sources
@@ -166,7 +172,7 @@ class Builder:
         export = [
             self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
         ]
-        if "export" not in value and not _measures(value.get("steps")):
+        if "export" not in value and not _measures(value.get("steps"), OPS.named(self.words)):
             said = (
                 'the key \'export\' is missing; for example export: [{"keras": "out/model.keras"}]'
             )
@@ -182,6 +188,7 @@ class Builder:
         return Recipe(
             file, self.document, str(name), self.seed, load,
             tuple(_seeded(whole, self.seed)), tuple(expected), tuple(targets), params, value,
+            packages=packages_of(self.words),
         )  # fmt: skip
 
     def source(self, value: Any) -> Source | None:
@@ -189,7 +196,7 @@ class Builder:
             value = {"path": value}
         name = json.dumps(value)
         if name not in self.sources:
-            found: Source | None = self.one_of(SOURCES, value, ("load",))
+            found: Source | None = self.one_of(SOURCES.named(self.words), value, ("load",))
             if found is None:
                 return None
             self.sources[name] = found
@@ -197,7 +204,7 @@ class Builder:
 
     def donor(self, value: Any) -> Donor:
         """A second source; raises ValueError with what is wrong with it."""
-        inner = Builder(self.document, self.folder, self.sources)
+        inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
         if source is None:
@@ -218,13 +225,14 @@ class Builder:
     def step(self, value: Any, place: Place) -> Step | None:
         if not isinstance(value, Mapping):
             return None
-        names = [name for name in value if name in ops()]
+        ops = OPS.named(self.words)
+        names = [name for name in value if name in ops]
         if len(names) != 1:
             said = f"has {', '.join(names)}" if names else "has none"
             if names or not set(value) - {"name"}:
                 self.problem(place, f"a step has exactly one op, and this one {said}")
             return None
-        op = self.declared(ops()[names[0]], value[names[0]], (*place, names[0]))
+        op = self.declared(ops[names[0]], value[names[0]], (*place, names[0]))
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
 
@@ -242,9 +250,9 @@ class Builder:
         if (single := self.single(value, place, "an expectation is one key")) is None:
             return None
         name, inner = single
-        if name not in expectations():
+        if (known := EXPECTATIONS.named(self.words).get(name)) is None:
             return None  # which the schema has said
-        made = self.declared(expectations()[name], inner, (*place, name))
+        made = self.declared(known, inner, (*place, name))
         return None if made is None else Expected(made, (*place, name))
 
     def target(self, value: Any, place: Place) -> Target | None:
@@ -253,9 +261,9 @@ class Builder:
         name, inner = single
         if isinstance(inner, str):
             inner = {"path": inner}
-        if name not in formats():
+        if (known := FORMATS.named(self.words).get(name)) is None:
             return None  # which the schema has said
-        form = self.declared(type(formats()[name]), inner, (*place, name))
+        form = self.declared(type(known), inner, (*place, name))
         if form is None:
             return None
         target = self.declared(Target, inner, (*place, name), format=form)
@@ -316,18 +324,12 @@ class Builder:
             return {name: self.convert(inner, v, (*place, name)) for name, v in value.items()}
         if hasattr(hint, "from_recipe"):
             return hint.from_recipe(value, self.folder)
-        if hint is Select:
-            return Select(value)
         if hint is Donor:
             return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
         if hint is Data:
             return self.needed(self.data(value, place))
-        if dataclasses.is_dataclass(hint) and hint is not Share:
+        if dataclasses.is_dataclass(hint):
             return self.needed(self.declared(typing.cast(type, hint), value, place))
-        if hint is Share:
-            if isinstance(value, bool) or not isinstance(value, int | float | str):
-                raise TypeError
-            return Share.parse(value)
         if hint is Path and isinstance(value, str):
             return recipe_path(value, self.folder)
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -336,14 +338,19 @@ class Builder:
             return plain(value)
         raise TypeError
 
+    @property
+    def forms(self) -> Mapping[str, type[Data]]:
+        """All forms of data that the recipe may name."""
+        return DATA.named(self.words)
+
     def data(self, value: Any, place: Place) -> Data | None:
         """One of the forms of data; a path's own suffix may say which."""
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):
-                raise ValueError(f"write {value!r} with its kind: {', '.join(kinds())}")
+                raise ValueError(f"write {value!r} with its kind: {', '.join(self.forms)}")
             value = {suffix: value}
-        found: Data | None = self.one_of(kinds(), value, place)
+        found: Data | None = self.one_of(self.forms, value, place)
         return found
 
     def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
@@ -383,11 +390,11 @@ def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
         yield replace(step, op=replace(step.op, draws=Randomness(seed, own)))
 
 
-def _measures(steps: Any) -> bool:
+def _measures(steps: Any, ops: Mapping[str, type[Op]]) -> bool:
     """Whether a step measures the model, or writes what it finds."""
     named = {name for step in _list(steps) if isinstance(step, Mapping) for name in step}
-    return any(issubclass(ops()[n], LiveOp) and not ops()[n].changes_weights
-               for n in named & ops().keys())  # fmt: skip
+    known = [ops[name] for name in named & ops.keys()]
+    return any(issubclass(op, LiveOp) and not op.changes_weights for op in known)
 
 
 def _without_own_weights(value: Any) -> Any:

@@ -137,6 +137,8 @@ class Recipe:
     """Which run of its matrix it is."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """What the matrix gives this run."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The packages that some of its words are from, with their versions."""
 
     def __repr__(self) -> str:
         return f"<Recipe {self.name}: {len(self.steps)} steps, {len(self.export)} targets>"

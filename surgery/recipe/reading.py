@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.declared.fields import keys_of
+from surgery.declared.registry import PluginError
 from surgery.errors import Problem, RecipeError, UsageError
 from surgery.live.permission import need_permission
 from surgery.recipe.building import Builder, without_repeats
@@ -18,8 +19,9 @@ from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, references, resolve
+from surgery.recipe.plugins import foreign_words, places_of
 from surgery.recipe.samples import samples
-from surgery.recipe.schema import recipe_schema
+from surgery.recipe.schema import Words, recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.sources import Source
 
@@ -173,8 +175,9 @@ class RecipeFile:
         value = plain(filled.value(parts))
         params = {**{f"env:{name}": text for name, text in self.env.items()}, **filled.params}
         problems = [*filled.problems, *self._env_problems, *self.document.duplicates]
-        problems += schema_problems(recipe_schema(), value, self.document)
-        builder = Builder(self.document, self.folder, self._sources)
+        words = self._words(value)
+        problems += schema_problems(recipe_schema(words), value, self.document)
+        builder = Builder(self.document, self.folder, self._sources, words)
         recipe = builder.recipe(value, self.file, params)
         problems += without_repeats(builder.problems, problems)
         if recipe is None or problems:
@@ -183,6 +186,17 @@ class RecipeFile:
             return recipe
         name = f"{recipe.name}-{run_id(values)}"
         return replace(recipe, name=name, index=index, values=values)
+
+    def _words(self, value: Mapping[str, Any]) -> Words:
+        """The words from other packages; raises RecipeError where one of them cannot be used."""
+        words = foreign_words({n: v for n, v in value.items() if n not in ("params", "env")})
+        try:
+            recipe_schema(words)
+        except PluginError as error:
+            place = next(places_of(error.word, value), ())
+            problem = self.document.problem(place, str(error), at_key=True)
+            raise RecipeError(self.file, [problem]) from error
+        return words
 
 
 _MODELS = (b"PK\x03\x04", b"\x89HDF\r\n")

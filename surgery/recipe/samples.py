@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from surgery.errors import UsageError, did_you_mean
-from surgery.recipe.schema import recipe_schema
+from surgery.recipe.definitions import schema_text
 
 _SCHEMA = Path("schemas/recipe.schema.json")
 _RECIPES = Path("recipes")
@@ -58,7 +57,7 @@ def _files(name: str) -> dict[Path, bytes]:
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     data = [each for each in re.findall(r"data/[\w.-]+\w", text) if (_folder() / each).is_file()]
     data += ["data/README.md"] if data else []  # which says where it is from
-    schema = json.dumps(recipe_schema(), indent=2) + "\n"
+    schema = schema_text()
     return {
         _RECIPES / f"{name}.yaml": text.encode(),
         **{_RECIPES / each: (_folder() / each).read_bytes() for each in data},

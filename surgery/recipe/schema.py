@@ -1,4 +1,7 @@
-"""The JSON Schema of the recipe language, made from the declarations; no second list."""
+"""The JSON Schema of the recipe language, made from the declarations; no second list.
+
+`words` are what a recipe has of other packages: their ops, formats and so on are in the schema too.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from surgery.declared.data import Data, kinds
-from surgery.declared.fields import REQUIRED, Share, first_line, hints_of, keys_of
-from surgery.formats.base import Format
+from surgery.declared.data import DATA, Data
+from surgery.declared.fields import REQUIRED, first_line, hints_of, keys_of
+from surgery.declared.sources import SOURCES
+from surgery.expectations.base import EXPECTATIONS
+from surgery.formats.base import FORMATS, Format
+from surgery.ops.base import OPS
 from surgery.recipe import matrix
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import OWN
-from surgery.recipe.sources import source_keys
-from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, Source
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = r"^\$\{[^}]+\}$"
 """A parameter may stand for any number or truth value."""
 
+Words = frozenset[str]
+
 _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 
 
 @functools.cache
-def recipe_schema() -> Mapping[str, Any]:
-    """The whole schema."""
-    from surgery.expectations.base import expectations
-    from surgery.formats.base import formats
-    from surgery.ops.base import ops
-
-    steps = {name: mapping_schema(op, first_line(op)) for name, op in ops().items()}
+def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
+    """Return the whole schema, each key's in its place; raises PluginError."""
+    steps = mapping_schemas(OPS.named(words), words)
     targets = {
-        name: _target(type(format), format.suffix)
-        for name, format in formats().items()
+        name: _target(type(format), format.suffix, words)
+        for name, format in FORMATS.named(words).items()
         if format.can_write
     }
     properties = {name: _value(hint, meta) for name, (hint, meta) in TOP.items()}
     properties["matrix"] = matrix.SCHEMA
     properties["objective"] = mapping_schema(Objective, first_line(Objective))
     properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
-    properties["load"] = _source()
+    properties["load"] = _source(words)
     properties["steps"] = {
         "description": "What is done to the model, in this order.",
         "examples": [[{"scale": {"select": "block1_conv1", "by": 2}}]],
@@ -68,10 +70,7 @@ def recipe_schema() -> Mapping[str, Any]:
             "description": "One expectation.",
             "examples": [{"finite": {"select": "**"}}],
             "type": "object",
-            "properties": {
-                name: mapping_schema(declared, first_line(declared))
-                for name, declared in expectations().items()
-            },
+            "properties": mapping_schemas(EXPECTATIONS.named(words), words),
             "additionalProperties": False,
         },
     }
@@ -114,7 +113,7 @@ def _step_name() -> dict[str, Any]:
     return {"name": _value(hint, meta)}
 
 
-def mapping_schema(declared: type, description: str) -> dict[str, Any]:
+def mapping_schema(declared: type, description: str, words: Words = frozenset()) -> dict[str, Any]:
     """The schema of a declared dataclass."""
     hints = hints_of(declared)
     keys = keys_of(declared)
@@ -128,26 +127,39 @@ def mapping_schema(declared: type, description: str) -> dict[str, Any]:
         "description": description,
         "examples": [shown or {name: f.metadata["example"] for name, f in keys.items()}],
         "type": "object",
-        "properties": {name: _key(hints[f.name], f) for name, f in keys.items()},
+        "properties": {name: _key(hints[f.name], f, words) for name, f in keys.items()},
         **({"required": required} if required else {}),
         "additionalProperties": False,
     }
 
 
-def _target(declared: type[Format], suffix: str) -> dict[str, Any]:
+def mapping_schemas(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
+    """Return the schemas of declared dataclasses, by the names they have in a recipe."""
+    return {name: mapping_schema(each, first_line(each), words) for name, each in declared.items()}
+
+
+def _target(declared: type[Format], suffix: str, words: Words) -> dict[str, Any]:
     mapping = mapping_schema(Target, first_line(declared))
-    mapping["properties"] |= mapping_schema(declared, "")["properties"]
+    mapping["properties"] |= mapping_schema(declared, "", words)["properties"]
     path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
     return {**mapping, "examples": [path], "type": ["string", "object"], "minLength": 1}
 
 
-def _source() -> dict[str, Any]:
-    properties: dict[str, Any] = {}
-    for declared, name in source_keys():
-        properties.setdefault(name, _key(hints_of(declared)[name], keys_of(declared)[name]))
+def _source(words: Words) -> dict[str, Any]:
     return {
         "description": first_line(Source),
         "examples": [{"application": "VGG16", "weights": "imagenet"}, {"path": "model.keras"}],
+        **_any_of(SOURCES.named(words), words),
+    }
+
+
+def _any_of(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
+    """The keys of all of them; which go together is checked when one is built."""
+    properties: dict[str, Any] = {}
+    for each in declared.values():
+        keys = mapping_schema(each, "", words)["properties"]
+        properties |= {name: key for name, key in keys.items() if name not in properties}
+    return {
         "type": ["string", "object"],
         "minLength": 1,
         "properties": properties,
@@ -155,120 +167,66 @@ def _source() -> dict[str, Any]:
     }
 
 
-def _key(hint: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
+def _key(hint: Any, field: dataclasses.Field[Any], words: Words) -> dict[str, Any]:
     default = getattr(field.default, "value", field.default)
-    if isinstance(default, Share) or hasattr(default, "from_recipe"):
+    if hasattr(default, "from_recipe"):
         default = str(default)
     is_shown = isinstance(default, bool | int | float | str)
-    return {**_value(hint, field.metadata), **({"default": default} if is_shown else {})}
+    return {**_value(hint, field.metadata, words), **({"default": default} if is_shown else {})}
 
 
-def _value(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _value(hint: Any, metadata: Mapping[str, Any], words: Words = frozenset()) -> dict[str, Any]:
     return {
         "description": metadata["description"],
         "examples": [metadata["example"]],
-        **_type(hint),
+        **_type(hint, words),
         **metadata["schema"],
     }
 
 
-def _type(hint: Any) -> dict[str, Any]:
+def _type(hint: Any, words: Words) -> dict[str, Any]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = _type(typing.get_args(hint)[0])
+        inner = _type(typing.get_args(hint)[0], words)
         if "enum" in inner:
             return {"enum": [*inner["enum"], None]}
         kinds = inner["type"]
         return {**inner, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
     if typing.get_origin(hint) is Literal:
         return {"enum": list(typing.get_args(hint))}
-    if hint is Select:
-        return _select()
-    if hint is Share:
-        return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
     if hint is Donor:
         return {"type": ["string", "object"], "minLength": 1}
     if hint is Data:
-        return _data()
+        return {"title": "Data", **_any_of(DATA.named(words), words)}
     if typing.get_origin(hint) is Mapping and isinstance(typing.get_args(hint)[1], type):
-        return {"type": "object", **_values(typing.get_args(hint)[1])}
+        return {"type": "object", **_values(typing.get_args(hint)[1], words)}
     if typing.get_origin(hint) is tuple:
-        return _list_of(typing.get_args(hint)[0])
+        return _list_of(typing.get_args(hint)[0], words)
     if hint in _SCALARS:
         return {"type": [_SCALARS[hint], "string"], "pattern": REFERENCE}
     if hint in (str, Path):
         return {"type": "string", "minLength": 1}
     if hasattr(hint, "schema"):
-        return dict(hint.schema())
-    return {"type": "object", **_inner(hint)}
+        return {"title": hint.__name__, **hint.schema()}
+    return {"type": "object", **_inner(hint, words)}
 
 
-def _list_of(hint: Any) -> dict[str, Any]:
-    items = _type(hint)
+def _list_of(hint: Any, words: Words) -> dict[str, Any]:
+    items = _type(hint, words)
     if hint is Donor:  # one pattern may stand for several
         return {"type": ["array", "string"], "items": items, "minLength": 1}
     kinds = [*(["object"] if items["type"] == "object" else []), "array", "string"]
     return {"type": kinds, "items": items, "pattern": REFERENCE}
 
 
-def _values(hint: type) -> dict[str, Any]:
+def _values(hint: type, words: Words) -> dict[str, Any]:
     """What a mapping's values are, where they are mappings with keys of their own."""
-    return {"additionalProperties": _type(hint)} if dataclasses.is_dataclass(hint) else {}
+    return {"additionalProperties": _type(hint, words)} if dataclasses.is_dataclass(hint) else {}
 
 
-def _inner(hint: type) -> dict[str, Any]:
+def _inner(hint: type, words: Words) -> dict[str, Any]:
     """The keys of a mapping inside another."""
-    facts = mapping_schema(hint, "") if dataclasses.is_dataclass(hint) else {}
-    return {k: v for k, v in facts.items() if k not in ("description", "examples")}
-
-
-def _data() -> dict[str, Any]:
-    """The keys of all forms of data; which go together is checked when it is built."""
-    properties: dict[str, Any] = {}
-    for declared in kinds().values():
-        properties |= {k: v for k, v in mapping_schema(declared, "")["properties"].items()
-                       if k not in properties}  # fmt: skip
-    return {
-        "type": ["string", "object"],
-        "minLength": 1,
-        "properties": properties,
-        "additionalProperties": False,
-    }
-
-
-def _select() -> dict[str, Any]:
-    """A selector's schema; its patterns and ranges are checked when it is built."""
-    strings = {"type": ["string", "array"], "items": {"type": "string"}}
-    nested = {"type": ["string", "array", "object"]}
-    integers = {"type": ["integer", "array"], "items": {"type": "integer"}}
-    facts: dict[str, tuple[str, object, dict[str, Any]]] = {
-        "path": ("A pattern over addresses, or a list of them.", "block1_*/**", nested),
-        "type": ("The Keras class of the layer, or of one it is in.", "Dense", strings),
-        "variable": ("The variable's own name.", "kernel", strings),
-        "trainable": ("Whether Keras trains it.", True, {"type": "boolean"}),
-        "dtype": ("Its dtype.", "float32", strings),
-        "rank": ("Its number of dimensions.", 2, integers),
-        "min_size": ("It has at least so many elements.", 1000, {"type": "integer"}),
-        "layers": (
-            "From one layer to another in layer order, both included.",
-            "block1_conv1..block3_pool",
-            {"type": "string"},
-        ),
-        "state": (
-            "Other variables of a checkpoint than weights: optimizer (slots, counters of steps) or "
-            "other (metrics, seeds). Only a selector with this names them.",
-            "optimizer",
-            strings,
-        ),
-        "not": ("A selector of what is left out.", "*/bias", nested),
-    }
-    properties = {
-        name: {"description": description, "examples": [example], **schema}
-        for name, (description, example, schema) in facts.items()
-    }
-    return {
-        "type": ["string", "array", "object"],
-        "items": {"type": ["string", "object", "array"]},
-        "properties": properties,
-        "additionalProperties": False,
-        "minLength": 1,
-    }
+    if not dataclasses.is_dataclass(hint):
+        return {}
+    facts = mapping_schema(hint, "", words)
+    kept = {k: v for k, v in facts.items() if k not in ("description", "examples")}
+    return {"title": hint.__name__, **kept}

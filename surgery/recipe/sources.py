@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from surgery.architecture import Architecture
 from surgery.architecture.renaming import without_slashes
 from surgery.architecture.sharing import numbered
 from surgery.architecture.upgrades import upgraded
-from surgery.declared.fields import key, keys_of
+from surgery.declared.fields import key
+from surgery.declared.sources import source
 from surgery.errors import FormatError, SurgeryError
 from surgery.formats.base import open_model
 from surgery.live.applications import Application, Resolved, WeightsOf, imagenet_file
@@ -35,9 +36,12 @@ from surgery.weights.tensor import constant, dtype_named
 from surgery.weights.weight import Weight
 
 
+@source
 @dataclass(frozen=True, kw_only=True)
 class FromPath(Source):
     """A model file or folder, of a format that is found by its content."""
+
+    kind = "path"
 
     path: Path = key(
         "A model file or folder, or what a checkpoint's files begin with.", "model.keras"
@@ -134,9 +138,12 @@ class FromPath(Source):
         return self.architecture is not None and self.architecture.source.needs_tensorflow
 
 
+@source
 @dataclass(frozen=True, kw_only=True)
 class FromApplication(Application, Source):
     """A model of keras.applications, with that function's own arguments."""
+
+    kind = "application"
 
     def open(self, seed: int) -> Model:
         resolved = self.resolve()
@@ -153,9 +160,12 @@ class FromApplication(Application, Source):
         return not self.is_cached
 
 
+@source
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Source):
     """A model's config, as Keras's `to_json` gives it."""
+
+    kind = "config"
 
     config: Path = key("A .json file with a model's config.", "cnn.json")
     weights: WeightsOf = key(
@@ -224,9 +234,12 @@ class FromConfig(Source):
         return cached(self._keras3).read() is None
 
 
+@source
 @dataclass(frozen=True, kw_only=True)
 class FromBuild(Source):
     """A model that Python code builds; runs with --allow-code only."""
+
+    kind = "build"
 
     build: CodeName = key(
         "A function that returns a keras.Model; modules beside the recipe are found too.",
@@ -323,9 +336,12 @@ def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Wei
     )
 
 
+@source
 @dataclass(frozen=True, kw_only=True)
 class FromHub(Source):
     """A TF Hub module, from Hub's cache (TFHUB_CACHE_DIR) or downloaded into it."""
+
+    kind = "hub"
 
     hub: str = key("The module's handle.", "https://tfhub.dev/google/nnlm-en-dim50/2")
 
@@ -335,23 +351,6 @@ class FromHub(Source):
     @property
     def needs_tensorflow(self) -> bool:
         return False
-
-
-SOURCES: Mapping[str, type[Source]] = {
-    "path": FromPath,
-    "application": FromApplication,
-    "build": FromBuild,
-    "config": FromConfig,
-    "hub": FromHub,
-}
-"""By the key that tells them apart."""
-
-
-def source_keys() -> Iterator[tuple[type[Source], str]]:
-    """Every key of every source, with the source."""
-    for declared in SOURCES.values():
-        for name in keys_of(declared):
-            yield declared, name
 
 
 def _drawn(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from surgery.declared.data import kinds
+from surgery.declared.data import DATA
 from surgery.declared.fields import first_line
+from surgery.declared.sources import SOURCES
 from surgery.errors import synonym
 from surgery.formats.base import formats
-from surgery.ops.base import ops
-from surgery.recipe.schema import mapping_schema, recipe_schema
-from surgery.recipe.sources import SOURCES
+from surgery.ops.base import OPS, ops
+from surgery.recipe.schema import Words, mapping_schemas, recipe_schema
 from surgery.report.tables import PAGE, listing, wrapped
 
 Facts = Mapping[str, Any]
@@ -44,31 +44,28 @@ class Section:
 
 
 @cache
-def sections() -> Mapping[str, Section]:
-    """All that a recipe names, by kind."""
-    recipe = recipe_schema()["properties"]
+def sections(words: Words = frozenset()) -> Mapping[str, Section]:
+    """Return all that a recipe names, by kind; `words` are those of other packages."""
+    recipe = recipe_schema(words)["properties"]
     steps = recipe["steps"]["items"]["properties"]
     return {
         "op": Section("Steps", recipe["steps"]["description"], "- {}",
-                      {name: steps[name] for name in ops()}),
+                      {name: steps[name] for name in OPS.named(words)}),
         "expectation": Section("Expectations", recipe["expect"]["description"], "- {}",
                                recipe["expect"]["items"]["properties"]),
         "source": Section("Sources", "Where a model comes from, for load and for donors.",
-                          "load", _declared(SOURCES)),
+                          "load", mapping_schemas(SOURCES.named(words), words)),
         "target": Section("Targets", "A path, or a mapping of these keys.", "- {}",
                           recipe["export"]["items"]["properties"]),
         "data": Section("Data", "A path (.npz or .csv), or a mapping of one form and its keys.",
-                        "data", _declared(kinds())),
+                        "data", mapping_schemas(DATA.named(words), words)),
     }  # fmt: skip
 
 
-def _declared(classes: Mapping[str, type]) -> dict[str, Facts]:
-    return {name: mapping_schema(each, first_line(each)) for name, each in classes.items()}
-
-
-def named(name: str) -> dict[str, Facts]:
-    """What has that name, by its kind; a format may be a target and a form of data."""
-    return {kind: each.facts[name] for kind, each in sections().items() if name in each.facts}
+def named(name: str, words: Words = frozenset()) -> dict[str, Facts]:
+    """Return what has that name, by its kind; a format may be a target and a form of data."""
+    parts = sections(words).items()
+    return {kind: each.facts[name] for kind, each in parts if name in each.facts}
 
 
 def meant(word: str) -> str | None:
@@ -77,21 +74,21 @@ def meant(word: str) -> str | None:
     return word if word in known else synonym(word, known)
 
 
-def ops_text() -> str:
-    """All that a recipe names, a line each."""
+def ops_text(words: Words = frozenset()) -> str:
+    """Return all that a recipe names, a line each."""
     parts = []
-    for each in sections().values():
+    for each in sections(words).values():
         meanings = {name: facts["description"] for name, facts in each.facts.items()}
         parts.append(f"{each.title}:\n{listing(meanings)}")
     return "\n\n".join([*parts, "surgery ops NAME shows the keys of one."])
 
 
-def op_text(name: str) -> str:
-    """What has that name, with its keys: what they mean, and an example."""
+def op_text(name: str, words: Words = frozenset()) -> str:
+    """Return what has that name, with its keys: what they mean, and an example."""
     parts = []
-    for kind, facts in named(name).items():
+    for kind, facts in named(name, words).items():
         head = wrapped(f"{name} ({kind}): {facts['description']}")
-        example = textwrap.indent(sections()[kind].example(name), "  ")
+        example = textwrap.indent(sections(words)[kind].example(name), "  ")
         parts.append("\n".join([head, "", example, "", *_wrapped_keys(facts)]))
     return "\n\n".join(parts)
 
@@ -160,7 +157,7 @@ def reference_markdown() -> str:
     keys = recipe["properties"]
     parts = [
         "# The recipe language, key by key",
-        "Made from the declarations by `surgery schema --reference`; a test holds it.",
+        "Made from the declarations by `python -m tests.regenerate`; a test holds it.",
         "## A recipe",
         *(_key_line(name, meaning, recipe) for name, meaning in keys.items()),
         "## matrix",

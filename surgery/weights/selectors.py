@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from surgery.errors import SelectorError, did_you_mean, nearest
 from surgery.weights import globs, regexes
+from surgery.weights.facts import FACTS, Asked, as_list, check_fact
 from surgery.weights.model import Model
-from surgery.weights.weight import STATES, Weight, prefixes
+from surgery.weights.weight import Weight, prefixes
 
-FACTS = (
-    "path", "type", "variable", "trainable", "dtype", "rank", "min_size", "layers", "state", "not",
-)  # fmt: skip
 _MOST_ALTERNATIVES = 10_000
 NO_WEIGHTS = (
     "it has no weights at all; a model that was saved before it was ever called gets them by "
     "load: {path: ..., inputs: {shape: [1, 10]}}"
 )
-_FACT_KINDS: Mapping[str, tuple[type, ...]] = {
-    "type": (str,),
-    "variable": (str,),
-    "dtype": (str,),
-    "trainable": (bool,),
-    "rank": (int,),
-    "min_size": (int,),
-    "layers": (str,),
-    "state": (str,),
-}
 
 
 @dataclass(frozen=True)
@@ -42,6 +31,22 @@ class Select:
     def __post_init__(self) -> None:
         _check(self.value)
 
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Select:
+        """Return the selector that a recipe has; raises SelectorError for a wrong one."""
+        return cls(value)
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Return its JSON Schema; patterns and ranges are checked when it is built."""
+        return {
+            "type": ["string", "array", "object"],
+            "items": {"type": ["string", "object", "array"]},
+            "properties": {name: fact.schema() for name, fact in FACTS.items()},
+            "additionalProperties": False,
+            "minLength": 1,
+        }
+
     def matches(self, model: Model) -> tuple[Weight, ...]:
         """The weights it names, in the model's order; perhaps none."""
         return model.once(self._matches)
@@ -50,8 +55,8 @@ class Select:
         names = dict.fromkeys(
             name for w in (*model.weights, *model.states) for name in prefixes(w.address)
         )
-        asked = _Asked(model, _named(_patterns(self.value, ("path", "not")), names))
-        weights = [w for w in model.weights if _matches(self.value, w, asked)]
+        asked = Asked(model, _named(_patterns(self.value, ("path", "not")), names))
+        weights = [w for w in model.weights if asked.matches(self.value, w)]
         return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
@@ -83,7 +88,7 @@ class Select:
 
     def _types(self, model: Model) -> str:
         """Which classes there are, where it names others."""
-        wanted = _as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
+        wanted = as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
         layers = model.architecture.layers if model.architecture is not None else ()
         there = dict.fromkeys(layer.class_name for layer in layers)
         unknown = [name for name in wanted if name not in there]
@@ -116,14 +121,6 @@ def _options(inner: str, pattern: str) -> list[str]:
         width = len(counted[1]) if counted[1].startswith("0") else 0
         return [f"{number:0{width}}" for number in range(low, high + 1)]
     return inner.split(",")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The model that a selector is asked about, and the names that each pattern stands for."""
-
-    model: Model
-    named: Mapping[str, AbstractSet[str]]
 
 
 def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
@@ -193,74 +190,20 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         if key not in FACTS:
             hint = did_you_mean(str(key), FACTS)
             raise SelectorError(f"unknown fact {key!r}{hint}; allowed: {', '.join(FACTS)}")
-        kinds = _FACT_KINDS.get(key)
-        if kinds and not all(type(item) in kinds for item in _as_list(value)):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise SelectorError(f"{key}: expected {wanted}, not {value!r}")
-        if key in ("path", "not"):
+        check_fact(key, value)
+        if FACTS[key].kind is None:
             _check(value)
-        elif key == "state" and not set(_as_list(value)) <= set(STATES):
-            raise SelectorError(f"state: {value!r} is not among {', '.join(STATES)}")
         elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
             raise SelectorError(
                 f"layers: {value!r} is not a range such as block1_conv1..block3_pool"
             )
 
 
-def _matches(value: Any, weight: Weight, asked: _Asked) -> bool:
-    if isinstance(value, str):
-        return not asked.named[value].isdisjoint(prefixes(weight.address))
-    if isinstance(value, list):
-        return any(_matches(item, weight, asked) for item in value)
-    return all(_FACT_TESTS[key](wanted, weight, asked) for key, wanted in value.items())
-
-
-def _names_state(value: Any, weight: Weight, asked: _Asked) -> bool:
+def _names_state(value: Any, weight: Weight, asked: Asked) -> bool:
     """Whether a variable that is no weight is meant: only where the selector says `state`."""
     if isinstance(value, list):
         return any(_names_state(item, weight, asked) for item in value)
-    return isinstance(value, Mapping) and "state" in value and _matches(value, weight, asked)
-
-
-def _is_type(wanted: Any, weight: Weight, asked: _Asked) -> bool:
-    if asked.model.architecture is None:
-        return False
-    layers = asked.model.architecture.by_address
-    classes = {layers[p].class_name for p in prefixes(weight.address) if p in layers}
-    return bool(classes & set(_as_list(wanted)))
-
-
-def _in_range(wanted: Any, weight: Weight, asked: _Asked) -> bool:
-    first, _, last = str(wanted).partition("..")
-    order = asked.model.layer_order
-    for end in (first, last):
-        if end not in order:
-            raise SelectorError(
-                f"layers: {end!r} is not a layer of the model{did_you_mean(end, order)}"
-            )
-    if order[last] < order[first]:
-        raise SelectorError(f"layers: {last!r} comes before {first!r} in the model")
-    until = max(place for name, place in order.items() if f"{name}/".startswith(f"{last}/"))
-    places = [order[p] for p in prefixes(weight.address) if p in order]
-    return bool(places) and order[first] <= places[0] <= until
-
-
-_FACT_TESTS: Mapping[str, Callable[[Any, Weight, _Asked], bool]] = {
-    "path": _matches,
-    "type": _is_type,
-    "variable": lambda wanted, w, _: w.variable in _as_list(wanted),
-    "trainable": lambda wanted, w, _: w.trainable in _as_list(wanted),
-    "dtype": lambda wanted, w, _: w.tensor.dtype.name in _as_list(wanted),
-    "rank": lambda wanted, w, _: len(w.tensor.shape) in _as_list(wanted),
-    "min_size": lambda wanted, w, _: all(w.tensor.size >= size for size in _as_list(wanted)),
-    "layers": _in_range,
-    "state": lambda wanted, w, _: w.state in _as_list(wanted),
-    "not": lambda wanted, w, asked: not _matches(wanted, w, asked),
-}
-
-
-def _as_list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value]
+    return isinstance(value, Mapping) and "state" in value and asked.matches(value, weight)
 
 
 def _names(model: Model) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from surgery.storage.states import FileState, file_states
 from surgery.weights.model import Model
@@ -15,6 +16,9 @@ from surgery.weights.model import Model
 
 class Source(ABC):
     """Where the model comes from: a file, or a model of keras.applications."""
+
+    kind: ClassVar[str]
+    """The key that tells it apart."""
 
     @abstractmethod
     def open(self, seed: int) -> Model:

@@ -22,6 +22,7 @@ ORDER = [
     {"sweeps"},
     {"report"},
     {"cli"},
+    {"testing"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 OUTSIDE = {"__init__", "__main__", "api"}  # the outside of it all
@@ -82,6 +83,7 @@ HEAVY = {"tensorflow", "keras", "jax", "torch"}
     [
         (["--help"], HEAVY | {"numpy", "h5py", "yaml", "rich", "jsonschema"}),
         (["run", "--help"], HEAVY | {"numpy", "h5py", "yaml", "rich", "jsonschema"}),
+        (["run", "--help"], {"surgery.cli.sweep", "surgery.cli.inspect", "surgery.declared"}),
         (["validate", "r.yaml"], HEAVY | {"rich"}),
         (["validate", "app.yaml"], HEAVY | {"rich"}),
         (["inspect", "m.keras", "--stats", "--hash"], HEAVY | {"yaml", "jsonschema"}),
@@ -105,6 +107,34 @@ def test_what_a_command_does_not_import(arguments, absent, tmp_path):
     found = modules_after(RUN.format(arguments=arguments), tmp_path)
     assert not found & absent
     assert "surgery.cli.main" in found
+
+
+LOOKED_UP = """
+from surgery.declared.registry import plugins
+print(plugins.cache_info().misses, "look-ups")
+"""
+
+
+@pytest.mark.parametrize(("word", "count"), [("scale", 0), ("scael", 3)])
+def test_packages_are_looked_for_only_where_a_word_is_unknown(word, count, tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nparams: {by: 2}\nload: m.keras\n"
+        f"steps: [{{{word}: {{select: a, by: '${{by}}'}}}}]\nexport: [{{npz: out.npz}}]\n"
+    )
+    code = RUN.format(arguments=["validate", "r.yaml"]).replace(
+        "    cli.main", "    with contextlib.suppress(Exception): cli.main"
+    )
+    found = modules_after(code + LOOKED_UP, tmp_path)
+    assert f"{count} look-ups" in found
+
+
+def test_every_command_has_the_name_of_its_file():
+    from surgery.cli.main import cli
+
+    files = {path.stem for path in (ROOT / "surgery/cli").glob("[a-z]*.py")} - {"main"}
+    names = cli.list_commands(None)
+    assert set(names) == files
+    assert [cli.get_command(None, name).name for name in names] == names
 
 
 def test_importing_surgery_imports_next_to_nothing():

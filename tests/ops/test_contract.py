@@ -1,7 +1,7 @@
 """What holds for every operation, whatever it does: found by registry, as formats are."""
 
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -9,14 +9,13 @@ import pytest
 
 from surgery.declared.fields import key
 from surgery.errors import SurgeryError
-from surgery.execution.observing import Observer
 from surgery.ops.base import FloatOp, ops
 from surgery.ops.live import LiveOp
 from surgery.recipe.building import build_op
-from surgery.weights.model import Model
+from surgery.testing.models import with_slots
+from surgery.testing.ops import check_op_on
 from surgery.weights.selectors import Select
-from surgery.weights.tensor import CHUNK, Reduction, constant
-from surgery.weights.weight import Weight
+from surgery.weights.tensor import CHUNK, Reduction
 from tests.conftest import dense_layers, same_bytes
 
 BFLOAT16 = ml_dtypes.bfloat16
@@ -145,86 +144,11 @@ def small_chunks(monkeypatch):
             monkeypatch.setattr(module, "CHUNK", SMALL_CHUNK)
 
 
-def model_of(array):
-    """A weight with slots and flags, and one that no step is to touch."""
-    slots = tuple((name, constant(given(array))) for name in ("momentum", "velocity"))
-    weight = Weight("a/kernel", constant(array), ("k",), True, True, slots=slots)
-    other = Weight("b/kernel", constant(np.ones((2, 2), np.float32)), ("o",), True, False)
-    return Model((weight, other))
-
-
-def equal(a, b):
-    """Whether both hold the same numbers, NaN for NaN."""
-    return np.array_equal(a.astype(complex), b.astype(complex), equal_nan=True)
-
-
-def differing(before, after):
-    """How many elements NumPy finds unequal."""
-    before, after = before.reshape(-1), after.reshape(-1)
-    with np.errstate(invalid="ignore"):
-        both_nan = (before != before) & (after != after)
-        return int(np.count_nonzero((before != after) & ~both_nan))
-
-
-def check(op, model, golden=None, moves=False, exact=True):
-    """Raise AssertionError where the op breaks the contract."""
-    before = model["a/kernel"]
-    array = before.tensor.numpy()
-    after = op.apply(model)["a/kernel"]
-    expected = array if golden is None else golden(array)
-    assert (after.tensor.shape, after.tensor.dtype) == (expected.shape, expected.dtype)
-    whole = after.tensor.read(0, array.size)
-    check_reading(after.tensor, whole)
-    if golden is not None and exact:
-        assert equal(whole, expected.reshape(-1))
-    elif golden is not None:
-        near = 2 * float(ml_dtypes.finfo(array.dtype).eps)
-        np.testing.assert_allclose(
-            whole.astype(float), expected.reshape(-1).astype(float), rtol=near
-        )
-    check_report(op, model, array, whole)
-    check_rest(before, after, golden if moves else None)
-    assert op.apply(model)["b/kernel"] is model["b/kernel"]
-
-
-def check_reading(tensor, whole):
-    """By chunks, and in pieces of any size, it is what it is read at once."""
-    chunks = list(tensor.chunks()) or [whole]
-    assert np.concatenate(chunks).tobytes() == whole.tobytes()
-    for size in (7, CHUNK // 3) if whole.size < CHUNK else (CHUNK - 5,):
-        pieces = [tensor.read(i, min(i + size, whole.size)) for i in range(0, whole.size, size)]
-        assert np.concatenate(pieces or [whole]).tobytes() == whole.tobytes()
-
-
-def check_report(op, model, before, after):
-    """What a run tells of the step is what NumPy finds."""
-    observer = Observer()
-    watched = observer.watch(model, op.apply(model))
-    for _ in watched["a/kernel"].tensor.chunks():
-        pass
-    effect = observer.total()
-    assert effect.changed == differing(before, after)
-    assert effect.before.count == effect.after.count == before.size
-    assert effect.after.zeros == int(np.count_nonzero(after == 0))
-
-
-def check_rest(before, after, golden):
-    """Flags and slots are what they were, or changed as the weight is."""
-    kept = [f.name for f in fields(Weight) if f.name not in ("tensor", "slots", "reshaped")]
-    assert all(getattr(before, name) == getattr(after, name) for name in kept)
-    assert after.reshaped == (after.tensor.shape != before.tensor.shape)
-    assert [name for name, _ in after.slots] == [name for name, _ in before.slots]
-    for (_, old), (_, new) in zip(before.slots, after.slots, strict=True):
-        expected = old.numpy() if golden is None else golden(old.numpy())
-        assert new.dtype == expected.dtype
-        assert new.numpy().tobytes() == np.ascontiguousarray(expected).tobytes()
-
-
 def built(name, keys, array, folder):
     """The op with the files that its keys name."""
     if "from" in keys:
         np.savez(folder / "donor.npz", **{"a.kernel": given(array)})
-        donor = model_of(given(array))
+        donor = with_slots(given(array))
         save(donor, folder / "donor.npz")
         path = str(folder / "donor.npz")
         keys = {**keys, "from": [path] if name == "average" else path}
@@ -281,10 +205,10 @@ def test_contract(name, dtype, kind, small_chunks, tmp_path):
             continue  # which .npy files have no name for
         op = built(name, keys, array, tmp_path)
         try:
-            op.apply(model_of(array))
+            op.apply(with_slots(array))
         except SurgeryError:
             continue
-        check(op, model_of(array), golden, name in MOVES, is_exact(name))
+        check_op_on(with_slots(array), op, golden, name in MOVES, is_exact(name))
         done += 1
     assert done or dtype not in FLOATS or kind in ("empty", "scalar") or name == "permute"
 
@@ -295,7 +219,7 @@ def test_contract_of_chunks_in_their_real_size(name, tmp_path):
     for keys, golden in CASES[name][:2]:
         if "npy" not in keys and "initializer" not in keys and name != "permute":
             op = built(name, keys, array, tmp_path)
-            check(op, model_of(array), golden, name in MOVES, is_exact(name))
+            check_op_on(with_slots(array), op, golden, name in MOVES, is_exact(name))
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in WITH_WEIGHTS])
@@ -355,11 +279,11 @@ class WithoutSlots(Planted):
     ids=["per-chunk mean", "maps twice", "drops slots"],
 )
 def test_the_contract_finds_wrong_operations(right, wrong, golden, small_chunks):
-    model = model_of(NORMAL)
-    check(right, model, golden)
+    model = with_slots(NORMAL)
+    check_op_on(model, right, golden)
     with pytest.raises(AssertionError):
-        check(wrong, model, golden)
+        check_op_on(model, wrong, golden)
 
 
 def test_an_effect_is_told_however_often_a_step_maps(small_chunks):
-    check(MappedTwice(), model_of(NORMAL), lambda x: x * 4)
+    check_op_on(with_slots(NORMAL), MappedTwice(), lambda x: x * 4)

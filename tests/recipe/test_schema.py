@@ -18,13 +18,31 @@ def mappings(schema, path=""):
         yield from mappings(schema["items"], path + "[]")
 
 
-def test_the_checked_in_schema_is_the_generated_one():
-    checked_in = json.loads((ROOT / "schemas/recipe.schema.json").read_text())
-    assert checked_in == SCHEMA, "run: surgery schema --write"
+WRITTEN = json.loads((ROOT / "schemas/recipe.schema.json").read_text())
+
+
+def in_place(schema, definitions):
+    """The schema with what each `$ref` stands for beside what stands with it."""
+    if isinstance(schema, list):
+        return [in_place(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key != "$ref"}
+    whole = {**definitions.get(schema.get("$ref", "").removeprefix("#/$defs/"), {}), **kept}
+    return {key: in_place(value, definitions) for key, value in whole.items()}
+
+
+def test_what_is_written_is_the_same_schema_with_what_is_shared_once():
+    assert WRITTEN["$defs"]["Select"]["properties"]["layers"]
+    written = {key: value for key, value in WRITTEN.items() if key != "$defs"}
+    assert in_place(written, WRITTEN["$defs"]) == json.loads(json.dumps(SCHEMA))
+    texts = [json.dumps(each, sort_keys=True) for each in WRITTEN["$defs"].values()]
+    assert len(texts) == len(set(texts))
 
 
 def test_it_is_a_schema():
     Draft202012Validator.check_schema(SCHEMA)
+    Draft202012Validator.check_schema(WRITTEN)
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert "oneOf" not in json.dumps(SCHEMA)
 

@@ -1,0 +1,173 @@
+"""Where ops, formats, expectations, data forms, sources and commands are found by name.
+
+surgery's own are found by importing a package's modules; those of other installed packages by
+their entry points, which are looked up only for a word that surgery itself does not know.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from surgery.declared.fields import hints_of
+from surgery.errors import SurgeryError
+
+T = TypeVar("T")
+
+
+class PluginError(SurgeryError):
+    """What another package adds to surgery, and cannot be used; `word` is its name there."""
+
+    def __init__(self, message: str, word: str = "") -> None:
+        super().__init__(message)
+        self.word = word
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of an installed package; `name` is the word in a recipe."""
+
+    name: str
+    package: str
+    version: str
+    place: metadata.EntryPoint
+
+    def error(self, said: str) -> PluginError:
+        """Return the error that names the package."""
+        what = f"{self.place.group.removeprefix('surgery.')}: {self.name} = {self.place.value}"
+        return PluginError(
+            f"the package {self.package} {self.version} ({what}) {said}; mend or uninstall it",
+            self.name,
+        )
+
+    def load(self) -> Any:
+        """Import what the entry point names; raises PluginError where that fails."""
+        try:
+            return self.place.load()
+        except Exception as error:
+            raise self.error(f"cannot be imported: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@functools.cache
+def plugins(group: str) -> tuple[Plugin, ...]:
+    """Return the entry points of a group in all installed packages; nothing is imported."""
+    return tuple(sorted(_plugins(group), key=lambda each: (each.name, each.package)))
+
+
+def _plugins(group: str) -> Iterator[Plugin]:
+    for place in metadata.entry_points(group=group):
+        if place.dist is not None:
+            yield Plugin(place.name, place.dist.name, place.dist.version, place)
+
+
+class Registry(Generic[T]):
+    """The things of one kind, by name.
+
+    `group` is the entry points' group, `home` the package or module that holds surgery's own,
+    `base` what all of them are, and `attribute` where a class says its name. `made` gives what
+    is kept of a class; `first` is the name that lists begin with.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        home: str,
+        base: type,
+        made: Callable[[Any], T],
+        attribute: str = "name",
+        first: str = "",
+    ) -> None:
+        self.group, self._home, self._base, self._attribute = group, home, base, attribute
+        self._made, self._first = made, first
+        self._own: dict[str, T] = {}
+        self._found: dict[Plugin, T] = {}
+
+    def register(self, declared: type) -> None:
+        """Add one of surgery's own; a package's is found by its entry point."""
+        if declared.__module__.startswith(self._home):
+            self._own[getattr(declared, self._attribute)] = self._made(declared)
+
+    def own(self) -> Mapping[str, T]:
+        """Return surgery's own."""
+        import_all(self._home)
+        return dict(sorted(self._own.items(), key=lambda i: (i[0] != self._first, i[0])))
+
+    def named(self, words: Collection[str]) -> Mapping[str, T]:
+        """Return surgery's own, and what packages have of those names.
+
+        Raises PluginError for one of them that cannot be used.
+        """
+        own = self.own()
+        return {**own, **{name: self._plugin(name) for name in sorted(self.others(words))}}
+
+    def find(self, name: str) -> T | None:
+        """Return what has that name, here or in a package; raises PluginError."""
+        return self.own().get(name) or self.named([name]).get(name)
+
+    def others(self, words: Collection[str] | None = None) -> set[str]:
+        """Return the names, of those words or of all, that only packages have."""
+        if words is not None and not set(words) - self.own().keys():
+            return set()
+        names = {plugin.name for plugin in plugins(self.group)} - self.own().keys()
+        return names if words is None else names & set(words)
+
+    def packages(self, words: Iterable[str]) -> dict[str, str]:
+        """Return the packages that those words come from, with their versions."""
+        if not (names := self.others(frozenset(words))):
+            return {}
+        return {p.package: p.version for p in plugins(self.group) if p.name in names}
+
+    def everything(self) -> tuple[Mapping[str, T], list[PluginError]]:
+        """Return surgery's own and all of other packages, and why some cannot be used."""
+        found, problems = dict(self.own()), []
+        for plugin in plugins(self.group):
+            if plugin.name in self.own():
+                problems.append(plugin.error(f"has the name of surgery's own {plugin.name!r}"))
+        for name in sorted(self.others()):
+            try:
+                found[name] = self._plugin(name)
+            except PluginError as error:
+                problems.append(error)
+        return found, problems
+
+    def _plugin(self, name: str) -> T:
+        first, *others = (plugin for plugin in plugins(self.group) if plugin.name == name)
+        if others:
+            raise first.error(f"has a name that {others[0].package} has too")
+        if first not in self._found:
+            declared = first.load()
+            try:
+                self._check(name, declared)
+                self._found[first] = self._made(declared)
+            except (NameError, TypeError, ValueError) as error:
+                raise first.error(f"does not fit: {_in_a_line(error)}") from error
+        return self._found[first]
+
+    def _check(self, name: str, declared: Any) -> None:
+        """Raise TypeError or ValueError where that is none of this kind."""
+        if not (isinstance(declared, type) and issubclass(declared, self._base)):
+            raise TypeError(f"{declared!r} is no subclass of {self._base.__name__}")
+        if not dataclasses.is_dataclass(declared) or inspect.isabstract(declared):
+            raise TypeError(f"{declared.__name__} is no dataclass, or lacks a method")
+        if (own := getattr(declared, self._attribute, None)) != name:
+            raise ValueError(f"{declared.__name__}.{self._attribute} is {own!r}, not {name!r}")
+        hints_of(declared)
+
+
+@functools.cache
+def import_all(package: str) -> None:
+    """Import every module of a package, so that dropping a file in registers it."""
+    module = importlib.import_module(package)
+    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        importlib.import_module(f"{package}.{info.name}")

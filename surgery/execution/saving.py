@@ -1,0 +1,47 @@
+"""Writing one model to its targets, without a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from surgery.errors import FormatError
+from surgery.execution.plan import default_threads, path_problem, target_plan
+from surgery.execution.progress import Progress, Silent
+from surgery.execution.writing import load_checks, write
+from surgery.recipe.language import Target
+from surgery.weights.model import Model
+
+
+def save(model: Model, targets: Sequence[Target], progress: Progress | None = None) -> None:
+    """Write a model: all of its targets, or none.
+
+    Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
+    is not what the file's own checksums say.
+    """
+    if problems := list(_problems(model, targets)):
+        raise FormatError(problems[0])
+    plans = [target_plan(target, model) for target in targets]
+
+    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
+        for check in model.checks:
+            check()
+        return {}
+
+    load_checks(plans)
+    write(plans, default_threads(), progress or Silent(), conclude)
+
+
+def _problems(model: Model, targets: Sequence[Target]) -> Iterator[str]:
+    """Yield why targets cannot be written, each with its format's name."""
+    seen: list[Path] = []
+    for target in targets:
+        name, resolved = target.format.name, target.path.resolve()
+        for refusal in target.format.refusals(target.optimizer.left(model)):
+            yield f"{name}: {refusal}"
+        if problem := path_problem(target.path, target.format, model.inputs):
+            yield f"{name}: {problem}"
+        for other in seen:
+            if resolved == other or other in resolved.parents or resolved in other.parents:
+                yield f"{name}: {target.path} is in the way of another target, {other}"
+        seen.append(resolved)

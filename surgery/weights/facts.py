@@ -1,0 +1,139 @@
+"""What a selector's mapping may say of weights: one table, a row for each fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.errors import SelectorError, did_you_mean
+from surgery.weights.model import Model
+from surgery.weights.weight import STATES, Weight, prefixes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The model that a selector is asked about, and the names that each pattern stands for."""
+
+    model: Model
+    named: Mapping[str, AbstractSet[str]]
+
+    def matches(self, value: Any, weight: Weight) -> bool:
+        """Return whether a selector names that weight."""
+        if isinstance(value, str):
+            return not self.named[value].isdisjoint(prefixes(weight.address))
+        if isinstance(value, list):
+            return any(self.matches(item, weight) for item in value)
+        return all(FACTS[key].holds(wanted, weight, self) for key, wanted in value.items())
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: what it means, an example, whether it holds of a weight.
+
+    Its value is of `kind`, or where `is_list` a list of such; without a kind it is a selector.
+    """
+
+    description: str
+    example: object
+    holds: Callable[[Any, Weight, Asked], bool]
+    kind: type | None = None
+    is_list: bool = True
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of its value."""
+        return {"description": self.description, "examples": [self.example], **self._type()}
+
+    def _type(self) -> dict[str, Any]:
+        if self.kind is None:
+            return {"type": ["string", "array", "object"]}
+        name = _JSON[self.kind]
+        return (
+            {"type": [name, "array"], "items": {"type": name}} if self.is_list else {"type": name}
+        )
+
+
+_JSON: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
+
+
+def as_list(value: Any) -> Sequence[Any]:
+    """Return the value, or a list with it alone."""
+    return value if isinstance(value, list) else [value]
+
+
+def _is_type(wanted: Any, weight: Weight, asked: Asked) -> bool:
+    if asked.model.architecture is None:
+        return False
+    layers = asked.model.architecture.by_address
+    classes = {layers[p].class_name for p in prefixes(weight.address) if p in layers}
+    return bool(classes & set(as_list(wanted)))
+
+
+def _in_range(wanted: Any, weight: Weight, asked: Asked) -> bool:
+    first, _, last = str(wanted).partition("..")
+    order = asked.model.layer_order
+    for end in (first, last):
+        if end not in order:
+            raise SelectorError(
+                f"layers: {end!r} is not a layer of the model{did_you_mean(end, order)}"
+            )
+    if order[last] < order[first]:
+        raise SelectorError(f"layers: {last!r} comes before {first!r} in the model")
+    until = max(place for name, place in order.items() if f"{name}/".startswith(f"{last}/"))
+    places = [order[p] for p in prefixes(weight.address) if p in order]
+    return bool(places) and order[first] <= places[0] <= until
+
+
+FACTS: Mapping[str, Fact] = {
+    "path": Fact(
+        "A pattern over addresses, or a list of them.", "block1_*/**",
+        lambda wanted, weight, asked: asked.matches(wanted, weight),
+    ),
+    "type": Fact(
+        "The Keras class of the layer, or of one it is in.", "Dense", _is_type, str,
+    ),
+    "variable": Fact(
+        "The variable's own name.", "kernel",
+        lambda wanted, weight, _: weight.variable in as_list(wanted), str,
+    ),
+    "trainable": Fact(
+        "Whether Keras trains it.", True,
+        lambda wanted, weight, _: weight.trainable in as_list(wanted), bool, is_list=False,
+    ),
+    "dtype": Fact(
+        "Its dtype.", "float32",
+        lambda wanted, weight, _: weight.tensor.dtype.name in as_list(wanted), str,
+    ),
+    "rank": Fact(
+        "Its number of dimensions.", 2,
+        lambda wanted, weight, _: len(weight.tensor.shape) in as_list(wanted), int,
+    ),
+    "min_size": Fact(
+        "It has at least so many elements.", 1000,
+        lambda wanted, weight, _: all(weight.tensor.size >= size for size in as_list(wanted)),
+        int, is_list=False,
+    ),
+    "layers": Fact(
+        "From one layer to another in layer order, both included.", "block1_conv1..block3_pool",
+        _in_range, str, is_list=False,
+    ),
+    "state": Fact(
+        "Other variables of a checkpoint than weights: optimizer (slots, counters of steps) or "
+        "other (metrics, seeds). Only a selector with this names them.", "optimizer",
+        lambda wanted, weight, _: weight.state in as_list(wanted), str,
+    ),
+    "not": Fact(
+        "A selector of what is left out.", "*/bias",
+        lambda wanted, weight, asked: not asked.matches(wanted, weight),
+    ),
+}  # fmt: skip
+
+
+def check_fact(name: str, value: Any) -> None:
+    """Raise SelectorError for a value that the fact of that name does not take."""
+    kind = FACTS[name].kind
+    if kind is not None and not all(type(item) is kind for item in as_list(value)):
+        raise SelectorError(f"{name}: expected {kind.__name__}, not {value!r}")
+    if name == "state" and not set(as_list(value)) <= set(STATES):
+        raise SelectorError(f"state: {value!r} is not among {', '.join(STATES)}")
