@@ -1,4 +1,4 @@
-"""The public names, and every op with its keys: made by `python -m surgery.api.stubs`."""
+"""The public names, and every op with its keys: made by `python -m tests.regenerate`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import chdir
 from pathlib import Path
 
+from surgery.api import stubs
 from surgery.errors import SurgeryError
 from surgery.execution.plan import make_plan
 from surgery.recipe.definitions import schema_text
@@ -29,6 +30,7 @@ def generated():
         ROOT / "docs/reference.md": reference_markdown(),
         README: with_tables(README.read_text()),
         BAD: messages(),
+        stubs.FILE: stubs.stub_text(),
     }
 
 

@@ -1,7 +1,4 @@
-"""The stub file `surgery/__init__.pyi`: every op's keys, for editors and type checkers.
-
-`python -m surgery.api.stubs` writes it from the declarations.
-"""
+"""The stub file `surgery/__init__.pyi`: every op's keys, for editors and type checkers."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ _TYPES = {
     "array": "Sequence[Any]", "object": "Mapping[str, Any]", "null": "None",
 }  # fmt: skip
 _HEAD = '''\
-"""The public names, and every op with its keys: made by `python -m surgery.api.stubs`."""
+"""The public names, and every op with its keys: made by `python -m tests.regenerate`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,8 +134,3 @@ def _definition(name: str, parameters: list[str], result: str, doc: str) -> str:
     if len(line) > _WIDTH:
         line = f"def {name}(\n    {(',' + chr(10) + '    ').join(parameters)},\n) -> {result}:"
     return f'{line}\n    """{doc}"""\n'
-
-
-if __name__ == "__main__":
-    FILE.write_text(stub_text(), encoding="utf-8")
-    print(f"wrote {FILE}")
