@@ -36,7 +36,7 @@ def run(recipe: Recipe, /, **params: object) -> Result:
     Raises RecipeError (what is wrong, and where), or SurgeryError where the run fails.
     """
     from surgery.execution.execute import execute
-    from surgery.execution.plan import make_plan
+    from surgery.execution.planning import make_plan
     from surgery.recipe.building import as_json
     from surgery.recipe.reading import read_recipe, recipe_from
 
@@ -54,7 +54,8 @@ def save(model: Model, **targets: str | Path) -> None:
     Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
     is not what the file's own checksums say.
     """
-    from surgery.execution.plan import default_threads, path_problem, target_plan
+    from surgery.execution.places import path_problem
+    from surgery.execution.plan import default_threads, target_plan
     from surgery.execution.progress import Silent
     from surgery.execution.writing import load_checks, write
     from surgery.formats.base import formats

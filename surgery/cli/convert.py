@@ -41,7 +41,7 @@ def command(
 
     from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
     from surgery.execution.execute import execute
-    from surgery.execution.plan import make_plan
+    from surgery.execution.planning import make_plan
     from surgery.execution.progress import progress_for
     from surgery.formats.base import format_for, formats
     from surgery.recipe.building import as_json

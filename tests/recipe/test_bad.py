@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from surgery.errors import SurgeryError
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
 from tests.conftest import dense_model
 from tests.recipe.bad import SOURCES
