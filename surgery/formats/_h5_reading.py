@@ -44,8 +44,8 @@ def read_model(reader: _hdf5.Reader, path: Path, architecture: Architecture | No
             weights[weight.address] = weight
     optimizer: tuple[tuple[str, Tensor], ...] = ()
     if "optimizer_weights" in file:
-        slots = file["optimizer_weights"]
-        optimizer = tuple((n, reader.tensor(slots, n)) for n in _names(slots, "weight_names"))
+        state = file["optimizer_weights"]
+        optimizer = tuple((n, reader.tensor(state, n)) for n in _names(state, "weight_names"))
     carried = Carried(
         keras_version=_text(file.attrs.get("keras_version", group.attrs.get("keras_version"))),
         backend=_text(file.attrs.get("backend", group.attrs.get("backend"))),
