@@ -100,7 +100,7 @@ def measured(command, allowed=(0,)):
 def phases(recipe):
     """Seconds that each pass of our own run takes."""
     from surgery.execution.execute import execute
-    from surgery.execution.plan import make_plan
+    from surgery.execution.planning import make_plan
     from surgery.execution.progress import Silent
     from surgery.recipe.reading import read_recipe
 

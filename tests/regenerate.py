@@ -12,7 +12,7 @@ from pathlib import Path
 
 from surgery.api import stubs
 from surgery.errors import SurgeryError
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.recipe.definitions import schema_text
 from surgery.recipe.reading import read_recipe
 from surgery.report.reference import formats_markdown, ops_markdown, reference_markdown

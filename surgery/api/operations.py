@@ -16,7 +16,8 @@ from surgery.api.models import Model, as_model
 from surgery.declared.fields import keys_of
 from surgery.errors import UsageError, did_you_mean
 from surgery.execution.live import LiveBench
-from surgery.execution.plan import default_threads, input_problem, path_problem
+from surgery.execution.places import input_problem, path_problem
+from surgery.execution.plan import default_threads
 from surgery.execution.progress import Progress
 from surgery.execution.writing import write
 from surgery.formats.base import formats

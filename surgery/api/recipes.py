@@ -13,6 +13,7 @@ from surgery.errors import UsageError
 from surgery.execution import execute as executed
 from surgery.execution import plan as planned
 from surgery.execution.converting import conversion
+from surgery.execution.planning import make_plan
 from surgery.live.permission import code_allowed
 from surgery.recipe.building import as_json
 from surgery.recipe.language import Recipe
@@ -94,7 +95,7 @@ def plan(
     Raises RecipeError with all that is wrong, and where.
     """
     with code_allowed(allow_code):
-        return as_a(Plan, planned.make_plan(_read(recipe, overrides(params, more)), threads))
+        return as_a(Plan, make_plan(_read(recipe, overrides(params, more)), threads))
 
 
 def run(
@@ -125,7 +126,7 @@ def run(
     """
     with code_allowed(allow_code):
         read = _read(recipe, overrides(params, more))
-        made = planned.make_plan(read, threads)
+        made = make_plan(read, threads)
         with Logged(read.name, progress) as bar:
             return as_a(Result, executed.execute(made, bar))
 

@@ -75,12 +75,13 @@ def bench(title: str, quiet: bool) -> Iterator[LiveBench]:
 def model_of(path: Path, overrides: dict[str, str], bench: LiveBench) -> Model:
     """The model in a file, or the one that a recipe makes."""
     from surgery.errors import UsageError
-    from surgery.execution.plan import make_plan
+    from surgery.execution.live_steps import with_live_steps
+    from surgery.execution.planning import make_plan
     from surgery.formats.base import open_model
     from surgery.recipe.reading import read_recipe
 
     if path.suffix in (".yaml", ".yml"):
-        return make_plan(read_recipe(path, overrides), bench=bench).model
+        return with_live_steps(make_plan(read_recipe(path, overrides)), bench).model
     if overrides:
         raise UsageError("-p goes with a recipe")
     return open_model(path)

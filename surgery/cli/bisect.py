@@ -38,7 +38,7 @@ def command(
     from surgery.errors import UsageError
     from surgery.execution import measuring
     from surgery.execution.metrics import is_lower_better
-    from surgery.execution.plan import make_plan
+    from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.tables import number, table
 

@@ -16,7 +16,7 @@ from surgery.cli import _options
 @_options.as_json
 def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: bool) -> None:
     """Show what a recipe will do, from the model's headers alone."""
-    from surgery.execution.plan import make_plan
+    from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.runs import plan_facts, plan_text
 

@@ -67,7 +67,8 @@ def command(
     from surgery.errors import ExpectationError, UsageError
     from surgery.execution import manifest, proof
     from surgery.execution.execute import Result, execute
-    from surgery.execution.plan import default_threads, make_plan
+    from surgery.execution.plan import default_threads
+    from surgery.execution.planning import make_plan
     from surgery.execution.progress import progress_for
     from surgery.recipe.reading import RecipeFile
     from surgery.report.runs import plan_facts, plan_text, result_facts, result_text

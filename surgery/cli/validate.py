@@ -16,7 +16,7 @@ def command(recipes: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Check recipes, without opening their models."""
     from surgery.errors import RecipeError, printable
     from surgery.execution.metrics import objective_problems
-    from surgery.execution.plan import recipe_problems
+    from surgery.execution.problems import recipe_problems
     from surgery.recipe.reading import RecipeFile
 
     wrong = False

@@ -21,8 +21,9 @@ from surgery.execution.facts import (
     tree_facts,
 )
 from surgery.execution.live import LiveBench, Memo, callback_files
+from surgery.execution.live_steps import with_live_steps
 from surgery.execution.observing import Effect
-from surgery.execution.plan import Plan, StepPlan, make_plan
+from surgery.execution.plan import Plan, StepPlan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.seen import as_text
 from surgery.execution.streaming import Sums
@@ -84,7 +85,7 @@ def execute(
             if plan.is_live
             else None
         )
-        done = make_plan(plan.recipe, plan.threads, bench) if bench else plan
+        done = with_live_steps(plan, bench) if bench else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
         more = partial(_more_files, done, bench, before)
         try:

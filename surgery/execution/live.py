@@ -21,9 +21,8 @@ from surgery.execution.manifest import code_files, key_of, path_of, runs_code
 from surgery.execution.plan import Plan, TargetPlan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.writing import write
-from surgery.formats.base import open_model
+from surgery.formats.base import Format, open_model
 from surgery.formats.keras import Keras
-from surgery.formats.upgrading import as_before, compile_config
 from surgery.formats.weights_h5 import WeightsH5
 from surgery.live.permission import may_run_code
 from surgery.live.requests import LiveFile
@@ -112,7 +111,7 @@ class LiveBench:
 
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""
-        made = as_before(open_model(path, like.architecture), like)
+        made = _form(like).restored(open_model(path, like.architecture), like)
         wanted = {weight.address for weight in like.weights}
         if like.carried.code is None and made.by_address.keys() >= wanted:
             return made
@@ -143,7 +142,7 @@ class LiveBench:
 
     def file(self, model: Model) -> LiveFile:
         """The model in a file that Keras loads."""
-        form = WeightsH5() if _is_built(model) else Keras()
+        form = _form(model)
         others = [w for w in model.weights if _is_built(model) and not w.stored]
         saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
         given = replace(model, weights=saved)
@@ -153,7 +152,7 @@ class LiveBench:
         write([TargetPlan(form, path, given)], self._threads, Silent())
         written = form.open(path, model.architecture)
         there = given if _is_built(model) else written
-        stored = {weight.address: weight.stored for weight in as_before(there, given).weights}
+        stored = {weight.address: weight.stored for weight in form.restored(there, given).weights}
         files = {weight.address: self.room("other.npy") for weight in others}
         for weight in others:
             np.save(files[weight.address], weight.tensor.numpy())
@@ -164,7 +163,7 @@ class LiveBench:
             files,
             trained={w.address: w.trainable for w in saved if w.trainable is not None},
             frozen=[weight.address for weight in saved if model.is_frozen(weight)],
-            compile_config=compile_config(model.carried),
+            compile_config=form.compile_config(model),
             has_slots=given.has_slots,
         )
 
@@ -183,6 +182,11 @@ class LiveBench:
         if event == "point":
             self._progress.phase(f"{facts['weight']} {facts['level']}", 0)
         self._progress.say(event, **facts)
+
+
+def _form(model: Model) -> Format:
+    """The format of the files that a model goes to Keras in, and comes back."""
+    return WeightsH5() if _is_built(model) else Keras()
 
 
 def _is_built(model: Model) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from surgery.declared.data import Data
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.execution.live import LiveBench
-from surgery.execution.plan import do_step
+from surgery.execution.live_steps import do_step
 from surgery.recipe.language import Recipe, Step
 from surgery.storage.replacing import beside
 from surgery.storage.states import named_states
@@ -189,7 +189,7 @@ def _models(recipe: Recipe, bench: LiveBench) -> Iterator[Model]:
 
 def _after(recipe: Recipe, step: Step, model: Model, bench: LiveBench) -> Model:
     try:
-        return do_step(step.op, model, bench).model
+        return do_step(step, model, bench).model
     except SurgeryError as error:
         problem = recipe.document.problem(step.place, str(error))
         raise SurgeryError(problem.text(recipe.file)) from error

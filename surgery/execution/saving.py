@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.execution.plan import default_threads, path_problem, target_plan
+from surgery.execution.places import path_problem
+from surgery.execution.plan import default_threads, target_plan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.writing import load_checks, write
 from surgery.recipe.language import Target

@@ -113,32 +113,6 @@ def check_shapes(model: Model) -> Model:
     return model
 
 
-def misfits(model: Model) -> list[str]:
-    """The first layer that would not be what it was, where there is one."""
-    return [*_reshaped(model), *_without_vocabulary(model)][:1]
-
-
-def _reshaped(model: Model) -> list[str]:
-    return [
-        f"{weight.address} is {list(weight.tensor.shape)}, and its layer asks for another shape; "
-        "npy and other formats of weights alone hold it"
-        for weight in model.weights
-        if weight.reshaped
-    ]
-
-
-def _without_vocabulary(model: Model) -> list[str]:
-    """Lookup layers whose vocabulary a SavedModel of Keras 2 does not tell."""
-    if model.architecture is None or model.format != "savedmodel":
-        return []
-    return [
-        f"the vocabulary of {layer.address} is not found in {model.origin}; load that by Keras 2, "
-        "and save it as .keras"
-        for layer in model.architecture.layers
-        if layer.class_name in LOOKUPS and layer.config.get("vocabulary") is None
-    ]
-
-
 def is_keras3(carried: Carried) -> bool:
     """Whether the file was written by Keras 3, whose compile config Keras 3 can read."""
     return carried.keras_version.partition(".")[0] in ("3", "")

@@ -11,6 +11,7 @@ from surgery.architecture import Architecture
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
 from surgery.architecture.tree import at
 from surgery.formats import _configs, _lora, _shared
+from surgery.formats._store import StoreFacts
 from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Mapped
@@ -37,7 +38,7 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
         return model, Downgrade()
     if not _configs.is_keras3(model.carried):
         old = f"it is a .keras file of Keras {version}; give the .h5 that it was made of"
-        return model, Downgrade([old] if model.format == "keras" else [])
+        return model, Downgrade([old] if isinstance(model.format_facts, StoreFacts) else [])
     plain = _shared.unshared(_lora.merged(model))
     assert plain.architecture is not None
     config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))
@@ -52,7 +53,8 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
         backend="tensorflow",
         training_config=_training_config(model.carried, found),
     )
-    bare = replace(_with_scaled_gates(plain).without_optimizer(), format="", carried=carried)
+    bare = _with_scaled_gates(plain).without_optimizer().to_be_laid_out()
+    bare = replace(bare, carried=carried)
     return bare.with_architecture(Architecture(config, shares_layers=False)), found
 
 

@@ -13,17 +13,28 @@ from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
 from surgery.formats._old_places import OLD_LAYERS, todays_places
+from surgery.weights.format_facts import FormatFacts
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
-
-_KERAS_3 = ("keras", "weights_h5", "weights_json")
-"""The formats that keep variables as Keras 3 does."""
 
 _INNER = "optimizer/inner_optimizer"
 """Where Keras keeps the variables that a LossScaleOptimizer has beside its own four."""
 
 _CLASSES = {snake_case(name): name for name in known_classes()}
+
+
+@dataclass(frozen=True)
+class StoreFacts(FormatFacts):
+    """The `name` of each group of the Keras 3 weights file that a model was read from."""
+
+    group_names: Mapping[str, str]
+
+    def renamed(self, model: Model, names: Mapping[str, str]) -> Model:
+        layers = list(model.need_architecture("rename acts on layers").root.walk())
+        new = {layer.group: names.get(layer.address) for layer in reversed(layers)}
+        groups = {group: new.get(group) or name for group, name in self.group_names.items()}
+        return replace(model, format_facts=StoreFacts(groups))
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Store:
     weights: tuple[Weight, ...]
     optimizer: tuple[tuple[str, Tensor], ...]
     state: Mapping[str, Tensor]
-    group_names: Mapping[str, str]
+    facts: StoreFacts
 
 
 def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> Store:
@@ -65,7 +76,7 @@ def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> 
     slots = tuple(
         (str(i), tensor) for i, tensor in enumerate(optimizer.tensors if optimizer else ())
     )
-    return Store(tuple(weights), slots, state, names)
+    return Store(tuple(weights), slots, state, StoreFacts(names))
 
 
 def _groups(readers: Sequence[Reader], architecture: Architecture | None) -> Iterator[_Group]:
@@ -221,7 +232,7 @@ def _natural(path: str) -> list[tuple[int, str]]:
 
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
     """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
-    if model.format in _KERAS_3:
+    if isinstance(model.format_facts, StoreFacts):
         homeless = [weight.address for weight in model.weights if not weight.stored]
         if homeless:
             raise FormatError(f"Keras does not save {homeless[0]}, which no layer owns")
@@ -254,21 +265,22 @@ def in_todays_layout(model: Model) -> Model:
     """The model, to be laid out anew where Keras 2.12 to 2.14 laid it out."""
     if model.architecture is None or not _is_old(model):
         return model
-    return replace(model, format="", carried=replace(model.carried, group_names={}, state={}))
+    return replace(model.to_be_laid_out(), carried=replace(model.carried, state={}))
 
 
 def _is_old(model: Model) -> bool:
     """Whether Keras 2.12 to 2.14 laid out the file that it was read from."""
     places = (stored for weight in model.weights for stored in weight.stored)
-    return model.format in _KERAS_3 and any(OLD_LAYERS in place for place in places)
+    is_of_keras3 = isinstance(model.format_facts, StoreFacts)
+    return is_of_keras3 and any(OLD_LAYERS in place for place in places)
 
 
 def write_store(writer: Writer, model: Model) -> None:
     """Lay out a Keras 3 weights file."""
-    carried = model.carried
+    carried, facts = model.carried, model.format_facts
     names = {}
-    if model.format in _KERAS_3:
-        names = {with_slashes(place): name for place, name in carried.group_names.items()}
+    if isinstance(facts, StoreFacts):
+        names = {with_slashes(place): name for place, name in facts.group_names.items()}
     if not names and model.architecture is not None and not _is_old(model):
         names = {layer.group: layer.name or model.name for layer in model.architecture.root.walk()}
     optimizer = model.optimizer
@@ -306,6 +318,4 @@ def store_problems(model: Model) -> list[str]:
 
 def carried_from(store: Store, carried: Carried) -> Carried:
     """What rides along, with what the weights file adds."""
-    return replace(
-        carried, optimizer=store.optimizer, state=store.state, group_names=store.group_names
-    )
+    return replace(carried, optimizer=store.optimizer, state=store.state)

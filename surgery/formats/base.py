@@ -9,12 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from surgery.architecture import Architecture
 from surgery.architecture.checking import ConfigError
 from surgery.declared.registry import Registry
 from surgery.errors import FormatError, SurgeryError
+from surgery.formats._configs import compile_config
 from surgery.formats._mistaken import missing, mistaken
 from surgery.live.loading import LoadCheck
 from surgery.storage import locations
@@ -71,6 +72,14 @@ class Format(ABC):
     def prepared(self, model: Model) -> Model:
         """The model as it goes into the file, if it has no problems."""
         return model
+
+    def restored(self, made: Model, model: Model) -> Model:
+        """Return what Keras made of the prepared model, by the names and values of `model`."""
+        return made
+
+    def compile_config(self, model: Model) -> Mapping[str, Any] | None:
+        """Return how Keras 3 compiles the model, or None where that is not known."""
+        return compile_config(model.carried)
 
     def load_check(self, model: Model) -> LoadCheck | None:
         """What Keras is asked to build before that model is written, where that is in doubt."""

@@ -88,7 +88,7 @@ class Checkpoint(Format):
         return list(_problems(model))[:1]
 
     def notes(self, model: Model) -> Sequence[str]:
-        container = model.carried.container
+        container = model.format_facts
         if isinstance(container, Container):
             if container.left_out(model) and _meta(container).is_file():
                 name = _meta(container).name
@@ -111,14 +111,14 @@ class Checkpoint(Format):
 
     def needs_tensorflow(self, model: Model) -> bool:
         architecture = model.architecture
-        if isinstance(model.carried.container, Container) or architecture is None:
+        if isinstance(model.format_facts, Container) or architecture is None:
             return False
         if _built_objects(model) is not None:
             return False
         return not objects.is_cached(keras3_config(model))
 
     def create(self, model: Model, path: Path) -> Output:
-        container = model.carried.container
+        container = model.format_facts
         path.mkdir()
         base = _BASE
         if isinstance(container, Container):
@@ -187,7 +187,7 @@ def _first_format(path: Path, architecture: Architecture | None) -> Model:
 
 
 def _problems(model: Model) -> Iterator[str]:
-    container = model.carried.container
+    container = model.format_facts
     if not isinstance(container, Container):
         for weight in (*model.weights, *model.states):
             if weight.tensor.dtype.name not in CODES:

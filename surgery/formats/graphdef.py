@@ -50,12 +50,12 @@ class GraphDef(Format):
         return replace(model, format="graphdef")
 
     def problems(self, model: Model) -> Sequence[str]:
-        container = model.carried.container
+        container = model.format_facts
         if not isinstance(container, GraphContainer):
             return ["it is written from a frozen graph only, whose nodes it keeps"]
         return list(constant_problems(model, container))[:1]
 
     def create(self, model: Model, path: Path) -> Output:
-        container = model.carried.container
+        container = model.format_facts
         assert isinstance(container, GraphContainer)
         return written(container, model, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5, _lora, _outputs, _store
+from surgery.formats._misfits import misfits
 from surgery.formats.base import Output, register
 from surgery.formats.upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.storage import disk, zipfiles
@@ -79,7 +80,7 @@ class Keras(WithConfig):
             ]
         if refused := self.config_problems(model) or _lora.problems(model):
             return refused
-        return [*_configs.misfits(model), *_store.store_problems(self.prepared(model))]
+        return [*misfits(model), *_store.store_problems(self.prepared(model))]
 
     def notes(self, model: Model) -> Sequence[str]:
         merged = [] if _lora.without_adapters(model) is model else _lora.notes(model)
@@ -131,6 +132,7 @@ def _open(
         architecture=architecture,
         carried=_store.carried_from(store, carried),
         format="keras",
+        format_facts=store.facts,
         origin=str(path),
         inputs=(path,),
     )

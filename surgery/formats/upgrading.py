@@ -21,7 +21,6 @@ from surgery.weights.arithmetic import scaled_columns
 from surgery.weights.model import Model
 
 Config = Literal["upgrade", "keep"]
-__all__ = ["Upgraded", "WithConfig", "as_before", "compile_config", "config_key"]
 
 _KERAS_3 = "3"
 """What an upgraded file says of its Keras, so that it is not upgraded once more."""
@@ -57,6 +56,9 @@ class WithConfig(Format):
         if done.refused:
             raise FormatError(done.refused[0])
         return done.model
+
+    def restored(self, made: Model, model: Model) -> Model:
+        return _restored(made, model) if self.config == "upgrade" else made
 
     def config_problems(self, model: Model) -> list[str]:
         """Why the model has no equal in Keras 3, each by its layer."""
@@ -132,20 +134,18 @@ def _for_keras3(model: Model) -> Upgraded:
     scaled = _scaled(renamed, gates)
     compiled, told = _compiled(model)
     bare = scaled.without_optimizer()
-    carried = replace(
-        bare.carried, keras_version=_KERAS_3, compile_config=compiled, group_names={}, state={}
-    )
+    carried = replace(bare.carried, keras_version=_KERAS_3, compile_config=compiled, state={})
     architecture = Architecture(config, renamed.architecture.shares_layers)
-    new = replace(bare, architecture=architecture, carried=carried, format="")
-    if model.format == "keras" and carried.assets:
+    new = replace(bare.to_be_laid_out(), architecture=architecture, carried=carried)
+    if isinstance(model.format_facts, _store.StoreFacts) and carried.assets:
         new = replace(new, carried=replace(carried, assets=_moved_assets(new)))
     called = ", ".join(f"{old} is {new_name}" for old, new_name in names.items())
     notes = [f"layers whose names hold a / are renamed: {called}"] if names else []
     return Upgraded(new, [*notes, *_of_gates(renamed, gates), *told, *changes.done])
 
 
-def as_before(made: Model, like: Model) -> Model:
-    """What Keras 3 made of an upgraded model: by the names, and with the gates, of the old one."""
+def _restored(made: Model, like: Model) -> Model:
+    """What Keras 3 made of an upgraded model, by the names and with the gates of the old one."""
     if like.architecture is None or _configs.is_keras3(like.carried):
         return made
     renamed, _ = _without_slashes(like)

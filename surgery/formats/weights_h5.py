@@ -33,6 +33,7 @@ class WeightsH5(Format):
             architecture=architecture,
             carried=_store.carried_from(store, Carried(backend="tensorflow")),
             format="weights_h5",
+            format_facts=store.facts,
             origin=str(path),
             inputs=(path,),
         )

@@ -61,6 +61,7 @@ class WeightsJson(Format):
             architecture=architecture,
             carried=_store.carried_from(store, Carried(backend="tensorflow")),
             format="weights_json",
+            format_facts=store.facts,
             origin=str(path),
             inputs=(index, *files),
         )

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.architecture import Architecture
 from surgery.architecture.renaming import new_address, parent_of, with_names
 from surgery.declared.fields import key
 from surgery.errors import SelectorError, nearest
@@ -55,33 +54,27 @@ class Rename(WeightOp):
         before, names = model.need_architecture("rename acts on layers"), self._names(model)
         try:
             architecture = with_names(before, names)
-            saved = model.carried.architecture
-            saved = with_names(saved, names) if saved is not None else None
+            told = model.format_facts.renamed(model, names)
         except ValueError as error:
             raise SelectorError(str(error)) from None
         except (LookupError, TypeError):
             raise SelectorError(
                 f"{', '.join(names)}: the config does not hold these layers by name"
             ) from None
-        by_name = model.format == "h5"  # where layers' names are a part of the stored ones
-        weights = tuple(_moved(weight, before, names, by_name) for weight in model.weights)
+        weights = tuple(
+            replace(weight, address=new_address(before, names, weight.address))
+            for weight in told.weights
+        )
         if len({weight.address for weight in weights}) < len(weights):
             raise SelectorError("two weights would have one address")
         carried = model.carried
-        groups = {
-            new_address(before, names, group) if by_name else group: _last(names, model, group)
-            or name
-            for group, name in carried.group_names.items()
-        }
         top = {old: new for old, new in names.items() if not parent_of(before, old)}
         carried = replace(
             carried,
-            architecture=saved,
-            group_names=groups,
             compile_config=_renamed_outputs(carried.compile_config, top),
             training_config=_renamed_outputs(carried.training_config, top),
         )
-        return replace(model, architecture=architecture, weights=weights, carried=carried)
+        return replace(told, architecture=architecture, weights=weights, carried=carried)
 
     def _names(self, model: Model) -> dict[str, str]:
         """The selected layers' addresses, each with its new name."""
@@ -118,32 +111,6 @@ def _check(name: str) -> None:
             f"{name!r} is no name that Keras and TensorFlow take; use letters, digits, . _ and -, "
             "with a letter, a digit or . first"
         )
-
-
-def _moved(weight: Weight, before: Architecture, names: Mapping[str, str], by_name: bool) -> Weight:
-    address = new_address(before, names, weight.address)
-    if address == weight.address or not by_name:
-        return replace(weight, address=address)
-    stored = weight.stored
-    for layer, new in names.items():
-        if weight.address.startswith(f"{layer}/"):
-            old = before.by_address[layer].name
-            stored = tuple(_with_name(place, old, new) for place in stored)
-    return replace(weight, address=address, stored=stored)
-
-
-def _with_name(place: str, old: str, new: str) -> str:
-    """A stored name with another name of a layer in it."""
-    return re.sub(rf"(?<![^/]){re.escape(old)}(?=/)", lambda _: new, place)
-
-
-def _last(names: Mapping[str, str], model: Model, group: str) -> str | None:
-    """The new name that a group of a Keras 3 weights file holds."""
-    assert model.architecture is not None
-    if model.format == "h5":
-        return None
-    layer = next((x for x in model.architecture.root.walk() if x.group == group), None)
-    return names.get(layer.address) if layer else None
 
 
 def _renamed_outputs(config: Any, names: Mapping[str, str]) -> Any:

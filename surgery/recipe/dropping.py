@@ -68,7 +68,7 @@ class Training:
 
     def notes(self, model: Model) -> Iterator[str]:
         """Which variables of a checkpoint are left out."""
-        if not self.drop or not (model.states or model.carried.container):
+        if not self.drop or not (model.states or model.format_facts.edits_in_place):
             return
         kept = {state.address for state in self.left(model).states}
         dropped = [state for state in model.states if state.address not in kept]

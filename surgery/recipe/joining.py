@@ -43,14 +43,11 @@ def joined(
             f"{donor.origin} does not fit {model.origin}: {'; '.join(problems)}; {advice}"
         )
     changed = [replace(weight, tensor=_as(given.tensor, weight)) for weight, given in found.pairs]
-    carried = replace(model.without_optimizer().carried, container=None)
     joined = replace(
-        model.without_optimizer().with_weights(changed),
-        carried=carried,
+        model.without_optimizer().with_weights(changed).to_be_laid_out(),
         origin=donor.origin,
         inputs=(*donor.inputs, *model.inputs),
         checks=(*donor.checks, *model.checks),
-        format="",
     )
     if model.carried.compile_config or model.carried.training_config:
         joined = joined.with_note(
@@ -70,8 +67,8 @@ def part(model: Model, weights: Sequence[Weight]) -> Model:
     if len(weights) == len(model.weights) + len(model.states):
         has_states = model.states and model.architecture is None
         return replace(model, weights=tuple(weights), states=()) if has_states else model
-    rest = replace(model.without_optimizer(), architecture=None, states=())
-    carried = replace(rest.carried, container=None, state={}, assets={})
+    rest = replace(model.without_optimizer().not_in_place(), architecture=None, states=())
+    carried = replace(rest.carried, state={}, assets={})
     return replace(rest, weights=tuple(weights), carried=carried)
 
 
@@ -100,8 +97,7 @@ def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
         tuple(replace(weight, address=name) for name, weight in each.items())
         for each in (found, slots)
     )
-    carried = replace(model.carried, container=None)
-    renamed = replace(model, weights=weights, states=states, carried=carried)
+    renamed = replace(model.not_in_place(), weights=weights, states=states)
     return _told(renamed, {weight.address: name for name, weight in found.items()})
 
 

@@ -277,7 +277,8 @@ class FromBuild(Source):
             return model
         donor = placed(open_model(self.weights.path, model.architecture), model)
         advice = "give weights that were saved from this model"
-        return replace(joined(model, donor, advice=advice), format=model.format)
+        made = joined(model, donor, advice=advice)
+        return replace(made, format=model.format, format_facts=model.format_facts)
 
     def _built(self, seed: int) -> Model:
         need_permission(self.build.text)
@@ -321,9 +322,7 @@ def _steady(model: Model) -> Model:
     known = model.architecture
     config, compiled = numbered([known and known.config, model.carried.compile_config])
     architecture = known and replace(known, config=config)
-    carried = replace(
-        model.carried, date_saved="", architecture=architecture, compile_config=compiled
-    )
+    carried = replace(model.carried, date_saved="", compile_config=compiled)
     return replace(model, architecture=architecture, carried=carried)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from surgery.errors import Problem, RecipeError
 from surgery.execution import manifest
 from surgery.execution.metrics import objective_problems
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.ops.live import LiveOp
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe

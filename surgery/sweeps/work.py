@@ -21,7 +21,7 @@ from surgery.execution import manifest, proof
 from surgery.execution.execute import execute
 from surgery.execution.live import Memo
 from surgery.execution.metrics import named
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.execution.progress import Log
 from surgery.execution.seen import read
 from surgery.live.code import paths_in

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
 from surgery.weights.digest import Watched
+from surgery.weights.format_facts import FormatFacts
 from surgery.weights.optimizer import Layout, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
 from surgery.weights.weight import Weight, prefixes
@@ -31,12 +32,9 @@ class Carried:
         layout: else, how they are made from the weights' slots.
         lost_optimizer: whether a step has dropped the optimizer's variables.
         state: variables that are not weights (seed generators, metrics), by stored name.
-        group_names: the `name` of each group of a Keras 3 weights file.
         assets: files that belong to layers (vocabularies), by name inside the archive.
-        architecture: the one in the file, before any step.
         signatures: a SavedModel's, each with its tags, inputs and outputs.
         metadata: what the header of a safetensors file says besides its weights.
-        container: what the format that the model was read from needs to write it in place.
         code: what a live model of it needs of the user's code.
     """
 
@@ -49,12 +47,9 @@ class Carried:
     layout: Layout | None = None
     lost_optimizer: bool = False
     state: Mapping[str, Tensor] = field(default_factory=dict)
-    group_names: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
-    architecture: Architecture | None = None
     signatures: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    container: object | None = None
     code: Any = None
 
 
@@ -62,16 +57,17 @@ class Carried:
 class Model:
     """An immutable model; every change gives a new one that shares the rest.
 
-    `origin` names what it was read from, `format` how that is laid out, and `inputs` are the
-    files that must not be written to. `checks` raise FormatError where what was read in the
-    meantime is not what the file's own checksums say. `states` are a checkpoint's variables
-    that are no weights.
+    `origin` names what it was read from, `format` how that is laid out, `format_facts` is what
+    only that format uses, and `inputs` are the files that must not be written to. `checks` raise
+    FormatError where what was read in the meantime is not what the file's own checksums say.
+    `states` are a checkpoint's variables that are no weights.
     """
 
     weights: tuple[Weight, ...]
     architecture: Architecture | None = None
     carried: Carried = field(default_factory=Carried)
     format: str = ""
+    format_facts: FormatFacts = FormatFacts()
     origin: str = ""
     inputs: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
@@ -236,6 +232,16 @@ class Model:
         )
         carried = replace(self.carried, optimizer=(), lost_optimizer=True)
         return replace(model, carried=carried).with_note(note)
+
+    def to_be_laid_out(self) -> Model:
+        """Return this model without what is known of its file: a format lays it out anew."""
+        return replace(self, format="", format_facts=FormatFacts())
+
+    def not_in_place(self) -> Model:
+        """Return this model for a new file, where its format would only edit the one it is from."""
+        if not self.format_facts.edits_in_place:
+            return self
+        return replace(self, format_facts=FormatFacts())
 
     def with_note(self, note: str) -> Model:
         """This model with one more line for the plan."""

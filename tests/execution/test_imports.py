@@ -61,6 +61,19 @@ def test_imports_go_downward_only(path):
             assert not private, f"{path} imports {module}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_formats_know_how_a_file_is_laid_out(path):
+    """Other rooms ask a model's `format_facts` for what all formats have, and compare no names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+            assert not [a for a in asked if isinstance(a, ast.Attribute) and a.attr == "format"]
+        if path.is_relative_to(ROOT / "surgery/formats") or not isinstance(node, ast.Attribute):
+            continue
+        if isinstance(node.value, ast.Attribute) and node.value.attr == "format_facts":
+            assert node.attr in ("renamed", "edits_in_place"), f"{path}: {ast.unparse(node)}"
+
+
 def modules_after(code, cwd):
     script = f"import sys\n{code}\nprint(*sys.modules, sep='\\n')"
     done = subprocess.run(

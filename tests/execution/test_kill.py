@@ -29,7 +29,7 @@ import ctypes, os, signal, sys
 from pathlib import Path
 from surgery.recipe.reading import read_recipe
 from surgery.execution.execute import execute
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.execution.proof import verify
 from surgery.recipe.schema import recipe_schema
 recipe_schema()  # imports all that a run asks for

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import surgery
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
+from surgery.formats._h5_layout import H5Facts
 from surgery.formats.base import format_of, formats
 from surgery.testing.formats import CHECKS, small
 from surgery.weights.model import Carried, Model
@@ -182,7 +183,7 @@ def test_what_is_no_model(content, message, tmp_path):
 def test_long_name_lists_are_split_as_keras_does(tmp_path):
     layer = "layer_with_a_rather_long_name_" * 20
     many = tuple(Weight(f"{layer}/{'x' * 400}{i}", constant(np.float32([i]))) for i in range(200))
-    weights_only = Model(many, None, Carried(group_names={layer: ""}), format="h5")
+    weights_only = Model(many, None, format="h5", format_facts=H5Facts((layer,)))
     surgery.save(weights_only, h5=tmp_path / "many.h5")
     with h5py.File(tmp_path / "many.h5") as file:
         (group,) = [g for g in file.values() if "weight_names0" in g.attrs]

@@ -4,7 +4,7 @@ import numpy as np
 
 import surgery
 from surgery.execution.execute import execute
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.recipe.reading import RecipeFile, read_recipe
 from tests.conftest import ROOT, command, values
 

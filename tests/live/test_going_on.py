@@ -11,7 +11,7 @@ import pytest
 
 import surgery
 from surgery.execution.execute import execute
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
 from surgery.weights.random import generator
 from tests.conftest import ROOT, values

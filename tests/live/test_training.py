@@ -10,7 +10,7 @@ import pytest
 
 import surgery
 from surgery.execution.execute import execute
-from surgery.execution.plan import make_plan
+from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
 from tests.conftest import values
 from tests.live.conftest import DIGITS, TEST_DATA, command, recipe, train

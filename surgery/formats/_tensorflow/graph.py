@@ -16,8 +16,9 @@ from surgery.formats.base import Output
 from surgery.storage import disk
 from surgery.storage.descriptors import Descriptor, Extent
 from surgery.weights.digest import Watched
+from surgery.weights.format_facts import FormatFacts
 from surgery.weights.matching import names
-from surgery.weights.model import Carried, Model
+from surgery.weights.model import Model
 from surgery.weights.tensor import Stored, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 
@@ -46,8 +47,10 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class GraphContainer:
+class GraphContainer(FormatFacts):
     """The file that a graph was read from, and its constants by their addresses."""
+
+    edits_in_place = True
 
     path: Path
     descriptor: Descriptor
@@ -101,7 +104,7 @@ def read_constants(path: Path, outer: Nested = ()) -> Model:
     ]
     return Model(
         weights=tuple(weight for weight in found if weight.state == "weight"),
-        carried=Carried(container=GraphContainer(path, descriptor, data, constants)),
+        format_facts=GraphContainer(path, descriptor, data, constants),
         origin=str(path),
         inputs=(path,),
         states=tuple(weight for weight in found if weight.state != "weight"),

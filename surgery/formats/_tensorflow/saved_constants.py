@@ -22,14 +22,17 @@ from surgery.formats._tensorflow.proto import Buffer, located
 from surgery.formats._tensorflow.saved_files import FINGERPRINT, GRAPH, all_files, copied
 from surgery.formats.base import Output
 from surgery.storage import disk
+from surgery.weights.format_facts import FormatFacts
 from surgery.weights.model import Model
 
 _META_GRAPH, _GRAPH_DEF = 2, 2
 
 
 @dataclass(frozen=True)
-class SavedConstants:
+class SavedConstants(FormatFacts):
     """The folder that a model was read from; `unpacked` keeps a temporary one alive."""
+
+    edits_in_place = True
 
     folder: Path
     graph: GraphContainer
@@ -50,11 +53,11 @@ def read_saved_constants(folder: Path, unpacked: tempfile.TemporaryDirectory[str
             f"{folder} has no variables, and its graph no constants that are weights; those inside "
             "functions are not read"
         )
-    graph = model.carried.container
+    graph = model.format_facts
     assert isinstance(graph, GraphContainer)
-    carried = replace(model.carried, container=SavedConstants(folder, graph, unpacked))
+    facts = SavedConstants(folder, graph, unpacked)
     inputs = tuple(folder / file for file in all_files(folder))
-    return replace(model, carried=carried, inputs=inputs)
+    return replace(model, format_facts=facts, inputs=inputs)
 
 
 def _graphs(data: Buffer) -> list[Nested]:

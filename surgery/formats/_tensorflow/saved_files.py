@@ -16,6 +16,7 @@ from surgery.weights.tensor import raw_bytes
 
 GRAPH = "saved_model.pb"
 FINGERPRINT = "fingerprint.pb"
+KERAS = "keras_metadata.pb"
 VARIABLES = "variables/variables"
 
 _CHECKPOINT_HASH = 5

@@ -18,7 +18,8 @@ from surgery.formats._tensorflow.objects import (
     of_key,
     variables,
 )
-from surgery.weights.model import Carried, Model
+from surgery.weights.format_facts import FormatFacts
+from surgery.weights.model import Model
 from surgery.weights.slot_names import of_optimizer
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import State, Weight
@@ -27,8 +28,10 @@ _SUFFIX = "/.ATTRIBUTES/"
 
 
 @dataclass(frozen=True)
-class Container:
+class Container(FormatFacts):
     """The bundle that a model was read from; its variables' keys and states are by address."""
+
+    edits_in_place = True
 
     bundle: Bundle
     names: Mapping[str, str]
@@ -69,8 +72,7 @@ def read_variables(
     model = model_of(found, architecture, trains or {})
     names = {weight.address: weight.stored[0] for weight in found}
     container = Container(bundle, names, {weight.address: weight.state for weight in found})
-    carried = Carried(container=container, architecture=architecture)
-    return replace(model, carried=carried, inputs=bundle.files, checks=(bundle.check,))
+    return replace(model, format_facts=container, inputs=bundle.files, checks=(bundle.check,))
 
 
 def model_of(

@@ -1,0 +1,177 @@
+"""Plans a run from headers alone: open the source, chain the steps, check, judge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.declared.fields import recipe_path
+from surgery.errors import (
+    ExpectationError,
+    FormatError,
+    Problem,
+    RecipeError,
+    SelectorError,
+    SurgeryError,
+)
+from surgery.execution.manifest import data_files, is_live
+from surgery.execution.notes import notes
+from surgery.execution.observing import Observer
+from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
+from surgery.execution.problems import model_problems, recipe_problems
+from surgery.expectations.base import Found
+from surgery.ops.live import Done
+from surgery.recipe.language import Recipe, Step
+from surgery.storage import locations
+from surgery.storage.states import file_states
+from surgery.weights.model import Model
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The source, the steps' plans, and the model after the last."""
+
+    source: Model
+    model: Model
+    steps: tuple[StepPlan, ...]
+
+
+def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
+    """Return what a recipe will do; of its live steps, what they will make is predicted.
+
+    Raises RecipeError with all that does not fit the model, ExpectationError where an
+    expectation cannot hold, and FormatError for a broken source.
+    """
+    source = _opened(recipe)
+    chain, problems = _chained(recipe, source)
+    return plan_of(recipe, chain, threads or default_threads(), problems)
+
+
+def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Problem] = ()) -> Plan:
+    """Return the plan of a chain of steps; raises RecipeError or ExpectationError."""
+    donors = [donor.model for each in chain.steps for donor in each.step.op.donors()]
+    data = data_files(recipe)
+    for path in data:
+        locations.download(path)
+    read = [*chain.source.inputs, *(path for donor in donors for path in donor.inputs), *data]
+    _check(recipe, chain, read, problems)
+    _judge(recipe, chain.model)
+    return Plan(
+        recipe=recipe,
+        source=chain.source,
+        model=chain.model,
+        steps=chain.steps,
+        donors=tuple(donors),
+        data=tuple(data),
+        read=tuple(read),
+        inputs=file_states(read),
+        targets=tuple(target_plan(target, chain.model) for target in recipe.export),
+        threads=threads,
+        needs_tensorflow=_needs_tensorflow(recipe, chain.model),
+        notes=tuple(notes(recipe, chain.model)),
+    )
+
+
+def _opened(recipe: Recipe) -> Model:
+    """Return the source, whose weights are hashed while they are read."""
+    try:
+        return recipe.load.opened(recipe.seed).watched()
+    except FormatError as error:
+        message = str(error) + _elsewhere(recipe, str(error))
+        problem = recipe.document.problem(("load",), message)
+        raise FormatError(problem.text(recipe.file)) from None
+
+
+def _chained(recipe: Recipe, source: Model) -> tuple[Chain, list[Problem]]:
+    """Return the chain of all steps that fit their models, and what is wrong with the others."""
+    model, steps = source, []
+    problems: list[Problem] = []
+    for step in recipe.steps:
+        try:
+            planned, model = plan_step(step, model, predicted)
+        except SurgeryError as error:
+            problems.append(step_problem(recipe, step, error))
+        else:
+            steps.append(planned)
+    return Chain(source, model, tuple(steps)), problems
+
+
+def predicted(step: Step, model: Model) -> Done:
+    """Return the model after a step; after a live one, what it will be like."""
+    return Done(step.op.apply(model), {})
+
+
+def plan_step(
+    step: Step, model: Model, do: Callable[[Step, Model], Done]
+) -> tuple[StepPlan, Model]:
+    """Return the plan of a step and the model after it, which `do` makes."""
+    op = step.op
+    for path in op.inputs():
+        locations.download(path)
+    matched, renames = op.matched(model), op.renames(model)
+    observer = Observer()
+    done = do(step, model)
+    # A rename may call one weight as another one was called.
+    after = observer.watch(model, done.model) if op.changes_weights else done.model
+    changes = op.changes(matched)
+    return StepPlan(step, matched, changes, observer, renames, done.facts, done.files), after
+
+
+def step_problem(recipe: Recipe, step: Step, error: SurgeryError) -> Problem:
+    """Return the problem that a step does not fit its model, where it stands in the recipe."""
+    message = str(error) + _elsewhere(recipe, str(error))
+    key = ("select",) if isinstance(error, SelectorError) else ()
+    return recipe.document.problem((*step.place, step.op.name, *key), message)
+
+
+def _elsewhere(recipe: Recipe, message: str) -> str:
+    """Return where a missing file lies in the shell's folder: a path given with -p."""
+    folder = Path(recipe.file).parent
+    for name, value in recipe.params.items():
+        if not isinstance(value, str) or os.path.normpath(value) not in message:
+            continue
+        if os.path.exists(value) and not recipe_path(value, folder).exists():
+            from_there = os.path.relpath(value, folder)
+            return (f"; a relative path starts at the recipe's folder, {folder}, and {value} lies "
+                    f"in the shell's: -p {name}={from_there}")  # fmt: skip
+    return ""
+
+
+def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequence[Problem]) -> None:
+    """Raise RecipeError with these problems and all others."""
+    written = Path(recipe.file)
+    inputs = [written, *read] if written.is_file() else read
+    found = [
+        *problems,
+        *model_problems(recipe, chain.model, chain.steps, inputs),
+        *recipe_problems(recipe),
+    ]
+    for each in recipe.expect:
+        try:
+            each.expectation.selected(chain.model)
+        except SelectorError as error:
+            found.append(recipe.document.problem((*each.place, "select"), str(error)))
+    if found:
+        raise RecipeError(recipe.file, found)
+
+
+def _judge(recipe: Recipe, model: Model) -> None:
+    """Raise ExpectationError where an expectation that needs no values does not hold."""
+    failures = [
+        recipe.document.problem(each.place, message)
+        for each in recipe.expect
+        if not each.expectation.needs
+        for message in each.expectation.failures(model, Found())
+    ]
+    if failures:
+        raise ExpectationError(recipe.file, failures)
+
+
+def _needs_tensorflow(recipe: Recipe, model: Model) -> bool:
+    return (
+        is_live(recipe)
+        or any(source.needs_tensorflow for source in recipe.sources())
+        or any(target.format.needs_tensorflow(model) for target in recipe.export)
+    )

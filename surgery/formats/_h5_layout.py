@@ -1,0 +1,73 @@
+"""The layout of `.h5` models: layers at the top, each with its weights in Keras's order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from surgery.architecture import Architecture, Layer
+from surgery.architecture.renaming import new_address, with_names
+from surgery.architecture.tree import Slot
+from surgery.weights.format_facts import FormatFacts
+from surgery.weights.model import Model
+from surgery.weights.weight import Weight, prefixes
+
+TOP_LEVEL = "top_level_model_weights"
+"""The group of weights that no layer at the top owns."""
+
+
+@dataclass(frozen=True)
+class H5Facts(FormatFacts):
+    """The layers at the top in the file's order, and the architecture as the file has it."""
+
+    layers: tuple[str, ...] = ()
+    architecture: Architecture | None = None
+
+    def renamed(self, model: Model, names: Mapping[str, str]) -> Model:
+        """Return the model with new names of layers, which are a part of the stored names."""
+        before = model.need_architecture("rename acts on layers")
+        saved = self.architecture and with_names(self.architecture, names)
+        layers = tuple(dict.fromkeys(new_address(before, names, layer) for layer in self.layers))
+        weights = (_with_names(weight, before, names) for weight in model.weights)
+        return replace(model, weights=tuple(weights), format_facts=H5Facts(layers, saved))
+
+
+def _with_names(weight: Weight, before: Architecture, names: Mapping[str, str]) -> Weight:
+    stored = weight.stored
+    for layer, new in names.items():
+        if weight.address.startswith(f"{layer}/"):
+            old = before.by_address[layer].name
+            stored = tuple(_with_name(place, old, new) for place in stored)
+    return replace(weight, stored=stored)
+
+
+def _with_name(place: str, old: str, new: str) -> str:
+    """A stored name with another name of a layer in it."""
+    return re.sub(rf"(?<![^/]){re.escape(old)}(?=/)", lambda _: new, place)
+
+
+def top_layer(address: str, layers: Collection[str]) -> str:
+    """The layer at the top that a weight is kept under; some names have a `/` in them."""
+    return next((owner for owner in prefixes(address) if owner in layers), TOP_LEVEL)
+
+
+def all_known(layer: Layer) -> bool:
+    return all(inner.slots is not None for inner in layer.walk())
+
+
+def is_known(layer: Layer, addresses: Collection[str]) -> bool:
+    """Whether the order of those weights of a layer at the top follows from its config."""
+    expected = {slot.address for _, slot in layer.weights()}
+    return all_known(layer) and expected == set(addresses)
+
+
+def legacy_order(layer: Layer) -> list[Slot]:
+    """Keras's order in this layout: the trainable weights, then the others."""
+    slots = {slot.address: (owner, slot) for owner, slot in reversed(list(layer.weights()))}
+    ordered = [slots[a] for a in dict.fromkeys(slot.address for _, slot in layer.weights())]
+    if not layer.trainable:
+        return [slot for _, slot in ordered]
+    trained = [slot for owner, slot in ordered if owner.trainable and slot.trainable]
+    rest = [slot for owner, slot in ordered if not (owner.trainable and slot.trainable)]
+    return trained + rest

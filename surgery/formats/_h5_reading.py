@@ -1,0 +1,181 @@
+"""Reads the weights, the config and the optimizer state of an `.h5` file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from surgery.architecture import Architecture
+from surgery.architecture.tree import Slot, join
+from surgery.errors import FormatError
+from surgery.formats import _configs, _hdf5
+from surgery.formats._h5_layout import (
+    TOP_LEVEL,
+    H5Facts,
+    all_known,
+    is_known,
+    legacy_order,
+    top_layer,
+)
+from surgery.weights.model import Carried, Model
+from surgery.weights.tensor import Tensor
+from surgery.weights.weight import Weight
+
+_NOT_TRAINED = ("moving_mean", "moving_variance", "running_mean", "running_std")
+
+
+def read_model(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -> Model:
+    """The model in a file; `architecture` names the weights of one that holds no config."""
+    file = reader.file
+    config = _json_attribute(reader, "model_config")
+    if config is not None:
+        architecture = Architecture(config, shares_layers=False)
+    top = "model_weights" if "model_weights" in file else ""
+    group = file[top] if top else file
+    weights: dict[str, Weight] = {}
+    layers = _names(group, "layer_names")
+    names = _layers_by_order(group, layers, architecture) if config is None else {}
+    for layer in [*layers, *([TOP_LEVEL] if TOP_LEVEL in group else [])]:
+        parent = "" if layer == TOP_LEVEL else names.get(layer, layer)
+        for weight in _layer_weights(reader, group, top, layer, parent, architecture):
+            weights[weight.address] = weight
+    optimizer: tuple[tuple[str, Tensor], ...] = ()
+    if "optimizer_weights" in file:
+        state = file["optimizer_weights"]
+        optimizer = tuple((n, reader.tensor(state, n)) for n in _names(state, "weight_names"))
+    carried = Carried(
+        keras_version=_text(file.attrs.get("keras_version", group.attrs.get("keras_version"))),
+        backend=_text(file.attrs.get("backend", group.attrs.get("backend"))),
+        training_config=_json_attribute(reader, "training_config"),
+        optimizer=optimizer,
+    )
+    model = Model(
+        weights=tuple(_in_keras_order(weights, architecture)),
+        architecture=architecture,
+        carried=carried,
+        format="h5",
+        format_facts=H5Facts(tuple(dict.fromkeys(layers)), architecture),
+        origin=str(path),
+        inputs=(path,),
+    )
+    return (_configs.check_shapes(model) if config is not None else model).with_slots()
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _json_attribute(reader: _hdf5.Reader, name: str) -> Mapping[str, Any] | None:
+    value = reader.file.attrs.get(name)
+    return None if value is None else _configs.parse(_text(value), reader.path, name)
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras splits into `name0`, `name1`... where it is long."""
+    if attribute in group.attrs:
+        return [_text(name) for name in group.attrs[attribute]]
+    names: list[str] = []
+    number = 0
+    while f"{attribute}{number}" in group.attrs:
+        names += [_text(name) for name in group.attrs[f"{attribute}{number}"]]
+        number += 1
+    return names
+
+
+def _layer_weights(
+    reader: _hdf5.Reader,
+    group: h5py.Group,
+    top: str,
+    layer: str,
+    parent: str,
+    architecture: Architecture | None,
+) -> Iterator[Weight]:
+    """The weights of a layer at the top; those of a nested model are all kept under it."""
+    if layer not in group or not isinstance(group[layer], h5py.Group):
+        raise FormatError(f"{reader.path} names the layer {layer} but does not hold it")
+    stored = _names(group[layer], "weight_names")
+    slots = _slots(architecture, parent, stored)
+    for name, slot in zip(stored, slots, strict=True):
+        address = slot.address if slot else _own_name(parent, name)
+        trains = slot.trainable if slot else not name.split(":")[0].endswith(_NOT_TRAINED)
+        yield Weight(
+            address=address,
+            tensor=reader.tensor(group[layer], name),
+            stored=(join(top, layer, name),),
+            variable_trains=trains,
+            trainable=architecture.is_trained(address, trains) if architecture else None,
+        )
+
+
+def _layers_by_order(
+    group: h5py.Group, layers: Sequence[str], architecture: Architecture | None
+) -> dict[str, str]:
+    """For weights alone: the architecture's name of each stored layer, matched as Keras does.
+
+    Keras goes by order among the layers that have weights; automatic names differ.
+    """
+    if architecture is None:
+        return {}
+    stored = [name for name in layers if name in group and _names(group[name], "weight_names")]
+    wanted = [child.name for child in architecture.root.children if any(child.weights())]
+    return dict(zip(stored, wanted, strict=True)) if len(stored) == len(wanted) else {}
+
+
+def _own_name(layer: str, name: str) -> str:
+    """The address that a stored name gives; Keras 3 puts the names of some models before it."""
+    name = name.removesuffix(":0")
+    if not layer or name.startswith(f"{layer}/"):
+        return name
+    _, found, below = name.partition(f"/{layer}/")
+    return join(layer, below if found else name)
+
+
+def _slots(
+    architecture: Architecture | None, layer: str, stored: Sequence[str]
+) -> Sequence[Slot | None]:
+    """Which slot each stored name is: by order, as Keras loads, unless the names say otherwise."""
+    unknown = [None] * len(stored)
+    found = architecture.by_address.get(layer) if architecture and layer else None
+    if found is None or not all_known(found):
+        return unknown
+    slots = legacy_order(found)
+    if len(slots) != len(stored):
+        return unknown
+    names = [name.removesuffix(":0").rpartition("/")[2] for name in stored]
+    if sorted(names) == sorted(slot.name for slot in slots) and names != [s.name for s in slots]:
+        # Written by a Keras that hides a frozen model's layers in another way.
+        by_path = {slot.address: slot for slot in slots}
+        matched = [by_path.get(_own_name(layer, name)) for name in stored]
+        return matched if None not in matched else unknown
+    return slots
+
+
+def _in_keras_order(
+    weights: Mapping[str, Weight], architecture: Architecture | None
+) -> list[Weight]:
+    """The order of Keras's `model.weights`.
+
+    Inside a layer at the top that is not known whole it is the file's, which Keras loads by.
+    """
+    if architecture is None:
+        return list(weights.values())
+    order = architecture.weight_order
+    tops = {layer.address: i for i, layer in enumerate(architecture.root.children)}
+    inside: dict[str, set[str]] = {}
+    for address in weights:
+        inside.setdefault(top_layer(address, tops), set()).add(address)
+    known = {
+        layer.address
+        for layer in architecture.root.children
+        if is_known(layer, inside.get(layer.address, set()))
+    }
+
+    def place(numbered: tuple[int, Weight]) -> tuple[int, int]:
+        number, weight = numbered
+        top = top_layer(weight.address, tops)
+        return tops.get(top, len(tops)), order[weight.address] if top in known else number
+
+    return [weight for _, weight in sorted(enumerate(weights.values()), key=place)]
