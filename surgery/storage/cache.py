@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from surgery.storage.states import files_in
 
 STEPS = "steps"
@@ -22,6 +20,8 @@ STEPS = "steps"
 
 def cache_folder() -> Path:
     """Return the system's folder for caches: `$XDG_CACHE_HOME/surgery` or `~/.cache/surgery`."""
+    import platformdirs
+
     return platformdirs.user_cache_path("surgery", appauthor=False)
 
 
