@@ -27,15 +27,17 @@ from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.schema import recipe_schema
 from surgery.recipe.sources import SOURCES
 from surgery.recipe.validation import schema_problems
+from surgery.weights.model import Model
 from surgery.weights.random import Randomness
 from surgery.weights.selectors import Select
-from surgery.weights.sources import Donor, Source
+from surgery.weights.sources import Donor, InMemory, Source
 
 
-def as_json(value: object) -> str:
-    """What Python code gives in place of a recipe's text; NumPy's numbers and paths too.
+def as_json(value: object, sources: dict[str, Source] | None = None) -> str:
+    """Return what Python code gives in place of a recipe's text; NumPy's numbers and paths too.
 
-    Raises UsageError for what a recipe cannot hold.
+    A model gets a name in place of a path, under which it is added to `sources`. Raises
+    UsageError for what a recipe cannot hold.
     """
 
     def plain(item: object) -> object:
@@ -43,6 +45,10 @@ def as_json(value: object) -> str:
             return item.tolist()
         if isinstance(item, Path):
             return str(item)
+        if isinstance(item, Model) and sources is not None:
+            name = f"<model at {id(item):#x}>"  # no file is called so
+            sources[json.dumps({"path": name})] = InMemory(item)
+            return name
         raise UsageError(f"{item!r} is nothing that a recipe can hold; give numbers and text")
 
     return json.dumps(value, default=plain)
@@ -91,10 +97,11 @@ def _built(
     name: str, value: Any, schema: Mapping[str, Any], make: Callable[[Builder, Any], Any]
 ) -> Any:
     """Return what is made of a part of a recipe; raises RecipeError with all that is wrong."""
-    value = json.loads(as_json(value))
+    sources: dict[str, Source] = {}
+    value = json.loads(as_json(value, sources))
     document = Document(value, {}, {})
     problems = schema_problems(schema, value, document)
-    builder = Builder(document, Path())
+    builder = Builder(document, Path(), sources)
     built = make(builder, value)
     problems += without_repeats(builder.problems, problems)
     if problems or built is None:
