@@ -118,6 +118,8 @@ def _kind(facts: Mapping[str, Any], hint: Any) -> str:
     ]
     if "str" in kinds and not {Path, Data, Donor}.isdisjoint(_parts(hint)):
         kinds.insert(kinds.index("str") + 1, "Path")
+    if Donor in _parts(hint):
+        kinds.insert(0, "_Model")
     return " | ".join(dict.fromkeys(kinds))
 
 

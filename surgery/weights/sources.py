@@ -60,6 +60,20 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, eq=False)
+class InMemory(Source):
+    """A model that Python code has opened already."""
+
+    model: Model
+
+    def open(self, seed: int) -> Model:
+        return self.model
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, eq=False)
 class Donor:
     """A second model, which a step takes weights from; opened when it is first needed."""
 

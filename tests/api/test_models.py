@@ -95,6 +95,21 @@ def test_set_refuses_an_array_that_does_not_fit(model, array, said):
         surgery.set(model, "a/kernel", to=array)
 
 
+def test_a_donor_may_be_a_model(model, tmp_path):
+    doubled = surgery.scale(model, "**", by=2)
+    copied = surgery.copy(model, "a", from_=doubled)
+    assert surgery.diff(copied, doubled, select="a/*").is_none
+    assert surgery.diff(copied, model, select="b/*").is_none
+    averaged = surgery.average(model, "a/kernel", from_=[doubled, tmp_path / "model.keras"])
+    expected = model["a/kernel"].numpy() * 4 / 3
+    assert averaged["a/kernel"].numpy() == pytest.approx(expected, rel=1e-6)
+    surgery.save(doubled, tmp_path / "w.npz")
+    named = surgery.open({"path": tmp_path / "w.npz", "architecture": model})
+    assert surgery.diff(named, doubled).is_none
+    with pytest.raises(surgery.UsageError, match="is nothing that a recipe can hold"):
+        surgery.run({"surgery": 1, "load": model})
+
+
 def test_save_by_the_name_and_by_the_format(model, tmp_path):
     surgery.save(model, tmp_path / "x.keras", safetensors={"path": tmp_path / "s.safetensors"})
     model.save(tmp_path / "y.h5", npz=tmp_path / "y.npz")
