@@ -15,7 +15,7 @@ from surgery.api._calls import Logged
 from surgery.api.models import Model, as_model
 from surgery.declared.fields import keys_of
 from surgery.errors import UsageError, did_you_mean
-from surgery.execution.live import LiveBench
+from surgery.execution.live import LiveRunner
 from surgery.execution.places import input_problem, path_problem
 from surgery.execution.plan import default_threads
 from surgery.execution.progress import Progress
@@ -111,8 +111,8 @@ def _run_live(
     if not is_returned:
         _check_places(op, model)
     op.apply(model)
-    with Logged(name, progress) as told, LiveBench(told, default_threads()) as bench:
-        done = op.run(model, bench)
+    with Logged(name, progress) as told, LiveRunner(told, default_threads()) as runner:
+        done = op.run(model, runner)
         for check in model.checks:
             check()
         if is_returned:

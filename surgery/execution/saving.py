@@ -24,7 +24,7 @@ def save(model: Model, targets: Sequence[Target], progress: Progress | None = No
         raise FormatError(problems[0])
     plans = [target_plan(target, model) for target in targets]
 
-    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
+    def conclude(_new: Mapping[Path, Path], _digests: Mapping[int, str]) -> Mapping[Path, Path]:
         for check in model.checks:
             check()
         return {}

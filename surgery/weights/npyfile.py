@@ -11,8 +11,15 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.storage import npyfiles
-from surgery.storage.descriptors import Descriptor, Extent
-from surgery.weights.tensor import Array, Computed, Reduction, Stored, Tensor, is_numpy_s
+from surgery.storage.descriptors import Descriptor, FileRange
+from surgery.weights.tensor import (
+    Array,
+    FileTensor,
+    FunctionTensor,
+    Reduction,
+    Tensor,
+    is_numpy_dtype,
+)
 
 
 def open_npy(path: Path) -> Tensor:
@@ -45,20 +52,20 @@ def npy_at(
     if size < header.end:
         raise FormatError(f"{name} is cut short: {size} bytes of {header.end}")
     shape, dtype = header.shape, header.dtype
-    stored = Stored(shape, dtype, Extent(path, base + header.size), keep, seen)
+    stored = FileTensor(shape, dtype, FileRange(path, base + header.size), keep, seen)
     if header.is_fortran and len(shape) > 1:
         return _in_c_order(stored, keep)
     if dtype.isnative:
         return stored
-    return Computed(
+    return FunctionTensor(
         shape, _little(dtype), lambda start, stop: stored.read(start, stop).astype(_little(dtype))
     )
 
 
-def _in_c_order(stored: Stored, keep: Descriptor | None) -> Tensor:
+def _in_c_order(stored: FileTensor, keep: Descriptor | None) -> Tensor:
     """An array that a file holds in Fortran's order; mapped, as each chunk is all over it."""
-    shape, offset = stored.shape, stored.extent.offset
-    with open(stored.extent.path if keep is None else os.dup(keep), "rb") as file:
+    shape, offset = stored.shape, stored.file_range.offset
+    with open(stored.file_range.path if keep is None else os.dup(keep), "rb") as file:
         whole = np.memmap(file, stored.dtype, "r", offset, shape, "F")
     once = Reduction(lambda _: sum(chunk.size for chunk in stored.chunks()), 1)
 
@@ -66,21 +73,23 @@ def _in_c_order(stored: Stored, keep: Descriptor | None) -> Tensor:
         once.result()  # from start to end, which brings a remote file here, and sums its CRC
         return _flat(whole, start, stop)
 
-    return Computed(shape, _little(stored.dtype), read)
+    return FunctionTensor(shape, _little(stored.dtype), read)
 
 
 def npy_header(tensor: Tensor) -> bytes:
     """What stands before the elements in a .npy file; a dtype NumPy lacks becomes raw bytes."""
     dtype = tensor.dtype
-    descr = dtype.str if is_numpy_s(dtype) else f"|V{dtype.itemsize}"
+    descr = dtype.str if is_numpy_dtype(dtype) else f"|V{dtype.itemsize}"
     return npyfiles.header_bytes(tensor.shape, descr)
 
 
 def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """Raw bytes as elements of another dtype of the same size."""
-    if isinstance(tensor, Stored):
+    if isinstance(tensor, FileTensor):
         return tensor.viewed(dtype)
-    return Computed(tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype))
+    return FunctionTensor(
+        tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype)
+    )
 
 
 def _check_numbers(dtype: np.dtype[Any]) -> None:

@@ -10,7 +10,7 @@ from surgery.execution.progress import Silent
 from surgery.execution.streaming import stream
 from surgery.formats.base import Output
 from surgery.weights.digest import sha256
-from surgery.weights.tensor import CHUNK, Computed, constant
+from surgery.weights.tensor import CHUNK, FunctionTensor, constant
 
 SIZES = {
     "one large tensor": [12 * CHUNK],
@@ -31,7 +31,7 @@ def test_every_chunk_is_read_once(name, threads):
             read[number, start] += 1
             return values[start:stop]
 
-        return Computed(values.shape, values.dtype, make)
+        return FunctionTensor(values.shape, values.dtype, make)
 
     arrays = [np.full(size, number, np.uint8) for number, size in enumerate(SIZES[name])]
     tensors = [slow(number, values) for number, values in enumerate(arrays)]
@@ -57,7 +57,7 @@ def test_the_first_error_ends_all_threads(threads):
             raise OSError("broken")
         return np.zeros(stop - start, np.uint8)
 
-    tensors = [Computed((9 * CHUNK,), np.dtype(np.uint8), failing) for _ in range(3)]
+    tensors = [FunctionTensor((9 * CHUNK,), np.dtype(np.uint8), failing) for _ in range(3)]
     output = Output([(t, lambda _start, _values: None) for t in tensors], lambda: None)
     with pytest.raises(OSError, match="broken"):
         stream([output], threads, Silent(), {}, summing=True)
