@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from surgery.execution.progress import Progress
 from surgery.formats.base import Output, Sink
-from surgery.weights.digest import Digest, HashingTensor
-from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor, chunk_ranges
+from surgery.weights.digest import Digest, Watched
+from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor
 
 Digests = dict[int, str]
 """The SHA-256 of tensors, by their id."""
@@ -74,7 +74,11 @@ class _Stream:
         self.tensor = tensor
         self.sinks: list[Sink] = []
         self.watch = watch
-        self.digest = tensor.digest if isinstance(tensor, HashingTensor) else Digest(tensor.size)
+        self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
+        self.next = 0
+        """The first element that no thread has taken."""
+        self.taken: list[int] = []
+        """The first elements of the chunks that threads work at."""
 
     def pull(self, start: int, stop: int, summing: bool) -> int:
         """Read a chunk and give it to all that want it; returns its bytes."""
@@ -108,49 +112,53 @@ class _Queue:
     """
 
     def __init__(self, streams: Sequence[_Stream], threads: int) -> None:
-        self._most_open = threads + 1
+        self._most_ahead = (threads + 1) * CHUNK
         self._changed = threading.Condition()
-        self._left = {
-            stream: deque(chunk_ranges(stream.tensor.size))
-            for stream in sorted(streams, key=lambda stream: -stream.tensor.nbytes)
-            if stream.tensor.size
-        }
-        self._open: dict[_Stream, list[Span]] = {stream: [] for stream in self._left}
+        by_size = sorted(streams, key=lambda stream: -stream.tensor.nbytes)
+        self._untouched = deque(stream for stream in by_size if stream.tensor.size)
+        self._begun: list[_Stream] = []
 
     def take(self, last: _Stream | None) -> tuple[_Stream, Span] | None:
         """Return the next chunk for a thread, from its last stream if possible; None at the end."""
         with self._changed:
-            while self._left:
+            while self._untouched or self._begun:
                 if (stream := self._choose(last)) is not None:
-                    span = self._left[stream].popleft()
-                    self._open[stream].append(span)
-                    if not self._left[stream]:
-                        del self._left[stream]
-                    return stream, span
+                    return stream, self._taken_from(stream)
                 self._changed.wait()
         return None
 
     def _choose(self, last: _Stream | None) -> _Stream | None:
-        if last in self._left and self._is_close(last):
+        """Return the stream to go on with; None where all that are left are too far ahead."""
+        if last in self._begun and self._is_close(last):
             return last
-        idle = (stream for stream in self._left if not self._open[stream])
-        return next(idle, None) or next(filter(self._is_close, self._left), None)
+        if self._untouched:
+            self._begun.append(self._untouched.popleft())
+            return self._begun[-1]
+        return next(filter(self._is_close, self._begun), None)
 
     def _is_close(self, stream: _Stream) -> bool:
         """Whether the next chunk is near to the oldest one that is worked at."""
-        (start, _), working = self._left[stream][0], self._open[stream]
-        return not working or start - min(working)[0] < self._most_open * CHUNK
+        return stream.next - min(stream.taken, default=stream.next) < self._most_ahead
 
-    def done(self, stream: _Stream, span: Span) -> None:
-        """Note that a chunk has gone everywhere."""
+    def _taken_from(self, stream: _Stream) -> Span:
+        start = stream.next
+        stream.next = min(start + CHUNK, stream.tensor.size)
+        stream.taken.append(start)
+        if stream.next == stream.tensor.size:
+            self._begun.remove(stream)
+        return start, stream.next
+
+    def done(self, stream: _Stream, start: int) -> None:
+        """Note that the chunk that begins there has gone everywhere."""
         with self._changed:
-            self._open[stream].remove(span)
+            stream.taken.remove(start)
             self._changed.notify_all()
 
     def stop(self) -> None:
         """Hand out nothing more."""
         with self._changed:
-            self._left.clear()
+            self._untouched.clear()
+            self._begun.clear()
             self._changed.notify_all()
 
 
@@ -167,13 +175,13 @@ def _pump(
     def work() -> None:
         stream = None
         while (job := queue.take(stream)) is not None:
-            stream, span = job
+            stream, (start, end) = job
             try:
-                size = stream.pull(*span, summing)
+                size = stream.pull(start, end, summing)
             except BaseException:
                 queue.stop()
                 raise
-            queue.done(stream, span)
+            queue.done(stream, start)
             advance(size)
 
     workers = [pool.submit(work) for _ in range(threads)]
