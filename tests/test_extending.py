@@ -18,7 +18,9 @@ from tests.conftest import ROOT, dense_model, values
 PAGE = (ROOT / "docs/extending.md").read_text()
 FILES = dict(re.findall(r"```(?:py|toml)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 (RECIPE,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+TWICE = {"surgery.expectations": {"twice": "surgery_broken:nothing"}}
 BROKEN = {
+    **TWICE,
     "surgery.ops": {"scale": "surgery_broken:Scale", "norm": "surgery_broken.no:Module"},
     "surgery.data": {"batch_size": "surgery_broken:nothing"},
     "surgery.formats": {"nothing": "surgery_broken:nothing", "bare": "surgery_broken:Bare"},
@@ -64,10 +66,11 @@ def site(tmp_path_factory):
     """A folder of installed packages: the example, and one that is broken in every way."""
     folder = tmp_path_factory.mktemp("site")
     install(tmp_path_factory.mktemp("wheel"), folder)
-    about = folder / "surgery_broken-2.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(metadata("surgery-broken", "2.0"))
-    (about / "entry_points.txt").write_text(entry_points(BROKEN))
+    for name, groups in (("broken", BROKEN), ("other", TWICE)):
+        about = folder / f"surgery_{name}-2.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(metadata(f"surgery-{name}", "2.0"))
+        (about / "entry_points.txt").write_text(entry_points(groups))
     (folder / "surgery_broken.py").write_text(
         "from dataclasses import dataclass\nfrom surgery.formats.base import Format\nnothing = 3\n"
         "@dataclass(frozen=True)\nclass Bare(Format):\n    'A bare one.'\n    name = 'bare'\n"
@@ -148,14 +151,17 @@ def test_what_it_adds_is_listed(do, tmp_path):
 
 
 def test_the_checked_in_schema_has_surgery_s_own_words_only(do, site, tmp_path):
-    broken = site / "surgery_broken-2.0.dist-info"
+    places = [site / f"surgery_{n}-2.0.dist-info/entry_points.txt" for n in ("broken", "other")]
     assert do("schema", "--write", "s.json").returncode == 1
     assert not (tmp_path / "s.json").exists()
-    broken.rename(tmp_path / "aside")
+    before = [place.read_text() for place in places]
     try:
+        for place in places:
+            place.write_text("")
         assert do("schema", "--write", "s.json").stdout == "wrote s.json\n"
     finally:
-        (tmp_path / "aside").rename(broken)
+        for place, text in zip(places, before, strict=True):
+            place.write_text(text)
     written = json.loads((tmp_path / "s.json").read_text())
     assert "halve" in written["properties"]["steps"]["items"]["properties"]
     assert "raw" in written["properties"]["export"]["items"]["properties"]
@@ -210,10 +216,11 @@ def test_all_that_is_broken_is_told_by_ops(do):
     assert done.returncode == 1
     assert [re.findall(r"\((\w+: \w+) =", line) for line in done.stderr.splitlines()] == [
         ["ops: scale"], ["ops: norm"], ["formats: bare"], ["formats: nothing"],
-        ["data: batch_size"], ["data: batch_size"],
+        ["expectations: twice"], ["data: batch_size"], ["data: batch_size"],
     ]  # fmt: skip
     assert "has the name of surgery's own 'scale'" in done.stderr
     assert "Bare is no dataclass, or lacks a method" in done.stderr
+    assert "has a name that surgery-other has too" in done.stderr
     assert do("ops", "scale").returncode == 0
 
 

@@ -27,7 +27,8 @@ REQUIRED = dataclasses.MISSING
 class FieldType(Protocol):
     """The type of a key: one class that says how it is read, checked and shown.
 
-    `str()` of a value is what schema and reference show as the key's default.
+    Schema and reference show a default by its attribute `value`, where that is a number or text,
+    else by `str()`.
     """
 
     @classmethod
@@ -40,6 +41,11 @@ class FieldType(Protocol):
     @classmethod
     def schema(cls) -> Mapping[str, object]:
         """Return its JSON Schema, without description and examples."""
+
+
+def field_type(hint: Any) -> type[FieldType] | None:
+    """Return a key's type where it is a class that reads its own values; else None."""
+    return hint if hasattr(hint, "from_recipe") else None
 
 
 @dataclasses.dataclass(frozen=True)

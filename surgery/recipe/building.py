@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from surgery.declared.data import DATA, Data
-from surgery.declared.fields import finite_number, hints_of, keys_of, recipe_path
+from surgery.declared.fields import field_type, finite_number, hints_of, keys_of, recipe_path
 from surgery.declared.sources import SOURCES
 from surgery.errors import Problem, RecipeError, SurgeryError, UsageError
 from surgery.expectations.base import EXPECTATIONS
@@ -337,8 +337,8 @@ class Builder:
             if not dataclasses.is_dataclass(inner):
                 return value
             return {name: self.convert(inner, v, (*place, name)) for name, v in value.items()}
-        if hasattr(hint, "from_recipe"):
-            return hint.from_recipe(value, self.folder)
+        if (own := field_type(hint)) is not None:
+            return own.from_recipe(value, self.folder)
         if hint is Donor:
             return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
         if hint is Data:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.declared.data import DATA, Data
-from surgery.declared.fields import REQUIRED, first_line, hints_of, keys_of
+from surgery.declared.fields import REQUIRED, field_type, first_line, hints_of, keys_of
 from surgery.declared.sources import SOURCES
 from surgery.expectations.base import EXPECTATIONS
 from surgery.formats.base import FORMATS, Format
@@ -169,7 +169,7 @@ def _any_of(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
 
 def _key(hint: Any, field: dataclasses.Field[Any], words: Words) -> dict[str, Any]:
     default = getattr(field.default, "value", field.default)
-    if hasattr(default, "from_recipe"):
+    if field_type(default) is not None:
         default = str(default)
     is_shown = isinstance(default, bool | int | float | str)
     return {**_value(hint, field.metadata, words), **({"default": default} if is_shown else {})}
@@ -205,8 +205,8 @@ def _type(hint: Any, words: Words) -> dict[str, Any]:
         return {"type": [_SCALARS[hint], "string"], "pattern": REFERENCE}
     if hint in (str, Path):
         return {"type": "string", "minLength": 1}
-    if hasattr(hint, "schema"):
-        return {"title": hint.__name__, **hint.schema()}
+    if (own := field_type(hint)) is not None:
+        return {"title": own.__name__, **own.schema()}
     return {"type": "object", **_inner(hint, words)}
 
 
