@@ -73,7 +73,7 @@ def save(model: Model, **targets: str | Path) -> None:
             raise FormatError(f"{name}: {problems[0]}")
         plans.append(target_plan(form, path, model))
 
-    def conclude(_temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
+    def conclude(_new: Mapping[Path, Path], _digests: Mapping[int, str]) -> Mapping[Path, Path]:
         for check in model.checks:
             check()
         return {}
@@ -114,7 +114,7 @@ def op_function(name: str) -> Callable[..., Any]:
 
 def _measured(name: str, model: Model, keys: Mapping[str, object]) -> Mapping[str, Any]:
     """What a step finds out about a model; raises UsageError for one that makes files of it."""
-    from surgery.execution.live import LiveBench
+    from surgery.execution.live import LiveRunner
     from surgery.execution.plan import default_threads
     from surgery.execution.progress import Silent
     from surgery.ops.live import LiveOp
@@ -128,6 +128,6 @@ def _measured(name: str, model: Model, keys: Mapping[str, object]) -> Mapping[st
             f'surgery.run({{"surgery": 1, "load": ..., "steps": [{{"{name}": ...}}], ...}})'
         )
     op.apply(model)
-    with LiveBench(Silent(), default_threads()) as bench:
-        found = op.run(model, bench).facts
+    with LiveRunner(Silent(), default_threads()) as runner:
+        found = op.run(model, runner).facts
     return dict(found.get("metrics", found.get("layers", found)))

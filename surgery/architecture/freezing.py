@@ -46,7 +46,7 @@ def _inside_out(layer: Layer) -> Iterable[Layer]:
 
 
 def _has_weights(layer: Layer) -> bool:
-    return next(layer.weights(), None) is not None or layer.slots is None
+    return next(layer.weights(), None) is not None or layer.variables is None
 
 
 def _with_flags(architecture: Architecture, flags: Mapping[str, bool]) -> Architecture:

@@ -43,6 +43,6 @@ def scaled_gates(architecture: Architecture, factor: float) -> Mapping[str, Scal
             continue
         units = int(cell.config["filters" if "filters" in cell.config else "units"])
         columns = tuple((first * units, last * units) for first, last in gates)
-        for slot in cell.slots or ():
-            scaled[slot.address] = ScaledColumns(factor, columns)
+        for variable in cell.variables or ():
+            scaled[variable.address] = ScaledColumns(factor, columns)
     return scaled

@@ -12,7 +12,7 @@ from surgery.architecture.checking import check_types
 from surgery.architecture.variables import (
     WITHOUT_VARIABLES,
     Config,
-    Variable,
+    VariableSpec,
     known_classes,
     own_variables,
 )
@@ -47,7 +47,7 @@ _OPERATIONS = ("keras.ops", "keras.src.ops")
 
 
 @dataclass(frozen=True)
-class Slot:
+class LayerVariable:
     """A variable of a layer, and the place Keras 3 stores it at.
 
     `trainable` is the variable's own: whether an unfrozen layer trains it. `position` is its
@@ -77,7 +77,7 @@ class Layer:
     group: str
     config: Config
     keys: Keys | None
-    slots: tuple[Slot, ...] | None
+    variables: tuple[LayerVariable, ...] | None
     children: tuple[Layer, ...] = ()
     trainable: bool = True
     forgets_freeze: bool = False
@@ -95,10 +95,10 @@ class Layer:
         for child in self.children:
             yield from child.walk()
 
-    def weights(self) -> Iterator[tuple[Layer, Slot]]:
-        """Its slots in the order of Keras's `layer.weights`, each with its owner."""
-        for slot in sorted(self.slots or (), key=lambda slot: slot.position):
-            yield self, slot
+    def weights(self) -> Iterator[tuple[Layer, LayerVariable]]:
+        """Its variables in the order of Keras's `layer.weights`, each with its owner."""
+        for variable in sorted(self.variables or (), key=lambda variable: variable.position):
+            yield self, variable
         for child in self.children:
             yield from child.weights()
 
@@ -124,7 +124,7 @@ class Architecture:
     @cached_property
     def weight_order(self) -> Mapping[str, int]:
         """The place of each known weight in Keras's `model.weights`."""
-        addresses = dict.fromkeys(slot.address for _, slot in self.root.weights())
+        addresses = dict.fromkeys(variable.address for _, variable in self.root.weights())
         return {address: place for place, address in enumerate(addresses)}
 
     @cached_property
@@ -153,7 +153,7 @@ class Architecture:
         owner = self.owner(address)
         if not (self.root.trainable and variable_trains and owner.trainable):
             return False
-        return None if owner.slots is None else True
+        return None if owner.variables is None else True
 
     @property
     def is_graph(self) -> bool:
@@ -259,7 +259,7 @@ class _Builder:
             group=group,
             config=config,
             keys=(*keys, "config"),
-            slots=_slots(class_name, config, address, group, children),
+            variables=_layer_variables(class_name, config, address, group, children),
             children=children,
             trainable=trainable,
             forgets_freeze=class_name in _ATTENTIONS,
@@ -380,8 +380,8 @@ def _implicit(
 ) -> Layer:
     """A sublayer that Keras makes itself from its owner's config."""
     address = join(parent, name)
-    slots = _slots(class_name, config, address, group, ())
-    return Layer(name, class_name, address, group, config, None, slots, (), trainable)
+    variables = _layer_variables(class_name, config, address, group, ())
+    return Layer(name, class_name, address, group, config, None, variables, (), trainable)
 
 
 def _projections(class_name: str, config: Config, address: str, group: str) -> Iterator[Layer]:
@@ -408,14 +408,14 @@ def _projection(name: str, config: Config) -> Config:
     return {"equation": equation, "bias_axes": outputs if config.get("use_bias", True) else None}
 
 
-def _slots(
+def _layer_variables(
     class_name: str, config: Config, address: str, group: str, children: Sequence[Layer]
-) -> tuple[Slot, ...] | None:
+) -> tuple[LayerVariable, ...] | None:
     variables = own_variables(class_name, config)
     if variables is None:
         return () if class_name in WITHOUT_VARIABLES or children else None
     return tuple(
-        Slot(
+        LayerVariable(
             variable.name,
             variable.trainable,
             _owned(class_name, variable, address, children),
@@ -426,11 +426,11 @@ def _slots(
     )
 
 
-def _owned(class_name: str, variable: Variable, address: str, children: Sequence[Layer]) -> str:
+def _owned(class_name: str, variable: VariableSpec, address: str, children: Sequence[Layer]) -> str:
     """The address; SpectralNormalization's kernel is the wrapped layer's."""
     if class_name == "SpectralNormalization" and variable.name == "kernel":
         for child in children:
-            for slot in child.slots or ():
-                if slot.name in ("kernel", "embeddings"):
-                    return slot.address
+            for held in child.variables or ():
+                if held.name in ("kernel", "embeddings"):
+                    return held.address
     return join(address, variable.name)

@@ -16,7 +16,7 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Variable:
+class VariableSpec:
     """A variable's own name in Keras, and whether an unfrozen layer trains it.
 
     `position` is its place among the layer's own variables in Keras's `layer.weights`.
@@ -134,7 +134,7 @@ def known_classes() -> frozenset[str]:
     return frozenset(_SPECS)
 
 
-def own_variables(class_name: str, config: Config) -> tuple[Variable, ...] | None:
+def own_variables(class_name: str, config: Config) -> tuple[VariableSpec, ...] | None:
     """The variables a layer owns itself (not its sublayers'), in Keras's stored order.
 
     Returns None for a class that is not one of Keras's, `()` for one without variables.
@@ -164,7 +164,7 @@ def own_variables(class_name: str, config: Config) -> tuple[Variable, ...] | Non
 
 def variables_by_count(
     class_name: str, count: int, quantized: bool = False
-) -> tuple[Variable, ...] | None:
+) -> tuple[VariableSpec, ...] | None:
     """The variables of a layer of that class when only their number is known.
 
     None where the number leaves more than one reading, such as a LayerNormalization with
@@ -200,7 +200,7 @@ def quantization_mode(config: Config) -> str | None:
 
 def _variables(
     items: Sequence[str], scales_first: bool = False, frozen: Sequence[str] = ()
-) -> tuple[Variable, ...]:
+) -> tuple[VariableSpec, ...]:
     """The variables of these items; Keras lists the trained ones first, however it stores them.
 
     `frozen` are those that LoRA holds fast: they stay where they are in the list. A float8
@@ -213,7 +213,9 @@ def _variables(
 
     positions = {name: i for i, name in enumerate(sorted(names, key=place))}
     return tuple(
-        Variable(name.lstrip("-"), not name.startswith("-") and name not in frozen, positions[name])
+        VariableSpec(
+            name.lstrip("-"), not name.startswith("-") and name not in frozen, positions[name]
+        )
         for name in names
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from surgery.execution.live import LiveBench
+    from surgery.execution.live import LiveRunner
     from surgery.execution.measuring import Measurement
     from surgery.weights.model import Model
 
@@ -46,7 +46,7 @@ def measured(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Measurement:
     """How to measure, from the options."""
-    from surgery.declared.compiling import Loss, Metric
+    from surgery.declared.compiling import KerasMetric, Loss
     from surgery.errors import UsageError
     from surgery.execution.measuring import Measurement
     from surgery.recipe.building import data_from
@@ -55,24 +55,24 @@ def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Me
     if loss is not None:
         try:
             compile["loss"] = Loss.one(loss)
-            compile["metrics"] = [] if metric == "loss" else [Metric.one(metric)]
+            compile["metrics"] = [] if metric == "loss" else [KerasMetric.one(metric)]
         except ValueError as error:
             raise UsageError(str(error)) from None
     return Measurement(data_from(data), batch_size, compile)
 
 
 @contextlib.contextmanager
-def bench(title: str, quiet: bool) -> Iterator[LiveBench]:
-    """A bench with its own progress."""
-    from surgery.execution.live import LiveBench
+def runner(title: str, quiet: bool) -> Iterator[LiveRunner]:
+    """A runner with its own progress."""
+    from surgery.execution.live import LiveRunner
     from surgery.execution.plan import default_threads
     from surgery.execution.progress import progress_for
 
-    with progress_for(title, quiet) as progress, LiveBench(progress, default_threads()) as made:
+    with progress_for(title, quiet) as progress, LiveRunner(progress, default_threads()) as made:
         yield made
 
 
-def model_of(path: Path, overrides: dict[str, str], bench: LiveBench) -> Model:
+def model_of(path: Path, overrides: dict[str, str], runner: LiveRunner) -> Model:
     """The model in a file, or the one that a recipe makes."""
     from surgery.errors import UsageError
     from surgery.execution.live_steps import with_live_steps
@@ -81,7 +81,7 @@ def model_of(path: Path, overrides: dict[str, str], bench: LiveBench) -> Model:
     from surgery.recipe.reading import read_recipe
 
     if path.suffix in (".yaml", ".yml"):
-        return with_live_steps(make_plan(read_recipe(path, overrides)), bench).model
+        return with_live_steps(make_plan(read_recipe(path, overrides)), runner).model
     if overrides:
         raise UsageError("-p goes with a recipe")
     return open_model(path)

@@ -39,10 +39,10 @@ def command(
 
     wanted = tuple(part.strip() for part in layers.split(","))
     op = Activations(layers=wanted, data=data_from(data), batch_size=batch_size, export=export)
-    with _live.bench("activations", quiet or as_json) as bench:
-        given = _live.model_of(model, _options.overrides(params), bench)
+    with _live.runner("activations", quiet or as_json) as runner:
+        given = _live.model_of(model, _options.overrides(params), runner)
         op.apply(given)
-        done = op.run(given, bench)
+        done = op.run(given, runner)
         for path, made in done.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(made, beside(path))

@@ -53,8 +53,8 @@ def command(
     how = _live.measurement(data, batch_size, loss, metric)
     read = read_recipe(recipe, _options.overrides(params))
     make_plan(read)  # tells every mistake before any work
-    with _live.bench("bisect", quiet or as_json) as bench:
-        found = measuring.bisect(bench, read, how, metric, allowed, lower)
+    with _live.runner("bisect", quiet or as_json) as runner:
+        found = measuring.bisect(runner, read, how, metric, allowed, lower)
     titles = ["as it is loaded", *(step.title for step in read.steps)]
     if as_json:
         measured = [

@@ -53,10 +53,10 @@ def command(
     tried = _levels(levels, kind) if levels else measuring.LEVELS[kind]
     if picture is not None:
         need_plotting()
-    with _live.bench("sensitivity", quiet or as_json) as bench:
-        given = _live.model_of(model, _options.overrides(params), bench)
+    with _live.runner("sensitivity", quiet or as_json) as runner:
+        given = _live.model_of(model, _options.overrides(params), runner)
         wanted = _options.selector(select)
-        found = measuring.sensitivity(bench, given, how, wanted, kind, tried, seed, table)
+        found = measuring.sensitivity(runner, given, how, wanted, kind, tried, seed, table)
     measuring.picked(found[0].metrics, metric)
     if as_json:
         _options.echo_json(report.facts(found))

@@ -52,4 +52,4 @@ def _proved(finding: Finding) -> str:
         return f"{plural(finding.weights, 'weight')} as written"
     if finding.files:
         return f"{plural(finding.files, 'file')} as written"
-    return "not proved: the manifest has no sums of it"
+    return "not proved: the manifest has no digests of it"

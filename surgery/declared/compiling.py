@@ -242,7 +242,7 @@ class Loss(_Named):
 
 
 @dataclass(frozen=True)
-class Metric(_Named):
+class KerasMetric(_Named):
     """A metric of Keras."""
 
     kind = "metric"

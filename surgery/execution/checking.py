@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from surgery.errors import ExpectationError, SurgeryError
 from surgery.execution.plan import Plan
-from surgery.execution.streaming import Sums
-from surgery.expectations.base import Found
+from surgery.execution.streaming import Digests
+from surgery.expectations.base import Findings
 from surgery.storage.states import file_state
-from surgery.weights.digest import Watched
+from surgery.weights.digest import HashingTensor
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped
 from surgery.weights.weight import Weight
@@ -50,31 +50,31 @@ def watchers(plan: Plan) -> dict[str, Watcher]:
     return {w.address: Watcher() for each in needing for w in each.selected(plan.model)}
 
 
-def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], sums: Sums) -> None:
+def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], digests: Digests) -> None:
     """Raise ExpectationError with all that does not hold."""
     changed = {}
     for each in plan.recipe.expect:
         if each.expectation.needs == "changed":
             for weight in each.expectation.selected(plan.model):
-                changed[weight.address] = _has_changed(plan, weight, sums)
+                changed[weight.address] = _has_changed(plan, weight, digests)
     statistics = {address: watcher.total() for address, watcher in watchers.items()}
     failures = [
         plan.recipe.document.problem(each.place, message)
         for number, each in enumerate(plan.recipe.expect)
         for message in each.expectation.failures(
             plan.model,
-            Found(statistics, changed, plan.metrics, plan.measured.get(number, {})),
+            Findings(statistics, changed, plan.metrics, plan.measured.get(number, {})),
         )
     ]
     if failures:
         raise ExpectationError(plan.recipe.file, failures)
 
 
-def _has_changed(plan: Plan, weight: Weight, sums: Sums) -> bool:
+def _has_changed(plan: Plan, weight: Weight, digests: Digests) -> bool:
     """Whether it differs from the weight that it was when the model was loaded."""
     new = old = weight.tensor
     while isinstance(old, Mapped):
         old = old.before
-    if not isinstance(old, Watched) or (old.shape, old.dtype) != (new.shape, new.dtype):
+    if not isinstance(old, HashingTensor) or (old.shape, old.dtype) != (new.shape, new.dtype):
         return True
-    return new is not old and old.sum() != sums.get(id(new))
+    return new is not old and old.hexdigest() != digests.get(id(new))

@@ -20,13 +20,13 @@ from surgery.execution.facts import (
     output_facts,
     tree_facts,
 )
-from surgery.execution.live import LiveBench, Memo, callback_files
+from surgery.execution.live import LiveRunner, Memo, callback_files
 from surgery.execution.live_steps import with_live_steps
 from surgery.execution.observing import Effect
 from surgery.execution.plan import Plan, StepPlan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.seen import as_text
-from surgery.execution.streaming import Sums
+from surgery.execution.streaming import Digests
 from surgery.execution.writing import Written, load_checks, write
 from surgery.formats.base import formats
 from surgery.live.code import imported_files
@@ -76,21 +76,21 @@ def execute(
         manifest.check_free(plan.recipe)
     before = file_states(callback_files(plan.recipe))
     with contextlib.ExitStack() as stack:
-        bench = (
-            stack.enter_context(LiveBench(progress, plan.threads, plan, memo))
+        runner = (
+            stack.enter_context(LiveRunner(progress, plan.threads, plan, memo))
             if plan.is_live
             else None
         )
-        done = with_live_steps(plan, bench) if bench else plan
+        done = with_live_steps(plan, runner) if runner else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
-        more = partial(_more_files, done, bench, before)
+        more = partial(_more_files, done, runner, before)
         try:
             written = _written(done, progress, path, hashes, started, more)
         except ExpectationError as error:
             error.result = Result(done, (), time.monotonic() - started)
             raise
-        if bench:
-            bench.finish()
+        if runner:
+            runner.finish()
     result = Result(done, written, time.monotonic() - started, path)
     for number, (step, effect) in enumerate(result.effects(), 1):
         progress.say("step", number=number, step=step.step.title, changed=effect.changed)
@@ -102,7 +102,7 @@ def execute(
 
 
 def _more_files(
-    plan: Plan, bench: LiveBench | None, before: Mapping[Path, FileState], folder: Path
+    plan: Plan, runner: LiveRunner | None, before: Mapping[Path, FileState], folder: Path
 ) -> dict[str, Any]:
     """What the manifest says of files besides models and targets: data, code, callbacks' outputs.
 
@@ -113,7 +113,7 @@ def _more_files(
     written = file_states(callback_files(plan.recipe))
     own = [file for file, state in written.items() if resumed or before.get(file) != state]
     code = {path.absolute() for path in manifest.code_files(plan.recipe)}
-    code |= {*imported_files(), *(bench.imported if bench else ())}
+    code |= {*imported_files(), *(runner.imported if runner else ())}
     code |= {path for model in (plan.source, *plan.donors) for path in _built_from(model)}
     return {
         "files": [tree_facts(d, folder, plan.files_of(d)) for d in dict.fromkeys(plan.data)],
@@ -138,18 +138,18 @@ def _written(
     watchers = checking.watchers(plan)
     checks = load_checks(plan.targets)
 
-    def conclude(temporary: Mapping[Path, Path], sums: Sums) -> Mapping[Path, Path]:
+    def conclude(temporary: Mapping[Path, Path], digests: Digests) -> Mapping[Path, Path]:
         for step in plan.steps:
             step.observer.finish()
         checking.check_inputs(plan)
-        checking.check_expectations(plan, watchers, sums)
+        checking.check_expectations(plan, watchers, digests)
         for place, made in plan.files.items():
             shutil.move(made, temporary[place])
         more = {place: temporary[place] for place in plan.files}
         if path is None:
             return more
         facts = {
-            **_manifest(plan, temporary, sums, path.parent, hashes, checks),
+            **_manifest(plan, temporary, digests, path.parent, hashes, checks),
             **more_files(path.parent),
             "seconds": round(time.monotonic() - started, 3),
         }
@@ -175,7 +175,7 @@ def _written(
 def _manifest(
     plan: Plan,
     temporary: Mapping[Path, Path],
-    sums: Sums,
+    digests: Digests,
     folder: Path,
     hashes: bool,
     checks: Mapping[Path, str],
@@ -186,7 +186,7 @@ def _manifest(
     outputs = []
     for target in plan.targets:
         new = temporary[target.path]
-        facts = output_facts(target.format, new, target.path, target.model, sums, folder)
+        facts = output_facts(target.format, new, target.path, target.model, digests, folder)
         if target.path in checks:
             facts["check"] = checks[target.path]
         if hashes:

@@ -1,4 +1,4 @@
-"""What a manifest says of files and models: sizes, times and sums."""
+"""What a manifest says of files and models: sizes, times and digests."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from surgery.formats.base import Format, open_model
 from surgery.storage import locations
 from surgery.storage.descriptors import Descriptor, pread
 from surgery.storage.states import files_in
-from surgery.weights.digest import Watched, sha256
+from surgery.weights.digest import HashingTensor, sha256
 from surgery.weights.model import Model
 from surgery.weights.sources import Source
-from surgery.weights.tensor import Stored, Tensor
+from surgery.weights.tensor import FileTensor, Tensor
 
 _BLOCK = 1 << 20
 
 
 def input_facts(model: Model, source: Source, folder: Path) -> Facts:
-    """A model that was read: its files, and the sums of those weights that were read.
+    """A model that was read: its files, and the digests of those weights that were read.
 
-    Files whose weights have got other shapes, dtypes or owners are summed as a whole.
+    Files whose weights have got other shapes, dtypes or owners are hashed as a whole.
     """
     facts: Facts = {
         "origin": model.origin,
@@ -52,9 +52,9 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
 
 def _sum(tensor: Tensor, is_here: bool) -> str | None:
     """The sum of what was read; None for what was not, or in part from elsewhere."""
-    if not isinstance(tensor, Watched) or not tensor.is_read:
+    if not isinstance(tensor, HashingTensor) or not tensor.is_read:
         return None
-    return tensor.seen or (tensor.sum() if is_here else None)
+    return tensor.seen or (tensor.hexdigest() if is_here else None)
 
 
 def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
@@ -68,7 +68,7 @@ def _summed(file: Facts, folder: Path) -> Facts:
 
 
 def output_facts(
-    form: Format, written: Path, path: Path, model: Model, sums: Mapping[int, str], folder: Path
+    form: Format, written: Path, path: Path, model: Model, digests: Mapping[int, str], folder: Path
 ) -> Facts:
     """A target as it was written (perhaps still under another name) and as it is to be found.
 
@@ -89,7 +89,7 @@ def output_facts(
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
                 "dtype": weight.tensor.dtype.name,
-                "sha256": sums.get(id(weight.tensor)) or sha256(weight.tensor),
+                "sha256": digests.get(id(weight.tensor)) or sha256(weight.tensor),
             }
             for weight in model.weights
         ],
@@ -144,10 +144,10 @@ def rest_sha256(model: Model, path: Path, files: Iterable[Path]) -> str:
     """The SHA-256 of all bytes of a model's files that are not elements of its weights."""
     held: dict[str, list[tuple[int, int]]] = {}
     for weight in model.weights:
-        tensor = weight.tensor.tensor if isinstance(weight.tensor, Watched) else weight.tensor
-        if isinstance(tensor, Stored):
-            file = os.path.abspath(tensor.extent.path)
-            held.setdefault(file, []).append((tensor.extent.offset, tensor.nbytes))
+        tensor = weight.tensor.tensor if isinstance(weight.tensor, HashingTensor) else weight.tensor
+        if isinstance(tensor, FileTensor):
+            file = os.path.abspath(tensor.file_range.path)
+            held.setdefault(file, []).append((tensor.file_range.offset, tensor.nbytes))
     digest = hashlib.sha256()
     for name, each in sorted((Path(os.path.relpath(file, path)), file) for file in files):
         digest.update(name.as_posix().encode() + b"\0")

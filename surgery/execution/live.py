@@ -1,4 +1,4 @@
-"""The bench of live steps: a process with Keras, and folders for what goes to it and comes back."""
+"""The runner of live steps: a process with Keras, and folders for its models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
 """What the job of that number made, or makes when it is called."""
 
 
-class LiveBench:
+class LiveRunner:
     """Does live steps; used as a context manager.
 
     With a plan they are those of a run, which may be taken up again when it was killed.
@@ -57,13 +57,13 @@ class LiveBench:
         self._memo: Memo = memo or (lambda _number, do: do())
         self._calls = count()
         self._names = count()
-        self._lastings = count(1)
+        self._resume_numbers = count(1)
         self._listeners: list[Listener] = [self._heard]
         self._is_locked = False
         self._kept: Path | None = None
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> LiveBench:
+    def __enter__(self) -> LiveRunner:
         with contextlib.ExitStack() as stack:
             own = self._plan is None or runs_code(self._plan.recipe)
             self._session = stack.enter_context(session(self._threads, self._tell, own))
@@ -94,15 +94,15 @@ class LiveBench:
         """A free path that is removed when the run is over."""
         return self._folder / f"{next(self._names)}-{name}"
 
-    def lasting(self) -> Path:
+    def resume_folder(self) -> Path:
         """A folder for the next step that outlives a killed run of the same recipe and files."""
         if self._plan is None:
-            return self.room("lasting")
-        lasting = _lasting_folder(self._plan.recipe, self._plan.read)
+            return self.room("resume")
+        resume_folder = _resume_folder(self._plan.recipe, self._plan.read)
         if not self._is_locked:
-            lasting.mkdir(parents=True, exist_ok=True)
-            self._lock(lasting, self._plan.recipe.name)
-        self._kept = folder = lasting / str(next(self._lastings))
+            resume_folder.mkdir(parents=True, exist_ok=True)
+            self._lock(resume_folder, self._plan.recipe.name)
+        self._kept = folder = resume_folder / str(next(self._resume_numbers))
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -199,7 +199,7 @@ def _is_built(model: Model) -> bool:
     return model.carried.code is not None and model.carried.code.build is not None
 
 
-def _lasting_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
+def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
     """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
 
     What killed runs left that depended on something else is removed when a run ends well.

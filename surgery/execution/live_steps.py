@@ -11,12 +11,12 @@ from surgery.errors import RecipeError, SurgeryError
 from surgery.execution.plan import Plan
 from surgery.execution.planning import Chain, plan_of, plan_step, predicted, step_problem
 from surgery.expectations.base import LiveExpectation
-from surgery.ops.live import Bench, Done, LiveOp
+from surgery.ops.live import Done, LiveOp, Runner
 from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
 
 
-def with_live_steps(plan: Plan, bench: Bench) -> Plan:
+def with_live_steps(plan: Plan, runner: Runner) -> Plan:
     """Return the plan once its live steps are done, with what they made and measured.
 
     Raises SurgeryError for a step that fails, RecipeError and ExpectationError where what it
@@ -26,17 +26,17 @@ def with_live_steps(plan: Plan, bench: Bench) -> Plan:
     steps = []
     for step in recipe.steps:
         try:
-            planned, model = plan_step(step, model, partial(do_step, bench=bench))
+            planned, model = plan_step(step, model, partial(do_step, runner=runner))
         except SurgeryError as error:
             raise _failed(recipe, step, error) from error
         steps.append(planned)
     done = plan_of(recipe, Chain(plan.source, model, tuple(steps)), plan.threads)
-    return replace(done, measured=_measured(done, bench))
+    return replace(done, measured=_measured(done, runner))
 
 
-def do_step(step: Step, model: Model, bench: Bench) -> Done:
+def do_step(step: Step, model: Model, runner: Runner) -> Done:
     """Return what a step makes of a model; a live one is run."""
-    return step.op.run(model, bench) if isinstance(step.op, LiveOp) else predicted(step, model)
+    return step.op.run(model, runner) if isinstance(step.op, LiveOp) else predicted(step, model)
 
 
 def _failed(recipe: Recipe, step: Step, error: SurgeryError) -> SurgeryError:
@@ -45,11 +45,11 @@ def _failed(recipe: Recipe, step: Step, error: SurgeryError) -> SurgeryError:
     return RecipeError(recipe.file, [step_problem(recipe, step, error)])
 
 
-def _measured(plan: Plan, bench: Bench) -> Mapping[int, Mapping[str, Any]]:
+def _measured(plan: Plan, runner: Runner) -> Mapping[int, Mapping[str, Any]]:
     """Return what live expectations measure, by their number in the recipe."""
     recipe = plan.recipe
     return {
-        number: each.expectation.measure(plan.source, plan.model, bench.call, recipe.seed)
+        number: each.expectation.measure(plan.source, plan.model, runner.call, recipe.seed)
         for number, each in enumerate(recipe.expect)
         if isinstance(each.expectation, LiveExpectation)
     }

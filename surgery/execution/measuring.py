@@ -12,7 +12,7 @@ from typing import Any
 
 from surgery.declared.data import Data
 from surgery.errors import SurgeryError, UsageError, did_you_mean
-from surgery.execution.live import LiveBench
+from surgery.execution.live import LiveRunner
 from surgery.execution.live_steps import do_step
 from surgery.recipe.language import Recipe, Step
 from surgery.storage.replacing import beside
@@ -47,7 +47,7 @@ class Measurement:
 
 
 def sensitivity(
-    bench: LiveBench,
+    runner: LiveRunner,
     model: Model,
     how: Measurement,
     select: Select,
@@ -79,8 +79,8 @@ def sensitivity(
     if left:
         if table is not None:
             _rewrite(table, run, kind, [known[point] for point in wanted if point in known])
-        bench.listen(heard)
-        bench.call(
+        runner.listen(heard)
+        runner.call(
             "sensitivity",
             model,
             data=how.data,
@@ -149,18 +149,18 @@ class Verdict:
 
 
 def bisect(
-    bench: LiveBench, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
+    runner: LiveRunner, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
 ) -> Verdict:
     """The first step after which the metric is worse than at first by more than `drop`.
 
     Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
     says whether less of it is better.
     """
-    models = list(_models(recipe, bench))
+    models = list(_models(recipe, runner))
     measured: dict[int, float] = {}
 
     def is_broken(count: int) -> bool:
-        measured[count] = _metric(bench, models[count], how, metric)
+        measured[count] = _metric(runner, models[count], how, metric)
         worse = measured[0] - measured[count]
         # What is no number any more is broken.
         return not (-worse if lower else worse) <= drop
@@ -178,25 +178,25 @@ def bisect(
     return Verdict(broken, measured)
 
 
-def _models(recipe: Recipe, bench: LiveBench) -> Iterator[Model]:
+def _models(recipe: Recipe, runner: LiveRunner) -> Iterator[Model]:
     """The model as it is loaded, then after each step."""
     model = recipe.load.opened(recipe.seed)
     yield model
     for step in recipe.steps:
-        model = _after(recipe, step, model, bench)
+        model = _after(recipe, step, model, runner)
         yield model
 
 
-def _after(recipe: Recipe, step: Step, model: Model, bench: LiveBench) -> Model:
+def _after(recipe: Recipe, step: Step, model: Model, runner: LiveRunner) -> Model:
     try:
-        return do_step(step, model, bench).model
+        return do_step(step, model, runner).model
     except SurgeryError as error:
         problem = recipe.document.problem(step.place, str(error))
         raise SurgeryError(problem.text(recipe.file)) from error
 
 
-def _metric(bench: LiveBench, model: Model, how: Measurement, metric: str) -> float:
-    found = bench.call(
+def _metric(runner: LiveRunner, model: Model, how: Measurement, metric: str) -> float:
+    found = runner.call(
         "evaluate", model, data=how.data, batch_size=how.batch_size, compile=how.compile
     )["metrics"]
     return picked(found, metric)

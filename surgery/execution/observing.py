@@ -10,7 +10,7 @@ import numpy as np
 
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics, of_chunk
-from surgery.weights.tensor import Array, Observed, Tensor, spans
+from surgery.weights.tensor import Array, Observed, Tensor, chunk_ranges
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Observer:
     def finish(self) -> None:
         """Read what has not been read in whole chunks: a later step may want other pieces."""
         for address, tensor in self._tensors.items():
-            for start, stop in spans(tensor.size):
+            for start, stop in chunk_ranges(tensor.size):
                 if (address, start) not in self._effects:
                     tensor.read(start, stop)
 

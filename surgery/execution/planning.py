@@ -21,7 +21,7 @@ from surgery.execution.notes import notes
 from surgery.execution.observing import Observer
 from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
 from surgery.execution.problems import model_problems, recipe_problems
-from surgery.expectations.base import Found
+from surgery.expectations.base import Findings
 from surgery.ops.live import Done
 from surgery.recipe.language import Recipe, Step
 from surgery.storage import locations
@@ -80,7 +80,7 @@ def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Probl
 def _opened(recipe: Recipe) -> Model:
     """Return the source, whose weights are hashed while they are read."""
     try:
-        return recipe.load.opened(recipe.seed).watched()
+        return recipe.load.opened(recipe.seed).hashed()
     except FormatError as error:
         message = str(error) + _elsewhere(recipe, str(error))
         problem = recipe.document.problem(("load",), message)
@@ -166,7 +166,7 @@ def _judge(recipe: Recipe, model: Model) -> None:
         recipe.document.problem(each.place, message)
         for each in recipe.expect
         if not each.expectation.needs
-        for message in each.expectation.failures(model, Found())
+        for message in each.expectation.failures(model, Findings())
     ]
     if failures:
         raise ExpectationError(recipe.file, failures)

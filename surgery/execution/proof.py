@@ -65,7 +65,7 @@ def verify(path: Path, threads: int) -> Iterator[Finding]:
         raise FormatError(f"{path} is damaged: {error!r}") from error
     yield from found
     if not any(finding.weights or finding.files or finding.problem for finding in found):
-        yield Finding(path, 0, 0, "it has no sums, so it proves nothing")
+        yield Finding(path, 0, 0, "it has no digests, so it proves nothing")
 
 
 def _verified(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> list[Finding]:
@@ -105,7 +105,7 @@ def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) 
 def _differing_parts(
     path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor
 ) -> Iterator[str]:
-    """The weights that are not what their sums say, and whether all else is."""
+    """The weights that are not what their digests say, and whether all else is."""
     model = open_model(path)
     there = model.by_address
     known = [weight for weight in _summed(facts) if weight["address"] in there]
@@ -127,7 +127,7 @@ def _rest(facts: Facts) -> list[str]:
 
 
 def _differing_files(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
-    """The files that are not what their own sums say, where they have some."""
+    """The files that are not what their own digests say, where they have some."""
     files = [file for file in facts["files"] if "sha256" in file]
     found = pool.map(lambda file: file_sha256(place(file["path"], folder)), files)
     for file, sum_ in zip(files, found, strict=True):
@@ -170,7 +170,7 @@ def is_current(
 
 
 def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
-    """Whether the sums say that nothing has changed; a weight without one was not read."""
+    """Whether the digests say that nothing has changed; a weight without one was not read."""
     if facts.get("rest_sha256") is None and any("sha256" not in file for file in facts["files"]):
         return False
     with ThreadPoolExecutor(threads) as pool:

@@ -105,7 +105,7 @@ def read(path: Path) -> Facts:
 
 
 def _of_version_1(facts: Facts) -> Facts:
-    """Of what steps read it has sizes and times; of inputs of several files it sums the first."""
+    """Of what steps read it has sizes and times; of inputs of several files it hashes the first."""
     try:
         files = [{"path": file["path"], "files": [file]} for file in facts.get("files", ())]
         given = [{**each, "rest": [each["path"]]} for each in facts.get("inputs", ())]

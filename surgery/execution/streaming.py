@@ -1,4 +1,4 @@
-"""Pulling every chunk through: read once, changed, summed, and given to all targets."""
+"""Pulling every chunk through: read once, changed, hashed, and given to all targets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from surgery.execution.progress import Progress
 from surgery.formats.base import Output, Sink
-from surgery.weights.digest import Digest, Watched
-from surgery.weights.tensor import Array, Mapped, Tensor, spans
+from surgery.weights.digest import Digest, HashingTensor
+from surgery.weights.tensor import Array, Mapped, Tensor, chunk_ranges
 
-Sums = dict[int, str]
+Digests = dict[int, str]
 """The SHA-256 of tensors, by their id."""
 
 Watch = Callable[[int, Array], None]
@@ -25,8 +25,8 @@ def stream(
     progress: Progress,
     watchers: Mapping[int, Watch],
     summing: bool,
-) -> Sums:
-    """Pull all tensors through to the outputs; returns their sums where they are wanted.
+) -> Digests:
+    """Pull all tensors through to the outputs; returns their digests where they are wanted.
 
     `watchers` are shown the chunks of a tensor, by its id.
     """
@@ -37,14 +37,14 @@ def stream(
         _pump(streams, pool, threads, progress.advance, summing)
         progress.phase("syncing", 0)
         finishing = [pool.submit(output.finish) for output in outputs]
-        sums: Sums = {}
+        digests: Digests = {}
         if summing:
             partly = [stream for stream in streams if not stream.digest.is_complete]
             list(pool.map(lambda stream: stream.digest.finish(stream.tensor), partly))
-            sums = {id(stream.tensor): stream.digest.hexdigest() for stream in streams}
+            digests = {id(stream.tensor): stream.digest.hexdigest() for stream in streams}
         for done in finishing:
             done.result()
-    return sums
+    return digests
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ class _Stream:
         self.tensor = tensor
         self.sinks: list[Sink] = []
         self.watch = watch
-        self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
+        self.digest = tensor.digest if isinstance(tensor, HashingTensor) else Digest(tensor.size)
 
 
 def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_Stream]:
@@ -94,7 +94,7 @@ def _pump(
     summing: bool,
 ) -> None:
     """Pull every chunk through, in as many threads; the first error stops them all."""
-    jobs = ((stream, span) for stream in streams for span in spans(stream.tensor.size))
+    jobs = ((stream, span) for stream in streams for span in chunk_ranges(stream.tensor.size))
     lock = threading.Lock()
     stop = threading.Event()
 

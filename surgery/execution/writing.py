@@ -12,14 +12,14 @@ from surgery.errors import SurgeryError
 from surgery.execution import journal
 from surgery.execution.plan import TargetPlan
 from surgery.execution.progress import Progress
-from surgery.execution.streaming import Sums, Watch, stream
+from surgery.execution.streaming import Digests, Watch, stream
 from surgery.formats.base import Output
 from surgery.live.loading import load_check_result
 from surgery.storage import locations, replacing
 from surgery.storage.states import files_in
 from surgery.weights.tensor import Tensor
 
-Conclude = Callable[[Mapping[Path, Path], Sums], Mapping[Path, Path]]
+Conclude = Callable[[Mapping[Path, Path], Digests], Mapping[Path, Path]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def write(
     targets: Sequence[TargetPlan],
     threads: int,
     progress: Progress,
-    conclude: Conclude = lambda _temporary, _sums: {},
+    conclude: Conclude = lambda _temporary, _digests: {},
     extra: Sequence[Path] = (),
     summing: bool = False,
     watchers: Mapping[int, Watch] | None = None,
@@ -48,7 +48,7 @@ def write(
     """Write all targets at once, or none; what they share is read once.
 
     `conclude` gets the unfinished name of every target and of every `extra` path before they
-    are put in place, and the sums of all tensors by id; it returns what else is put in place.
+    are put in place, and the digests of all tensors by id; it returns what else is put in place.
     The tensors in `seen` are pulled through, too, though they go nowhere.
     """
     with contextlib.ExitStack() as undo:
@@ -62,8 +62,8 @@ def write(
             nowhere = Output(
                 [(tensor, lambda _start, _values: None) for tensor in seen], lambda: None
             )
-            sums = stream([*outputs, nowhere], threads, progress, watchers or {}, summing)
-            more = conclude(temporary, sums)
+            digests = stream([*outputs, nowhere], threads, progress, watchers or {}, summing)
+            more = conclude(temporary, digests)
             made = {**{t.path: temporary[t.path] for t in targets}, **more}
             written = [Written(t.format.name, t.path, _size(made[t.path])) for t in targets]
             for path in [path for path in made if locations.url_of(path) is not None]:

@@ -21,8 +21,8 @@ Call = Callable[..., Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is known once everything has streamed by, by address."""
+class Findings:
+    """What was found out of the result once everything has streamed by, by address."""
 
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     changed: Mapping[str, bool] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Expectation(ABC):
         """The weights it is about; raises SelectorError for none."""
         return ()
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         """What does not hold of the result."""
         yield from ()
 

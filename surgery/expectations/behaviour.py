@@ -12,7 +12,7 @@ from surgery.errors import did_you_mean
 from surgery.expectations.base import (
     Call,
     Expectation,
-    Found,
+    Findings,
     LiveExpectation,
     expectation,
     outside,
@@ -38,7 +38,7 @@ class Metric(Expectation):
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least or at_most")
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         value = found.metrics.get(self.name_)
         if value is None:
             hint = did_you_mean(self.name_, found.metrics)
@@ -73,7 +73,7 @@ class OutputChange(LiveExpectation):
             seed_=seed,
         )
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         change = found.measured["change"]
         if wanted := outside(change, None, self.at_most):
             yield f"the outputs changed by {change:.4g}, expected {wanted}"

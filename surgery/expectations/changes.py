@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surgery.expectations.base import Found, WeightExpectation, expectation
+from surgery.expectations.base import Findings, WeightExpectation, expectation
 from surgery.weights.model import Model
 
 
@@ -16,7 +16,7 @@ class Unchanged(WeightExpectation):
 
     needs = "changed"
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for weight in self.selected(model):
             if found.changed[weight.address]:
                 yield f"{weight.address} has changed"
@@ -29,7 +29,7 @@ class Changed(WeightExpectation):
 
     needs = "changed"
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for weight in self.selected(model):
             if not found.changed[weight.address]:
                 yield f"{weight.address} has not changed"

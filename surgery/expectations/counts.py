@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from surgery.declared.fields import key
-from surgery.expectations.base import Found, WeightExpectation, expectation, outside
+from surgery.expectations.base import Findings, WeightExpectation, expectation, outside
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
@@ -25,7 +25,7 @@ class _Counted(WeightExpectation):
         """What is counted."""
         return len(weights)
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         number = self.count(self.selected(model))
         if wanted := outside(number, self.at_least, self.at_most, self.exactly):
             yield f"{self.select} has {number:,} {self.what()}, expected {wanted}"
@@ -63,7 +63,7 @@ class Shape(WeightExpectation):
 
     is_: tuple[int, ...] = key("The shape; -1 stands for any size.", [25088, -1])
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for weight in self.selected(model):
             shape = weight.tensor.shape
             fits = len(shape) == len(self.is_) and all(

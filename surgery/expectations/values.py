@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from surgery.declared.fields import Share, key
-from surgery.expectations.base import Found, WeightExpectation, expectation, outside
+from surgery.expectations.base import Findings, WeightExpectation, expectation, outside
 from surgery.weights.arithmetic import held
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics
@@ -17,7 +17,7 @@ from surgery.weights.statistics import Statistics
 class _OfValues(WeightExpectation):
     needs = "statistics"
 
-    def of_each(self, model: Model, found: Found) -> Iterator[tuple[str, Statistics]]:
+    def of_each(self, model: Model, found: Findings) -> Iterator[tuple[str, Statistics]]:
         """Each selected weight's address and statistics."""
         for weight in self.selected(model):
             yield weight.address, found.statistics[weight.address]
@@ -35,7 +35,7 @@ class Sparsity(_OfValues):
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least or at_most")
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         total = sum((statistics for _, statistics in self.of_each(model, found)), Statistics())
         said = f"{self.select} has {total.zeros:,} zeros of {total.count:,}"
         if self.at_least is not None and total.zeros < math.floor(
@@ -51,7 +51,7 @@ class Sparsity(_OfValues):
 class Finite(_OfValues):
     """No selected element is infinite or NaN."""
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for address, statistics in self.of_each(model, found):
             if statistics.nonfinite:
                 yield f"{address} has {statistics.nonfinite:,} elements that are infinite or NaN"
@@ -69,7 +69,7 @@ class Range(_OfValues):
         if self.min is None and self.max is None:
             raise ValueError("give min or max")
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for address, statistics in self.of_each(model, found):
             dtype = model[address].tensor.dtype
             lowest, highest = (
@@ -98,7 +98,7 @@ class Norm(_OfValues):
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least or at_most")
 
-    def failures(self, model: Model, found: Found) -> Iterator[str]:
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for address, s in self.of_each(model, found):
             norm = math.sqrt(s.deviation + s.finite * s.mean**2) if not s.nonfinite else math.nan
             if wanted := outside(norm, self.at_least, self.at_most):

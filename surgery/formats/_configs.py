@@ -100,13 +100,13 @@ def check_shapes(model: Model) -> Model:
         return model
     stored = model.by_address
     for layer in architecture.root.walk():
-        for slot in layer.slots or ():
-            weight = stored.get(slot.address)
-            pattern = shape_pattern(layer.class_name, layer.config, slot.name)
+        for variable in layer.variables or ():
+            weight = stored.get(variable.address)
+            pattern = shape_pattern(layer.class_name, layer.config, variable.name)
             if weight is not None and not fits(weight.tensor.shape, pattern):
                 asked = ", ".join("?" if size is None else str(size) for size in pattern or ())
                 raise FormatError(
-                    f"{model.origin}: {slot.address} is {list(weight.tensor.shape)} (stored as "
+                    f"{model.origin}: {variable.address} is {list(weight.tensor.shape)} (stored as "
                     f"{', '.join(weight.stored)}), and the config of its {layer.class_name} asks "
                     f"for [{asked}]; the file's weights and its config do not belong together"
                 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.renaming import new_address, with_names
-from surgery.architecture.tree import Slot
+from surgery.architecture.tree import LayerVariable
 from surgery.weights.format_facts import FormatFacts
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight, prefixes
@@ -53,21 +53,25 @@ def top_layer(address: str, layers: Collection[str]) -> str:
 
 
 def all_known(layer: Layer) -> bool:
-    return all(inner.slots is not None for inner in layer.walk())
+    return all(inner.variables is not None for inner in layer.walk())
 
 
 def is_known(layer: Layer, addresses: Collection[str]) -> bool:
     """Whether the order of those weights of a layer at the top follows from its config."""
-    expected = {slot.address for _, slot in layer.weights()}
+    expected = {variable.address for _, variable in layer.weights()}
     return all_known(layer) and expected == set(addresses)
 
 
-def legacy_order(layer: Layer) -> list[Slot]:
+def legacy_order(layer: Layer) -> list[LayerVariable]:
     """Keras's order in this layout: the trainable weights, then the others."""
-    slots = {slot.address: (owner, slot) for owner, slot in reversed(list(layer.weights()))}
-    ordered = [slots[a] for a in dict.fromkeys(slot.address for _, slot in layer.weights())]
+    variables = {
+        variable.address: (owner, variable) for owner, variable in reversed(list(layer.weights()))
+    }
+    ordered = [
+        variables[a] for a in dict.fromkeys(variable.address for _, variable in layer.weights())
+    ]
     if not layer.trainable:
-        return [slot for _, slot in ordered]
-    trained = [slot for owner, slot in ordered if owner.trainable and slot.trainable]
-    rest = [slot for owner, slot in ordered if not (owner.trainable and slot.trainable)]
+        return [variable for _, variable in ordered]
+    trained = [variable for owner, variable in ordered if owner.trainable and variable.trainable]
+    rest = [variable for owner, variable in ordered if not (owner.trainable and variable.trainable)]
     return trained + rest

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 
 from surgery.architecture import Architecture
-from surgery.architecture.tree import Slot, join
+from surgery.architecture.tree import LayerVariable, join
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5
 from surgery.formats._h5_layout import (
@@ -97,10 +97,10 @@ def _layer_weights(
     if layer not in group or not isinstance(group[layer], h5py.Group):
         raise FormatError(f"{reader.path} names the layer {layer} but does not hold it")
     stored = _names(group[layer], "weight_names")
-    slots = _slots(architecture, parent, stored)
-    for name, slot in zip(stored, slots, strict=True):
-        address = slot.address if slot else _own_name(parent, name)
-        trains = slot.trainable if slot else not name.split(":")[0].endswith(_NOT_TRAINED)
+    variables = _layer_variables(architecture, parent, stored)
+    for name, variable in zip(stored, variables, strict=True):
+        address = variable.address if variable else _own_name(parent, name)
+        trains = variable.trainable if variable else not name.split(":")[0].endswith(_NOT_TRAINED)
         yield Weight(
             address=address,
             tensor=reader.tensor(group[layer], name),
@@ -133,24 +133,26 @@ def _own_name(layer: str, name: str) -> str:
     return join(layer, below if found else name)
 
 
-def _slots(
+def _layer_variables(
     architecture: Architecture | None, layer: str, stored: Sequence[str]
-) -> Sequence[Slot | None]:
-    """Which slot each stored name is: by order, as Keras loads, unless the names say otherwise."""
+) -> Sequence[LayerVariable | None]:
+    """Which variable each stored name is: by order, as Keras loads, or by name."""
     unknown = [None] * len(stored)
     found = architecture.by_address.get(layer) if architecture and layer else None
     if found is None or not all_known(found):
         return unknown
-    slots = legacy_order(found)
-    if len(slots) != len(stored):
+    variables = legacy_order(found)
+    if len(variables) != len(stored):
         return unknown
     names = [name.removesuffix(":0").rpartition("/")[2] for name in stored]
-    if sorted(names) == sorted(slot.name for slot in slots) and names != [s.name for s in slots]:
+    if sorted(names) == sorted(variable.name for variable in variables) and names != [
+        s.name for s in variables
+    ]:
         # Written by a Keras that hides a frozen model's layers in another way.
-        by_path = {slot.address: slot for slot in slots}
+        by_path = {variable.address: variable for variable in variables}
         matched = [by_path.get(_own_name(layer, name)) for name in stored]
         return matched if None not in matched else unknown
-    return slots
+    return variables
 
 
 def _in_keras_order(

@@ -62,7 +62,7 @@ def _reordered(
         return entries
     by_address = {weight.address: (name, weight) for name, weight in entries}
     if is_known(found, by_address):
-        return [by_address[slot.address] for slot in legacy_order(found)]
+        return [by_address[variable.address] for variable in legacy_order(found)]
     facts = model.format_facts
     saved = facts.architecture if isinstance(facts, H5Facts) else None
     if saved is not None and _flags(found) == _flags(saved.by_address.get(layer)):
@@ -70,13 +70,13 @@ def _reordered(
     if not all_known(found):
         if not found.children and all(weight.layer == layer for _, weight in entries):
             return entries
-        custom = next(inner for inner in found.walk() if inner.slots is None)
+        custom = next(inner for inner in found.walk() if inner.variables is None)
         raise FormatError(
             f"it keeps weights by their order, and that of {layer} is not known: "
             f"{custom.address} ({custom.class_name}) is not a layer of Keras; write keras instead"
             + (", or leave its layers as frozen as they are" if isinstance(facts, H5Facts) else "")
         )
-    order = [slot.address for slot in legacy_order(found)]
+    order = [variable.address for variable in legacy_order(found)]
     if missing := sorted(set(order) - set(by_address)):
         raise FormatError(
             f"{layer} has no {missing[0]}, and it is not known which other layer shares it"

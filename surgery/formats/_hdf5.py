@@ -15,17 +15,17 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.formats._chunks import check_chunks
-from surgery.storage.descriptors import Descriptor, Extent
+from surgery.storage.descriptors import Descriptor, FileRange
 from surgery.storage.disk import Window
 from surgery.weights.model import Model
 from surgery.weights.tensor import (
     Array,
-    Computed,
+    FileTensor,
+    FunctionTensor,
     Reduction,
-    Stored,
     Tensor,
     dtype_named,
-    is_numpy_s,
+    is_numpy_dtype,
 )
 
 ATTRIBUTE_LIMIT = 64512
@@ -170,11 +170,13 @@ class Reader:
         little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
         if offset is None or self._userblock or self._is_beyond(offset, dataset):
             return self._computed(h5py.Dataset(dataset), layout, little)
-        extent = Extent(self.path, self.base + offset)
-        stored = Stored(shape, dtype, extent, self.descriptor, self._seen)
+        file_range = FileRange(self.path, self.base + offset)
+        stored = FileTensor(shape, dtype, file_range, self.descriptor, self._seen)
         if dtype == little:
             return stored
-        return Computed(shape, little, lambda start, stop: stored.read(start, stop).astype(little))
+        return FunctionTensor(
+            shape, little, lambda start, stop: stored.read(start, stop).astype(little)
+        )
 
     def _computed(self, dataset: h5py.Dataset, layout: int, dtype: np.dtype[Any]) -> Tensor:
         """A tensor whose elements h5py reads, as they do not lie in one piece."""
@@ -189,7 +191,7 @@ class Reader:
             except (OSError, RuntimeError, ValueError, zlib.error) as error:
                 raise FormatError(f"{self.path}: {dataset.name} cannot be read: {error}") from error
 
-        return Computed(dataset.shape, dtype, read)
+        return FunctionTensor(dataset.shape, dtype, read)
 
     def _check_chunks(self, dataset: h5py.Dataset, layout: int) -> None:
         if layout == h5py.h5d.CHUNKED:
@@ -299,7 +301,7 @@ def unheld(model: Model) -> list[str]:
     return [
         f"{weight.address} is {weight.tensor.dtype.name}, which HDF5 files do not hold"
         for weight in model.weights
-        if not is_numpy_s(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
+        if not is_numpy_dtype(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
     ][:1]
 
 

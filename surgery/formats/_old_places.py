@@ -116,4 +116,4 @@ def _has_weights(layer: Layer) -> bool:
 
 
 def _is_custom(layer: Layer) -> bool:
-    return layer.slots is None
+    return layer.variables is None

@@ -28,13 +28,13 @@ def unshared(model: Model) -> Model:
 
 def _copies(model: Model, apart: Architecture) -> Iterator[Weight]:
     """The weights that a layer is missing and one other of its name and config has."""
-    for owner, slot in apart.root.weights():
-        if slot.address in model.by_address:
+    for owner, variable in apart.root.weights():
+        if variable.address in model.by_address:
             continue
-        places = [join(layer.address, slot.name) for layer in _same(apart, owner)]
+        places = [join(layer.address, variable.name) for layer in _same(apart, owner)]
         twins = [place for place in places if place in model.by_address]
         if len(twins) == 1:
-            yield replace(model[twins[0]], address=slot.address, stored=(), slots=())
+            yield replace(model[twins[0]], address=variable.address, stored=(), slots=())
 
 
 def notes(model: Model) -> list[str]:

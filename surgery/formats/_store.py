@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer, snake_case
 from surgery.architecture.tree import join
-from surgery.architecture.variables import Variable, known_classes, variables_by_count
+from surgery.architecture.variables import VariableSpec, known_classes, variables_by_count
 from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
@@ -137,18 +137,18 @@ class _Namer:
         return list(self.found.values())
 
     def _layer(self, layer: Layer) -> None:
-        if layer.slots is None:
+        if layer.variables is None:
             inside = [g for p, g in self.left.items() if f"{p}/".startswith(f"{layer.group}/")]
             for group in sorted(inside, key=lambda g: _natural(g.place)):
                 self._unknown(group, layer.address, layer.group)
             return
         if (found := self._take(layer.group)) is None:
             return
-        if len(found.tensors) > len(layer.slots):
+        if len(found.tensors) > len(layer.variables):
             self._unknown(found, layer.address, layer.group)
             return
-        for i, (slot, tensor) in enumerate(zip(layer.slots, found.tensors, strict=False)):
-            self._add(slot.address, f"{found.stored}/vars/{i}", tensor, slot.trainable)
+        for i, (variable, tensor) in enumerate(zip(layer.variables, found.tensors, strict=False)):
+            self._add(variable.address, f"{found.stored}/vars/{i}", tensor, variable.trainable)
 
     def _take(self, place: str) -> _Group | None:
         """The group at that place; older Keras versions stored attention's private attributes."""
@@ -191,7 +191,7 @@ class _Namer:
         quantized = bool(count) and group.tensors[0].dtype.kind == "i"
         variables = variables_by_count(class_name, count, quantized) if class_name else None
         named = bool(group.name) and variables is not None
-        numbered = variables or tuple(Variable(str(i), position=i) for i in range(count))
+        numbered = variables or tuple(VariableSpec(str(i), position=i) for i in range(count))
         for i, (variable, tensor) in enumerate(zip(numbered, group.tensors, strict=True)):
             stored = f"{group.stored}/vars/{i}"
             full = join(address, variable.name)
@@ -244,14 +244,14 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
         )
     places: dict[str, list[str]] = {}
     for layer in model.architecture.root.walk():
-        for slot in layer.slots or ():
-            places.setdefault(slot.address, []).append(slot.stored)
+        for variable in layer.variables or ():
+            places.setdefault(variable.address, []).append(variable.stored)
     custom: dict[str, int] = {}
     for weight in model.weights:
         if weight.address in places:
             continue
         owner = model.architecture.owner(weight.address)
-        if owner.slots is not None or weight.layer != owner.address:
+        if owner.variables is not None or weight.layer != owner.address:
             raise FormatError(
                 f"where {weight.address} belongs is not known: Keras 3 has no such variable in "
                 f"{owner.class_name or 'the model'}"

@@ -15,7 +15,7 @@ from surgery.formats._exported import keras3_config
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, Bundle
 from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, rewritten
 from surgery.formats._tensorflow.meta_graph import trained_names
-from surgery.formats._tensorflow.objects import VALUE, Node
+from surgery.formats._tensorflow.objects import VALUE, CheckpointNode
 from surgery.formats._tensorflow.objects_writer import put_graph
 from surgery.formats._tensorflow.sstable import is_table
 from surgery.formats._tensorflow.v1 import read_v1, shards
@@ -214,7 +214,7 @@ def _new(model: Model, prefix: str) -> BundleWriter:
     return _by_names(model, prefix)
 
 
-def _built_objects(model: Model) -> list[objects.Node] | None:
+def _built_objects(model: Model) -> list[objects.TrackedNode] | None:
     """The objects of a model that code has built."""
     code = model.carried.code
     return code.objects if code is not None else None
@@ -229,13 +229,15 @@ def _by_objects(model: Model, prefix: str) -> BundleWriter:
     tensors = {key: model[address].tensor for key, address in tracked.items()}
     rest = {weight.address: weight.tensor for weight in _untracked(model, tracked)}
     nodes = [
-        Node(tuple(node.children), ((VALUE, tracked[node.key], node.key),) if node.key else (), ())
+        CheckpointNode(
+            tuple(node.children), ((VALUE, tracked[node.key], node.key),) if node.key else (), ()
+        )
         for node in found
     ]
     return new_bundle(prefix, {**tensors, **rest}, {GRAPH: put_graph(nodes)})
 
 
-def _tracked(model: Model) -> tuple[list[objects.Node], dict[str, str]]:
+def _tracked(model: Model) -> tuple[list[objects.TrackedNode], dict[str, str]]:
     """The objects that TensorFlow tracks, and the addresses of those that are weights, by key.
 
     Raises SurgeryError where Keras cannot build the model.

@@ -111,5 +111,5 @@ def _is_own(model: Model) -> bool:
 
 def _beyond(root: Layer) -> Iterator[str]:
     """What Keras cannot load from this layout."""
-    if root.slots is None:
+    if root.variables is None:
         yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"

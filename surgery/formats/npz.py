@@ -14,7 +14,7 @@ from surgery.storage import disk, zipfiles
 from surgery.storage.descriptors import Descriptor
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import npy_at, npy_header, viewed
-from surgery.weights.tensor import Tensor, dtype_named, is_numpy_s
+from surgery.weights.tensor import Tensor, dtype_named, is_numpy_dtype
 from surgery.weights.weight import Weight
 
 
@@ -51,7 +51,7 @@ class Npz(Format):
         unknown = [
             weight
             for weight in model.weights
-            if not is_numpy_s(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
+            if not is_numpy_dtype(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
         ]
         return odd_names(model) + [
             f"{weight.address} is {weight.tensor.dtype.name}, which NumPy cannot tell from others"

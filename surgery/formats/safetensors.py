@@ -22,9 +22,9 @@ from surgery.errors import FormatError
 from surgery.formats import _outputs
 from surgery.formats.base import Format, Output, register
 from surgery.storage import disk
-from surgery.storage.descriptors import Descriptor, Extent, pread
+from surgery.storage.descriptors import Descriptor, FileRange, pread
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Stored, Tensor, dtype_named
+from surgery.weights.tensor import FileTensor, Tensor, dtype_named
 from surgery.weights.weight import Weight
 
 INDEX = "model.safetensors.index.json"
@@ -201,7 +201,7 @@ def _read(path: Path) -> tuple[Mapping[str, str], Sequence[Weight]]:
         if start + end > size:
             raise FormatError(f"{path} is cut short: {name} would end at byte {start + end}")
         done = end
-        stored = Stored(shape, dtype, Extent(path, start + first), descriptor)
+        stored = FileTensor(shape, dtype, FileRange(path, start + first), descriptor)
         weights.append(Weight(name, stored, (name,)))
     if start + done != size:
         raise FormatError(f"{path} has {size - start - done} bytes that its header does not name")

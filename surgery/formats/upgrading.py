@@ -93,7 +93,7 @@ def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
         for place in places[weight.address]
     }
     code = model.carried.code
-    custom = next((layer for layer in architecture.root.walk() if layer.slots is None), None)
+    custom = next((layer for layer in architecture.root.walk() if layer.variables is None), None)
     skipped = "check: never" if is_skipped else ""
     if custom is not None and not (code and may_run_code()):
         skipped = f"{custom.address or 'the model'} is of a custom class, {custom.class_name}"

@@ -20,7 +20,7 @@ _FAILED: dict[Cached, str] = {}
 
 
 @dataclass(frozen=True)
-class Node:
+class TrackedNode:
     """An object: its children by name; for a variable its key, its name, and its place.
 
     The place is that in Keras's `model.weights`, which is so many long.
@@ -33,13 +33,13 @@ class Node:
     weights: int = 0
 
 
-def object_graph(config: Mapping[str, Any]) -> list[Node]:
+def object_graph(config: Mapping[str, Any]) -> list[TrackedNode]:
     """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
     kept = _cached(config)
     if kept in _FAILED:
         raise SurgeryError(_FAILED[kept])
     if (found := kept.read()) is not None:
-        return [Node(**node) for node in found]
+        return [TrackedNode(**node) for node in found]
     try:
         nodes = _from_keras(config)
     except SurgeryError as error:
@@ -60,13 +60,13 @@ def _cached(config: Mapping[str, Any]) -> Cached:
     return Cached("objects", json.dumps(decisive, sort_keys=True))
 
 
-def _from_keras(config: Mapping[str, Any]) -> list[Node]:
+def _from_keras(config: Mapping[str, Any]) -> list[TrackedNode]:
     import_keras()
     with symbolic_model(config) as model:
         return graph_of(model, model.weights)
 
 
-def graph_of(model: Any, variables: Sequence[Any]) -> list[Node]:
+def graph_of(model: Any, variables: Sequence[Any]) -> list[TrackedNode]:
     """The objects of a model, of which those variables are its weights."""
     import tensorflow as tf
 
@@ -109,12 +109,12 @@ def tracked(
 
 def _node(
     item: Any, children: list[tuple[str, int]], path: tuple[str, ...], places: Mapping[int, int]
-) -> Node:
+) -> TrackedNode:
     if id(item) in places:
         escaped = (name.replace(".", "..").replace("/", ".S") for name in path)
         key = "/".join([*escaped, ".ATTRIBUTES", "VARIABLE_VALUE"])
         name = getattr(item, "path", item.name.removesuffix(":0"))
-        return Node(children, key, name, places[id(item)], len(places))
+        return TrackedNode(children, key, name, places[id(item)], len(places))
     if hasattr(item, "assign") and hasattr(item, "path"):
         raise SurgeryError(f"{item.path} is a variable of the model, but none of its weights")
-    return Node(children)
+    return TrackedNode(children)

@@ -54,7 +54,7 @@ def is_old(model: Model) -> bool:
 
 
 def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model:
-    """The model with an optimizer that starts anew, as far as that can be foretold."""
+    """The model with an optimizer that starts anew, as far as that can be predicted."""
     bare = model.without_optimizer()
     if own is not None:
         old = own.name or "the model's own optimizer"

@@ -11,7 +11,7 @@ from surgery.declared.fields import key
 from surgery.errors import SelectorError, did_you_mean
 from surgery.ops._arrays import write_npz
 from surgery.ops.base import op
-from surgery.ops.live import Bench, Done, LiveOp, check_data, need_live
+from surgery.ops.live import Done, LiveOp, Runner, check_data, need_live
 from surgery.weights.model import Model
 from surgery.weights.selectors import expand_braces
 
@@ -56,17 +56,17 @@ class Activations(LiveOp):
                     )
         return model
 
-    def run(self, model: Model, bench: Bench) -> Done:
-        made = bench.call(
+    def run(self, model: Model, runner: Runner) -> Done:
+        made = runner.call(
             "activations",
             model,
             data=self.data.without_labels(),
             batch_size=self.batch_size,
             layers=[name for pattern in self.layers for name in expand_braces(pattern)],
-            to=None if self.export is None else bench.room("rows"),
+            to=None if self.export is None else runner.room("rows"),
         )
         facts = {"layers": made["layers"]}
         if self.export is None:
             return Done(model, facts)
-        file = write_npz(bench.room("features"), made["arrays"], made["files"])
+        file = write_npz(runner.room("features"), made["arrays"], made["files"])
         return Done(model, facts, {self.export: file})

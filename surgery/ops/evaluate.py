@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.declared.compiling import Loss, Metric
+from surgery.declared.compiling import KerasMetric, Loss
 from surgery.declared.data import Data
 from surgery.declared.fields import key
 from surgery.errors import SurgeryError
 from surgery.ops.base import op
-from surgery.ops.live import Bench, Done, LiveOp, check_data, compiling, need_live
+from surgery.ops.live import Done, LiveOp, Runner, check_data, compiling, need_live
 from surgery.weights.model import Model
 
 
@@ -30,7 +30,9 @@ class Evaluate(LiveOp):
         default=None,
         in_example=True,
     )
-    metrics: tuple[Metric, ...] = key("Keras metrics.", ["accuracy"], default=(), in_example=True)
+    metrics: tuple[KerasMetric, ...] = key(
+        "Keras metrics.", ["accuracy"], default=(), in_example=True
+    )
 
     def __post_init__(self) -> None:
         if self.metrics and self.loss is None:
@@ -51,9 +53,9 @@ class Evaluate(LiveOp):
             raise SurgeryError("the model is not compiled; give loss, and metrics")
         return model
 
-    def run(self, model: Model, bench: Bench) -> Done:
+    def run(self, model: Model, runner: Runner) -> Done:
         compile = compiling(self.loss, self.metrics)
-        found = bench.call(
+        found = runner.call(
             "evaluate", model, data=self.data, batch_size=self.batch_size, compile=compile
         )
         return Done(model, found)

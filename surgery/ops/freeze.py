@@ -67,7 +67,7 @@ class Freeze(_Freezing):
 def _forgets(layer: Layer, model: Model) -> bool:
     """Whether Keras makes its inner layers anew, and trainable, when it loads it."""
     own = {weight.layer for weight in model.weights if layer.owns(weight.address)}
-    return layer.forgets_freeze or (layer.slots is None and own != {layer.address})
+    return layer.forgets_freeze or (layer.variables is None and own != {layer.address})
 
 
 @op

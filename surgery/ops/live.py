@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from surgery.declared.compiling import Loss, Metric
+from surgery.declared.compiling import KerasMetric, Loss
 from surgery.declared.data import Batches, Data
 from surgery.errors import SurgeryError
 from surgery.live.permission import need_permission
@@ -16,7 +16,7 @@ from surgery.ops.base import Op
 from surgery.weights.model import Model
 
 
-class Bench(Protocol):
+class Runner(Protocol):
     """Where a live step does its work: a process with Keras, and room for files."""
 
     def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
@@ -28,7 +28,7 @@ class Bench(Protocol):
     def room(self, name: str) -> Path:
         """A free path that is removed when the run is over."""
 
-    def lasting(self) -> Path:
+    def resume_folder(self) -> Path:
         """A folder for the next step that outlives a killed run of the same recipe and files."""
 
 
@@ -45,7 +45,7 @@ class Done:
 class LiveOp(Op):
     """An operation that needs a running Keras model.
 
-    `apply` foretells what the model will be like; `run` does it.
+    `apply` predicts what the model will be like; `run` does it.
     """
 
     copies: ClassVar[int] = 2
@@ -54,7 +54,7 @@ class LiveOp(Op):
     finds_metrics: ClassVar[bool] = False
 
     @abstractmethod
-    def run(self, model: Model, bench: Bench) -> Done:
+    def run(self, model: Model, runner: Runner) -> Done:
         """Do it."""
 
     def writes(self) -> Sequence[Path]:
@@ -121,7 +121,7 @@ def _input_shapes(model: Model) -> list[list[int | None]]:
     return [shape[1:] for shape in shapes if isinstance(shape, list)]
 
 
-def compiling(loss: Loss | None, metrics: Sequence[Metric]) -> dict[str, Any]:
+def compiling(loss: Loss | None, metrics: Sequence[KerasMetric]) -> dict[str, Any]:
     """What `compile` is called with to measure; nothing for the model's own compile config."""
     if loss is None:
         return {}

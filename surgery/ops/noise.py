@@ -16,7 +16,7 @@ from surgery.weights.arithmetic import arithmetic, compute_dtype
 from surgery.weights.channels import Channels, norm_passes, norms
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
-from surgery.weights.tensor import Array, Computed, Mapped, Reduction, Tensor
+from surgery.weights.tensor import Array, FunctionTensor, Mapped, Reduction, Tensor
 from surgery.weights.weight import Weight
 
 
@@ -80,4 +80,6 @@ def _deviation(tensor: Tensor, pool: Executor | None) -> float:
     def scaled(start: int, stop: int) -> Array:
         return Channels(1).shifted(tensor.read(start, stop), -exponent, start)
 
-    return float(np.ldexp(of_tensor(Computed(tensor.shape, tensor.dtype, scaled)).std, exponent[0]))
+    return float(
+        np.ldexp(of_tensor(FunctionTensor(tensor.shape, tensor.dtype, scaled)).std, exponent[0])
+    )

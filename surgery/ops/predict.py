@@ -10,7 +10,7 @@ from surgery.declared.data import Data
 from surgery.declared.fields import key
 from surgery.ops._arrays import write_npz
 from surgery.ops.base import op
-from surgery.ops.live import Bench, Done, LiveOp, check_data, need_live
+from surgery.ops.live import Done, LiveOp, Runner, check_data, need_live
 from surgery.weights.model import Model
 
 
@@ -45,9 +45,9 @@ class Predict(LiveOp):
         check_data(self.data.without_labels(), model)
         return model
 
-    def run(self, model: Model, bench: Bench) -> Done:
-        data, to = self.data.without_labels(), bench.room("rows")
-        made = bench.call("predict", model, data=data, batch_size=self.batch_size, to=to)
-        file = write_npz(bench.room("predictions"), made["arrays"], made["files"])
+    def run(self, model: Model, runner: Runner) -> Done:
+        data, to = self.data.without_labels(), runner.room("rows")
+        made = runner.call("predict", model, data=data, batch_size=self.batch_size, to=to)
+        file = write_npz(runner.room("predictions"), made["arrays"], made["files"])
         shapes = {name: facts["shape"] for name, facts in made["arrays"].items()}
         return Done(model, {"arrays": shapes}, {self.export: file})

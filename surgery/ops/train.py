@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from surgery.declared.callbacks import Callbacks
-from surgery.declared.compiling import KEEP, LearningRate, Loss, Metric, Optimizer
+from surgery.declared.compiling import KEEP, KerasMetric, LearningRate, Loss, Optimizer
 from surgery.declared.data import Data, steps
 from surgery.declared.fields import Share, key
 from surgery.declared.splitting import trained_on
@@ -20,7 +20,7 @@ from surgery.ops._compiled import OwnCompile, is_old, outputs, own_compile, with
 from surgery.ops._held import Keep, PruneSchedule, masked, scheduled, zeros
 from surgery.ops._trained import taken, tied
 from surgery.ops.base import op
-from surgery.ops.live import Bench, Done, LiveOp, check_data, need_live
+from surgery.ops.live import Done, LiveOp, Runner, check_data, need_live
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
@@ -65,7 +65,7 @@ class Train(LiveOp):
         default=None,
         in_example=True,
     )
-    metrics: tuple[Metric, ...] | None = key(
+    metrics: tuple[KerasMetric, ...] | None = key(
         "Keras metrics; without it, the model's own, if optimizer or loss is its own.",
         ["accuracy"],
         default=None,
@@ -186,7 +186,7 @@ class Train(LiveOp):
         return compiled.with_note(f"train: {note}") if note else compiled
 
     def _compiled(self, model: Model) -> Model:
-        """The model as it is compiled afterwards, as far as it can be foretold."""
+        """The model as it is compiled afterwards, as far as it can be predicted."""
         own = own_compile(model)
         if own is None and self.loss is None:
             raise SurgeryError("the model is not compiled; give loss, and optimizer")
@@ -238,18 +238,18 @@ class Train(LiveOp):
         kept = [zeros(self.matched(model)), *switched_off(model)] if self.keep_zeros else []
         return [*kept, *(masked(keep, model) for keep in self.keep)]
 
-    def run(self, model: Model, bench: Bench) -> Done:
+    def run(self, model: Model, runner: Runner) -> Done:
         own = own_compile(model)
-        made = bench.call(
+        made = runner.call(
             "train",
             model,
-            to=bench.room("trained"),
-            lasting=bench.lasting(),
+            to=runner.room("trained"),
+            resume_folder=runner.resume_folder(),
             seed=self.draws.seed,
             seed_=self.draws.seed,
             plan=self._training(model, own),
         )
-        trained = tied(bench.open(made["path"], model), model, made["compile_config"])
+        trained = tied(runner.open(made["path"], model), model, made["compile_config"])
         facts = {name: made[name] for name in ("epochs", "resumed_from", "metrics", "history")}
         return Done(taken(model, trained, is_old(model)), facts)
 

@@ -358,21 +358,23 @@ def _drawn(
 ) -> Model:
     """The model with weights from its layers' own initialisers; `architecture` is as it was."""
     architecture = architecture or resolved.architecture
-    slots = list({slot.address: slot for _, slot in architecture.root.weights()}.values())
+    own_variables = list({own.address: own for _, own in architecture.root.weights()}.values())
     named = [variable["name"] for variable in resolved.variables]
     # Keras's own LayerScale leaves its variable without a name.
-    same = [s.name == n or n.startswith("variable") for s, n in zip(slots, named, strict=False)]
-    if len(slots) != len(named) or not all(same):
+    same = [
+        s.name == n or n.startswith("variable") for s, n in zip(own_variables, named, strict=False)
+    ]
+    if len(own_variables) != len(named) or not all(same):
         raise SurgeryError(
             f"this version of Keras ({resolved.keras_version}) gives {name} other variables than "
             "surgery knows of; please report it"
         )
     weights = []
-    for slot, variable in zip(slots, resolved.variables, strict=True):
+    for own, variable in zip(own_variables, resolved.variables, strict=True):
         class_name, config = variable["initializer"]
         dtype, shape = dtype_named(variable["dtype"]), tuple(variable["shape"])
-        tensor = initialized(class_name, config, shape, dtype, seed, "load", slot.address)
-        trainable = architecture.is_trained(slot.address, slot.trainable)
-        weights.append(Weight(slot.address, tensor, (), slot.trainable, trainable))
+        tensor = initialized(class_name, config, shape, dtype, seed, "load", own.address)
+        trainable = architecture.is_trained(own.address, own.trainable)
+        weights.append(Weight(own.address, tensor, (), own.trainable, trainable))
     carried = Carried(keras_version=resolved.keras_version, backend="tensorflow")
     return Model(tuple(weights), architecture, carried, origin=f"keras.applications.{name}")

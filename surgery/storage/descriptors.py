@@ -11,7 +11,7 @@ from surgery.storage import remote
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class FileRange:
     """Where a tensor's little-endian C-order bytes lie untouched in a file."""
 
     path: Path
@@ -37,17 +37,17 @@ class Descriptor(int):
 
 def pread(descriptor: int, size: int, offset: int) -> bytes:
     """Bytes of a file, as `os.pread`; of a remote one they are fetched first."""
-    have(descriptor, offset, size)
+    fetch_range(descriptor, offset, size)
     return os.pread(descriptor, size, offset)
 
 
 def preadv(descriptor: int, view: memoryview, offset: int) -> int:
     """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
-    have(descriptor, offset, len(view))
+    fetch_range(descriptor, offset, len(view))
     return os.preadv(descriptor, [view], offset)
 
 
-def have(descriptor: int, offset: int, size: int) -> None:
-    """Have bytes of a file here, which a remote one may not have yet."""
+def fetch_range(descriptor: int, offset: int, size: int) -> None:
+    """Fetch a range of bytes of a remote file that is not here yet."""
     if isinstance(descriptor, Descriptor) and descriptor.copy is not None:
         descriptor.copy.fill(offset, offset + size)

@@ -14,7 +14,7 @@ import numpy as np
 from surgery.architecture.axes import Axes, axes_of
 from surgery.errors import SelectorError
 from surgery.weights.model import Model
-from surgery.weights.tensor import Array, Tensor, spans
+from surgery.weights.tensor import Array, Tensor, chunk_ranges
 from surgery.weights.weight import Weight
 
 Norm = Literal["l1", "l2", "max"]
@@ -134,7 +134,7 @@ def _total(
     combine: Callable[[Array, Array], Array] = np.maximum if norm == "max" else np.add
     for tensor, own in zip(tensors, channels, strict=True):
         look = partial(_partial, tensor, own, norm, exponents)
-        for part in (pool.map if pool else map)(look, spans(tensor.size)):
+        for part in (pool.map if pool else map)(look, chunk_ranges(tensor.size)):
             total = combine(total, part)
     return total
 

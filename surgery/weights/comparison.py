@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from surgery.weights.arithmetic import compute_dtype
-from surgery.weights.tensor import Array, Span, Tensor, spans
+from surgery.weights.tensor import Array, Span, Tensor, chunk_ranges
 
 _BLOCK = 1 << 17
 """Elements read and looked at at once: few enough to stay in a core's cache."""
@@ -184,10 +184,10 @@ def _in_order(
 ) -> Iterator[Result]:
     """The results for a tensor's chunks in order, a few in work at a time."""
     if tensor.size <= _BLOCK:
-        yield from map(work, spans(tensor.size))
+        yield from map(work, chunk_ranges(tensor.size))
         return
     waiting: deque[Future[Result]] = deque()
-    for span in spans(tensor.size):
+    for span in chunk_ranges(tensor.size):
         waiting.append(pool.submit(work, span))
         if len(waiting) >= threads * _AHEAD:
             yield waiting.popleft().result()

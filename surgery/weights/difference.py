@@ -87,14 +87,14 @@ def _renamed(only_a: Iterable[Weight], only_b: Iterable[Weight], pool: Executor)
     wanted = [w for w in only_a if kind(w) in set(map(kind, candidates))]
     known = {kind(w) for w in wanted}
     candidates = [w for w in candidates if kind(w) in known]
-    sums = pool.map(lambda w: sha256(w.tensor), [*wanted, *candidates])
-    summed = dict(zip((w.address for w in [*wanted, *candidates]), sums, strict=True))
+    digests = pool.map(lambda w: sha256(w.tensor), [*wanted, *candidates])
+    digest_of = dict(zip((w.address for w in [*wanted, *candidates]), digests, strict=True))
     free: dict[tuple[Any, ...], deque[str]] = {}
     for weight in candidates:
-        free.setdefault((kind(weight), summed[weight.address]), deque()).append(weight.address)
+        free.setdefault((kind(weight), digest_of[weight.address]), deque()).append(weight.address)
     found = {}
     for weight in wanted:
-        same = free.get((kind(weight), summed[weight.address]))
+        same = free.get((kind(weight), digest_of[weight.address]))
         if same:
             found[weight.address] = same.popleft()
     return found

@@ -1,4 +1,4 @@
-"""SHA-256 of tensors, summed while their chunks stream by in whatever order."""
+"""SHA-256 of tensors, taken while their chunks stream by in whatever order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 
-from surgery.weights.tensor import CHUNK, Array, Tensor, spans
+from surgery.weights.tensor import CHUNK, Array, Tensor, chunk_ranges
 
 _MOST_WAITING = 4
 """Chunks of all tensors kept until their turn; others are read once more in the end."""
@@ -52,7 +52,7 @@ class Digest:
         self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _drain(self) -> None:
-        """Sum what can be summed; one thread at a time does it, outside the lock."""
+        """Hash the chunks whose turn it is; one thread at a time does it, outside the lock."""
         while True:
             with self._lock:
                 values = self._waiting.pop(self._next, None)
@@ -72,18 +72,18 @@ class Digest:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every chunk has been summed."""
+        """Whether every chunk has been hashed."""
         return self._next >= self._size and not self._busy
 
     def finish(self, tensor: Tensor) -> str:
         """The sum, for which whatever is still missing is read now."""
-        for start, stop in spans(self._size):
+        for start, stop in chunk_ranges(self._size):
             if start >= self._next:
                 self.update(start, tensor.read(start, stop))
         return self.hexdigest()
 
     def hexdigest(self) -> str:
-        """The sum of a complete digest."""
+        """Return the SHA-256 of all chunks, which must have been hashed."""
         assert self.is_complete
         return self._sha256.hexdigest()
 
@@ -92,8 +92,8 @@ def _is_chunk(start: int, count: int, size: int) -> bool:
     return start % CHUNK == 0 and count == min(CHUNK, size - start)
 
 
-class Watched(Tensor):
-    """A tensor that is summed while it is read; once, however often it is watched.
+class HashingTensor(Tensor):
+    """A tensor that is hashed while it is read; once, however often it is wrapped.
 
     `is_read` says whether anything of it has been read through this very object.
     """
@@ -101,10 +101,10 @@ class Watched(Tensor):
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape, tensor.dtype)
         self.tensor, self.digest = tensor, Digest(tensor.size)
-        if isinstance(tensor, Watched):
+        if isinstance(tensor, HashingTensor):
             self.tensor, self.digest = tensor.tensor, tensor.digest
             self.digest.forget()
-        self._unread = {start for start, _ in spans(tensor.size)}
+        self._unread = {start for start, _ in chunk_ranges(tensor.size)}
         self.is_read = False
 
     def read(self, start: int, stop: int) -> Array:
@@ -116,14 +116,14 @@ class Watched(Tensor):
             self._unread.discard(start)
         return values
 
-    def sum(self) -> str:
-        """The sum, for which whatever was not read before is read now."""
+    def hexdigest(self) -> str:
+        """Return the SHA-256; what was not read before is read now."""
         self._unread.clear()
         return self.digest.finish(self)
 
     @property
     def seen(self) -> str | None:
-        """The sum, where all chunks have been read through this very object."""
+        """The SHA-256, where all chunks have been read through this very object."""
         return None if self._unread or not self.digest.is_complete else self.digest.hexdigest()
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
-from surgery.weights.digest import Watched
+from surgery.weights.digest import HashingTensor
 from surgery.weights.format_facts import FormatFacts
 from surgery.weights.optimizer import Layout, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
@@ -125,9 +125,9 @@ class Model:
         weights, states = (tuple(map(change, each)) for each in (self.weights, self.states))
         return replace(self, weights=weights, states=states)
 
-    def watched(self) -> Model:
-        """This model with every weight summed (SHA-256) while it is read, if it has not been."""
-        return self._with_each(lambda weight: replace(weight, tensor=Watched(weight.tensor)))
+    def hashed(self) -> Model:
+        """Return this model with the SHA-256 of every weight taken while it is read."""
+        return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
 
     def map_each(
         self,

@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 
 from surgery.errors import FormatError
-from surgery.storage.descriptors import Descriptor, Extent, pread
-from surgery.weights.tensor import Array, Computed, Reduction, Stored, Tensor, is_numpy_s
+from surgery.storage.descriptors import Descriptor, FileRange, pread
+from surgery.weights.tensor import (
+    Array,
+    FileTensor,
+    FunctionTensor,
+    Reduction,
+    Tensor,
+    is_numpy_dtype,
+)
 
 _LONGEST_HEADER = 1 << 16
 
@@ -50,20 +57,20 @@ def npy_at(
     expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
         raise FormatError(f"{name} is cut short: {size} bytes of {expected}")
-    stored = Stored(shape, dtype, Extent(path, base + offset), keep, seen)
+    stored = FileTensor(shape, dtype, FileRange(path, base + offset), keep, seen)
     if fortran and len(shape) > 1:
         return _in_c_order(stored, keep)
     if dtype.isnative:
         return stored
-    return Computed(
+    return FunctionTensor(
         shape, _little(dtype), lambda start, stop: stored.read(start, stop).astype(_little(dtype))
     )
 
 
-def _in_c_order(stored: Stored, keep: Descriptor | None) -> Tensor:
+def _in_c_order(stored: FileTensor, keep: Descriptor | None) -> Tensor:
     """An array that a file holds in Fortran's order; mapped, as each chunk is all over it."""
-    shape, offset = stored.shape, stored.extent.offset
-    with open(stored.extent.path if keep is None else os.dup(keep), "rb") as file:
+    shape, offset = stored.shape, stored.file_range.offset
+    with open(stored.file_range.path if keep is None else os.dup(keep), "rb") as file:
         whole = np.memmap(file, stored.dtype, "r", offset, shape, "F")
     once = Reduction(lambda _: sum(chunk.size for chunk in stored.chunks()), 1)
 
@@ -71,13 +78,13 @@ def _in_c_order(stored: Stored, keep: Descriptor | None) -> Tensor:
         once.result()  # from start to end, which brings a remote file here, and sums its CRC
         return _flat(whole, start, stop)
 
-    return Computed(shape, _little(stored.dtype), read)
+    return FunctionTensor(shape, _little(stored.dtype), read)
 
 
 def npy_header(tensor: Tensor) -> bytes:
     """What stands before the elements in a .npy file; a dtype NumPy lacks becomes raw bytes."""
     dtype = tensor.dtype
-    descr = dtype.str if is_numpy_s(dtype) else f"|V{dtype.itemsize}"
+    descr = dtype.str if is_numpy_dtype(dtype) else f"|V{dtype.itemsize}"
     file = io.BytesIO()
     header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
     np.lib.format.write_array_header_1_0(file, header)
@@ -86,9 +93,11 @@ def npy_header(tensor: Tensor) -> bytes:
 
 def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """Raw bytes as elements of another dtype of the same size."""
-    if isinstance(tensor, Stored):
+    if isinstance(tensor, FileTensor):
         return tensor.viewed(dtype)
-    return Computed(tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype))
+    return FunctionTensor(
+        tensor.shape, dtype, lambda start, stop: tensor.read(start, stop).view(dtype)
+    )
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.weights.tensor import Array, Computed, Named, Tensor
+from surgery.weights.tensor import Array, FunctionTensor, Named, Tensor
 from surgery.weights.weight import Weight
 
 Groups = tuple[tuple[str, ...], ...]
@@ -77,7 +77,7 @@ def _filled(like: Tensor, value: float) -> Tensor:
     def read(start: int, stop: int) -> Array:
         return np.full(stop - start, value, like.dtype)
 
-    return Computed(like.shape, like.dtype, read)
+    return FunctionTensor(like.shape, like.dtype, read)
 
 
 def layout_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.weights.tensor import CHUNK, Array, Computed, Tensor
+from surgery.weights.tensor import CHUNK, Array, FunctionTensor, Tensor
 
 Draw = Callable[[np.random.Generator, int], Array]
 """Draws so many numbers."""
@@ -50,4 +50,4 @@ class Randomness:
             ]
             return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
 
-        return Computed(shape, dtype, read)
+        return FunctionTensor(shape, dtype, read)

@@ -22,7 +22,7 @@ import numpy as np
 
 from surgery.errors import SelectorError
 from surgery.weights.arithmetic import is_float, is_whole
-from surgery.weights.tensor import CHUNK, Array, Tensor, spans
+from surgery.weights.tensor import CHUNK, Array, Tensor, chunk_ranges
 
 _BLOCK = 1 << 16
 """Elements looked at at once: small enough that the temporaries stay in the cache."""
@@ -163,7 +163,9 @@ def lowest(tensors: Sequence[Tensor], count: int, pool: Executor | None = None) 
     total = sum(tensor.size for tensor in tensors)
     if count <= 0 or count >= total:
         return Lowest(magnitudes, 0, everything=count >= total > 0, nothing=count <= 0)
-    chunks = [_Chunk(t, start, stop, magnitudes) for t in tensors for start, stop in spans(t.size)]
+    chunks = [
+        _Chunk(t, start, stop, magnitudes) for t in tensors for start, stop in chunk_ranges(t.size)
+    ]
     found = _between(chunks, count, total, pool) or _by_histograms(chunks, count, pool)
     bits, wanted, equal = found
     if bits == 0:
@@ -291,7 +293,7 @@ def _first_kept(
 ) -> tuple[int, int]:
     """The place of the element after the first `wanted` of those that have the magnitude."""
     for number, tensor in enumerate(tensors):
-        for start, stop in spans(tensor.size):
+        for start, stop in chunk_ranges(tensor.size):
             on_it = np.flatnonzero(magnitudes(tensor.read(start, stop)) == bits)
             if on_it.size > wanted:
                 return number, start + int(on_it[wanted])

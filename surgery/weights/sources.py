@@ -23,7 +23,7 @@ class Source(ABC):
     def opened(self, seed: int) -> Model:
         """The model as it was opened before, where its files have not changed since.
 
-        What has been summed is not summed again.
+        What has been hashed is not hashed again.
         """
         seen = self._seen
         if seed in seen:
@@ -31,7 +31,7 @@ class Source(ABC):
             with contextlib.suppress(OSError):
                 if file_states(model.inputs) == states:
                     return model
-        model = self.open(seed).watched()
+        model = self.open(seed).hashed()
         seen[seed] = file_states(model.inputs), model
         return model
 
@@ -64,5 +64,5 @@ class Donor:
 
     @cached_property
     def model(self) -> Model:
-        """The model, whose weights are summed while they are read."""
-        return self.source.opened(self.seed).watched()
+        """Return the model, whose weights are hashed while they are read."""
+        return self.source.opened(self.seed).hashed()

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from surgery.storage.descriptors import Descriptor, Extent, preadv
+from surgery.storage.descriptors import Descriptor, FileRange, preadv
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ChunkFunction = Callable[[Array, int], Array]
@@ -38,12 +38,12 @@ def dtype_named(name: str) -> np.dtype[Any]:
         return found
 
 
-def is_numpy_s(dtype: np.dtype[Any]) -> bool:
+def is_numpy_dtype(dtype: np.dtype[Any]) -> bool:
     """True for NumPy's own numbers and truth values, not for those of ml_dtypes."""
     return dtype.kind in "biufc" and type(dtype).__module__ == "numpy.dtypes"
 
 
-def spans(size: int) -> Iterator[Span]:
+def chunk_ranges(size: int) -> Iterator[Span]:
     """The flat element ranges of a tensor's chunks."""
     for start in range(0, size, CHUNK):
         yield start, min(start + CHUNK, size)
@@ -77,13 +77,13 @@ class Tensor(ABC):
 
     def chunks(self) -> Iterator[Array]:
         """All elements in order, a chunk at a time."""
-        for start, stop in spans(self.size):
+        for start, stop in chunk_ranges(self.size):
             yield self.read(start, stop)
 
     def numpy(self) -> Array:
         """The whole tensor in memory."""
         whole = np.empty(self.size, self.dtype)
-        for start, stop in spans(self.size):
+        for start, stop in chunk_ranges(self.size):
             whole[start:stop] = self.read(start, stop)
         return whole.reshape(self.shape)
 
@@ -92,7 +92,7 @@ Named = tuple[str, Tensor]
 """A tensor with its name in a file."""
 
 
-class Stored(Tensor):
+class FileTensor(Tensor):
     """A tensor whose bytes lie in one piece in a file.
 
     It is read by a descriptor that stays open, or else the file is opened for each chunk: a
@@ -103,29 +103,29 @@ class Stored(Tensor):
         self,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        extent: Extent,
+        file_range: FileRange,
         descriptor: Descriptor | None = None,
         seen: Callable[[int, memoryview], None] | None = None,
     ) -> None:
         """`seen` is shown every whole chunk that is read, with its place in the file."""
         super().__init__(shape, dtype)
-        self.extent = extent
+        self.file_range = file_range
         self._descriptor = descriptor
         self._seen = seen
 
-    def viewed(self, dtype: np.dtype[Any]) -> Stored:
+    def viewed(self, dtype: np.dtype[Any]) -> FileTensor:
         """The same bytes as elements of another dtype of the same size."""
-        return Stored(self.shape, dtype, self.extent, self._descriptor, self._seen)
+        return FileTensor(self.shape, dtype, self.file_range, self._descriptor, self._seen)
 
     def read(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop`; raises OSError where the file ends too early."""
         item = self.dtype.itemsize
         buffer = np.empty((stop - start) * item, np.uint8)
-        offset = self.extent.offset + start * item
+        offset = self.file_range.offset + start * item
         if self._descriptor is not None:
             self._fill(buffer.data, self._descriptor, offset)
         else:
-            self._fill(buffer.data, Descriptor.open(self.extent.path), offset)
+            self._fill(buffer.data, Descriptor.open(self.file_range.path), offset)
         if self._seen is not None and start % CHUNK == 0 and stop == min(start + CHUNK, self.size):
             self._seen(offset, buffer.data)
         return buffer.view(self.dtype)
@@ -135,16 +135,16 @@ class Stored(Tensor):
         while done < len(view):
             count = preadv(descriptor, view[done:], offset + done)
             if count == 0:
-                raise OSError(f"{self.extent.path} ends before its weights do")
+                raise OSError(f"{self.file_range.path} ends before its weights do")
             done += count
 
 
-def raw_bytes(extent: Extent, size: int, descriptor: Descriptor) -> Stored:
+def raw_bytes(file_range: FileRange, size: int, descriptor: Descriptor) -> FileTensor:
     """A part of a file as it is, to be copied in the same stream as tensors are."""
-    return Stored((size,), np.dtype(np.uint8), extent, descriptor)
+    return FileTensor((size,), np.dtype(np.uint8), file_range, descriptor)
 
 
-class Computed(Tensor):
+class FunctionTensor(Tensor):
     """A tensor whose elements come from a function of the flat range."""
 
     def __init__(
@@ -161,13 +161,13 @@ class Computed(Tensor):
 def constant(value: Array) -> Tensor:
     """A tensor of values that are in memory already."""
     flat = np.ascontiguousarray(value).reshape(-1)
-    return Computed(value.shape, value.dtype, lambda start, stop: flat[start:stop])
+    return FunctionTensor(value.shape, value.dtype, lambda start, stop: flat[start:stop])
 
 
 def deferred(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[[], Array]) -> Tensor:
     """A tensor whose elements are made all at once, when the first of them is read."""
     whole = Reduction(lambda _: np.ascontiguousarray(make(), dtype).reshape(-1), 0)
-    return Computed(shape, dtype, lambda start, stop: whole.result()[start:stop])
+    return FunctionTensor(shape, dtype, lambda start, stop: whole.result()[start:stop])
 
 
 class Reduction(Generic[Result]):

@@ -221,7 +221,7 @@ def test_a_manifest_of_version_1(folder):
     path.write_text(json.dumps({**old, "manifest": 1, "files": files}))
     done = command("verify", path)
     assert done.returncode == 0, done.stdout
-    assert f"{folder}/new.npy: not proved: the manifest has no sums of it" in done.stdout
+    assert f"{folder}/new.npy: not proved: the manifest has no digests of it" in done.stdout
     assert not is_current(folder)
     changed(folder / "out/w.npz")
     assert command("verify", path).returncode == 1

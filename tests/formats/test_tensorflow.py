@@ -422,7 +422,7 @@ def test_verify_finds_a_flipped_bit(published, tmp_path):
         assert done.returncode == 0, done.stdout
         out = tmp_path / f"out-{form}"
         weight = surgery.open(out).weights[-1]
-        extent = weight.tensor.extent
+        extent = weight.tensor.file_range
         data = bytearray(extent.path.read_bytes())
         data[extent.offset] ^= 1
         extent.path.write_bytes(data)

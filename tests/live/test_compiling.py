@@ -8,7 +8,7 @@ import pytest
 
 from surgery.declared import compiling
 from surgery.declared.callbacks import Callbacks
-from surgery.declared.compiling import Loss, Metric, Optimizer
+from surgery.declared.compiling import KerasMetric, Loss, Optimizer
 from tests.live import signatures
 
 
@@ -33,7 +33,7 @@ def test_the_lists_are_those_of_keras():
 
 @pytest.mark.parametrize(
     ("kind", "get"),
-    [(Optimizer, "optimizers"), (Loss, "losses"), (Metric, "metrics")],
+    [(Optimizer, "optimizers"), (Loss, "losses"), (KerasMetric, "metrics")],
     ids=["optimizer", "loss", "metric"],
 )
 def test_keras_knows_every_name(kind, get):

@@ -80,8 +80,8 @@ def test_norms_do_not_depend_on_where_chunks_end(norm, monkeypatch):
     for counted in (channels.Channels(5), channels.Channels(3, 5), channels.Channels(1)):
         expected = normed(array, counted, norm)
         for size in (1, 2, 4, 7, 15, 16, 40):
-            spans = [(i, min(i + size, 105)) for i in range(0, 105, size)]
-            monkeypatch.setattr(channels, "spans", lambda _, spans=spans: iter(spans))
+            ranges = [(i, min(i + size, 105)) for i in range(0, 105, size)]
+            monkeypatch.setattr(channels, "chunk_ranges", lambda _, ranges=ranges: iter(ranges))
             np.testing.assert_allclose(normed(array, counted, norm), expected)
         monkeypatch.undo()
 

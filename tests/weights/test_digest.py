@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from surgery.recipe.sources import FromPath
-from surgery.weights.digest import Digest, Watched, sha256
-from surgery.weights.tensor import CHUNK, Computed, constant, spans
+from surgery.weights.digest import Digest, HashingTensor, sha256
+from surgery.weights.tensor import CHUNK, FunctionTensor, chunk_ranges, constant
 
 VALUES = np.random.default_rng(0).standard_normal(6 * CHUNK + 5).astype(np.float32)
 SUM = hashlib.sha256(VALUES.tobytes()).hexdigest()
@@ -14,7 +14,7 @@ SUM = hashlib.sha256(VALUES.tobytes()).hexdigest()
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6), (6, 5, 4, 3, 2, 1, 0), (3, 3, 0, 6)])
 def test_chunks_in_any_order(order):
-    digest, chunks = Digest(VALUES.size), list(spans(VALUES.size))
+    digest, chunks = Digest(VALUES.size), list(chunk_ranges(VALUES.size))
     for number in order:
         start, stop = chunks[number]
         digest.update(start, VALUES[start:stop])
@@ -29,18 +29,18 @@ def test_what_was_summed_is_not_read_again():
         read.append((start, stop))
         return VALUES[start:stop]
 
-    watched = Watched(Computed(VALUES.shape, VALUES.dtype, reading))
-    assert watched.sum() == SUM
-    assert read == list(spans(VALUES.size))
-    assert Watched(watched).sum() == SUM
-    assert read == list(spans(VALUES.size))
+    watched = HashingTensor(FunctionTensor(VALUES.shape, VALUES.dtype, reading))
+    assert watched.hexdigest() == SUM
+    assert read == list(chunk_ranges(VALUES.size))
+    assert HashingTensor(watched).hexdigest() == SUM
+    assert read == list(chunk_ranges(VALUES.size))
 
 
 def test_seen_is_what_was_read_through_this_very_object():
-    before = Watched(constant(VALUES))
-    before.sum()
-    again = Watched(before)
-    for start, _ in spans(VALUES.size):
+    before = HashingTensor(constant(VALUES))
+    before.hexdigest()
+    again = HashingTensor(before)
+    for start, _ in chunk_ranges(VALUES.size):
         again.read(start, start + 1)
     assert (before.seen, again.seen) == (SUM, None)
     again.numpy()
@@ -49,11 +49,14 @@ def test_seen_is_what_was_read_through_this_very_object():
 
 def test_what_a_broken_off_run_kept_is_let_go():
     """Else the chunks that wait for others would stay in memory, and those of others could not."""
-    broken = Watched(constant(VALUES))
-    for start, stop in list(spans(VALUES.size))[1:5]:
+    broken = HashingTensor(constant(VALUES))
+    for start, stop in list(chunk_ranges(VALUES.size))[1:5]:
         broken.read(start, stop)
-    for watched in (Watched(broken), Watched(constant(VALUES))):
-        for start, stop in [*reversed(list(spans(5 * CHUNK))), *list(spans(VALUES.size))[5:]]:
+    for watched in (HashingTensor(broken), HashingTensor(constant(VALUES))):
+        for start, stop in [
+            *reversed(list(chunk_ranges(5 * CHUNK))),
+            *list(chunk_ranges(VALUES.size))[5:],
+        ]:
             watched.read(start, stop)
         assert watched.seen == SUM
 
@@ -62,10 +65,10 @@ def test_a_source_is_summed_once_until_it_changes(tmp_path):
     path = tmp_path / "w.npz"
     np.savez(path, **{"a/kernel": VALUES})
     source = FromPath(path=path)
-    first = source.opened(0).watched()["a/kernel"].tensor
-    assert first.sum() == SUM
-    again = source.opened(0).watched()["a/kernel"].tensor
+    first = source.opened(0).hashed()["a/kernel"].tensor
+    assert first.hexdigest() == SUM
+    again = source.opened(0).hashed()["a/kernel"].tensor
     assert again.digest is first.digest
     np.savez(tmp_path / "other.npz", **{"a/kernel": -VALUES})
     os.replace(tmp_path / "other.npz", path)
-    assert source.opened(0).watched()["a/kernel"].tensor.sum() == sha256(constant(-VALUES))
+    assert source.opened(0).hashed()["a/kernel"].tensor.hexdigest() == sha256(constant(-VALUES))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from surgery.weights import ranking, tensor
 from surgery.weights.ranking import lowest
-from surgery.weights.tensor import Computed, constant
+from surgery.weights.tensor import FunctionTensor, constant
 
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]
 
@@ -22,7 +22,8 @@ def check(arrays, count):
     found = lowest([constant(a) for a in arrays], count)
     for number, (array, mask) in enumerate(zip(arrays, expected(arrays, count), strict=True)):
         zeroed = np.concatenate(
-            [found.zeroed(array[s:e], number, s) for s, e in tensor.spans(array.size)] or [array]
+            [found.zeroed(array[s:e], number, s) for s, e in tensor.chunk_ranges(array.size)]
+            or [array]
         )
         assert (zeroed == np.where(mask, 0, array)).all()
         assert zeroed.dtype == array.dtype
@@ -58,9 +59,9 @@ def test_nan_and_infinity_are_the_largest():
 
 def test_passes():
     assert [ranking.passes_to_rank([constant(np.zeros(1000, d))]) for d in DTYPES] == [1, 2, 4, 1]
-    assert [ranking.passes_to_rank([Computed((1 << 30,), np.dtype(d), None)]) for d in DTYPES] == [
-        1
-    ] * 4
+    assert [
+        ranking.passes_to_rank([FunctionTensor((1 << 30,), np.dtype(d), None)]) for d in DTYPES
+    ] == [1] * 4
 
 
 @pytest.fixture

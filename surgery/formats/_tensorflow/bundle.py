@@ -13,13 +13,13 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.formats._tensorflow.messages import parse
-from surgery.formats._tensorflow.objects import Node, read_graph
+from surgery.formats._tensorflow.objects import CheckpointNode, read_graph
 from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Message, put_bytes, varint
 from surgery.formats._tensorflow.sstable import Table, masked
 from surgery.storage.checksums import CRC32C, Pieces
-from surgery.storage.descriptors import Descriptor, Extent, pread
-from surgery.weights.tensor import Stored, Tensor, dtype_named
+from surgery.storage.descriptors import Descriptor, FileRange, pread
+from surgery.weights.tensor import FileTensor, Tensor, dtype_named
 
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -174,7 +174,7 @@ class Bundle:
 
         return joined(parts, entry.shape, dtype, tensors)
 
-    def _stored(self, name: str, entry: Entry) -> Stored:
+    def _stored(self, name: str, entry: Entry) -> FileTensor:
         if entry.dtype is None or entry.size != math.prod(entry.shape) * entry.dtype.itemsize:
             raise FormatError(
                 f"{self.index}: {name} has {entry.size} bytes, which is not its shape"
@@ -184,8 +184,10 @@ class Bundle:
         pieces = self._pieces.get(entry.shard)
         if pieces is None:
             pieces = self._pieces[entry.shard] = Pieces(self._descriptors[entry.shard], CRC32C)
-        extent = Extent(self._files[entry.shard], entry.offset)
-        return Stored(entry.shape, entry.dtype, extent, self._descriptors[entry.shard], pieces.seen)
+        extent = FileRange(self._files[entry.shard], entry.offset)
+        return FileTensor(
+            entry.shape, entry.dtype, extent, self._descriptors[entry.shard], pieces.seen
+        )
 
     def _check_place(self, name: str, entry: Entry) -> None:
         if not 0 <= entry.shard < self.shards:
@@ -211,7 +213,7 @@ class Bundle:
         return data[place + 4 :]
 
     @cached_property
-    def graph(self) -> tuple[Node, ...] | None:
+    def graph(self) -> tuple[CheckpointNode, ...] | None:
         """The graph of the objects that were saved; None for a checkpoint by names."""
         if GRAPH not in self.entries:
             return None

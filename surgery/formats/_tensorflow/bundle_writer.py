@@ -19,7 +19,7 @@ from surgery.formats._tensorflow.sstable import masked, masked_crc32c, table_of
 from surgery.formats.base import Output, Sink
 from surgery.storage import disk
 from surgery.storage.checksums import CRC32C, Pieces
-from surgery.storage.descriptors import Extent
+from surgery.storage.descriptors import FileRange
 from surgery.weights.tensor import Array, Tensor, constant, raw_bytes
 
 HEADER = put_integer(1, 1) + put_bytes(3, put_integer(1, 1))
@@ -184,9 +184,9 @@ def rewritten(
             if tensor is not None:
                 writer.add(stored, _item(entry), None)
             else:
-                extent = Extent(bundle.data_file(entry.shard), entry.offset)
+                file_range = FileRange(bundle.data_file(entry.shard), entry.offset)
                 descriptor = bundle.descriptor(entry.shard)
-                copied = raw_bytes(extent, entry.size, descriptor)
+                copied = raw_bytes(file_range, entry.size, descriptor)
                 writer.add(stored, _item(entry, entry.crc), copied)
     return writer
 

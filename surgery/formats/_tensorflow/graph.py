@@ -11,15 +11,15 @@ from typing import Any
 from surgery.errors import FormatError
 from surgery.formats import _outputs
 from surgery.formats._tensorflow.proto import Buffer, Located, Message, located, put_length
-from surgery.formats._tensorflow.tensor_proto import CONTENT, Found, find_tensor
+from surgery.formats._tensorflow.tensor_proto import CONTENT, FoundTensor, find_tensor
 from surgery.formats.base import Output
 from surgery.storage import disk
-from surgery.storage.descriptors import Descriptor, Extent
-from surgery.weights.digest import Watched
+from surgery.storage.descriptors import Descriptor, FileRange
+from surgery.weights.digest import HashingTensor
 from surgery.weights.format_facts import FormatFacts
 from surgery.weights.matching import names
 from surgery.weights.model import Model
-from surgery.weights.tensor import Stored, Tensor, raw_bytes
+from surgery.weights.tensor import FileTensor, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 
 NODE = 1
@@ -43,7 +43,7 @@ class Constant:
     """A Const node: the messages down to its TensorProto, and what that holds."""
 
     nested: Nested
-    found: Found
+    found: FoundTensor
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class GraphContainer(FormatFacts):
 
     def part(self, start: int, stop: int) -> Tensor:
         """A part of the file as it is."""
-        return raw_bytes(Extent(self.path, start), stop - start, self.descriptor)
+        return raw_bytes(FileRange(self.path, start), stop - start, self.descriptor)
 
 
 @dataclass(frozen=True)
-class _Node:
+class _GraphNode:
     """A node of a graph."""
 
     name: str
@@ -133,7 +133,7 @@ def _weight(name: str, tensor: Tensor, read: set[str], of_tables: set[str]) -> W
     return Weight(name, tensor, (name,), state="weight" if is_weight else "other")
 
 
-def _nodes(data: Buffer, outer: Nested) -> Iterator[_Node]:
+def _nodes(data: Buffer, outer: Nested) -> Iterator[_GraphNode]:
     start, stop = (outer[-1].start, outer[-1].stop) if outer else (0, len(data))
     for node in located(data, start, stop):
         if node.number != NODE:
@@ -142,17 +142,19 @@ def _nodes(data: Buffer, outer: Nested) -> Iterator[_Node]:
         texts = {f.number: _text(data, f) for f in reversed(inner) if f.number in (_NAME, _OP)}
         inputs = (_text(data, f).removesuffix(":0") for f in inner if f.number == _INPUT)
         name, op = texts.get(_NAME, ""), texts.get(_OP, "")
-        yield _Node(name, op, tuple(inputs), inner, (*outer, node))
+        yield _GraphNode(name, op, tuple(inputs), inner, (*outer, node))
 
 
-def _constant(file: tuple[Path, Descriptor, int], data: Buffer, node: _Node) -> Constant | None:
+def _constant(
+    file: tuple[Path, Descriptor, int], data: Buffer, node: _GraphNode
+) -> Constant | None:
     """What a Const node holds, if it is an array of numbers."""
     nested = _proto(data, node)
     found = find_tensor(data, nested[-1].start, nested[-1].stop, file) if nested else None
     return Constant(nested, found) if nested and found else None
 
 
-def _proto(data: Buffer, node: _Node) -> Nested | None:
+def _proto(data: Buffer, node: _GraphNode) -> Nested | None:
     """The messages down to the TensorProto that a Const node has."""
     for attribute in node.places:
         if attribute.number != _ATTR:
@@ -195,7 +197,9 @@ def constant_problems(model: Model, container: GraphContainer) -> Iterator[str]:
 
 def is_changed(constant: Constant, tensor: Tensor) -> bool:
     """Whether a tensor is another than the one that was read."""
-    return (tensor.tensor if isinstance(tensor, Watched) else tensor) is not constant.found.tensor
+    return (
+        tensor.tensor if isinstance(tensor, HashingTensor) else tensor
+    ) is not constant.found.tensor
 
 
 def written(container: GraphContainer, model: Model, path: Path) -> Output:
@@ -230,8 +234,8 @@ def _segments(container: GraphContainer, model: Model) -> list[Segment]:
     for address, constant in container.constants.items():
         tensor, old = model.by_address[address].tensor, constant.found
         proto = constant.nested[-1]
-        if old.field is not None and isinstance(old.tensor, Stored):
-            start = old.tensor.extent.offset
+        if old.field is not None and isinstance(old.tensor, FileTensor):
+            start = old.tensor.file_range.offset
             head, tail = (proto.start, start), (start + tensor.nbytes, proto.stop)
             edits.append(_Edit(constant.nested, [head, tensor, tail]))
         elif is_changed(constant, tensor):

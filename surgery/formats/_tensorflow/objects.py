@@ -45,7 +45,7 @@ _DEEPEST = 200
 _NO_NAME = re.compile(r"[Vv]ariable(_\d+)?")
 
 
-class Node(NamedTuple):
+class CheckpointNode(NamedTuple):
     """An object: its children by name, its values' checkpoint keys and full names, its slots."""
 
     children: tuple[tuple[str, int], ...]
@@ -54,7 +54,7 @@ class Node(NamedTuple):
 
 
 @dataclass
-class Variable:
+class CheckpointVariable:
     """One stored value: its key, the path through the graph that names it, and what it is."""
 
     key: str
@@ -76,13 +76,13 @@ class Variable:
 
 
 @lru_cache(maxsize=1)
-def read_graph(data: bytes) -> tuple[Node, ...]:
+def read_graph(data: bytes) -> tuple[CheckpointNode, ...]:
     """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
 
     Cached, as `variables` is, because what a run has written is read again, with the same graph.
     """
     nodes = tuple(
-        Node(
+        CheckpointNode(
             tuple([(child.name, child.node) for child in node.children]),
             tuple([(found.name, found.full_name, found.key) for found in node.attributes]),
             tuple([(slot.of, slot.name, slot.node) for slot in node.slots]),
@@ -98,7 +98,7 @@ def read_graph(data: bytes) -> tuple[Node, ...]:
 
 
 @lru_cache(maxsize=1)
-def variables(nodes: tuple[Node, ...]) -> Sequence[Variable]:
+def variables(nodes: tuple[CheckpointNode, ...]) -> Sequence[CheckpointVariable]:
     """All stored values of a graph."""
     optimizers = {number for number, node in enumerate(nodes) if _is_optimizer(node)}
 
@@ -120,7 +120,7 @@ def variables(nodes: tuple[Node, ...]) -> Sequence[Variable]:
         paths[number] = (*paths.get(of, ()), name)
         state[number] = "optimizer"
     found = [
-        Variable(key, full_name, paths[number], state[number], number)
+        CheckpointVariable(key, full_name, paths[number], state[number], number)
         for number, node in enumerate(nodes)
         if number in paths
         for name, full_name, key in node.attributes
@@ -135,7 +135,7 @@ def variables(nodes: tuple[Node, ...]) -> Sequence[Variable]:
     return sorted(found, key=lambda v: order.get(v.node, len(nodes) + v.node))
 
 
-def _is_optimizer(node: Node) -> bool:
+def _is_optimizer(node: CheckpointNode) -> bool:
     names = {name.lstrip("_") for name, _ in node.children}
     return bool(node.slots) or (
         "learning_rate" in names and not names.isdisjoint({"iterations", "iter", "variables"})
@@ -147,7 +147,9 @@ def _any(_name: str, _to: int) -> bool:
 
 
 def _shortest(
-    nodes: Sequence[Node], follow: Callable[[str, int], bool], starts: Sequence[int] = (0,)
+    nodes: Sequence[CheckpointNode],
+    follow: Callable[[str, int], bool],
+    starts: Sequence[int] = (0,),
 ) -> dict[int, Path]:
     """The shortest path to each object that can be reached, by the children that are followed."""
     paths: dict[int, Path] = {start: () for start in starts if start < len(nodes)}
@@ -167,7 +169,9 @@ def _shortest(
     return paths
 
 
-def _layer_order(nodes: Sequence[Node], follow: Callable[[str, int], bool]) -> dict[int, int]:
+def _layer_order(
+    nodes: Sequence[CheckpointNode], follow: Callable[[str, int], bool]
+) -> dict[int, int]:
     """The place of each object where each is followed by its children."""
     order: dict[int, int] = {}
     stack = [0] if nodes else []
@@ -180,13 +184,13 @@ def _layer_order(nodes: Sequence[Node], follow: Callable[[str, int], bool]) -> d
     return order
 
 
-def is_export(nodes: Sequence[Node]) -> bool:
+def is_export(nodes: Sequence[CheckpointNode]) -> bool:
     """Whether Keras 3's export wrote it, which saves its variables twice."""
     names = {name for name, _ in nodes[0].children} if nodes else set()
     return {"variables", "_all_variables", "_misc_assets"} <= names
 
 
-def addresses(found: Sequence[Variable]) -> list[str]:
+def addresses(found: Sequence[CheckpointVariable]) -> list[str]:
     """What each is called: Keras's name where its path tells only positions, else the path.
 
     Names that several have (two models in one checkpoint) get the first name of their paths
@@ -217,12 +221,12 @@ def of_key(key: str) -> str:
     return key.removesuffix(f"/.ATTRIBUTES/{VALUE}").replace(".OPTIMIZER_SLOT/", "")
 
 
-def _with_first(variable: Variable, name: str) -> str:
+def _with_first(variable: CheckpointVariable, name: str) -> str:
     first = variable.path[0] if variable.path else ""
     return f"{first}/{name}" if first and not _POSITION.fullmatch(first) else name
 
 
-def _kerasian(variable: Variable, strip: str) -> str:
+def _kerasian(variable: CheckpointVariable, strip: str) -> str:
     """The name Keras gave it, where it has one of its own and its path does not."""
     name = variable.full_name.removesuffix(":0")
     if variable.state == "optimizer" and name:
@@ -241,7 +245,7 @@ def _clean(path: Path) -> str:
     return "/".join(kept)
 
 
-def _root_name(weights: Sequence[Variable]) -> str:
+def _root_name(weights: Sequence[CheckpointVariable]) -> str:
     """The model's own name, where it stands before the names of all its layers."""
     named = [v.full_name.split("/") for v in weights if v.is_positional and v.full_name]
     depths = [len(_clean(v.path).split("/")) for v in weights if v.is_positional]

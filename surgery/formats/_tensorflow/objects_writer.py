@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from surgery.formats._tensorflow.objects import ATTRIBUTES, SLOTS, Node, read_graph
+from surgery.formats._tensorflow.objects import ATTRIBUTES, SLOTS, CheckpointNode, read_graph
 from surgery.formats._tensorflow.proto import Located, Message, located, put_bytes, put_integer
 
 
-def put_graph(nodes: Sequence[Node]) -> bytes:
+def put_graph(nodes: Sequence[CheckpointNode]) -> bytes:
     """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
     holders = _holders(nodes)
     out = []
@@ -51,7 +51,7 @@ def without_values(graph: bytes, keys: Set[str]) -> bytes:
     return b"".join(out)
 
 
-def _holders(nodes: Sequence[Node]) -> set[int]:
+def _holders(nodes: Sequence[CheckpointNode]) -> set[int]:
     """The objects with values in a checkpoint, and all that those are inside of."""
     parents: dict[int, list[int]] = {}
     for number, node in enumerate(nodes):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.weights.tensor import Array, Computed, Tensor
+from surgery.weights.tensor import Array, FunctionTensor, Tensor
 
 Shape = tuple[int, ...]
 Slice = tuple[tuple[int, int], ...]
@@ -64,4 +64,4 @@ def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[T
         read = [tensors[part].read(first, first + count) for part, first, count in runs]
         return np.concatenate([*read, np.empty(0, dtype)])
 
-    return Computed(shape, dtype, read)
+    return FunctionTensor(shape, dtype, read)

@@ -11,7 +11,7 @@ from surgery.formats._tensorflow.farmhash import fingerprint64
 from surgery.formats._tensorflow.proto import located, put_integer
 from surgery.formats.base import Output
 from surgery.storage import disk
-from surgery.storage.descriptors import Descriptor, Extent
+from surgery.storage.descriptors import Descriptor, FileRange
 from surgery.weights.tensor import raw_bytes
 
 GRAPH = "saved_model.pb"
@@ -52,7 +52,7 @@ def copied(source: Path, target: Path) -> Output:
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor = disk.create(target)
     size = source.stat().st_size
-    copied = raw_bytes(Extent(source, 0), size, Descriptor.open(source))
+    copied = raw_bytes(FileRange(source, 0), size, Descriptor.open(source))
     return _outputs.output(descriptor, [(0, copied)])
 
 

@@ -14,7 +14,7 @@ from surgery.formats._configs import parse
 from surgery.formats._tensorflow.bundle import Bundle
 from surgery.formats._tensorflow.messages import parse as parse_message
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
-from surgery.formats._tensorflow.objects import Node
+from surgery.formats._tensorflow.objects import CheckpointNode
 from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
 from surgery.formats._tensorflow.saved_constants import (
     read_saved_constants,
@@ -105,7 +105,9 @@ def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Any]:
     return [node for data in graphs for node in parse_message("SavedObjects", data).nodes]
 
 
-def _trained(graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[Node]) -> dict[str, bool]:
+def _trained(
+    graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[CheckpointNode]
+) -> dict[str, bool]:
     """Whether each variable is trainable, by its key in the checkpoint."""
     return {
         key: found.variable.trainable
@@ -152,4 +154,4 @@ def _fits(model: Model) -> bool:
     known = set(model.architecture.weight_order)
     there = {weight.address for weight in model.weights}
     owners = (model.architecture.owner(address) for address in there - known)
-    return known <= there and all(owner.slots is None and owner.address for owner in owners)
+    return known <= there and all(owner.variables is None and owner.address for owner in owners)

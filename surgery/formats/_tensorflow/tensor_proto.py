@@ -12,8 +12,8 @@ import numpy as np
 
 from surgery.formats._tensorflow.bundle import DTYPES
 from surgery.formats._tensorflow.proto import Buffer, Message, located, varint
-from surgery.storage.descriptors import Descriptor, Extent
-from surgery.weights.tensor import Array, Computed, Stored, Tensor, constant, dtype_named
+from surgery.storage.descriptors import Descriptor, FileRange
+from surgery.weights.tensor import Array, FileTensor, FunctionTensor, Tensor, constant, dtype_named
 
 CONTENT = 4
 _FIXED: Mapping[int, str] = {5: "float32", 6: "float64", 9: "complex64", 12: "complex128"}
@@ -23,7 +23,7 @@ _VARINT = 0
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTensor:
     """A tensor, and the field of its message that holds its bytes as they are, if one does."""
 
     tensor: Tensor
@@ -38,7 +38,7 @@ def find_tensor(
     file: tuple[Path, Descriptor, int] | None = None,
     shape: tuple[int, ...] | None = None,
     code: int | None = None,
-) -> Found | None:
+) -> FoundTensor | None:
     """The tensor of a TensorProto in a part of `data`; None for one of strings and the like.
 
     `file` is where `data` stands: its path, a descriptor, and the place of the first byte.
@@ -62,16 +62,16 @@ def find_tensor(
         if is_raw and field.stop - field.start == size * item and size:
             if file is None:
                 raw = np.frombuffer(bytes(data[field.start : field.stop]), dtype)
-                return Found(constant(raw.reshape(shape)), code, field.number)
+                return FoundTensor(constant(raw.reshape(shape)), code, field.number)
             path, descriptor, base = file
-            extent = Extent(path, base + field.start)
-            return Found(Stored(shape, dtype, extent, descriptor), code, field.number)
+            file_range = FileRange(path, base + field.start)
+            return FoundTensor(FileTensor(shape, dtype, file_range, descriptor), code, field.number)
         if field.number == CONTENT and field.stop > field.start:
             raise ValueError(f"a tensor has {field.stop - field.start} bytes, not its shape's")
     values = _values(data, places, dtype)
     if values.size > size:
         raise ValueError("a tensor has more values than its shape")
-    return Found(_repeated(values, shape, dtype), code, None)
+    return FoundTensor(_repeated(values, shape, dtype), code, None)
 
 
 def _values(data: Buffer, places: list[Any], dtype: np.dtype[Any]) -> Array:
@@ -112,4 +112,4 @@ def _repeated(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Te
         part[: known.size] = known
         return part
 
-    return Computed(shape, dtype, read)
+    return FunctionTensor(shape, dtype, read)

@@ -11,8 +11,8 @@ from surgery.architecture import Architecture, Layer
 from surgery.errors import FormatError
 from surgery.formats._tensorflow.bundle import GRAPH, Bundle, Entry
 from surgery.formats._tensorflow.objects import (
-    Node,
-    Variable,
+    CheckpointNode,
+    CheckpointVariable,
     addresses,
     is_export,
     of_key,
@@ -97,9 +97,9 @@ def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architectur
     if architecture is None:
         return replace(weight, trainable=own, variable_trains=own is not False)
     variable_trains = own is not False
-    for slot in architecture.owner(weight.address).slots or ():
-        if slot.address == weight.address:
-            variable_trains = slot.trainable
+    for variable in architecture.owner(weight.address).variables or ():
+        if variable.address == weight.address:
+            variable_trains = variable.trainable
     trainable = architecture.is_trained(weight.address, variable_trains)
     return replace(weight, trainable=trainable, variable_trains=variable_trains)
 
@@ -132,7 +132,7 @@ def _is_of_table(name: str, names: Collection[str]) -> bool:
 
 
 def _of_objects(
-    bundle: Bundle, nodes: tuple[Node, ...], architecture: Architecture | None
+    bundle: Bundle, nodes: tuple[CheckpointNode, ...], architecture: Architecture | None
 ) -> Iterator[Weight]:
     found = [
         variable
@@ -158,7 +158,9 @@ def _of_objects(
             yield Weight(key.replace(_SUFFIX, "/"), bundle.tensor(key), (key,), state=kind)
 
 
-def _without_copies(found: Sequence[Variable], entries: Mapping[str, Entry]) -> list[Variable]:
+def _without_copies(
+    found: Sequence[CheckpointVariable], entries: Mapping[str, Entry]
+) -> list[CheckpointVariable]:
     """One variable for those of equal names and bytes that Keras saved as `_all_variables` too."""
     served: dict[object, list[str]] = {}
     for variable in found:
@@ -174,12 +176,12 @@ def _without_copies(found: Sequence[Variable], entries: Mapping[str, Entry]) -> 
     return [replace(v, copies=(copies[v.key],)) if v.key in copies else v for v in kept]
 
 
-def _identity(variable: Variable, entries: Mapping[str, Entry]) -> object:
+def _identity(variable: CheckpointVariable, entries: Mapping[str, Entry]) -> object:
     entry = entries[variable.key]
     return variable.full_name, entry.code, entry.shape, entry.crc
 
 
-def _with_places(found: Sequence[Variable], architecture: Architecture) -> list[str]:
+def _with_places(found: Sequence[CheckpointVariable], architecture: Architecture) -> list[str]:
     """The variables' addresses in an architecture.
 
     By their names where those are all of its weights, else by their places in it, as TensorFlow
@@ -202,7 +204,7 @@ def _with_places(found: Sequence[Variable], architecture: Architecture) -> list[
     return names
 
 
-def _in_architecture(variable: Variable, architecture: Architecture) -> str | None:
+def _in_architecture(variable: CheckpointVariable, architecture: Architecture) -> str | None:
     """The address that the places in a variable's path lead to in a config; None for nowhere."""
     layer = architecture.root
     hops = list(variable.path)
@@ -218,7 +220,7 @@ def _in_architecture(variable: Variable, architecture: Architecture) -> str | No
             return None
         layer, inside = child, ""
     own = hops[-1].lstrip("_") if hops else ""
-    names = {slot.name: slot.address for slot in layer.slots or ()}
+    names = {variable.name: variable.address for variable in layer.variables or ()}
     # Keras 2 calls DepthwiseConv's kernel so; SeparableConv has one of that name in both.
     return names.get(own) or (names.get("kernel") if own == "depthwise_kernel" else None)
 
@@ -252,7 +254,9 @@ def _place(layer: Layer) -> int | None:
 
 
 def _has_weights(layer: Layer) -> bool:
-    return layer.slots is None or bool(layer.slots) or any(map(_has_weights, layer.children))
+    return (
+        layer.variables is None or bool(layer.variables) or any(map(_has_weights, layer.children))
+    )
 
 
 def stored_tensors(model: Model, container: Container) -> dict[str, Tensor]:

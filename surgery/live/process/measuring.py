@@ -15,7 +15,7 @@ from surgery.live.process.training import compile_model
 from surgery.live.requests import LiveFile
 from surgery.weights.globs import matches
 from surgery.weights.random import generator
-from surgery.weights.tensor import is_numpy_s
+from surgery.weights.tensor import is_numpy_dtype
 
 Tell = Callable[..., None]
 _PROBES = 16
@@ -165,7 +165,7 @@ class _Rows:
         """More rows of every array."""
         for name, values in arrays.items():
             array = np.ascontiguousarray(values)
-            if not is_numpy_s(array.dtype):  # bfloat16, which .npz files have not
+            if not is_numpy_dtype(array.dtype):  # bfloat16, which .npz files have not
                 array = array.astype(np.float32)
             if name not in self._files:
                 file = (self._folder / str(len(self._files))).open("wb")

@@ -19,7 +19,7 @@ Tell = Callable[..., None]
 
 
 def train(
-    tell: Tell, file: LiveFile, to: Path, lasting: Path, seed_: int, plan: Training
+    tell: Tell, file: LiveFile, to: Path, resume_folder: Path, seed_: int, plan: Training
 ) -> dict[str, Any]:
     """Fit a model, from where a killed training of the same plan left off; writes the result."""
     keeps = plan.goes_on and "optimizer" not in plan.compile
@@ -42,7 +42,7 @@ def train(
     others = [each for each in own if each not in loggers]
     ticker = Ticker(clock, seed_, plan.epochs, tell)
     extra = [pruner] if pruner else []
-    resume = Resume(lasting, [*others, *extra], masks)
+    resume = Resume(resume_folder, [*others, *extra], masks)
     first = clock.epoch = resume.epoch
     for logger in loggers:
         logger.append = first > 0
