@@ -255,13 +255,13 @@ def test_a_closed_pipe_is_no_error(folder):
 
 SLOW = """
 import sys, time, surgery.execution.execute as e
-from surgery.weights.tensor import Stored
-read = Stored.read
+from surgery.weights.tensor import FileTensor
+read = FileTensor.read
 def slow(self, start, stop):
     print("reading", flush=True)
     time.sleep(0.4)
     return read(self, start, stop)
-Stored.read = slow
+FileTensor.read = slow
 sys.argv = ["surgery", "run", "--threads", "1", "r.yaml"]
 from surgery.cli.main import main
 main()

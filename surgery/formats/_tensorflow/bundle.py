@@ -12,6 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from surgery.errors import FormatError
+from surgery.formats._tensorflow.fields import (
+    BundleEntry,
+    BundleHeader,
+    TensorShape,
+    TensorSlice,
+    Version,
+)
 from surgery.formats._tensorflow.messages import parse
 from surgery.formats._tensorflow.objects import CheckpointNode, read_graph
 from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
@@ -32,7 +39,6 @@ DTYPES: Mapping[int, str] = {
 CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
 """TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
 
-_SLICE = 7
 
 STRING = 7
 _OPAQUE = (STRING, 20, 21)
@@ -71,10 +77,10 @@ class Bundle:
         self._raw = dict(Table(self.index).items())
         self.header = self._raw.pop(b"", b"")
         header = self._message(self.header)
-        self.shards = header.integer(1)
-        if header.integer(2):
+        self.shards = header.integer(BundleHeader.NUM_SHARDS)
+        if header.integer(BundleHeader.ENDIANNESS):
             raise FormatError(f"{self.index} is big-endian, which is not read")
-        if header.message(3).integer(2) > _PRODUCED_FOR:
+        if header.message(BundleHeader.VERSION).integer(Version.MIN_CONSUMER) > _PRODUCED_FOR:
             raise FormatError(f"{self.index} is of a version of TensorFlow's bundles to come")
         self.entries = {
             self._name(key): self._entry(value)
@@ -242,8 +248,8 @@ def _parsed(data: bytes) -> Entry:
     entry = Entry(code, _dtype(code), _shape(found.shape), *place)
     if not found.slices:
         return entry
-    sliced = b"".join(put_bytes(_SLICE, one) for one in found.slices)
-    return entry._replace(slices=tuple(map(_slice, found.slices)), sliced=sliced)
+    sliced = b"".join(put_bytes(BundleEntry.SLICES, one) for one in found.slices)
+    return entry._replace(slices=tuple(map(parsed_slice, found.slices)), sliced=sliced)
 
 
 @cache
@@ -253,14 +259,17 @@ def _dtype(kind: int) -> np.dtype[Any] | None:
 
 @lru_cache
 def _shape(data: bytes) -> Shape:
-    shape = tuple(size.signed(1) for size in Message(data).messages(2))
+    dims = Message(data).messages(TensorShape.DIM)
+    shape = tuple(dim.signed(TensorShape.DIM_SIZE) for dim in dims)
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape is {list(shape)}")
     return shape
 
 
-def _slice(data: bytes) -> Slice:
-    return tuple((part.signed(1), part.signed(2, -1)) for part in Message(data).messages(1))
+def parsed_slice(data: bytes) -> Slice:
+    """Return the start and length of a slice in each dimension; a whole one has the length -1."""
+    extents = Message(data).messages(TensorSlice.EXTENT)
+    return tuple((e.signed(TensorSlice.START), e.signed(TensorSlice.LENGTH, -1)) for e in extents)
 
 
 def _slice_key(name: str, one: Slice) -> bytes:

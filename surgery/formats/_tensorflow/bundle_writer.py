@@ -12,6 +12,7 @@ import numpy as np
 
 from surgery.formats import _outputs
 from surgery.formats._tensorflow.bundle import CODES, GRAPH, STRING, Bundle, Entry
+from surgery.formats._tensorflow.fields import BundleEntry, BundleHeader, TensorShape, Version
 from surgery.formats._tensorflow.objects_writer import without_values
 from surgery.formats._tensorflow.parts import Parts
 from surgery.formats._tensorflow.proto import put_bytes, put_fixed32, put_integer, put_varint
@@ -22,7 +23,9 @@ from surgery.storage.checksums import CRC32C, Pieces
 from surgery.storage.descriptors import FileRange
 from surgery.weights.tensor import Array, Tensor, constant, raw_bytes
 
-HEADER = put_integer(1, 1) + put_bytes(3, put_integer(1, 1))
+HEADER = put_integer(BundleHeader.NUM_SHARDS, 1) + put_bytes(
+    BundleHeader.VERSION, put_integer(Version.PRODUCER, 1)
+)
 """Of a bundle with one data file."""
 
 
@@ -45,14 +48,15 @@ class Item:
 
     def encoded(self) -> bytes:
         """As the index has it."""
-        dims = b"".join(put_bytes(2, put_integer(1, size)) for size in self.shape)
+        sizes = (put_integer(TensorShape.DIM_SIZE, size) for size in self.shape)
+        dims = b"".join(put_bytes(TensorShape.DIM, size) for size in sizes)
         return (
-            put_integer(1, self.code)
-            + put_bytes(2, dims)
-            + put_integer(3, self.shard)
-            + put_integer(4, self.offset)
-            + put_integer(5, self.size)
-            + put_fixed32(6, self.crc or 0)
+            put_integer(BundleEntry.DTYPE, self.code)
+            + put_bytes(BundleEntry.SHAPE, dims)
+            + put_integer(BundleEntry.SHARD_ID, self.shard)
+            + put_integer(BundleEntry.OFFSET, self.offset)
+            + put_integer(BundleEntry.SIZE, self.size)
+            + put_fixed32(BundleEntry.CRC32C, self.crc or 0)
             + self.slices
         )
 

@@ -8,16 +8,27 @@ from typing import Any
 
 from surgery.errors import FormatError
 from surgery.formats._tensorflow.bundle import DTYPES
+from surgery.formats._tensorflow.fields import (
+    Collection,
+    MapEntry,
+    MetaGraph,
+    MetaInfo,
+    Signature,
+    TensorInfo,
+    TensorShape,
+    VariableDef,
+)
 from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
 
-_GRAPH, _COLLECTIONS, _SIGNATURES, _OBJECTS = 2, 4, 5, 7
+_STRING = 7
+"""DT_STRING."""
 
 
 def parts(data: Buffer, start: int = 0, stop: int | None = None) -> dict[int, list[Buffer]]:
     """The fields of a MetaGraphDef by number; the graph itself, which may be huge, unread."""
     found: dict[int, list[Buffer]] = {}
     for field in located(data, start, stop):
-        if field.number != _GRAPH:
+        if field.number != MetaGraph.GRAPH:
             found.setdefault(field.number, []).append(data[field.start : field.stop])
     return found
 
@@ -35,42 +46,46 @@ def trained_names(path: Path) -> dict[str, bool]:
 def trained(meta: dict[int, list[Buffer]]) -> dict[str, bool]:
     """Whether each variable in a MetaGraphDef's collections is trained, by its name."""
     collections = {}
-    for field in meta.get(_COLLECTIONS, []):
+    for field in meta.get(MetaGraph.COLLECTIONS, []):
         entry = Message(field)
-        collections[entry.text(1)] = entry.message(2).message(2)  # a list of bytes
+        listed = entry.message(MapEntry.VALUE).message(Collection.BYTES_LIST)
+        collections[entry.text(MapEntry.KEY)] = listed
     found = {}
     for kind in ("variables", "trainable_variables"):
-        for definition in collections[kind].messages(1) if kind in collections else []:
-            name = definition.text(1).removesuffix(":0")
+        held = collections.get(kind)
+        for definition in held.messages(Collection.VALUE) if held is not None else []:
+            name = definition.text(VariableDef.VARIABLE_NAME).removesuffix(":0")
             found[name] = kind == "trainable_variables"
     return found
 
 
 def signatures(meta: dict[int, list[Buffer]]) -> Iterator[dict[str, Any]]:
     """A MetaGraphDef's signatures: tags, name, method, inputs and outputs with their shapes."""
-    tags = [tag.decode(errors="replace") for tag in Message(meta.get(1, [b""])[0]).strings(4)]
-    for field in sorted(meta.get(_SIGNATURES, []), key=bytes):
+    info = Message(meta.get(MetaGraph.META_INFO, [b""])[0])
+    tags = [tag.decode(errors="replace") for tag in info.strings(MetaInfo.TAGS)]
+    for field in sorted(meta.get(MetaGraph.SIGNATURES, []), key=bytes):
         entry = Message(field)
-        definition = entry.message(2)
-        if entry.text(1) == "__saved_model_init_op":
+        definition = entry.message(MapEntry.VALUE)
+        if entry.text(MapEntry.KEY) == "__saved_model_init_op":
             continue
         yield {
             "tags": tags,
-            "name": entry.text(1),
-            "method": definition.text(3),
-            "inputs": _tensors(definition.messages(1)),
-            "outputs": _tensors(definition.messages(2)),
+            "name": entry.text(MapEntry.KEY),
+            "method": definition.text(Signature.METHOD_NAME),
+            "inputs": _tensors(definition.messages(Signature.INPUTS)),
+            "outputs": _tensors(definition.messages(Signature.OUTPUTS)),
         }
 
 
 def _tensors(entries: Sequence[Message]) -> dict[str, Any]:
     found = {}
-    for entry in sorted(entries, key=lambda entry: entry.text(1)):
-        info = entry.message(2)
-        shape = info.message(3)
-        dims = [size.signed(1) for size in shape.messages(2)]
-        found[entry.text(1)] = {
-            "shape": None if shape.integer(3) else [None if n < 0 else n for n in dims],
-            "dtype": DTYPES.get(info.integer(2), "string" if info.integer(2) == 7 else "?"),
+    for entry in sorted(entries, key=lambda entry: entry.text(MapEntry.KEY)):
+        info = entry.message(MapEntry.VALUE)
+        shape, code = info.message(TensorInfo.SHAPE), info.integer(TensorInfo.DTYPE)
+        dims = [dim.signed(TensorShape.DIM_SIZE) for dim in shape.messages(TensorShape.DIM)]
+        is_unknown = bool(shape.integer(TensorShape.UNKNOWN_RANK))
+        found[entry.text(MapEntry.KEY)] = {
+            "shape": None if is_unknown else [None if n < 0 else n for n in dims],
+            "dtype": DTYPES.get(code, "string" if code == _STRING else "?"),
         }
     return found

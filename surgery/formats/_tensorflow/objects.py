@@ -21,8 +21,6 @@ Path = tuple[str, ...]
 
 VALUE = "VARIABLE_VALUE"
 
-ATTRIBUTES, SLOTS = 2, 3
-
 _VARIABLE_LISTS = {
     "variables", "trainable_variables", "non_trainable_variables", "_all_variables",
     "_trainable_variables", "_non_trainable_variables",

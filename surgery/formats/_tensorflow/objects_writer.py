@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from surgery.formats._tensorflow.objects import ATTRIBUTES, SLOTS, CheckpointNode, read_graph
+from surgery.formats._tensorflow.fields import (
+    ObjectGraph,
+    ObjectReference,
+    SerializedTensor,
+    SlotVariableReference,
+    TrackableObject,
+)
+from surgery.formats._tensorflow.objects import CheckpointNode, read_graph
 from surgery.formats._tensorflow.proto import Located, Message, located, put_bytes, put_integer
+
+_BOOL_VALUE = 1
+"""The only field of a BoolValue."""
 
 
 def put_graph(nodes: Sequence[CheckpointNode]) -> bytes:
@@ -14,14 +24,29 @@ def put_graph(nodes: Sequence[CheckpointNode]) -> bytes:
     out = []
     for number, node in enumerate(nodes):
         inner = b"".join(
-            put_bytes(1, put_integer(1, child) + put_bytes(2, name.encode()))
+            put_bytes(TrackableObject.CHILDREN, _reference(name, child))
             for name, child in node.children
         )
         for name, full_name, key in node.attributes:
-            texts = enumerate((name, full_name, key), 1)
-            inner += put_bytes(2, b"".join(put_bytes(n, text.encode()) for n, text in texts))
-        out.append(put_bytes(1, inner + put_bytes(5, put_integer(1, int(number in holders)))))
+            inner += put_bytes(TrackableObject.ATTRIBUTES, _value(name, full_name, key))
+        has_values = put_integer(_BOOL_VALUE, int(number in holders))
+        inner += put_bytes(TrackableObject.HAS_CHECKPOINT_VALUES, has_values)
+        out.append(put_bytes(ObjectGraph.NODES, inner))
     return b"".join(out)
+
+
+def _reference(name: str, child: int) -> bytes:
+    return put_integer(ObjectReference.NODE_ID, child) + put_bytes(
+        ObjectReference.LOCAL_NAME, name.encode()
+    )
+
+
+def _value(name: str, full_name: str, key: str) -> bytes:
+    return (
+        put_bytes(SerializedTensor.NAME, name.encode())
+        + put_bytes(SerializedTensor.FULL_NAME, full_name.encode())
+        + put_bytes(SerializedTensor.CHECKPOINT_KEY, key.encode())
+    )
 
 
 def without_values(graph: bytes, keys: Set[str]) -> bytes:
@@ -33,12 +58,12 @@ def without_values(graph: bytes, keys: Set[str]) -> bytes:
     gone = {n for n, node in enumerate(nodes) if any(key in keys for *_, key in node.attributes)}
 
     def stays(field: Located) -> bool:
-        if field.number not in (ATTRIBUTES, SLOTS):
+        if field.number not in (TrackableObject.ATTRIBUTES, TrackableObject.SLOT_VARIABLES):
             return True
         message = Message(graph[field.start : field.stop])
-        if field.number == SLOTS:
-            return message.integer(3) not in gone
-        return message.text(3) not in keys
+        if field.number == TrackableObject.SLOT_VARIABLES:
+            return message.integer(SlotVariableReference.SLOT_NODE_ID) not in gone
+        return message.text(SerializedTensor.CHECKPOINT_KEY) not in keys
 
     out = []
     for outer in located(graph):

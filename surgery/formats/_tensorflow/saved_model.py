@@ -12,6 +12,7 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats._configs import parse
 from surgery.formats._tensorflow.bundle import Bundle
+from surgery.formats._tensorflow.fields import KerasObject, MetaGraph, ObjectGraph
 from surgery.formats._tensorflow.messages import parse as parse_message
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import CheckpointNode
@@ -30,7 +31,7 @@ from surgery.formats._tensorflow.vocabularies import with_vocabularies
 from surgery.storage import disk
 from surgery.weights.model import Carried, Model
 
-_META_GRAPHS, _OBJECT_GRAPH = 2, 7
+_META_GRAPHS = 2
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
 
 def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Any]:
     """The SavedObjects, numbered as the checkpoint's objects are."""
-    graphs = graph.get(_OBJECT_GRAPH, [])
+    graphs = graph.get(MetaGraph.OBJECT_GRAPH, [])
     return [node for data in graphs for node in parse_message("SavedObjects", data).nodes]
 
 
@@ -123,9 +124,9 @@ def _saved_architecture(
     """What Keras 2 says of the model, where it is a functional or a Sequential one."""
     text = ""
     if (folder / KERAS).is_file():
-        for node in Message((folder / KERAS).read_bytes()).messages(1):
-            if node.text(3) == "root":
-                text = node.text(5)
+        for node in Message((folder / KERAS).read_bytes()).messages(ObjectGraph.NODES):
+            if node.text(KerasObject.NODE_PATH) == "root":
+                text = node.text(KerasObject.METADATA)
     elif objects := _objects(graphs[0]):
         text = objects[0].user.metadata
     if not text:

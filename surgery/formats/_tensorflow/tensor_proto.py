@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from surgery.formats._tensorflow import fields
 from surgery.formats._tensorflow.bundle import DTYPES
+from surgery.formats._tensorflow.fields import TensorShape
 from surgery.formats._tensorflow.proto import Buffer, Message, located, varint
 from surgery.storage.descriptors import Descriptor, FileRange
 from surgery.weights.tensor import Array, FileTensor, FunctionTensor, Tensor, constant, dtype_named
 
-CONTENT = 4
+CONTENT = fields.Tensor.CONTENT
+_SMALL = (fields.Tensor.DTYPE, fields.Tensor.SHAPE)
 _FIXED: Mapping[int, str] = {5: "float32", 6: "float64", 9: "complex64", 12: "complex128"}
 _NUMBERS = (7, 10, 11, 13, 16, 17)  # int, int64, bool, half, uint32 and uint64, as varints
 _MOST_REPEATED = 1 << 30
@@ -45,13 +48,13 @@ def find_tensor(
     Raises ValueError for a broken one.
     """
     places = list(located(data, start, stop))
-    small = b"".join(bytes(data[f.tag : f.stop]) for f in places if f.number in (1, 2))
+    small = b"".join(bytes(data[f.tag : f.stop]) for f in places if f.number in _SMALL)
     message = Message(small)
-    code = message.integer(1) if code is None else code
+    code = message.integer(fields.Tensor.DTYPE) if code is None else code
     if shape is None:
-        dims = message.message(2)
-        shape = tuple(size.signed(1) for size in dims.messages(2))
-        if any(size < 0 for size in shape) or dims.integer(3):
+        dims = message.message(fields.Tensor.SHAPE)
+        shape = tuple(dim.signed(TensorShape.DIM_SIZE) for dim in dims.messages(TensorShape.DIM))
+        if any(size < 0 for size in shape) or dims.integer(TensorShape.UNKNOWN_RANK):
             raise ValueError(f"a tensor has the shape {list(shape)}")
     if code not in DTYPES:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
+from surgery.formats._tensorflow.bundle import parsed_slice
+from surgery.formats._tensorflow.fields import SavedSlice, SavedSliceMeta, SavedSlices, TensorShape
 from surgery.formats._tensorflow.parts import Parts, Shape, Slice, joined
 from surgery.formats._tensorflow.proto import Buffer, Message, located
 from surgery.formats._tensorflow.sstable import Table
@@ -73,11 +75,13 @@ def read_v1(files: Sequence[Path]) -> dict[str, Tensor]:
 
 def _shapes(meta: Message) -> dict[str, tuple[Shape, int]]:
     found = {}
-    for tensor in meta.messages(1):
-        shape = tuple(size.signed(1) for size in tensor.message(2).messages(2))
+    for tensor in meta.messages(SavedSliceMeta.LIST):
+        dims = tensor.message(SavedSliceMeta.SHAPE).messages(TensorShape.DIM)
+        shape = tuple(dim.signed(TensorShape.DIM_SIZE) for dim in dims)
         if any(size < 0 for size in shape):
             raise ValueError(f"a shape is {list(shape)}")
-        found[tensor.text(1)] = (shape, tensor.integer(3))
+        name = tensor.text(SavedSliceMeta.NAME)
+        found[name] = (shape, tensor.integer(SavedSliceMeta.DTYPE))
     return found
 
 
@@ -88,17 +92,18 @@ def _slice(
 ) -> tuple[str, Slice, Tensor | None]:
     """The name, place and elements of one slice."""
     path, descriptor, base = file
-    (saved,) = [field for field in located(value) if field.number == 2]
+    (saved,) = [field for field in located(value) if field.number == SavedSlices.DATA]
     places = {field.number: field for field in located(value, saved.start, saved.stop)}
-    name = bytes(value[places[1].start : places[1].stop]).decode(errors="replace")
+    named = places[SavedSlice.NAME]
+    name = bytes(value[named.start : named.stop]).decode(errors="replace")
     shape, code = shapes[name]
-    extents = Message(value[places[2].start : places[2].stop]).messages(1) if 2 in places else []
-    one = tuple((extent.signed(1), extent.signed(2, -1)) for extent in extents)
+    where = places.get(SavedSlice.SLICE)
+    one = parsed_slice(bytes(value[where.start : where.stop])) if where else ()
     one = one or tuple((0, -1) for _ in shape)
     if len(one) != len(shape):
         raise ValueError(f"a slice of {name} has another rank than it")
     size = tuple(n if length < 0 else length for n, (_, length) in zip(shape, one, strict=True))
-    where = None if base is None else (path, descriptor, base)
-    data = places[3]
-    found = find_tensor(value, data.start, data.stop, where, size, code)
+    held = None if base is None else (path, descriptor, base)
+    data = places[SavedSlice.DATA]
+    found = find_tensor(value, data.start, data.stop, held, size, code)
     return name, one, found.tensor if found else None

@@ -14,13 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from surgery.formats._configs import LOOKUPS
+from surgery.formats._tensorflow.fields import (
+    AssetFile,
+    KerasObject,
+    MapEntry,
+    MetaGraph,
+    ObjectGraph,
+    ObjectReference,
+    SavedAsset,
+    SavedConcreteFunction,
+    SavedConstant,
+    SavedFunction,
+    SavedObject,
+    SavedUserObject,
+)
 from surgery.formats._tensorflow.proto import Buffer, Message
 from surgery.formats._tensorflow.saved_constants import named_lists
+from surgery.formats._tensorflow.saved_files import KERAS
 
-KERAS = "keras_metadata.pb"
-
-_ASSETS, _OBJECTS = 6, 7
-_CHILDREN, _USER_OBJECT, _ASSET, _FUNCTION, _CONSTANT = 1, 4, 5, 6, 9
 _INNER = ("_lookup_layer", "_index_lookup_layer")
 _TABLES = ("lookup_table", "_table")
 
@@ -104,25 +115,32 @@ class _Objects:
     def __init__(self, folder: Path, graph: Mapping[int, Sequence[Buffer]]) -> None:
         self._folder = folder
         self._graph = graph
-        objects = [Message(field) for field in graph.get(_OBJECTS, [])]
-        self._nodes = [node for each in objects for node in each.messages(1)]
+        objects = [Message(field) for field in graph.get(MetaGraph.OBJECT_GRAPH, [])]
+        self._nodes = [node for each in objects for node in each.messages(ObjectGraph.NODES)]
         self._functions = {
-            entry.text(1): entry.message(2) for each in objects for entry in each.messages(2)
+            entry.text(MapEntry.KEY): entry.message(MapEntry.VALUE)
+            for each in objects
+            for entry in each.messages(ObjectGraph.CONCRETE_FUNCTIONS)
         }
 
     def children(self, number: int) -> dict[str, int]:
         """An object's children by name."""
         if number >= len(self._nodes):
             raise ValueError("its object graph refers to an object that it does not have")
-        return {c.text(2): c.integer(1) for c in self._nodes[number].messages(_CHILDREN)}
+        children = self._nodes[number].messages(SavedObject.CHILDREN)
+        return {
+            child.text(ObjectReference.LOCAL_NAME): child.integer(ObjectReference.NODE_ID)
+            for child in children
+        }
 
     @cached_property
     def _metadata(self) -> dict[int, str]:
         file = self._folder / KERAS
         if not file.is_file():
-            nodes = enumerate(self._nodes)
-            return {number: node.message(_USER_OBJECT).text(3) for number, node in nodes}
-        return {node.integer(2): node.text(5) for node in Message(file.read_bytes()).messages(1)}
+            users = (node.message(SavedObject.USER_OBJECT) for node in self._nodes)
+            return {n: user.text(SavedUserObject.METADATA) for n, user in enumerate(users)}
+        nodes = Message(file.read_bytes()).messages(ObjectGraph.NODES)
+        return {n.integer(KerasObject.NODE_ID): n.text(KerasObject.METADATA) for n in nodes}
 
     def metadata(self, number: int) -> Mapping[str, Any]:
         """What Keras says of an object."""
@@ -141,8 +159,16 @@ class _Objects:
             return self.vocabulary(inner, inverts)
         table = next((children[name] for name in _TABLES if name in children), None)
         given = [] if table is None else self._filled_with(table)
-        constants = [node.message(_CONSTANT).text(1) for node in given if _CONSTANT in node]
-        assets = [node.message(_ASSET).integer(1) for node in given if _ASSET in node]
+        constants = [
+            node.message(SavedObject.CONSTANT).text(SavedConstant.OPERATION)
+            for node in given
+            if SavedObject.CONSTANT in node
+        ]
+        assets = [
+            node.message(SavedObject.ASSET).integer(SavedAsset.ASSET_FILE_DEF_INDEX)
+            for node in given
+            if SavedObject.ASSET in node
+        ]
         if len(assets) == 1:
             return self._lines(assets[0])
         if len(constants) != 2:
@@ -155,11 +181,11 @@ class _Objects:
         children = self.children(table)
         if "_initialize" not in children:
             return []
-        function = self._nodes[children["_initialize"]].message(_FUNCTION)
+        function = self._nodes[children["_initialize"]].message(SavedObject.FUNCTION)
         numbers = [
             bound
-            for name in function.strings(1)
-            for bound in self._functions[name.decode()].integers(2)
+            for name in function.strings(SavedFunction.CONCRETE_FUNCTIONS)
+            for bound in self._functions[name.decode()].integers(SavedConcreteFunction.BOUND_INPUTS)
         ]
         return [self._nodes[number] for number in numbers if number < len(self._nodes)]
 
@@ -172,10 +198,10 @@ class _Objects:
 
     def _lines(self, number: int) -> list[Any] | None:
         """The lines of an asset."""
-        definitions = self._graph.get(_ASSETS, [])
+        definitions = self._graph.get(MetaGraph.ASSET_FILES, [])
         if number >= len(definitions):
             return None
-        name = Message(definitions[number]).text(2)
+        name = Message(definitions[number]).text(AssetFile.FILENAME)
         file = self._folder / "assets" / name
         if "/" in name or file.is_symlink() or not file.is_file():
             return None

@@ -1,0 +1,179 @@
+"""Field numbers of TensorFlow's protocol buffers: one class a message, named as that is."""
+
+
+class MapEntry:
+    """An entry of any map."""
+
+    KEY, VALUE = 1, 2
+
+
+class TensorShape:
+    """TensorShapeProto; each of its `dim` begins with a size."""
+
+    DIM, UNKNOWN_RANK = 2, 3
+    DIM_SIZE = 1
+
+
+class TensorSlice:
+    """TensorSliceProto; an extent without a length is a whole dimension."""
+
+    EXTENT = 1
+    START, LENGTH = 1, 2
+
+
+class Tensor:
+    """TensorProto."""
+
+    DTYPE, SHAPE, CONTENT = 1, 2, 4
+
+
+class BundleHeader:
+    """BundleHeaderProto."""
+
+    NUM_SHARDS, ENDIANNESS, VERSION = 1, 2, 3
+
+
+class Version:
+    """VersionDef."""
+
+    PRODUCER, MIN_CONSUMER = 1, 2
+
+
+class BundleEntry:
+    """BundleEntryProto."""
+
+    DTYPE, SHAPE, SHARD_ID, OFFSET, SIZE, CRC32C, SLICES = 1, 2, 3, 4, 5, 6, 7
+
+
+class SavedSlices:
+    """SavedTensorSlices: an entry of a checkpoint of TensorFlow's first version."""
+
+    META, DATA = 1, 2
+
+
+class SavedSliceMeta:
+    """SavedSliceMeta, of which a SavedTensorSliceMeta has a list."""
+
+    LIST = 1
+    NAME, SHAPE, DTYPE = 1, 2, 3
+
+
+class SavedSlice:
+    """SavedSlice."""
+
+    NAME, SLICE, DATA = 1, 2, 3
+
+
+class ObjectGraph:
+    """TrackableObjectGraph, SavedObjectGraph and Keras 2's SavedMetadata, which begin alike."""
+
+    NODES, CONCRETE_FUNCTIONS = 1, 2
+
+
+class TrackableObject:
+    """TrackableObject."""
+
+    CHILDREN, ATTRIBUTES, SLOT_VARIABLES, HAS_CHECKPOINT_VALUES = 1, 2, 3, 5
+
+
+class ObjectReference:
+    """ObjectReference."""
+
+    NODE_ID, LOCAL_NAME = 1, 2
+
+
+class SerializedTensor:
+    """SerializedTensor."""
+
+    NAME, FULL_NAME, CHECKPOINT_KEY = 1, 2, 3
+
+
+class SlotVariableReference:
+    """SlotVariableReference."""
+
+    ORIGINAL_NODE_ID, SLOT_NAME, SLOT_NODE_ID = 1, 2, 3
+
+
+class SavedObject:
+    """SavedObject."""
+
+    CHILDREN, USER_OBJECT, ASSET, FUNCTION, CONSTANT = 1, 4, 5, 6, 9
+
+
+class SavedUserObject:
+    """SavedUserObject."""
+
+    METADATA = 3
+
+
+class SavedAsset:
+    """SavedAsset."""
+
+    ASSET_FILE_DEF_INDEX = 1
+
+
+class SavedConstant:
+    """SavedConstant."""
+
+    OPERATION = 1
+
+
+class SavedFunction:
+    """SavedFunction."""
+
+    CONCRETE_FUNCTIONS = 1
+
+
+class SavedConcreteFunction:
+    """SavedConcreteFunction."""
+
+    BOUND_INPUTS = 2
+
+
+class KerasObject:
+    """SavedObject of Keras 2's keras_metadata.pb."""
+
+    NODE_ID, NODE_PATH, METADATA = 2, 3, 5
+
+
+class MetaGraph:
+    """MetaGraphDef."""
+
+    META_INFO, GRAPH, COLLECTIONS, SIGNATURES, ASSET_FILES, OBJECT_GRAPH = 1, 2, 4, 5, 6, 7
+
+
+class MetaInfo:
+    """MetaInfoDef."""
+
+    TAGS = 4
+
+
+class Collection:
+    """CollectionDef; a list of bytes has its values as field 1."""
+
+    BYTES_LIST = 2
+    VALUE = 1
+
+
+class VariableDef:
+    """VariableDef."""
+
+    VARIABLE_NAME = 1
+
+
+class Signature:
+    """SignatureDef."""
+
+    INPUTS, OUTPUTS, METHOD_NAME = 1, 2, 3
+
+
+class TensorInfo:
+    """TensorInfo."""
+
+    NAME, DTYPE, SHAPE = 1, 2, 3
+
+
+class AssetFile:
+    """AssetFileDef."""
+
+    TENSOR_INFO, FILENAME = 1, 2
