@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from surgery.execution.progress import Progress
 from surgery.formats.base import Output, Sink
-from surgery.weights.digest import Digest, Watched
+from surgery.weights.digest import Digest, HashingTensor
 from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor
 
 Digests = dict[int, str]
@@ -74,7 +74,7 @@ class _Stream:
         self.tensor = tensor
         self.sinks: list[Sink] = []
         self.watch = watch
-        self.digest = tensor.digest if isinstance(tensor, Watched) else Digest(tensor.size)
+        self.digest = tensor.digest if isinstance(tensor, HashingTensor) else Digest(tensor.size)
         self.next = 0
         """The first element that no thread has taken."""
         self.taken: list[int] = []
