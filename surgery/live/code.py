@@ -72,7 +72,7 @@ def imported_files() -> list[Path]:
     installed = tuple(sysconfig.get_paths().values())
     files = [
         str(getattr(module, "__file__", None) or "")
-        for name, module in list(sys.modules.items())
+        for name, module in sys.modules.copy().items()
         if name.partition(".")[0] != "surgery"
     ]
     return sorted(

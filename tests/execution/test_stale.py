@@ -206,7 +206,7 @@ def test_a_manifest_without_sums_proves_nothing(folder):
     facts = {**facts, "manifest": 1, "inputs": [], "outputs": [], "files": []}
     (folder / "old.run.json").write_text(json.dumps(facts))
     done = command("verify", folder / "old.run.json")
-    assert (done.returncode, "no sums, so it proves nothing" in done.stdout) == (1, True)
+    assert (done.returncode, "no digests, so it proves nothing" in done.stdout) == (1, True)
 
 
 def test_a_manifest_of_version_1(folder):

@@ -332,5 +332,3 @@ def test_measuring_from_python(net, tmp_path):
     found = surgery.evaluate(surgery.open(tmp_path / "out" / "model.keras"), data=TEST_DATA)
     assert found == pytest.approx(result.plan.steps[1].found["metrics"], rel=1e-5)
     assert result.metrics["accuracy"] == pytest.approx(found["accuracy"])
-    with pytest.raises(surgery.SurgeryError, match="works on files; give it as a step"):
-        surgery.train(surgery.open(net), data=TEST_DATA, loss="mse")
