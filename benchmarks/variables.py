@@ -20,7 +20,7 @@ from run import measured
 
 from surgery.formats._tensorflow.bundle import GRAPH
 from surgery.formats._tensorflow.bundle_writer import new_bundle
-from surgery.formats._tensorflow.objects import VALUE, Node
+from surgery.formats._tensorflow.objects import VALUE, CheckpointNode
 from surgery.formats._tensorflow.objects_writer import put_graph
 from surgery.formats._tensorflow.proto import put_bytes, put_integer
 from surgery.weights.tensor import constant
@@ -98,7 +98,9 @@ def graph(count):
                 children.append({})
             number = children[number][part]
         attributes[number] = ((VALUE, name, f"{name}/.ATTRIBUTES/{VALUE}"),)
-    nodes = [Node(tuple(c.items()), attributes.get(n, ()), ()) for n, c in enumerate(children)]
+    nodes = [
+        CheckpointNode(tuple(c.items()), attributes.get(n, ()), ()) for n, c in enumerate(children)
+    ]
     return nodes, [key for ((_, _, key),) in attributes.values()]
 
 
