@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-__version__ = "0.2.0"
+from surgery.version import __version__
 
 _MODULES = {
     "api.inspection": ("Difference", "diff", "inspect"),
@@ -30,7 +30,7 @@ _MODULES = {
 
 _PLACES = {name: f"surgery.{module}" for module, names in _MODULES.items() for name in names}
 
-__all__ = [*_PLACES]  # noqa: PLE0604 - all are strings
+__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 USE = """
 import sys, types
 import surgery
-from surgery.recipe.building import data_from
+from surgery.recipe.parts import data_from
 
 def add(name, code):
     module = sys.modules[name] = types.ModuleType(name)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from surgery.cli.main import cli
-from surgery.recipe.building import data_from
+from surgery.recipe.parts import data_from
 from surgery.recipe.reading import RecipeFile, merged_cluster
 from surgery.recipe.schema import recipe_schema
 from surgery.report.reference import sections

@@ -1,4 +1,4 @@
-"""What the functions of the library have in common."""
+"""Parameters, progress and results, as the functions of the library share them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def overrides(params: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict
 
 
 def _as_text(value: Any) -> str:
-    from surgery.recipe.building import as_json
+    from surgery.recipe.parts import as_json
 
     return str(value) if isinstance(value, str | Path) else as_json(value)
 

@@ -120,7 +120,7 @@ def open(source: Any, *, seed: int = 0, allow_code: bool = False) -> Model:
 
     Raises FormatError where it is no model, or a broken one.
     """
-    from surgery.recipe.building import build_source
+    from surgery.recipe.parts import build_source
 
     with code_allowed(allow_code):
         if isinstance(source, core.Model):

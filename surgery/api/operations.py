@@ -24,7 +24,7 @@ from surgery.formats.base import formats
 from surgery.live.permission import code_allowed
 from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
-from surgery.recipe.building import build_op
+from surgery.recipe.parts import build_op
 from surgery.recipe.schema import mapping_schema
 from surgery.report.reference import op_text
 from surgery.storage import locations

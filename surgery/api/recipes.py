@@ -15,8 +15,8 @@ from surgery.execution import plan as planned
 from surgery.execution.converting import conversion
 from surgery.execution.planning import make_plan
 from surgery.live.permission import code_allowed
-from surgery.recipe.building import as_json
 from surgery.recipe.language import Recipe
+from surgery.recipe.parts import as_json
 from surgery.recipe.reading import RecipeFile, read_recipe, recipe_from
 from surgery.report import runs as told
 from surgery.report import sweeps as told_sweeps
@@ -31,14 +31,14 @@ Given = str | Path | Mapping[str, Any]
 
 
 class Plan(planned.Plan):
-    """What a recipe will do; printed, it is what `surgery plan` shows."""
+    """Describe what a recipe will do; printing it shows what `surgery plan` does."""
 
     def __str__(self) -> str:
         return told.plan_text(self)
 
 
 class Result(executed.Result):
-    """What a run did; printed, it is what `surgery run` shows."""
+    """Describe what a run did; printing it shows what `surgery run` does."""
 
     def __str__(self) -> str:
         return told.result_text(self, False)
@@ -46,7 +46,7 @@ class Result(executed.Result):
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
-    """What became of the runs of a sweep; printed, it is what `surgery sweep status` shows.
+    """Describe the runs of a sweep; printing it shows what `surgery sweep status` does.
 
     Attributes:
         folder: where their records and logs are.

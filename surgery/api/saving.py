@@ -9,8 +9,8 @@ from surgery.api._calls import Logged
 from surgery.errors import UsageError, did_you_mean
 from surgery.execution.saving import save as write
 from surgery.formats.base import FORMATS, format_for, formats
-from surgery.recipe.building import build_target
 from surgery.recipe.language import Target
+from surgery.recipe.parts import build_target
 from surgery.weights.model import Model
 
 

@@ -77,7 +77,7 @@ def _rename_references(config: Any, names: Mapping[str, str]) -> None:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether it is `[layer, node, tensor]`, with or without the call's arguments behind it."""
+    """Return True for `[layer, node, tensor]`, with or without the call's arguments behind it."""
     return (
         isinstance(value, list)
         and len(value) in (3, 4)

@@ -49,7 +49,7 @@ def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Me
     from surgery.declared.compiling import KerasMetric, Loss
     from surgery.errors import UsageError
     from surgery.execution.measuring import Measurement
-    from surgery.recipe.building import data_from
+    from surgery.recipe.parts import data_from
 
     compile: dict[str, Any] = {}
     if loss is not None:

@@ -33,7 +33,7 @@ def command(
     import shutil
 
     from surgery.ops.activations import Activations
-    from surgery.recipe.building import data_from
+    from surgery.recipe.parts import data_from
     from surgery.report.runs import found_text
     from surgery.storage.replacing import beside
 

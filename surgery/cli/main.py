@@ -13,9 +13,9 @@ from typing import NoReturn
 
 import click
 
-from surgery import __version__
 from surgery.cli import _options
 from surgery.errors import SurgeryError, Terminated, did_you_mean, terminate
+from surgery.version import __version__
 
 _BUG = 70
 

@@ -1,1 +1,1 @@
-"""What a recipe declares: types of fields, data, and what Keras compiles with; no Keras."""
+"""Declarations of the recipe language: key types, data, optimizers, losses; no Keras."""

@@ -182,7 +182,7 @@ class LearningRate(_Named):
 
 
 KEEP = "keep"
-"""What stands for the model's own optimizer."""
+"""The value of `optimizer` that keeps the model's own."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _indented(value: Any, line: str) -> str:
 
 
 def _is_plain(items: Iterable[Any]) -> bool:
-    """Whether there is no mapping among them, nor in their lists."""
+    """Return True where there is no mapping among the items, nor in their lists."""
     return not any(
         isinstance(item, dict) or (isinstance(item, list | tuple) and not _is_plain(item))
         for item in items

@@ -10,7 +10,7 @@ from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
 from surgery.execution.plan import Plan
 from surgery.execution.planning import make_plan
 from surgery.formats.base import FORMATS, format_for, formats
-from surgery.recipe.building import as_json
+from surgery.recipe.parts import as_json
 from surgery.recipe.reading import recipe_from
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from surgery import __version__
 from surgery.declared.fields import version
 from surgery.errors import FormatError, SurgeryError, UsageError
 from surgery.execution.seen import (
@@ -30,6 +29,7 @@ from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.recipe.sources import FromHub, FromPath
 from surgery.storage import locations
+from surgery.version import __version__
 
 
 def path_of(recipe: Recipe) -> Path:

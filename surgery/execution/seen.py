@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from surgery import __version__
 from surgery.declared.fields import as_json, recipe_path, version
 from surgery.errors import FormatError
 from surgery.storage import locations
 from surgery.storage.states import files_in
+from surgery.version import __version__
 
 VERSION = 2
 

@@ -84,11 +84,6 @@ def expectation(declared: type[Expectation]) -> type[Expectation]:
     return declared
 
 
-def expectations() -> Mapping[str, type[Expectation]]:
-    """Return surgery's own expectations by name, in alphabetical order."""
-    return EXPECTATIONS.own()
-
-
 def outside(
     value: float, low: float | None, high: float | None, exactly: float | None = None
 ) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.renaming import new_address, with_names
 from surgery.architecture.tree import LayerVariable
-from surgery.weights.format_facts import FormatFacts
-from surgery.weights.model import Model
+from surgery.weights.model import FormatFacts, Model
 from surgery.weights.weight import Weight, prefixes
 
 TOP_LEVEL = "top_level_model_weights"

@@ -13,8 +13,7 @@ from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
 from surgery.formats._old_places import OLD_LAYERS, todays_places
-from surgery.weights.format_facts import FormatFacts
-from surgery.weights.model import Carried, Model
+from surgery.weights.model import Carried, FormatFacts, Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from surgery import __version__
 from surgery.declared.fields import version
 from surgery.errors import UsageError
 from surgery.execution.live import Memo
@@ -29,6 +28,7 @@ from surgery.recipe.reading import RecipeFile
 from surgery.storage.cache import STEPS, cache_folder, prune
 from surgery.storage.states import named_states
 from surgery.sweeps.claims import take, waiting
+from surgery.version import __version__
 
 LIMIT = 10 << 30
 """Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from surgery.architecture import Architecture
 from surgery.errors import SelectorError
 from surgery.weights.digest import HashingTensor
-from surgery.weights.format_facts import FormatFacts
 from surgery.weights.optimizer import Layout, layout_of
 from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
 from surgery.weights.weight import Weight, prefixes
@@ -51,6 +50,26 @@ class Carried:
     signatures: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     code: Any = None
+
+
+class FormatFacts:
+    """Facts about a file that only its format uses; a format has its own subclass.
+
+    They go with the model from step to step. Ops pass them on and tell them of renamed layers;
+    no other room looks into them. A format `edits_in_place` whose target is its source with
+    other values.
+    """
+
+    edits_in_place: ClassVar[bool] = False
+
+    def renamed(self, model: Model, names: Mapping[str, str]) -> Model:
+        """Return the model with the stored names that it has once its layers are renamed.
+
+        `names` maps addresses of layers to their new names; the architecture and the weights'
+        addresses are still the old ones. Raises ValueError or LookupError for a config that does
+        not hold these layers by name.
+        """
+        return model
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from surgery.declared.fields import key
 from surgery.errors import SurgeryError
 from surgery.ops.base import FloatOp, ops
 from surgery.ops.live import LiveOp
-from surgery.recipe.building import build_op
+from surgery.recipe.parts import build_op
 from surgery.testing.models import with_slots
 from surgery.testing.ops import check_op_on
 from surgery.weights.selectors import Select

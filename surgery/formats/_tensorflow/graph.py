@@ -16,9 +16,8 @@ from surgery.formats.base import Output
 from surgery.storage import disk
 from surgery.storage.descriptors import Descriptor, FileRange
 from surgery.weights.digest import HashingTensor
-from surgery.weights.format_facts import FormatFacts
 from surgery.weights.matching import names
-from surgery.weights.model import Model
+from surgery.weights.model import FormatFacts, Model
 from surgery.weights.tensor import FileTensor, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 

@@ -22,8 +22,7 @@ from surgery.formats._tensorflow.proto import Buffer, located
 from surgery.formats._tensorflow.saved_files import FINGERPRINT, GRAPH, all_files, copied
 from surgery.formats.base import Output
 from surgery.storage import disk
-from surgery.weights.format_facts import FormatFacts
-from surgery.weights.model import Model
+from surgery.weights.model import FormatFacts, Model
 
 _META_GRAPH, _GRAPH_DEF = 2, 2
 

@@ -18,8 +18,7 @@ from surgery.formats._tensorflow.objects import (
     of_key,
     variables,
 )
-from surgery.weights.format_facts import FormatFacts
-from surgery.weights.model import Model
+from surgery.weights.model import FormatFacts, Model
 from surgery.weights.slot_names import of_optimizer
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import State, Weight
