@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from surgery.architecture.entries import snake_case
+from surgery.architecture.layer import Layer
 from surgery.architecture.renaming import with_names
-from surgery.architecture.tree import Architecture, Layer, snake_case
+from surgery.architecture.tree import Architecture
 
 _OTHERS = {"InputLayer": "input|input_layer", "Functional": "model|functional", "Model": "model"}
 _COUNTED = "shared_object_id"

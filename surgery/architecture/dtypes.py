@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from surgery.architecture.tree import Architecture, at
+from surgery.architecture.entries import at
+from surgery.architecture.tree import Architecture
 
 
 def with_dtype(architecture: Architecture, layers: Iterable[str], dtype: str) -> Architecture:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 
-from surgery.architecture.tree import Architecture, Layer, at
+from surgery.architecture.entries import at
+from surgery.architecture.layer import Layer
+from surgery.architecture.tree import Architecture
 
 
 def with_frozen(architecture: Architecture, layers: Iterable[str]) -> Architecture:

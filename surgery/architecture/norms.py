@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from surgery.architecture.entries import at, join
+from surgery.architecture.layer import Layer
 from surgery.architecture.renaming import is_reference
-from surgery.architecture.tree import Architecture, Layer, at, join
+from surgery.architecture.tree import Architecture
 
 _BY_CHANNEL = ("BatchNormalization", "SyncBatchNormalization")
 

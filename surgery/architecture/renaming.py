@@ -6,7 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from surgery.architecture.tree import Architecture, at, join
+from surgery.architecture.entries import at, join
+from surgery.architecture.tree import Architecture
 
 _REFERENCES = ("inbound_nodes", "input_layers", "output_layers")
 

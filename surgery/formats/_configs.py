@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from surgery.architecture.tree import class_of, is_of_keras
+from surgery.architecture.entries import class_of, is_of_keras
 from surgery.architecture.variable_shapes import fits, shape_pattern
 from surgery.errors import FormatError
 from surgery.weights.model import Carried, Model

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer
+from surgery.architecture.layer import LayerVariable
 from surgery.architecture.renaming import new_address, with_names
-from surgery.architecture.tree import LayerVariable
 from surgery.weights.model import FormatFacts, Model
 from surgery.weights.weight import Weight, prefixes
 

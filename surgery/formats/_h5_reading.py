@@ -9,7 +9,8 @@ from typing import Any
 import h5py
 
 from surgery.architecture import Architecture
-from surgery.architecture.tree import LayerVariable, join
+from surgery.architecture.entries import join
+from surgery.architecture.layer import LayerVariable
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5
 from surgery.formats._h5_layout import (

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from surgery.architecture import Layer
-from surgery.architecture.tree import join
+from surgery.architecture.entries import join
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5
 from surgery.formats._h5_layout import (

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from surgery.architecture import Architecture
+from surgery.architecture.entries import at
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
-from surgery.architecture.tree import at
 from surgery.formats import _configs, _lora, _shared
 from surgery.formats._store import StoreFacts
 from surgery.weights.arithmetic import scaled_columns

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from surgery.architecture import Architecture, Layer
-from surgery.architecture.tree import at, join
+from surgery.architecture.entries import at, join
 from surgery.weights.arithmetic import is_float
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Reduction, Tensor

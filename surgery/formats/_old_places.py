@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from surgery.architecture import Architecture, Layer
-from surgery.architecture.tree import join
+from surgery.architecture.entries import join
 from surgery.errors import FormatError
 
 OLD_LAYERS = "_layer_checkpoint_dependencies"

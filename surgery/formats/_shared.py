@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from surgery.architecture import Architecture, Layer
-from surgery.architecture.tree import join
+from surgery.architecture.entries import join
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from surgery.architecture import Architecture, Layer, snake_case
-from surgery.architecture.tree import join
+from surgery.architecture.entries import join
 from surgery.architecture.variables import VariableSpec, known_classes, variables_by_count
 from surgery.errors import FormatError
 from surgery.formats import _configs

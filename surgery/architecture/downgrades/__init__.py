@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from surgery.architecture.downgrades import arguments, calls, operations
-from surgery.architecture.tree import class_of, is_of_keras, is_operation, join
+from surgery.architecture.entries import class_of, is_of_keras, is_operation, join
 
 Config = dict[str, Any]
 

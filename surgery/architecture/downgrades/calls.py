@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from surgery.architecture.downgrades.arguments import table
-from surgery.architecture.tree import class_of
+from surgery.architecture.entries import class_of
 
 ARRAYS = ("__numpy__", "__tensor__")
 _TENSOR = "__keras_tensor__"

@@ -9,7 +9,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from surgery.architecture.tree import Architecture, at, class_of, is_of_keras, join
+from surgery.architecture.entries import at, class_of, is_of_keras, join
+from surgery.architecture.tree import Architecture
 from surgery.architecture.upgrades._notes import Config, Upgrade
 from surgery.architecture.upgrades.graph import count_nodes_from_0, upgraded_calls
 from surgery.architecture.upgrades.hard_sigmoid import without_hard_sigmoid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surgery.architecture.tree import class_of
+from surgery.architecture.entries import class_of
 from surgery.architecture.upgrades._notes import Config, Upgrade
 from surgery.architecture.upgrades.lambdas import upgraded_lambda
 from surgery.architecture.upgrades.objects import as_keras3
