@@ -58,7 +58,6 @@ class LiveRunner:
         self._names = count()
         self._resume_numbers = count(1)
         self._listeners: list[Listener] = [self._heard]
-        self._is_locked = False
         self._kept: Path | None = None
         self._stack = contextlib.ExitStack()
 
@@ -96,18 +95,16 @@ class LiveRunner:
         """A folder for the next step that outlives a killed run of the same recipe and files."""
         if self._plan is None:
             return self.room("resume")
-        resume_folder = _resume_folder(self._plan.recipe, self._plan.read)
-        if not self._is_locked:
-            resume_folder.mkdir(parents=True, exist_ok=True)
-            self._lock(resume_folder, self._plan.recipe.name)
-        self._kept = folder = resume_folder / str(next(self._resume_numbers))
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _lock(self, folder: Path, name: str) -> None:
-        self._is_locked = True
-        refusal = f"another run of {name} is going on; wait for it"
-        locks.hold(folder / "lock", self._stack, refusal)
+        if self._kept is None:
+            folder = _resume_folder(self._plan.recipe, self._plan.read)
+            folder.mkdir(parents=True, exist_ok=True)
+            refusal = f"another run of {self._plan.recipe.name} is going on; wait for it"
+            locks.hold(folder / "lock", self._stack, refusal)
+        else:
+            folder = self._kept.parent
+        self._kept = folder / str(next(self._resume_numbers))
+        self._kept.mkdir(exist_ok=True)
+        return self._kept
 
     def open(self, path: Path, like: Model) -> Model:
         """The model in a file that a job wrote, with the addresses that another one has."""
@@ -194,9 +191,9 @@ def _is_built(model: Model) -> bool:
 
 
 def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
-    """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
+    """Return the folder of what a killed run leaves, named by a hash of recipe, files and code.
 
-    What killed runs left that depended on something else is removed when a run ends well.
+    Those of other recipes or files are removed when a run ends well.
     """
     code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
     text = json.dumps([key_of(recipe), sorted(named_states(read)), code])
@@ -206,7 +203,7 @@ def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
 
 
 def callback_files(recipe: Recipe) -> Iterator[Path]:
-    """What now stands where callbacks of the recipe's trainings write to."""
+    """Yield the files that are there now of those that the trainings' callbacks write."""
     for step in recipe.steps:
         for path in step.op.writes() if isinstance(step.op, LiveOp) else ():
             pattern = re.sub(r"\{[^}]*\}", "*", glob.escape(str(path)))

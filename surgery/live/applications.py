@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from surgery.errors import SurgeryError, did_you_mean
 from surgery.live.quiet import import_keras
 from surgery.live.symbolic import without_memory
 from surgery.storage.cache import Cached
+from surgery.storage.keras_home import keras_home, keras_settings
 
 _INCLUDE = ("include_preprocessing",)
 _V3 = ("alpha", "minimalistic", "dropout_rate", "include_preprocessing")
@@ -142,7 +142,6 @@ class Application:
     @cached_property
     def identity(self) -> str:
         """All that decides what the application resolves to, as JSON."""
-        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         decisive = {
             "format": _FORMAT,
             "application": self.application,
@@ -150,7 +149,7 @@ class Application:
             "imagenet": self.weights.text == "imagenet",
             "keras": metadata.version("keras"),
             "tensorflow": metadata.version("tensorflow"),
-            "settings": settings.read_text() if settings.is_file() else "",
+            "settings": keras_settings(),
         }
         return json.dumps(decisive, sort_keys=True)
 
@@ -249,8 +248,7 @@ def _initializer_facts(initializer: Any) -> list[Any]:
 
 def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path:
     """Keras's own weights file, downloaded into Keras's cache folder where it is not there."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    path = home / str(download.get("cache_subdir", "models")) / str(download["fname"])
+    path = keras_home() / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path
     import contextlib

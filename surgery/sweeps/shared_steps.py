@@ -13,14 +13,14 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from surgery.declared.fields import version
 from surgery.errors import UsageError
 from surgery.execution.live import Memo
-from surgery.execution.manifest import runs_code
+from surgery.execution.manifest import packages_of, runs_code
+from surgery.execution.seen import key
 from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.recipe.params import references
@@ -28,7 +28,6 @@ from surgery.recipe.reading import RecipeFile
 from surgery.storage.cache import STEPS, cache_folder, prune
 from surgery.storage.states import named_states
 from surgery.sweeps.claims import take, waiting
-from surgery.version import __version__
 
 LIMIT = 10 << 30
 """Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
@@ -49,6 +48,7 @@ class SharedSteps:
 
     def __init__(self, file: RecipeFile) -> None:
         self._file = file
+        self._counted: dict[frozenset[str], Counter[str]] = {}
 
     def memo(self, recipe: Recipe, threads: int) -> Memo | None:
         """What knows the results of the run's first live steps; None where it shares none."""
@@ -68,26 +68,26 @@ class SharedSteps:
 
     def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
         """A name for the head up to each live step, as long as other runs have the same head."""
-        if recipe.index is None or runs_code(recipe):
+        index = recipe.index
+        if index is None or runs_code(recipe):
             return
-        live = [i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp)]
-        for number in live:
-            if not self._is_shared(number, recipe.index):
-                return
+        live = (i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp))
+        shared = list(takewhile(lambda number: self._is_shared(number, index), live))
+        if not shared:
+            return
+        source, packages = recipe.load.opened(recipe.seed).inputs, packages_of(recipe)
+        for number in shared:
             steps = recipe.steps[: number + 1]
             given = [path for step in steps for path in step.op.inputs()]
             given += [path for step in steps for donor in step.op.donors()
                       for path in donor.model.inputs]  # fmt: skip
+            head = [recipe.resolved["load"], recipe.resolved["steps"][: number + 1]]
             facts = [
-                __version__,
-                version("keras"),
+                key("", recipe.seed, head, with_keras=True, packages=packages),
                 threads,
-                recipe.seed,
-                recipe.resolved["load"],
-                recipe.resolved["steps"][: number + 1],
-                named_states([*recipe.load.opened(recipe.seed).inputs, *given]),
+                named_states([*source, *given]),
             ]
-            yield hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+            yield hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     def _is_shared(self, number: int, index: int) -> bool:
         runs = self._file.runs or ()
@@ -112,10 +112,6 @@ class SharedSteps:
             runs = self._file.runs or ()
             self._counted[names] = Counter(_choice(run, names) for run in runs)
         return self._counted[names]
-
-    @cached_property
-    def _counted(self) -> dict[frozenset[str], Counter[str]]:
-        return {}
 
 
 def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
