@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from surgery.declared.data import Data
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.execution.live import LiveRunner
 from surgery.execution.live_steps import do_step
 from surgery.recipe.language import Recipe, Step
-from surgery.storage.replacing import beside
+from surgery.storage.replacing import write_whole
 from surgery.storage.states import named_states
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
@@ -94,7 +95,7 @@ def sensitivity(
 
 
 def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
-    """Of all that the findings depend on."""
+    """Return a hash of all that the findings depend on."""
     states = named_states([*model.inputs, *how.data.inputs()])
     facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
@@ -122,19 +123,22 @@ def _kept(table: Path, run: str) -> Iterator[Point]:
 def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
     """Begin the table anew with what is known."""
     table.parent.mkdir(parents=True, exist_ok=True)
-    new = beside(table)
-    new.write_text("", encoding="utf-8")
+    text = io.StringIO()
     for point in points:
-        _append(new, run, kind, point)
-    new.replace(table)
+        _write(text, run, kind, point)
+    write_whole(table, text.getvalue().encode())
 
 
 def _append(table: Path, run: str, kind: str, point: Point) -> None:
     with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not file.tell():
-            writer.writerow([*_COLUMNS, *point.metrics])
-        writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
+        _write(file, run, kind, point)
+
+
+def _write(file: TextIO, run: str, kind: str, point: Point) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    if not file.tell():
+        writer.writerow([*_COLUMNS, *point.metrics])
+    writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
 
 
 @dataclass(frozen=True)

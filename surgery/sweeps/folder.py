@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.errors import UsageError
 from surgery.recipe.matrix import Values, run_id, texts, with_texts
 from surgery.storage import locations
+from surgery.storage.replacing import write_whole
 from surgery.storage.states import FileState, file_state
 from surgery.sweeps.claims import Claim, Holder, drop, holder, take
 
@@ -135,8 +135,8 @@ class SweepFolder:
             "texts": [texts(values) for values in file.runs or ()],
             "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
         }
-        _replace(self.path / _RECIPE, file.data)
-        _replace(self.path / "sweep.json", facts)
+        write_whole(self.path / _RECIPE, file.data)
+        _write(self.path / "sweep.json", facts)
         kept = {run_id(values) for values in facts["runs"]}
         return [values for values in before["runs"] if run_id(values) not in kept]
 
@@ -219,7 +219,7 @@ class SweepFolder:
 
     def keep(self, record: Record) -> None:
         """Keep what became of a run."""
-        _replace(self.path / "runs" / f"{record.id}.json", asdict(record))
+        _write(self.path / "runs" / f"{record.id}.json", asdict(record))
 
     def forget(self, id: str) -> None:
         """Have a run done again."""
@@ -248,7 +248,7 @@ class SweepFolder:
 
     def stop(self) -> None:
         """Have no more runs begin."""
-        _replace(self.path / "stop", {"at": time.time()})
+        _write(self.path / "stop", {"at": time.time()})
 
     def resume(self, since: float) -> None:
         """Have runs begin again; not where they were stopped after that time."""
@@ -260,7 +260,7 @@ class SweepFolder:
 
     def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep what was submitted."""
-        _replace(self.path / "jobs" / f"{name}.json", facts)
+        _write(self.path / "jobs" / f"{name}.json", facts)
 
     def jobs(self) -> list[dict[str, Any]]:
         """What was submitted, in order."""
@@ -271,12 +271,5 @@ class SweepFolder:
         return sorted(found, key=lambda facts: facts["submitted"])
 
 
-def _replace(path: Path, facts: object) -> None:
-    """Write a file as a whole, or not at all; what is no bytes as JSON."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(facts).encode())
