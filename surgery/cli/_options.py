@@ -81,10 +81,11 @@ def selector(text: str) -> Select:
 
 
 def echo(text: object, err: bool = False) -> None:
-    """Print text, but nothing that a terminal would act on."""
+    """Print text with URLs in place of local copies, and nothing that a terminal would act on."""
     from surgery.errors import printable
+    from surgery.storage import locations
 
-    said = printable(str(text), "\n")
+    said = printable(locations.with_urls(str(text)), "\n")
     is_seen = (sys.stderr if err else sys.stdout).isatty()
     click.echo(_wrapped(said) if is_seen else said, err=err)
 

@@ -105,9 +105,9 @@ class Sweep:
         return [run for run in plan.runs if run.id not in sent and not self._is_settled(run)]
 
     def _is_settled(self, run: PlannedRun) -> bool:
-        from surgery.sweeps.work import is_over
+        from surgery.sweeps.work import settled
 
-        return is_over(self.folder, run.recipe, run.id)
+        return settled(self.folder, run.recipe, run.id) is not None
 
     def _do(self, todo: Sequence[PlannedRun]) -> None:
         from surgery.report.sweeps import ended_text

@@ -110,9 +110,7 @@ def _guarded() -> int:
         _show(error)
         return error.exit_code
     except SurgeryError as error:
-        from surgery.storage import locations
-
-        _options.echo(locations.with_urls(str(error)), err=True)
+        _options.echo(error, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         _say_stopped("interrupted", error)

@@ -13,6 +13,7 @@ from typing import Any
 
 from surgery.declared.fields import json_line
 from surgery.errors import printable
+from surgery.storage import locations
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ALWAYS = ("epoch",)
@@ -79,7 +80,7 @@ class Log(Progress):
         else:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             line = f"{now} {self._title}: {event} {said}".rstrip()
-        print(printable(line), file=sys.stderr, flush=True)
+        print(printable(locations.with_urls(line)), file=sys.stderr, flush=True)
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.declared.fields import Share
 from surgery.errors import UsageError, did_you_mean
-from surgery.execution.metrics import is_lower_better
+from surgery.execution.metrics import is_lower_better, unknown_direction
 from surgery.recipe.matrix import Values, as_text
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
@@ -183,10 +183,8 @@ class Better:
         return cls(metric, given or own)
 
     def is_lower(self, metric: str) -> bool | None:
-        """Whether less of a metric is better; None where nobody has said, and its name does not."""
-        if metric == self.metric and self.direction:
-            return self.direction == "minimize"
-        return is_lower_better(metric)
+        """Return whether less of a metric is better; None where that is not known."""
+        return is_lower_better(metric, self.direction if self.metric in (None, metric) else None)
 
 
 _BY_NAME = Better()
@@ -216,8 +214,7 @@ def rows(
     if sort in metrics and better is not None:
         lower = better.is_lower(sort)
         if lower is None:
-            raise UsageError(f"whether less of {sort} is better is not known; give --direction "
-                             "minimize (or maximize)")  # fmt: skip
+            raise UsageError(unknown_direction(sort, "--direction"))
         falls = not lower
     # Numbers before text, so that a column of both has an order.
     filled.sort(key=lambda row: _rank(row[sort], falls))

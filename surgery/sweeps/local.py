@@ -17,7 +17,7 @@ from surgery.errors import SurgeryError
 from surgery.sweeps.folder import KILLED, Record, SweepFolder
 from surgery.sweeps.planning import PlannedRun
 from surgery.sweeps.shared_steps import is_kept
-from surgery.sweeps.work import is_settled, key_of
+from surgery.sweeps.work import key_of, settled
 from surgery.sweeps.worker import OTHER_EDITION
 
 _SECONDS_TO_END = 30.0
@@ -109,7 +109,7 @@ class LocalSweep:
                 if self._folder.is_stopped:
                     waiting, elsewhere = [], []
                 for run in [] if self._busy else list(elsewhere):
-                    if (record := self._settled(run)) is not None:
+                    if (record := self._record(run)) is not None:
                         elsewhere.remove(run)
                         yield run, record
                     elif (held := self._folder.holder(run.id)) is None or not held.is_there:
@@ -181,7 +181,7 @@ class LocalSweep:
             self._check_edition()
         if self._folder.is_stopped:
             return self._folder.record(run.id)
-        return self._settled(run) or self._killed(run, code)
+        return self._record(run) or self._killed(run, code)
 
     def _killed(self, run: PlannedRun, code: int) -> Record:
         if code < 0:
@@ -200,11 +200,8 @@ class LocalSweep:
         self._folder.keep(record)
         return record
 
-    def _settled(self, run: PlannedRun) -> Record | None:
-        record = self._folder.record(run.id)
-        if record is None or not is_settled(run.recipe, record, self._started):
-            return None
-        return record
+    def _record(self, run: PlannedRun) -> Record | None:
+        return settled(self._folder, run.recipe, run.id, self._started)
 
     def _end(self) -> None:
         """End all workers; those in the middle of a run remove what they have begun."""

@@ -70,6 +70,8 @@ def plan_sweep(
     file: RecipeFile, threads: int, told: Callable[[], None] = lambda: None
 ) -> SweepPlan:
     """Plan every run; raises RecipeError with all that is wrong, and the runs that have it."""
+    if unclear := objective_problems(file):
+        raise RecipeError(file.file, unclear)
     recipes = file.all()
     shared = SharedSteps(file)
     runs, problems = [], {}
@@ -91,8 +93,6 @@ def plan_sweep(
             )
         )
         told()
-    if unclear := objective_problems(file):
-        raise RecipeError(file.file, unclear)
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
     if collisions := list(_collisions(recipes)):
