@@ -17,8 +17,6 @@ from surgery.weights.table import layer_facts, weight_facts
 from surgery.weights.tensor import Array, Tensor
 from surgery.weights.weight import Weight
 
-_MOST_VALUES = 1 << 24
-
 
 def model_facts(
     model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False

@@ -54,11 +54,10 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
 def result_facts(result: Result) -> dict[str, Any]:
     """A run as plain data: the plan, what each step did, the outputs."""
     facts = plan_facts(result.plan)
-    for step, (_, effect) in zip(facts["steps"], result.effects(), strict=True):
+    for step, (done, effect) in zip(facts["steps"], result.effects(), strict=True):
         step["changed"] = effect.changed
         step["before"] = effect.before.as_dict()
         step["after"] = effect.after.as_dict()
-    for step, done in zip(facts["steps"], result.plan.steps, strict=True):
         if done.found:
             step["found"] = done.found
     facts["metrics"] = dict(result.metrics)
