@@ -43,7 +43,7 @@ _INDICES = {"SLURM_ARRAY_TASK_ID": 0, "JOB_COMPLETION_INDEX": 0, "PBS_ARRAY_INDE
 
 
 def index_of(file: RecipeFile) -> int | None:
-    """The run that the engine means; None where there is no matrix or no engine."""
+    """Return the run that the engine means; None where there is no matrix or no engine."""
     import os
 
     from surgery.errors import UsageError
@@ -61,14 +61,14 @@ def index_of(file: RecipeFile) -> int | None:
 
 
 def overrides(params: tuple[str, ...]) -> dict[str, str]:
-    """What `-p` gives, by name."""
+    """Return the parameters that `-p` gives, by name."""
     from surgery.recipe.params import given
 
     return dict(given(text) for text in params)
 
 
 def selector(text: str) -> Select:
-    """A selector from the command line: a pattern, or a mapping of facts as a recipe has it."""
+    """Return the selector of a pattern, or of a mapping of facts as a recipe has it."""
     import re
 
     from surgery.weights.selectors import Select
@@ -91,7 +91,7 @@ def echo(text: object, err: bool = False) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """Lines that break between words where the terminal ends."""
+    """Return a text with line breaks between words where the terminal ends."""
     import shutil
     import textwrap
 

@@ -52,7 +52,7 @@ class Result:
         return self.plan.metrics
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
-        """Each step with what it did to the elements it matched."""
+        """Yield each step with its effect on the elements that it matched."""
         for step in self.plan.steps:
             yield step, step.observer.total()
 
@@ -227,7 +227,7 @@ def _manifest(
 
 
 def _sparsity(plan: Plan) -> float | None:
-    """The share of zeros in all weights that some step touched, as the last of them left each."""
+    """Return the share of zeros in all weights that steps matched, after the last of them."""
     after = {}
     for step in plan.steps:
         for address, effect in step.observer.effects():

@@ -88,11 +88,11 @@ class LiveRunner:
             shutil.rmtree(folder, ignore_errors=True)
 
     def room(self, name: str) -> Path:
-        """A free path that is removed when the run is over."""
+        """Return a free path that is removed when the run is over."""
         return self._folder / f"{next(self._names)}-{name}"
 
     def resume_folder(self) -> Path:
-        """A folder for the next step that outlives a killed run of the same recipe and files."""
+        """Return a folder for the next step, which the next run finds where this one is killed."""
         if self._plan is None:
             return self.room("resume")
         if self._kept is None:
@@ -107,7 +107,7 @@ class LiveRunner:
         return self._kept
 
     def open(self, path: Path, like: Model) -> Model:
-        """The model in a file that a job wrote, with the addresses that another one has."""
+        """Return the model in a file that a job wrote, with the addresses that another one has."""
         made = _form(like).restored(open_model(path, like.architecture), like)
         wanted = {weight.address for weight in like.weights}
         if like.carried.code is None and made.by_address.keys() >= wanted:
@@ -138,7 +138,7 @@ class LiveRunner:
         return self._memo(next(self._calls), do)
 
     def file(self, model: Model) -> LiveFile:
-        """The model in a file that Keras loads."""
+        """Return the model in a file that Keras loads."""
         form = _form(model)
         others = [w for w in model.weights if _is_built(model) and not w.stored]
         saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
@@ -182,7 +182,7 @@ class LiveRunner:
 
 
 def _form(model: Model) -> Format:
-    """The format of the files that a model goes to Keras in, and comes back."""
+    """Return the format of the files that a model goes to Keras in, and comes back."""
     return WeightsH5() if _is_built(model) else Keras()
 
 

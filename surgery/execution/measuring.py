@@ -105,7 +105,7 @@ _COLUMNS = ("run", "kind", "weight", "level")
 
 
 def _kept(table: Path, run: str) -> Iterator[Point]:
-    """What a table holds of the same run."""
+    """Yield the points of the same run that a table has."""
     if not table.exists():
         return
     with table.open(newline="", encoding="utf-8") as file:
@@ -155,7 +155,7 @@ class Verdict:
 def bisect(
     runner: LiveRunner, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
 ) -> Verdict:
-    """The first step after which the metric is worse than at first by more than `drop`.
+    """Return the first step after which the metric is worse than at first by more than `drop`.
 
     Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
     says whether less of it is better.
@@ -183,7 +183,7 @@ def bisect(
 
 
 def _models(recipe: Recipe, runner: LiveRunner) -> Iterator[Model]:
-    """The model as it is loaded, then after each step."""
+    """Yield the model as it is loaded, then after each step."""
     model = recipe.load.opened(recipe.seed)
     yield model
     for step in recipe.steps:
@@ -207,7 +207,7 @@ def _metric(runner: LiveRunner, model: Model, how: Measurement, metric: str) -> 
 
 
 def picked(found: Mapping[str, float], metric: str) -> float:
-    """One of the metrics; raises UsageError for one that is not among them."""
+    """Return one of the metrics; raises UsageError for one that is not among them."""
     if metric not in found:
         hint = did_you_mean(metric, found)
         raise UsageError(

@@ -145,13 +145,13 @@ class Plan:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores; more than four bring nothing but memory."""
+    """Return the number of cores, at most four; more threads bring nothing but memory."""
     return min(4, cores())
 
 

@@ -33,7 +33,7 @@ class Section:
     facts: Mapping[str, Facts]
 
     def example(self, name: str) -> str:
-        """One of them as a recipe has it; what is too long for a line has a line for each key."""
+        """Return an example as a recipe has it; a long one has a line for each key."""
         value = self.facts[name]["examples"][0]
         head = self.place.format(name)
         line = f"{head}: {_flow(value)}"

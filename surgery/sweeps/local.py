@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free here, as the system and its limits have it."""
+    """Return how many bytes of memory are free, by the system and its limits."""
     found = [1 << 62]
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -130,7 +130,7 @@ class LocalSweep:
         return [worker for worker in self._workers if worker.run is not None]
 
     def _next(self, waiting: Sequence[PlannedRun]) -> PlannedRun | None:
-        """A run that there is room for, and whose first steps no other run does right now."""
+        """Return a run that there is room for, and whose first steps no other run does now."""
         busy = [worker.run for worker in self._busy if worker.run is not None]
         if len(busy) >= self._jobs or self._folder.is_stopped:
             return None
@@ -160,13 +160,13 @@ class LocalSweep:
         free[0].begin(run)
 
     def _ready(self, seconds: float | None) -> list[_Worker]:
-        """The workers that have something to say, or are gone."""
+        """Return the workers that have something to say, or are gone."""
         if not self._workers or (seconds is None and not self._busy):
             return []
         return [key.data for key, _ in self._selector.select(seconds)]
 
     def _ended(self, worker: _Worker, run: PlannedRun) -> Record | None:
-        """The record of a run that a worker has ended; None where another process does it."""
+        """Return the record of a run that a worker ended; None where another process does it."""
         line = worker.answers.readline()
         worker.run = None
         if line and json.loads(line):

@@ -34,12 +34,12 @@ LIMIT = 10 << 30
 
 
 def kept_steps() -> Path:
-    """The folder of all that is kept."""
+    """Return the folder of all that is kept."""
     return cache_folder() / STEPS
 
 
 def is_kept(name: str) -> bool:
-    """Whether what has that name has been done already."""
+    """Return whether the steps of that name have been done already."""
     return (kept_steps() / name).exists()
 
 
@@ -51,7 +51,7 @@ class SharedSteps:
         self._counted: dict[frozenset[str], Counter[str]] = {}
 
     def memo(self, recipe: Recipe, threads: int) -> Memo | None:
-        """What knows the results of the run's first live steps; None where it shares none."""
+        """Return a memo of the run's first live steps; None where it shares none."""
         keys = list(self._keys(recipe, threads))
 
         def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -60,14 +60,14 @@ class SharedSteps:
         return recall if keys else None
 
     def first(self, recipe: Recipe, threads: int) -> str | None:
-        """The name of the first thing that it shares with other runs, for planning."""
+        """Return the name of the first live step that a run shares with others; None for none."""
         name = next(self._keys(recipe, threads), None)
         if name is not None:
             limit()  # a wrong one is refused before any work
         return name
 
     def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
-        """A name for the head up to each live step, as long as other runs have the same head."""
+        """Yield a name for the steps up to each live step, while other runs have the same ones."""
         index = recipe.index
         if index is None or runs_code(recipe):
             return
@@ -97,7 +97,7 @@ class SharedSteps:
         return self._counts(frozenset(names))[_choice(runs[index], names)] > 1
 
     def _named(self, number: int) -> set[str]:
-        """The parameters that decide about the model up to that step."""
+        """Return the parameters that the model up to that step depends on."""
         value = self._file.document.value
         found: set[str] = set()
         left = set(references([value.get("load"), value.get("seed"), value["steps"][: number + 1]]))
@@ -119,7 +119,7 @@ def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
 
 
 def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What is kept in a folder; done and kept by one process, while others wait."""
+    """Return what a folder keeps; one process does and keeps it, while others wait."""
     while True:
         if (kept := _kept(folder)) is not None:
             return kept
@@ -178,7 +178,7 @@ def _keep(folder: Path, made: Mapping[str, Any]) -> None:
 
 
 def limit() -> int:
-    """Bytes that are kept; raises UsageError where the environment gives no number."""
+    """Return how many bytes are kept; raises UsageError where the environment gives no number."""
     given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
     if not given.isdigit():
         raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")
