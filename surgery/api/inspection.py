@@ -8,8 +8,9 @@ from typing import Any
 
 from surgery.api._calls import as_a
 from surgery.api.models import open
+from surgery.execution.comparing import comparable
 from surgery.execution.plan import default_threads
-from surgery.report.difference import comparable, difference_text
+from surgery.report.difference import difference_text
 from surgery.report.models import model_facts
 from surgery.weights import difference
 from surgery.weights.model import Model

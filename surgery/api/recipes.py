@@ -24,7 +24,7 @@ from surgery.sweeps.folder import DONE, SweepFolder
 from surgery.sweeps.local import LocalSweep, free_memory
 from surgery.sweeps.planning import plan_sweep
 from surgery.sweeps.status import RunStatus, statuses
-from surgery.sweeps.work import is_over
+from surgery.sweeps.work import settled
 
 Given = str | Path | Mapping[str, Any]
 """A recipe: its file, or the mapping that such a file holds."""
@@ -190,10 +190,11 @@ def sweep(
     with code_allowed(allow_code):
         file = RecipeFile.read(Path(recipe), given)
         into = SweepFolder.of(file, Path(folder) if folder is not None else None)
+        began = time.time()
         runs = plan_sweep(file, threads).runs
         into.begin(file, given, "local", {})
-        into.resume(time.time())
-        todo = [run for run in runs if not is_over(into, run.recipe, run.id)]
+        into.resume(began)
+        todo = [run for run in runs if settled(into, run.recipe, run.id) is None]
         local = LocalSweep(into, jobs or planned.cores(), threads, free_memory(), logger.info)
         for _, record in local.do(todo):
             (logger.info if record.is_done else logger.error)(told_sweeps.ended_text(record))

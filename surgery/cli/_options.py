@@ -43,7 +43,7 @@ _INDICES = {"SLURM_ARRAY_TASK_ID": 0, "JOB_COMPLETION_INDEX": 0, "PBS_ARRAY_INDE
 
 
 def index_of(file: RecipeFile) -> int | None:
-    """The run that the engine means; None where there is no matrix or no engine."""
+    """Return the run that the engine means; None where there is no matrix or no engine."""
     import os
 
     from surgery.errors import UsageError
@@ -61,14 +61,14 @@ def index_of(file: RecipeFile) -> int | None:
 
 
 def overrides(params: tuple[str, ...]) -> dict[str, str]:
-    """What `-p` gives, by name."""
+    """Return the parameters that `-p` gives, by name."""
     from surgery.recipe.params import given
 
     return dict(given(text) for text in params)
 
 
 def selector(text: str) -> Select:
-    """A selector from the command line: a pattern, or a mapping of facts as a recipe has it."""
+    """Return the selector of a pattern, or of a mapping of facts as a recipe has it."""
     import re
 
     from surgery.weights.selectors import Select
@@ -81,16 +81,17 @@ def selector(text: str) -> Select:
 
 
 def echo(text: object, err: bool = False) -> None:
-    """Print text, but nothing that a terminal would act on."""
+    """Print text with URLs in place of local copies, and nothing that a terminal would act on."""
     from surgery.errors import printable
+    from surgery.storage import locations
 
-    said = printable(str(text), "\n")
+    said = printable(locations.with_urls(str(text)), "\n")
     is_seen = (sys.stderr if err else sys.stdout).isatty()
     click.echo(_wrapped(said) if is_seen else said, err=err)
 
 
 def _wrapped(text: str) -> str:
-    """Lines that break between words where the terminal ends."""
+    """Return a text with line breaks between words where the terminal ends."""
     import shutil
     import textwrap
 

@@ -97,7 +97,7 @@ class Sweep:
             raise click.exceptions.Exit(1)
 
     def _left(self, plan: SweepPlan) -> list[PlannedRun]:
-        """The runs that have no record as they now are, and are with no batch system."""
+        """Return the runs that have no settled record, and are not submitted."""
         from surgery.sweeps.status import statuses
 
         submitted = statuses(self.folder) if self.on == "slurm" else ()
@@ -105,9 +105,9 @@ class Sweep:
         return [run for run in plan.runs if run.id not in sent and not self._is_settled(run)]
 
     def _is_settled(self, run: PlannedRun) -> bool:
-        from surgery.sweeps.work import is_over
+        from surgery.sweeps.work import settled
 
-        return is_over(self.folder, run.recipe, run.id)
+        return settled(self.folder, run.recipe, run.id) is not None
 
     def _do(self, todo: Sequence[PlannedRun]) -> None:
         from surgery.report.sweeps import ended_text
@@ -144,7 +144,7 @@ class Sweep:
 
 
 def cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]:
-    """The keys of cluster that a profile and the flags give."""
+    """Return the keys of cluster that a profile and the flags give."""
     from surgery.errors import RecipeError, UsageError
     from surgery.recipe.document import parse, scalar
 
@@ -176,7 +176,7 @@ _YAML = ("[", "{", '"', "'")
 
 @contextlib.contextmanager
 def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
-    """What tells of each thing done: a bar where a person watches, else its line."""
+    """Yield a function that tells of each thing done: in a bar for a person, else by a line."""
     if silent:
         yield lambda *_: None
         return

@@ -37,7 +37,7 @@ def command(
     from surgery.declared.fields import Share
     from surgery.errors import UsageError
     from surgery.execution import measuring
-    from surgery.execution.metrics import is_lower_better
+    from surgery.execution.metrics import is_lower_better, unknown_direction
     from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.tables import number, table
@@ -46,10 +46,9 @@ def command(
         allowed = float(Share.parse(drop).fraction)
     except ValueError as error:
         raise UsageError(f"--drop: {error}") from None
-    lower = direction == "minimize" if direction else is_lower_better(metric)
+    lower = is_lower_better(metric, direction)
     if lower is None:
-        raise UsageError(f"whether less of {metric} is better is not known; give --direction "
-                         "minimize (or maximize)")  # fmt: skip
+        raise UsageError(unknown_direction(metric, "--direction"))
     how = _live.measurement(data, batch_size, loss, metric)
     read = read_recipe(recipe, _options.overrides(params))
     make_plan(read)  # tells every mistake before any work

@@ -53,22 +53,19 @@ def _compare(
     models: tuple[str, ...], select: str | None, threads: int | None, as_json: bool
 ) -> bool:
     """Show how they differ; returns whether they do."""
+    from itertools import combinations
+
+    from surgery.execution.comparing import comparable
     from surgery.execution.plan import default_threads
-    from surgery.report.difference import (
-        comparable,
-        difference_facts,
-        difference_text,
-        matrix_text,
-    )
+    from surgery.report.difference import difference_facts, difference_text, matrix_text
     from surgery.weights.difference import differences
 
     wanted = None if select is None else _options.selector(select)
     opened = comparable([_opened(name) for name in models], wanted)
-    found = {}
-    for i, a in enumerate(opened):
-        for j, b in enumerate(opened):
-            if i < j:
-                found[i, j] = differences(a, b, threads or default_threads())
+    found = {
+        (i, j): differences(a, b, threads or default_threads())
+        for (i, a), (j, b) in combinations(enumerate(opened), 2)
+    }
     for model in opened:
         for check in model.checks:
             check()

@@ -21,13 +21,13 @@ _BUG = 70
 
 
 def _own() -> list[str]:
-    """The names of surgery's own commands: those of the files beside this one."""
+    """Return the names of surgery's own commands: those of the files beside this one."""
     files = Path(__file__).parent.glob("[a-z]*.py")
     return sorted(file.stem for file in files if file.stem != "main")
 
 
 def _of_a_package(name: str) -> click.Command | None:
-    """The command that another package has of that name; raises PluginError for a broken one."""
+    """Return another package's command of that name; raises PluginError for a broken one."""
     from surgery.declared.registry import plugins
 
     for plugin in plugins("surgery.commands"):
@@ -110,9 +110,7 @@ def _guarded() -> int:
         _show(error)
         return error.exit_code
     except SurgeryError as error:
-        from surgery.storage import locations
-
-        _options.echo(locations.with_urls(str(error)), err=True)
+        _options.echo(error, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         _say_stopped("interrupted", error)

@@ -31,5 +31,5 @@ def command(write: Path | None) -> None:
         click.echo(text, nl=False)
         return
     write.parent.mkdir(parents=True, exist_ok=True)
-    write.write_text(text)
+    write.write_text(text, encoding="utf-8")
     _options.echo(f"wrote {write}")

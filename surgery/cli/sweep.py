@@ -152,11 +152,12 @@ def retry(
 @_folder
 def cancel(folder: Path) -> None:
     """Stop a sweep: what runs is ended cleanly, and nothing more begins."""
+    from surgery.report.tables import shown
     from surgery.sweeps import cancelling
     from surgery.sweeps.folder import SweepFolder
 
     stopped = cancelling.cancel(SweepFolder.existing(folder))
-    _options.echo(f"cancelled; {stopped}; surgery sweep retry {folder} goes on")
+    _options.echo(f"cancelled; {stopped}; surgery sweep retry {shown(folder)} goes on")
 
 
 @command.command("table")

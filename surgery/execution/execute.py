@@ -28,7 +28,6 @@ from surgery.execution.progress import Progress, Silent
 from surgery.execution.seen import as_text
 from surgery.execution.streaming import Digests
 from surgery.execution.writing import Written, load_checks, write
-from surgery.formats.base import formats
 from surgery.live.code import imported_files
 from surgery.storage.states import FileState, file_states
 from surgery.weights.model import Model
@@ -53,7 +52,7 @@ class Result:
         return self.plan.metrics
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
-        """Each step with what it did to the elements it matched."""
+        """Yield each step with its effect on the elements that it matched."""
         for step in self.plan.steps:
             yield step, step.observer.total()
 
@@ -108,7 +107,7 @@ def execute(
 def _more_files(
     plan: Plan, runner: LiveRunner | None, before: Mapping[Path, FileState], folder: Path
 ) -> dict[str, Any]:
-    """What the manifest says of files besides models and targets: data, code, callbacks' outputs.
+    """Return the manifest's facts of data, code and callbacks' outputs.
 
     Data is what was there when the run began; a file that was added since is not proved. What a
     resumed training wrote before it was killed is its own, too.
@@ -141,6 +140,8 @@ def _written(
     """Write all targets, what live steps made, and the manifest if it has a path."""
     watchers = checking.watchers(plan)
     checks = load_checks(plan.targets)
+    # Of what goes to a URL nothing stays here, so sizes are looked up first.
+    beside = [Written("npz", place, made.stat().st_size) for place, made in plan.files.items()]
 
     def conclude(temporary: Mapping[Path, Path], digests: Digests) -> Mapping[Path, Path]:
         for step in plan.steps:
@@ -173,7 +174,7 @@ def _written(
         seen=() if plan.targets else [weight.tensor for weight in plan.model.weights],
     )
     written = tuple(replace(each, check=checks.get(each.path, "")) for each in written)
-    return (*written, *(Written("npz", file, file.stat().st_size) for file in plan.files))
+    return (*written, *beside)
 
 
 def _manifest(
@@ -193,11 +194,10 @@ def _manifest(
         facts = output_facts(target.format, new, target.path, target.model, digests, folder)
         if target.path in checks:
             facts["check"] = checks[target.path]
-        if hashes:
+        if hashes and not target.format.is_foreign(target.model):
             add_file_hashes(facts, new)
         outputs.append(facts)
-    npz = formats()["npz"]
-    outputs += [file_output(npz.name, temporary[p], p, folder) for p in plan.files]
+    outputs += [file_output("npz", temporary[p], p, folder) for p in plan.files]
     steps = []
     for step in plan.steps:
         effect = step.observer.total()
@@ -227,7 +227,7 @@ def _manifest(
 
 
 def _sparsity(plan: Plan) -> float | None:
-    """The share of zeros in all weights that some step touched, as the last of them left each."""
+    """Return the share of zeros in all weights that steps matched, after the last of them."""
     after = {}
     for step in plan.steps:
         for address, effect in step.observer.effects():

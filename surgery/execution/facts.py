@@ -21,7 +21,7 @@ _BLOCK = 1 << 20
 
 
 def input_facts(model: Model, source: Source, folder: Path) -> Facts:
-    """A model that was read: its files, and the digests of those weights that were read.
+    """Describe a model that was read: its files, and the digests of those weights that were read.
 
     Files whose weights have got other shapes, dtypes or owners are hashed as a whole.
     """
@@ -51,14 +51,14 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
 
 
 def _sum(tensor: Tensor, is_here: bool) -> str | None:
-    """The sum of what was read; None for what was not, or in part from elsewhere."""
+    """Return the digest of what was read; None where nothing was, or only a part behind a URL."""
     if not isinstance(tensor, HashingTensor) or not tensor.is_read:
         return None
     return tensor.seen or (tensor.hexdigest() if is_here else None)
 
 
 def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
-    """A file, or those files of a folder, that are summed as a whole."""
+    """Describe a file, or those files of a folder, with the digests of whole files."""
     facts = [_summed(file, folder) for file in file_facts(files, folder)]
     return {"path": relative(path, folder), "files": facts}
 
@@ -70,21 +70,18 @@ def _summed(file: Facts, folder: Path) -> Facts:
 def output_facts(
     form: Format, written: Path, path: Path, model: Model, digests: Mapping[int, str], folder: Path
 ) -> Facts:
-    """A target as it was written (perhaps still under another name) and as it is to be found.
+    """Describe a target that will be at `path`, and is at `written` until then.
 
-    One that another program wrote has other names for the weights; its files are summed.
+    One that another program wrote has other names for the weights; its files are hashed.
     """
-    foreign = form.is_foreign(model)
-    facts: Facts = {
+    if form.is_foreign(model):
+        return file_output(form.name, written, path, folder)
+    return {
         "format": form.name,
         "path": relative(path, folder),
         "files": list(_written_facts(written, path, folder)),
-        "rest_sha256": None
-        if foreign
-        else rest_sha256(form.open(written), written, files_in(written)),
-        "weights": []
-        if foreign
-        else [
+        "rest_sha256": rest_sha256(form.open(written), written, files_in(written)),
+        "weights": [
             {
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
@@ -94,13 +91,10 @@ def output_facts(
             for weight in model.weights
         ],
     }
-    if foreign:
-        add_file_hashes(facts, written)
-    return facts
 
 
 def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
-    """A file that a step wrote beside the targets, which is summed as a whole."""
+    """Describe an output by the digests of its whole files, without weights."""
     facts: Facts = {
         "format": name,
         "path": relative(path, folder),
@@ -113,18 +107,18 @@ def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
 
 
 def add_file_hashes(facts: Facts, written: Path) -> None:
-    """Add the SHA-256 of every whole file of an output."""
+    """Add the SHA-256 of every whole file of an output, which is still here if it goes to a URL."""
     for entry, file in zip(facts["files"], files_in(written), strict=True):
-        entry["sha256"] = file_sha256(file)
+        entry["sha256"] = _sha256_here(file)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """All files that the paths stand for, each once."""
+    """Return all files that the paths stand for, each once."""
     return list(dict.fromkeys(file for path in paths for file in files_in(path)))
 
 
 def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
-    """What is seen of every file without reading it; folders are what is in them."""
+    """Return path, size and times of every file; of folders those of the files in them."""
     return [{"path": relative(file, folder), **stat_facts(file)} for file in _files(paths)]
 
 
@@ -134,14 +128,18 @@ def _written_facts(written: Path, path: Path, folder: Path) -> Iterator[Facts]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a whole file."""
+    """Return the SHA-256 of a whole file."""
     locations.download(path)
+    return _sha256_here(path)
+
+
+def _sha256_here(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rest_sha256(model: Model, path: Path, files: Iterable[Path]) -> str:
-    """The SHA-256 of all bytes of a model's files that are not elements of its weights."""
+    """Return the SHA-256 of all bytes of a model's files that are not elements of its weights."""
     held: dict[str, list[tuple[int, int]]] = {}
     for weight in model.weights:
         tensor = weight.tensor.tensor if isinstance(weight.tensor, HashingTensor) else weight.tensor

@@ -22,7 +22,7 @@ _SUFFIX = ".surgery-journal"
 
 @dataclass(frozen=True)
 class Move:
-    """`new`, of that inode, becomes `path`; what stands there is `old` until all have moved."""
+    """Rename `new`, of that inode, to `path`; until all are renamed, what stood there is `old`."""
 
     path: Path
     new: Path
@@ -32,22 +32,22 @@ class Move:
 
     @classmethod
     def of(cls, path: Path, new: Path) -> Move:
-        """The move of a finished target to its place."""
+        """Return the move of a finished target to its place."""
         inode = os.lstat(new).st_ino
         return cls(path, new, beside(path, "-old"), inode, os.path.lexists(path))
 
     @property
     def is_done(self) -> bool:
-        """Whether what stands in the place is what was written for it."""
+        """Return whether the new file is in its place."""
         return _inode(self.path) == self.inode
 
     @property
     def can_be_done(self) -> bool:
-        """Whether it is done, or still can be."""
+        """Return whether it is done, or still can be."""
         return self.inode in (_inode(self.path), _inode(self.new))
 
     def do(self) -> None:
-        """Rename, unless it is done."""
+        """Rename, unless that is done."""
         if self.is_done:
             return
         if os.path.lexists(self.path):
@@ -55,7 +55,7 @@ class Move:
         os.replace(self.new, self.path)
 
     def undo(self) -> None:
-        """Have in the place what stood there before."""
+        """Put back what stood there before, and remove what was written."""
         if os.path.lexists(self.old):
             if self.is_done and self.path.is_dir():
                 os.rename(self.path, self.new)  # no folder replaces one that is not empty
@@ -113,7 +113,10 @@ def recover(folder: Path) -> list[str]:
 
 
 def _end(moves: Sequence[Move], journal: Path) -> None:
-    """The last is renamed last: where it is in place, all are."""
+    """Finish all moves where that is possible, else undo them.
+
+    The last is renamed last: where it is in place, all are.
+    """
     is_over = bool(moves) and moves[-1].is_done
     forward = all(move.can_be_done for move in moves)
     for move in () if is_over else moves:
@@ -138,7 +141,7 @@ def _journal_of(last: Path) -> Path:
 
 
 def _write(journal: Path, moves: Sequence[Move]) -> None:
-    """Have the journal on disk, and before it all that it names."""
+    """Write the journal to disk, after all files that it names."""
     for move in moves:
         for file in files_in(move.new):
             sync(file)
@@ -156,7 +159,7 @@ def _facts(move: Move, folder: Path) -> dict[str, object]:
 
 
 def _read(journal: Path) -> list[Move]:
-    """What a journal says: nothing where it is gone, or not whole, before any rename."""
+    """Return the moves of a journal; none where it is gone, or was not whole before any rename."""
     try:
         facts = json.loads(journal.read_bytes())
     except (FileNotFoundError, ValueError):

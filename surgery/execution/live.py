@@ -58,7 +58,6 @@ class LiveRunner:
         self._names = count()
         self._resume_numbers = count(1)
         self._listeners: list[Listener] = [self._heard]
-        self._is_locked = False
         self._kept: Path | None = None
         self._stack = contextlib.ExitStack()
 
@@ -89,28 +88,26 @@ class LiveRunner:
             shutil.rmtree(folder, ignore_errors=True)
 
     def room(self, name: str) -> Path:
-        """A free path that is removed when the run is over."""
+        """Return a free path that is removed when the run is over."""
         return self._folder / f"{next(self._names)}-{name}"
 
     def resume_folder(self) -> Path:
-        """A folder for the next step that outlives a killed run of the same recipe and files."""
+        """Return a folder for the next step, which the next run finds where this one is killed."""
         if self._plan is None:
             return self.room("resume")
-        resume_folder = _resume_folder(self._plan.recipe, self._plan.read)
-        if not self._is_locked:
-            resume_folder.mkdir(parents=True, exist_ok=True)
-            self._lock(resume_folder, self._plan.recipe.name)
-        self._kept = folder = resume_folder / str(next(self._resume_numbers))
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _lock(self, folder: Path, name: str) -> None:
-        self._is_locked = True
-        refusal = f"another run of {name} is going on; wait for it"
-        locks.hold(folder / "lock", self._stack, refusal)
+        if self._kept is None:
+            folder = _resume_folder(self._plan.recipe, self._plan.read)
+            folder.mkdir(parents=True, exist_ok=True)
+            refusal = f"another run of {self._plan.recipe.name} is going on; wait for it"
+            locks.hold(folder / "lock", self._stack, refusal)
+        else:
+            folder = self._kept.parent
+        self._kept = folder / str(next(self._resume_numbers))
+        self._kept.mkdir(exist_ok=True)
+        return self._kept
 
     def open(self, path: Path, like: Model) -> Model:
-        """The model in a file that a job wrote, with the addresses that another one has."""
+        """Return the model in a file that a job wrote, with the addresses that another one has."""
         made = _form(like).restored(open_model(path, like.architecture), like)
         wanted = {weight.address for weight in like.weights}
         if like.carried.code is None and made.by_address.keys() >= wanted:
@@ -141,7 +138,7 @@ class LiveRunner:
         return self._memo(next(self._calls), do)
 
     def file(self, model: Model) -> LiveFile:
-        """The model in a file that Keras loads."""
+        """Return the model in a file that Keras loads."""
         form = _form(model)
         others = [w for w in model.weights if _is_built(model) and not w.stored]
         saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
@@ -185,7 +182,7 @@ class LiveRunner:
 
 
 def _form(model: Model) -> Format:
-    """The format of the files that a model goes to Keras in, and comes back."""
+    """Return the format of the files that a model goes to Keras in, and comes back."""
     return WeightsH5() if _is_built(model) else Keras()
 
 
@@ -194,9 +191,9 @@ def _is_built(model: Model) -> bool:
 
 
 def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
-    """Named by all that a step depends on: the recipe, its parameters, and its files as they are.
+    """Return the folder of what a killed run leaves, named by a hash of recipe, files and code.
 
-    What killed runs left that depended on something else is removed when a run ends well.
+    Those of other recipes or files are removed when a run ends well.
     """
     code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
     text = json.dumps([key_of(recipe), sorted(named_states(read)), code])
@@ -206,7 +203,7 @@ def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
 
 
 def callback_files(recipe: Recipe) -> Iterator[Path]:
-    """What now stands where callbacks of the recipe's trainings write to."""
+    """Yield the files that are there now of those that the trainings' callbacks write."""
     for step in recipe.steps:
         for path in step.op.writes() if isinstance(step.op, LiveOp) else ():
             pattern = re.sub(r"\{[^}]*\}", "*", glob.escape(str(path)))

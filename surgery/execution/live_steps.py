@@ -31,7 +31,7 @@ def with_live_steps(plan: Plan, runner: Runner) -> Plan:
             raise _failed(recipe, step, error) from error
         steps.append(planned)
     done = plan_of(recipe, Chain(plan.source, model, tuple(steps)), plan.threads)
-    return replace(done, measured=_measured(done, runner))
+    return replace(done, inputs=plan.inputs, measured=_measured(done, runner))
 
 
 def do_step(step: Step, model: Model, runner: Runner) -> Done:

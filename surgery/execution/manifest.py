@@ -13,6 +13,7 @@ import numpy as np
 from surgery.declared.fields import version
 from surgery.errors import FormatError, SurgeryError, UsageError
 from surgery.execution.seen import (
+    ENDING,
     VERSION,
     Facts,
     has_patterns,
@@ -33,17 +34,21 @@ from surgery.version import __version__
 
 
 def path_of(recipe: Recipe) -> Path:
-    """Where a recipe's manifest is kept: beside its first output."""
-    return recipe.home / f"{recipe.name}.run.json"
+    """Return the path of a recipe's manifest, which is beside its first output."""
+    return recipe.home / f"{recipe.name}{ENDING}"
 
 
 def key_of(recipe: Recipe) -> str:
-    """What a run's outputs depend on, besides the inputs' contents, as one hash."""
+    """Return a hash of all that a run's outputs depend on but the inputs' contents."""
+    return _key(recipe, needs_keras(recipe), packages_of(recipe))
+
+
+def _key(recipe: Recipe, with_keras: bool, packages: Mapping[str, str]) -> str:
     start = relative(Path(recipe.file).parent, path_of(recipe).parent)
     what: object = recipe.resolved
     if has_patterns(recipe.resolved):
         what = [what, list(_donated(recipe, path_of(recipe).parent))]
-    return key(start, recipe.seed, what, needs_keras(recipe), packages_of(recipe))
+    return key(start, recipe.seed, what, with_keras, packages)
 
 
 def packages_of(recipe: Recipe) -> Mapping[str, str]:
@@ -58,7 +63,7 @@ def packages_of(recipe: Recipe) -> Mapping[str, str]:
 
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
-    """The donors' paths: what a pattern stood for."""
+    """Yield the paths of all donors, also of those that a pattern names."""
     for donor in (donor for step in recipe.steps for donor in step.op.donors()):
         path = getattr(donor.source, "path", None)
         if path is not None:
@@ -66,7 +71,7 @@ def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
 
 
 def needs_keras(recipe: Recipe) -> bool:
-    """Whether Keras or TensorFlow may have a part in what is written."""
+    """Return whether outputs may depend on the versions of Keras and TensorFlow."""
     kinds = (FromPath, FromHub)
     return (
         is_live(recipe)
@@ -76,7 +81,7 @@ def needs_keras(recipe: Recipe) -> bool:
 
 
 def is_live(recipe: Recipe) -> bool:
-    """Whether a running Keras model is needed."""
+    """Return whether a running Keras model is needed."""
     return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
         isinstance(each.expectation, LiveExpectation) for each in recipe.expect
     )
@@ -87,24 +92,27 @@ def _may_be_tensorflows(form: Format) -> bool:
 
 
 def data_files(recipe: Recipe) -> list[Path]:
-    """The files and folders that steps and expectations read, models left out."""
+    """Return the files and folders that steps and expectations read, models left out."""
     given = [path for step in recipe.steps for path in step.op.inputs()]
     return [*given, *(path for each in recipe.expect for path in paths_in(each.expectation))]
 
 
 def code_files(recipe: Recipe) -> list[Path]:
-    """The files beside the recipe with code that it names."""
+    """Return the files beside the recipe with code that it names."""
     return [name.file for name in _code(recipe) if name.file.is_file()]
 
 
 def runs_code(recipe: Recipe) -> bool:
-    """Whether it names code of the user's."""
+    """Return whether the recipe names code of the user's."""
     return bool(_code(recipe))
 
 
 def is_remote(recipe: Recipe) -> bool:
-    """Whether it writes to URLs."""
-    return any(locations.url_of(target.path) is not None for target in recipe.export)
+    """Return whether the recipe writes to URLs."""
+    written = [target.path for target in recipe.export]
+    for step in recipe.steps:
+        written += step.op.outputs() if isinstance(step.op, LiveOp) else ()
+    return any(locations.url_of(path) is not None for path in written)
 
 
 def _code(recipe: Recipe) -> list[CodeName]:
@@ -112,7 +120,7 @@ def _code(recipe: Recipe) -> list[CodeName]:
 
 
 def _parts(recipe: Recipe) -> Iterator[object]:
-    """What names files and code that are read."""
+    """Yield the sources, ops and expectations, whose keys name files and code."""
     yield from recipe.sources()
     yield from (step.op for step in recipe.steps)
     yield from (each.expectation for each in recipe.expect)
@@ -154,11 +162,12 @@ def check_apart(recipes: Sequence[Recipe]) -> None:
 
 
 def head(recipe: Recipe) -> Facts:
-    """What a manifest says of the recipe and of what ran it."""
-    used, packages = ("keras", "tensorflow"), packages_of(recipe)
+    """Return the manifest's facts of the recipe and of the versions that ran it."""
+    with_keras, packages = needs_keras(recipe), packages_of(recipe)
+    used = ("keras", "tensorflow") if with_keras else ()
     return {
         "manifest": VERSION,
-        "key": key_of(recipe),
+        "key": _key(recipe, with_keras, packages),
         "name": recipe.name,
         "recipe": recipe.resolved,
         "file": recipe.file,
@@ -172,6 +181,6 @@ def head(recipe: Recipe) -> Facts:
             "python": platform.python_version(),
             "numpy": np.__version__,
             "h5py": version("h5py"),
-            **({name: installed(name) for name in used} if needs_keras(recipe) else {}),
+            **{name: installed(name) for name in used},
         },
     }

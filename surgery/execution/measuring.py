@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from surgery.declared.data import Data
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.execution.live import LiveRunner
 from surgery.execution.live_steps import do_step
 from surgery.recipe.language import Recipe, Step
-from surgery.storage.replacing import beside
+from surgery.storage.replacing import write_whole
 from surgery.storage.states import named_states
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
@@ -94,7 +95,7 @@ def sensitivity(
 
 
 def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
-    """Of all that the findings depend on."""
+    """Return a hash of all that the findings depend on."""
     states = named_states([*model.inputs, *how.data.inputs()])
     facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
@@ -104,7 +105,7 @@ _COLUMNS = ("run", "kind", "weight", "level")
 
 
 def _kept(table: Path, run: str) -> Iterator[Point]:
-    """What a table holds of the same run."""
+    """Yield the points of the same run that a table has."""
     if not table.exists():
         return
     with table.open(newline="", encoding="utf-8") as file:
@@ -122,19 +123,22 @@ def _kept(table: Path, run: str) -> Iterator[Point]:
 def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
     """Begin the table anew with what is known."""
     table.parent.mkdir(parents=True, exist_ok=True)
-    new = beside(table)
-    new.write_text("", encoding="utf-8")
+    text = io.StringIO()
     for point in points:
-        _append(new, run, kind, point)
-    new.replace(table)
+        _write(text, run, kind, point)
+    write_whole(table, text.getvalue().encode())
 
 
 def _append(table: Path, run: str, kind: str, point: Point) -> None:
     with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not file.tell():
-            writer.writerow([*_COLUMNS, *point.metrics])
-        writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
+        _write(file, run, kind, point)
+
+
+def _write(file: TextIO, run: str, kind: str, point: Point) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    if not file.tell():
+        writer.writerow([*_COLUMNS, *point.metrics])
+    writer.writerow([run, kind, point.weight, point.level, *point.metrics.values()])
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Verdict:
 def bisect(
     runner: LiveRunner, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
 ) -> Verdict:
-    """The first step after which the metric is worse than at first by more than `drop`.
+    """Return the first step after which the metric is worse than at first by more than `drop`.
 
     Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
     says whether less of it is better.
@@ -179,7 +183,7 @@ def bisect(
 
 
 def _models(recipe: Recipe, runner: LiveRunner) -> Iterator[Model]:
-    """The model as it is loaded, then after each step."""
+    """Yield the model as it is loaded, then after each step."""
     model = recipe.load.opened(recipe.seed)
     yield model
     for step in recipe.steps:
@@ -203,7 +207,7 @@ def _metric(runner: LiveRunner, model: Model, how: Measurement, metric: str) -> 
 
 
 def picked(found: Mapping[str, float], metric: str) -> float:
-    """One of the metrics; raises UsageError for one that is not among them."""
+    """Return one of the metrics; raises UsageError for one that is not among them."""
     if metric not in found:
         hint = did_you_mean(metric, found)
         raise UsageError(

@@ -28,21 +28,29 @@ _HIGHER = {
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d?")
 
 
-def is_lower_better(metric: str) -> bool | None:
-    """Whether a smaller value of the metric is a better one; None where its name does not tell.
+def is_lower_better(metric: str, direction: str | None = None) -> bool | None:
+    """Return whether less of the metric is better; None where that is not known.
 
-    Where words of a name disagree (`accuracy_loss`), the last word that tells decides.
+    A direction (`minimize` or `maximize`) decides, else the name; where words of a name disagree
+    (`accuracy_loss`), the last word that tells.
     """
+    if direction:
+        return direction == "minimize"
     told = [word in _LOWER for word in map(str.lower, _WORD.findall(metric.rpartition("/")[2]))
             if word in _LOWER | _HIGHER]  # fmt: skip
     return told[-1] if told else None
 
 
-def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[str, float]:
-    """All metrics of a run, from each step's op, name and metrics.
+def unknown_direction(metric: str, key: str) -> str:
+    """Return the message that nobody knows whether less of a metric is better."""
+    return f"whether less of {metric} is better is not known; give {key} minimize (or maximize)"
 
-    Each is called as the last step that found it says, and `name/metric` by its step: by the
-    step's name, or by its op and number where several steps of that op have no name.
+
+def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[str, float]:
+    """Return all metrics of a run, from each step's op, name and metrics.
+
+    `metric` is that of the last step that measured it. `step/metric` is that of one step, called
+    by its name, or by its op and number where several steps of that op have no name.
     """
     steps = list(found)
     unnamed = Counter(op for op, name, _ in steps if not name)
@@ -60,12 +68,9 @@ def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[
 
 
 def objective_problems(file: RecipeFile) -> list[Problem]:
-    """What is not said of a recipe's objective."""
+    """Return the problem that a recipe does not say which values of its objective are better."""
     objective = file.objective
-    if objective is None or objective.direction or is_lower_better(objective.metric) is not None:
+    if objective is None or is_lower_better(objective.metric, objective.direction) is not None:
         return []
-    message = (
-        f"whether less of {objective.metric} is better is not known; give direction: minimize (or "
-        "maximize)"
-    )
+    message = unknown_direction(objective.metric, "direction:")
     return [file.document.problem(("objective", "metric"), message)]

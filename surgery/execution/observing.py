@@ -15,7 +15,7 @@ from surgery.weights.tensor import Array, Observed, Tensor, chunk_ranges
 
 @dataclass(frozen=True)
 class Effect:
-    """What a step did: elements changed, and the statistics before and after."""
+    """Count the elements that a step changed, with the statistics before and after."""
 
     changed: int = 0
     before: Statistics = field(default_factory=Statistics)
@@ -39,7 +39,7 @@ class Observer:
         self._lock = threading.Lock()
 
     def watch(self, before: Model, after: Model) -> Model:
-        """The model after the step, with every tensor that it changes observed by its address."""
+        """Return the model after the step, with every tensor that it changes observed."""
         changed = [
             replace(weight, tensor=self._watched(weight.address, old.tensor, weight.tensor))
             for weight in (*after.weights, *after.states)
@@ -68,14 +68,14 @@ class Observer:
                     tensor.read(start, stop)
 
     def effects(self) -> Iterator[tuple[str, Effect]]:
-        """The effect on each weight, by address."""
+        """Yield the address of each weight and the effect on it."""
         totals: dict[str, Effect] = {}
         for (address, _), effect in sorted(self._effects.items()):
             totals[address] = totals[address] + effect if address in totals else effect
         yield from totals.items()
 
     def total(self) -> Effect:
-        """The effect on all weights together."""
+        """Return the effect on all weights together."""
         return sum((effect for _, effect in self.effects()), Effect())
 
 

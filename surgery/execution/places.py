@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import Problem
@@ -34,11 +34,19 @@ def _in_the_way(path: Path, manifest: Path, seen: Mapping[Path, int]) -> Iterato
     resolved = path.resolve()
     if resolved == manifest.resolve():
         yield f"{path} is where the run's manifest goes"
-    if resolved in seen:
-        yield f"{path} is a target already (export[{seen[resolved]}])"
-    for other, number in seen.items():
-        if other in resolved.parents or resolved in other.parents:
-            yield f"{path} and export[{number}] are one in the other"
+    for other in overlapping(path, seen):
+        if other == resolved:
+            yield f"{path} is a target already (export[{seen[other]}])"
+        else:
+            yield f"{path} and export[{seen[other]}] are one in the other"
+
+
+def overlapping(path: Path, others: Iterable[Path]) -> Iterator[Path]:
+    """Yield those of other resolved paths that are the same as a path, above it or below it."""
+    resolved = path.resolve()
+    for other in others:
+        if resolved == other or other in resolved.parents or resolved in other.parents:
+            yield other
 
 
 def output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]:

@@ -32,9 +32,9 @@ _CHUNKS_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step matches, at most how many elements it changes, and old names with new ones.
+    """Say what a step matches, at most how many elements it changes, and old names with new ones.
 
-    For a live step that has been done also what it found out, and its files by their paths.
+    Of a live step that was done, `found` has what it measured, and `files` what it wrote, by paths.
     """
 
     step: Step
@@ -56,7 +56,7 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """A target, the model that goes into it, and what Keras is asked before."""
+    """Name a target, the model that goes into it, and what Keras is asked before."""
 
     format: Format
     path: Path
@@ -68,7 +68,7 @@ class TargetPlan:
 
     @property
     def bytes(self) -> int:
-        """Bytes of weights, optimizer state left out."""
+        """The bytes of weights, optimizer state left out."""
         return self.model.nbytes
 
 
@@ -104,11 +104,11 @@ class Plan:
 
     @property
     def files(self) -> Mapping[Path, Path]:
-        """What live steps wrote, by where it is to be."""
+        """Return the files that live steps wrote, by the paths where they will be."""
         return {path: made for step in self.steps for path, made in step.files.items()}
 
     def files_of(self, path: Path) -> list[Path]:
-        """The files that a path which is read stood for when the run was planned."""
+        """Return the files that an input path stood for when the run was planned."""
         return [file for file in self.inputs if file == path or path in file.parents]
 
     @property
@@ -145,13 +145,13 @@ class Plan:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores; more than four bring nothing but memory."""
+    """Return the number of cores, at most four; more threads bring nothing but memory."""
     return min(4, cores())
 
 

@@ -67,7 +67,7 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
 
 
 def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
-    """Expected metrics that no step finds out."""
+    """Yield expected metrics that no step measures."""
     steps = (s for s in recipe.steps if isinstance(s.op, LiveOp) and s.op.finds_metrics)
     prefixes = list(named((step.op.name, step.name, {"": 0.0}) for step in steps))
     for each in recipe.expect:
@@ -84,7 +84,7 @@ def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
-    """Without a target: steps that change the model when nothing looks at it any longer."""
+    """Yield, of a recipe without targets, the steps whose changes nothing measures or writes."""
     if recipe.export or any(isinstance(e.expectation, LiveExpectation) for e in recipe.expect):
         return
     for step in reversed(recipe.steps):
@@ -97,7 +97,7 @@ def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iterator[Problem]:
-    """Steps that only change variables which no target holds."""
+    """Yield steps that only change variables which no target holds."""
     if any(target.format.holds_states for target in recipe.export):
         return
     states = {weight.address for weight in model.states}

@@ -13,6 +13,7 @@ from typing import Any
 
 from surgery.declared.fields import json_line
 from surgery.errors import printable
+from surgery.storage import locations
 
 _SECONDS_BETWEEN_LINES = 10.0
 _ALWAYS = ("epoch",)
@@ -33,16 +34,16 @@ class Progress(ABC):
         return None
 
     def say(self, event: str, **facts: object) -> None:
-        """Something happened: the run begins, a target stands, the run is over."""
+        """Tell of an event: the run begins, a target is written, the run is over."""
         return
 
     @abstractmethod
     def phase(self, name: str, total: int) -> None:
-        """A new phase begins, of so many bytes (0: not known)."""
+        """Begin a new phase of so many bytes (0: not known)."""
 
     @abstractmethod
     def advance(self, count: int) -> None:
-        """So many bytes are done; called from many threads."""
+        """Add so many bytes that are done; called from many threads."""
 
 
 class Silent(Progress):
@@ -79,7 +80,7 @@ class Log(Progress):
         else:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             line = f"{now} {self._title}: {event} {said}".rstrip()
-        print(printable(line), file=sys.stderr, flush=True)
+        print(printable(locations.with_urls(line)), file=sys.stderr, flush=True)
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
@@ -149,7 +150,7 @@ def _epoch_text(facts: Mapping[str, object]) -> str:
 
 
 def progress_for(title: str, quiet: bool, log_format: str | None = None) -> Progress:
-    """A log where one is asked for, a bar where a person watches, else a few lines."""
+    """Return a log where one is asked for, a bar where a person watches, else a few lines."""
     if log_format is not None:
         return Log(title, log_format)
     if quiet:

@@ -19,6 +19,7 @@ from surgery.execution.seen import (
     as_text,
     entries,
     foreign,
+    has_hashes,
     is_untouched,
     place,
     read,
@@ -35,7 +36,7 @@ from surgery.weights.digest import sha256
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that verify looked at; `problem` is empty where it is what the run saw."""
+    """Tell of one thing that verify looked at; `problem` is empty where it is as the run saw it."""
 
     path: Path
     weights: int
@@ -80,7 +81,7 @@ def _summed(facts: Facts) -> list[Facts]:
 
 
 def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
-    """Everything by which files differ from what a manifest says of them."""
+    """Yield each way in which files differ from the manifest."""
     for file in facts["files"]:
         if not place(file["path"], folder).is_file():
             yield f"{file['path']} is missing"
@@ -105,7 +106,7 @@ def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) 
 def _differing_parts(
     path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor
 ) -> Iterator[str]:
-    """The weights that are not what their digests say, and whether all else is."""
+    """Yield the weights whose digests differ or that are missing, and whether the rest differs."""
     model = open_model(path)
     there = model.by_address
     known = [weight for weight in _summed(facts) if weight["address"] in there]
@@ -122,12 +123,12 @@ def _differing_parts(
 
 
 def _rest(facts: Facts) -> list[str]:
-    """The files of which there is one sum of all that is no weight."""
+    """Return the files that `rest_sha256` is the sum of."""
     return facts.get("rest") or [file["path"] for file in facts["files"]]
 
 
 def _differing_files(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
-    """The files that are not what their own digests say, where they have some."""
+    """Yield the files whose own digests differ, where the manifest has some."""
     files = [file for file in facts["files"] if "sha256" in file]
     found = pool.map(lambda file: file_sha256(place(file["path"], folder)), files)
     for file, sum_ in zip(files, found, strict=True):
@@ -138,10 +139,10 @@ def _differing_files(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> It
 def is_current(
     recipe: Recipe, threads: int, hashes: bool = False, trusts_code: bool = False
 ) -> bool:
-    """Whether a recipe's manifest still holds: the same recipe, inputs and outputs.
+    """Return whether a recipe's manifest still holds: the same recipe, inputs and outputs.
 
-    With `hashes` it must have those of whole files, too. Of code nobody knows what else it
-    depends on; with `trusts_code` it is nothing but the files that were imported.
+    With `hashes` the manifest must have the digests of whole files, too. A recipe that runs code
+    of the user's is never current, but with `trusts_code` where the imported files are the same.
     """
     path = path_of(recipe)
     if is_remote(recipe) or (runs_code(recipe) and not trusts_code):
@@ -155,7 +156,7 @@ def is_current(
         facts = read(path)
         if facts["manifest"] == 1 or facts["key"] != key_of(recipe):
             return False
-        if hashes and not all("sha256" in f for o in facts["outputs"] for f in o["files"]):
+        if hashes and not has_hashes(facts):
             return False
         folder, noted = path.parent, facts["seen_ns"]
         stats = stats_of(facts, folder)
@@ -170,7 +171,7 @@ def is_current(
 
 
 def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
-    """Whether the digests say that nothing has changed; a weight without one was not read."""
+    """Return whether nothing has changed by the digests; a weight without one was not read."""
     if facts.get("rest_sha256") is None and any("sha256" not in file for file in facts["files"]):
         return False
     with ThreadPoolExecutor(threads) as pool:
@@ -178,7 +179,7 @@ def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
 
 
 def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
-    """The manifest with the times that its files now have."""
+    """Return the manifest with the times that its files now have."""
     for each in entries(facts):
         for file in each["files"]:
             file.update(stats[file["path"]])
@@ -186,7 +187,7 @@ def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
 
 
 def _note(path: Path, facts: Facts, before: Facts) -> None:
-    """Keep what has been seen of files that are the same, for the next look.
+    """Write the manifest with its files' new times, so that the next check need not hash them.
 
     Not where that cannot be written, nor over the manifest of a run that has ended meanwhile.
     """

@@ -9,9 +9,11 @@ from typing import Any
 from surgery.declared.fields import recipe_path
 from surgery.errors import SurgeryError
 from surgery.execution.seen import (
+    ENDING,
     VERSION,
     Facts,
     entries,
+    has_hashes,
     has_patterns,
     is_untouched,
     key,
@@ -25,9 +27,9 @@ from surgery.storage import locations
 
 
 def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) -> Path | None:
-    """The manifest of a recipe that one sees to be up to date.
+    """Return the manifest of a recipe that is up to date by the times of its files.
 
-    None where that is not so, or where more than the times of files must be looked at.
+    None where it is not, or where that takes more than the times.
     """
     try:
         resolved = _resolved(recipe, overrides)
@@ -47,7 +49,7 @@ def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) ->
 
 
 def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the recipe says, with every parameter's value in its place.
+    """Return the recipe with every parameter's value in its place.
 
     None for one with a matrix, or that asks the environment or the folder.
     """
@@ -68,13 +70,13 @@ def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | No
 
 
 def _manifest_of(recipe: Path, resolved: Mapping[str, Any]) -> Path | None:
-    """Where the manifest is, beside the first output; None on a URL, or in a killed run's midst."""
+    """Return the manifest's path; None for a URL, or where a killed run left unfinished files."""
     ((_, target),) = resolved["export"][0].items()
     path = recipe_path(target if isinstance(target, str) else target["path"], recipe.parent)
     name = resolved.get("name") or recipe.name.removesuffix(".yaml")
     if locations.url_of(path) is not None or _is_littered(path.parent):
         return None
-    return path.parent / f"{name}.run.json"
+    return path.parent / f"{name}{ENDING}"
 
 
 def _is_littered(folder: Path) -> bool:
@@ -85,8 +87,7 @@ def _is_untouched(facts: Facts, folder: Path, hashes: bool) -> bool:
     files = [file for each in entries(facts) for file in each["files"]]
     if any("version" in file for file in files):  # a URL is asked by the run
         return False
-    written = [file for each in facts["outputs"] for file in each["files"]]
-    if hashes and not all("sha256" in file for file in written):
+    if hashes and not has_hashes(facts):
         return False
     if any(_is_littered((folder / each["path"]).parent) for each in facts["outputs"]):
         return False

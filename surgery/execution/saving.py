@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import FormatError
-from surgery.execution.places import path_problem
+from surgery.execution.places import overlapping, path_problem
 from surgery.execution.plan import default_threads, target_plan
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.writing import load_checks, write
@@ -37,12 +37,11 @@ def _problems(model: Model, targets: Sequence[Target]) -> Iterator[str]:
     """Yield why targets cannot be written, each with its format's name."""
     seen: list[Path] = []
     for target in targets:
-        name, resolved = target.format.name, target.path.resolve()
+        name = target.format.name
         for refusal in target.format.refusals(target.optimizer.left(model)):
             yield f"{name}: {refusal}"
         if problem := path_problem(target.path, target.format, model.inputs):
             yield f"{name}: {problem}"
-        for other in seen:
-            if resolved == other or other in resolved.parents or resolved in other.parents:
-                yield f"{name}: {target.path} is in the way of another target, {other}"
-        seen.append(resolved)
+        for other in overlapping(target.path, seen):
+            yield f"{name}: {target.path} is in the way of another target, {other}"
+        seen.append(target.path.resolve())

@@ -16,10 +16,14 @@ from typing import Any
 from surgery.declared.fields import as_json, recipe_path, version
 from surgery.errors import FormatError
 from surgery.storage import locations
+from surgery.storage.keras_home import keras_settings
 from surgery.storage.states import files_in
 from surgery.version import __version__
 
 VERSION = 2
+
+ENDING = ".run.json"
+"""How the names of manifests end."""
 
 _SETTLED_NS = 10**9
 """A file that is not older than this may have been changed since, within one tick of its clock."""
@@ -28,14 +32,14 @@ Facts = dict[str, Any]
 
 
 def place(text: str, folder: Path) -> Path:
-    """Where a file of a manifest is; `folder` is the manifest's own."""
+    """Return where a file of a manifest in that folder is, prepared if it is behind a URL."""
     path = recipe_path(text, folder)
     locations.prepare(path)
     return path
 
 
 def relative(path: Path, folder: Path) -> str:
-    """The path as a manifest in that folder has it."""
+    """Return a path as a manifest in that folder has it."""
     if url := locations.url_of(path):
         return url
     if locations.url_of(folder):
@@ -53,14 +57,12 @@ def key(
     facts = [VERSION, __version__, start, seed, resolved]
     facts += [[name, installed(name)] for name in sorted(packages)]
     if with_keras:
-        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
-        facts += [installed("keras"), installed("tensorflow")]
-        facts.append(settings.read_text() if settings.is_file() else "")
+        facts += [installed("keras"), installed("tensorflow"), keras_settings()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def has_patterns(resolved: Mapping[str, Any]) -> bool:
-    """Whether a step may name donors by a pattern, which stands for the files that there are."""
+    """Return whether a step may name donors by a pattern, which stands for the files there are."""
     steps = [keys for step in resolved.get("steps") or () for keys in step.values()]
     donors = [text for keys in steps if isinstance(keys, dict) for text in _texts(keys.get("from"))]
     return any(letter in text for text in donors for letter in "*?{")
@@ -75,7 +77,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def installed(package: str) -> str:
-    """The version of a package; empty where it is not installed."""
+    """Return the version of a package; empty where it is not installed."""
     try:
         return version(package)
     except metadata.PackageNotFoundError:
@@ -83,7 +85,7 @@ def installed(package: str) -> str:
 
 
 def stat_facts(file: Path) -> Facts:
-    """A file's size and times, by which one sees that it has changed; raises OSError."""
+    """Return a file's size, times and inode, or a URL's version; raises OSError if it is gone."""
     found = file.stat()
     if (state := locations.version(file)) is not None:
         return {"bytes": found.st_size, "version": state}
@@ -96,20 +98,20 @@ def stat_facts(file: Path) -> Facts:
 
 
 def read(path: Path) -> Facts:
-    """A manifest; raises FormatError where the file is none, or was changed by hand."""
+    """Return a manifest; raises FormatError where the file is none, or was changed by hand."""
     path = locations.resolve(path)
     locations.download(path)
     try:
         data = path.read_bytes()
         facts = json.loads(data)
     except IsADirectoryError:
-        raise FormatError(f"{path} is a folder; give the manifests in it, *.run.json") from None
+        raise FormatError(f"{path} is a folder; give the manifests in it, *{ENDING}") from None
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no manifest, which is NAME.run.json: {error}") from None
+        raise FormatError(f"{path} is no manifest, which is NAME{ENDING}: {error}") from None
     if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
-        raise FormatError(f"{path} is not the manifest of a run (NAME.run.json)")
+        raise FormatError(f"{path} is not the manifest of a run (NAME{ENDING})")
     if facts["manifest"] == 1:
         return _of_version_1(facts)
     if facts["manifest"] != VERSION:
@@ -127,7 +129,7 @@ def read(path: Path) -> Facts:
 
 
 def _of_version_1(facts: Facts) -> Facts:
-    """Of what steps read it has sizes and times; of inputs of several files it hashes the first."""
+    """Return a manifest of version 1 in the form of version 2, as far as it has the facts."""
     try:
         files = [{"path": file["path"], "files": [file]} for file in facts.get("files", ())]
         given = [{**each, "rest": [each["path"]]} for each in facts.get("inputs", ())]
@@ -140,26 +142,31 @@ _DIGEST = b',\n "digest": '
 
 
 def as_text(facts: Facts) -> str:
-    """A manifest as it is written; its last line has the digest of all before it."""
+    """Return the text of a manifest; its last line has the digest of all before it."""
     body = locations.with_urls(as_json(facts)).removesuffix("\n}")
     digest = hashlib.sha256(body.encode()).hexdigest()
     return f'{body}{_DIGEST.decode()}"{digest}"\n}}\n'
 
 
 def entries(facts: Facts) -> list[Facts]:
-    """All that a run read and wrote, by its manifest."""
+    """Return a manifest's facts of all that the run read and wrote."""
     kinds = ("files", "code", "inputs", "callbacks", "outputs")
     return [each for kind in kinds for each in facts[kind] if each["path"] is not None]
 
 
+def has_hashes(facts: Facts) -> bool:
+    """Return whether a manifest has the digests of its outputs' whole files."""
+    return all("sha256" in file for each in facts["outputs"] for file in each["files"])
+
+
 def stats_of(facts: Facts, folder: Path) -> Mapping[str, Facts]:
-    """What is now seen of every file of a manifest; raises OSError where one is gone."""
+    """Return what `stat_facts` now says of every file of a manifest; raises OSError."""
     files = [file["path"] for each in entries(facts) for file in each["files"]]
     return {path: stat_facts(place(path, folder)) for path in files}
 
 
 def is_untouched(facts: Facts, stats: Mapping[str, Facts], noted_ns: int, folder: Path) -> bool:
-    """Whether one sees without reading that nothing has changed since that was noted."""
+    """Return whether the files are unchanged by size, times and inode since `noted_ns`."""
     return not foreign(facts, folder) and all(
         stats[file["path"]].items() <= file.items() and _is_settled(file, noted_ns)
         for file in facts["files"]
@@ -171,7 +178,7 @@ def _is_settled(file: Facts, noted_ns: int) -> bool:
 
 
 def foreign(facts: Facts, folder: Path) -> Sequence[str]:
-    """The files in a folder that were not there when the manifest was written."""
+    """Return the files in a folder that were not there when the manifest was written."""
     known = {place(file["path"], folder) for file in facts["files"]}
     files = files_in(place(facts["path"], folder))
     return [relative(file, folder) for file in files if file not in known]

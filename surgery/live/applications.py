@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from surgery.errors import SurgeryError, did_you_mean
 from surgery.live.quiet import import_keras
 from surgery.live.symbolic import without_memory
 from surgery.storage.cache import Cached
+from surgery.storage.keras_home import keras_home, keras_settings
 
 _INCLUDE = ("include_preprocessing",)
 _V3 = ("alpha", "minimalistic", "dropout_rate", "include_preprocessing")
@@ -65,7 +65,7 @@ class WeightsOf:
 
     @classmethod
     def from_recipe(cls, value: object, folder: Path) -> WeightsOf:
-        """As the recipe has it; a path starts at the recipe's folder."""
+        """Return the weights that a recipe names; a path starts at the recipe's folder."""
         if not isinstance(value, str):
             raise TypeError
         if value in ("none", "imagenet"):
@@ -74,7 +74,7 @@ class WeightsOf:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return the JSON Schema of what a recipe may say."""
         return {"type": "string", "minLength": 1}
 
     def __str__(self) -> str:
@@ -142,7 +142,6 @@ class Application:
     @cached_property
     def identity(self) -> str:
         """All that decides what the application resolves to, as JSON."""
-        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
         decisive = {
             "format": _FORMAT,
             "application": self.application,
@@ -150,7 +149,7 @@ class Application:
             "imagenet": self.weights.text == "imagenet",
             "keras": metadata.version("keras"),
             "tensorflow": metadata.version("tensorflow"),
-            "settings": settings.read_text() if settings.is_file() else "",
+            "settings": keras_settings(),
         }
         return json.dumps(decisive, sort_keys=True)
 
@@ -164,7 +163,7 @@ class Application:
         return self._cached.read() is not None
 
     def resolve(self) -> Resolved:
-        """What the application stands for: from the cache, else from Keras."""
+        """Return the application's config and variables, from the cache, else from Keras."""
         found = self._cached.read()
         if found is None:
             found = _from_keras(self)
@@ -230,7 +229,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
 
 
 def variable_facts(variable: Any) -> dict[str, Any]:
-    """A variable that is not there yet: its name, shape, dtype, and what it starts from."""
+    """Return name, shape, dtype and initializer of a variable that is not there yet."""
     return {
         "name": variable.name,
         "shape": list(variable.shape),
@@ -240,7 +239,7 @@ def variable_facts(variable: Any) -> dict[str, Any]:
 
 
 def _initializer_facts(initializer: Any) -> list[Any]:
-    """The class and the config; an LSTM with `unit_forget_bias` has a function of its own."""
+    """Return class and config; an LSTM with `unit_forget_bias` has a function of its own."""
     if hasattr(initializer, "get_config"):
         return [type(initializer).__name__, initializer.get_config()]
     cell = initializer.__closure__[0].cell_contents
@@ -248,9 +247,8 @@ def _initializer_facts(initializer: Any) -> list[Any]:
 
 
 def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path:
-    """Keras's own weights file, downloaded into Keras's cache folder where it is not there."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    path = home / str(download.get("cache_subdir", "models")) / str(download["fname"])
+    """Return Keras's own weights file, downloaded into Keras's folder where it is not there."""
+    path = keras_home() / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path
     import contextlib

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from surgery.errors import printable
-from surgery.formats.base import open_model
 from surgery.report.tables import number, plural, table
 from surgery.weights.comparison import Comparison
 from surgery.weights.difference import Difference
-from surgery.weights.model import Model
-from surgery.weights.selectors import Select
 
 _MOST = 20
 
 
-def comparable(given: Sequence[Path | Model], select: Select | None = None) -> list[Model]:
-    """Return models as they are compared, those of paths opened.
-
-    One that holds weights only gets its names from the first that has an architecture; with a
-    selector, each has only the weights that it names.
-    """
-    opened = [each if isinstance(each, Model) else open_model(each) for each in given]
-    known = next((m.architecture for m in opened if m.architecture is not None), None)
-    for place, (path, model) in enumerate(zip(given, opened, strict=True)):
-        if known is None or model.architecture is not None or isinstance(path, Model):
-            continue
-        named = open_model(path, known)
-        if {w.address for w in named.weights} <= set(known.weight_order):
-            opened[place] = named
-    if select is None:
-        return opened
-    return [replace(model, weights=select.matches(model)) for model in opened]
-
-
 def difference_facts(a: str, b: str, found: Difference) -> dict[str, Any]:
-    """`diff --json` of two models."""
+    """Return what `diff --json` prints of two models."""
     return {
         "a": a,
         "b": b,
@@ -64,7 +40,7 @@ def difference_facts(a: str, b: str, found: Difference) -> dict[str, Any]:
 
 
 def difference_text(a: str, b: str, found: Difference) -> str:
-    """How two models differ, for people."""
+    """Return the lines for people that say how two models differ."""
     return "\n".join(_lines(a, b, found))
 
 
@@ -114,7 +90,7 @@ def _row(name: str, found: Comparison) -> list[str]:
 
 
 def matrix_text(names: Sequence[str], found: Mapping[tuple[int, int], Difference]) -> str:
-    """Several models: for each pair the relative norm of the difference of what changed."""
+    """Return a table of several models, with the relative norm of the difference of each pair."""
     rows = []
     for i, name in enumerate(names):
         cells = [_cell(found.get((i, j)), i == j) for j in range(len(names))]

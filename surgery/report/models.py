@@ -17,13 +17,11 @@ from surgery.weights.table import layer_facts, weight_facts
 from surgery.weights.tensor import Array, Tensor
 from surgery.weights.weight import Weight
 
-_MOST_VALUES = 1 << 24
-
 
 def model_facts(
     model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> dict[str, Any]:
-    """`inspect --json`: path, format, layers, and the selected weights."""
+    """Return what `inspect --json` prints: path, format, layers, and the selected weights."""
     return {
         "path": path,
         "format": model.format,
@@ -43,7 +41,7 @@ def model_facts(
 def model_text(
     model: Model, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> str:
-    """The weights of a model as a table, and its sums."""
+    """Return the weights of a model as a table, and its sums."""
     return "\n".join(_model_lines(model, weights, stats, hashes))
 
 
@@ -77,7 +75,7 @@ def _model_lines(
 
 
 def _signature_lines(signature: Mapping[str, Any]) -> Iterator[str]:
-    """A signature of a SavedModel, with the names, shapes and dtypes of what goes in and out."""
+    """Yield lines of a SavedModel's signature: names, shapes and dtypes of inputs and outputs."""
     tags = ", ".join(signature["tags"]) or "no tags"
     yield printable(f"signature {signature['name']} ({tags})")
     for kind in ("inputs", "outputs"):
@@ -102,7 +100,7 @@ def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
 
 
 def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
-    """The values of a weight, or of a part of it, as NumPy prints arrays."""
+    """Return the values of a weight, or of a part of it, as NumPy prints arrays."""
     values = part(weight.tensor, index)
     shown = values.astype(compute_dtype(values.dtype), copy=False)
     with np.printoptions(threshold=1000, linewidth=80):
@@ -111,7 +109,7 @@ def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
 
 
 def part(tensor: Tensor, index: tuple[slice | int, ...]) -> Array:
-    """A part of a tensor; only the rows that the first index asks for are read."""
+    """Return a part of a tensor; only the rows that the first index asks for are read."""
     if not index or not tensor.shape:
         return tensor.numpy()
     first, rest = index[0], index[1:]

@@ -33,7 +33,7 @@ class Section:
     facts: Mapping[str, Facts]
 
     def example(self, name: str) -> str:
-        """One of them as a recipe has it; what is too long for a line has a line for each key."""
+        """Return an example as a recipe has it; a long one has a line for each key."""
         value = self.facts[name]["examples"][0]
         head = self.place.format(name)
         line = f"{head}: {_flow(value)}"
@@ -69,7 +69,7 @@ def named(name: str, words: Words = frozenset()) -> dict[str, Facts]:
 
 
 def meant(word: str) -> str | None:
-    """The name of an op, or of what else, that a word stands for; None for no such word."""
+    """Return the word of a recipe that a word is, or is a synonym of; None for no such word."""
     known = [name for each in sections().values() for name in each.facts]
     return word if word in known else synonym(word, known)
 
@@ -104,31 +104,32 @@ def _needed(name: str, facts: Facts) -> str:
     return " (required)" if name in facts.get("required", []) else ""
 
 
-def _meaning(meaning: Facts) -> str:
-    """What a key means, its default, what is allowed, an example."""
-    allowed = [str(value) for value in meaning.get("enum", []) if value is not None]
+def _meaning(meaning: Facts, quote: str = "") -> str:
+    """Return what a key means, what is allowed, its default and an example, values in quotes."""
+    allowed = [f"{quote}{value}{quote}" for value in meaning.get("enum", []) if value is not None]
     parts = [meaning["description"]]
     if allowed:
         parts.append(f"One of {', '.join(allowed)}.")
     if "default" in meaning:
-        parts.append(f"Default: {_flow(meaning['default'])}.")
-    return " ".join([*parts, f"For example {_flow(meaning['examples'][0])}."])
+        parts.append(f"Default: {quote}{_flow(meaning['default'])}{quote}.")
+    example = f"{quote}{_flow(meaning['examples'][0])}{quote}"
+    return " ".join([*parts, f"For example {example}."])
 
 
 def _inner(meaning: Facts) -> Facts:
-    """The keys of a mapping inside; selectors, data and sources have sections of their own."""
+    """Return the schema of a mapping inside; nothing for those that have their own sections."""
     inner: Facts = meaning if meaning.get("properties") else meaning.get("items", {})
     return {} if {"path", "npz"} & inner.get("properties", {}).keys() else inner
 
 
 def ops_markdown() -> str:
-    """The README's table of ops."""
+    """Return the README's table of ops."""
     rows = [f"| `{name}` | {first_line(op)} |" for name, op in ops().items()]
     return "\n".join(["| op | what it does |", "| --- | --- |", *rows])
 
 
 def formats_markdown() -> str:
-    """The README's table of formats."""
+    """Return the README's table of formats."""
     rows = [
         f"| `{name}` | {first_line(type(form))} | {form.suffix} | "
         f"{'whole models' if form.holds_architecture else 'weights'}"
@@ -141,7 +142,7 @@ def formats_markdown() -> str:
 
 
 def _flow(value: Any) -> str:
-    """YAML in one line."""
+    """Return a value as YAML in one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -152,7 +153,7 @@ def _flow(value: Any) -> str:
 
 
 def reference_markdown() -> str:
-    """docs/reference.md: every key of the recipe language."""
+    """Return docs/reference.md, with every key of the recipe language."""
     recipe = recipe_schema()
     keys = recipe["properties"]
     parts = [
@@ -181,17 +182,11 @@ def reference_markdown() -> str:
 
 
 def _key_lines(facts: Facts, indent: str = "") -> Iterator[str]:
-    """The keys, and those of mappings inside."""
+    """Yield a line for every key, and for those of mappings inside."""
     for name, meaning in facts.get("properties", {}).items():
         yield indent + _key_line(name, meaning, facts)
         yield from _key_lines(_inner(meaning), indent + "  ")
 
 
 def _key_line(name: str, meaning: Facts, facts: Facts) -> str:
-    allowed = [f"`{value}`" for value in meaning.get("enum", []) if value is not None]
-    parts = [f"- `{name}`{_needed(name, facts)}: {meaning['description']}"]
-    if allowed:
-        parts.append(f"One of {', '.join(allowed)}.")
-    if "default" in meaning:
-        parts.append(f"Default: `{_flow(meaning['default'])}`.")
-    return " ".join([*parts, f"For example `{_flow(meaning['examples'][0])}`."])
+    return f"- `{name}`{_needed(name, facts)}: {_meaning(meaning, '`')}"

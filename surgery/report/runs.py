@@ -15,7 +15,7 @@ from surgery.weights.matching import pairs_said
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data."""
+    """Return a plan as plain data."""
     return {
         "recipe": plan.recipe.file,
         "name": plan.recipe.name,
@@ -52,13 +52,12 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
 
 
 def result_facts(result: Result) -> dict[str, Any]:
-    """A run as plain data: the plan, what each step did, the outputs."""
+    """Return a run as plain data: the plan, what each step did, the outputs."""
     facts = plan_facts(result.plan)
-    for step, (_, effect) in zip(facts["steps"], result.effects(), strict=True):
+    for step, (done, effect) in zip(facts["steps"], result.effects(), strict=True):
         step["changed"] = effect.changed
         step["before"] = effect.before.as_dict()
         step["after"] = effect.after.as_dict()
-    for step, done in zip(facts["steps"], result.plan.steps, strict=True):
         if done.found:
             step["found"] = done.found
     facts["metrics"] = dict(result.metrics)
@@ -77,7 +76,7 @@ def result_facts(result: Result) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan for people."""
+    """Return a plan as text for people."""
     return "\n".join(_plan_lines(plan))
 
 
@@ -142,7 +141,7 @@ def _at_most(step: StepPlan) -> str:
 
 
 def result_text(result: Result, verbose: bool = False) -> str:
-    """A run for people: what each step did, and its outputs."""
+    """Return a run as text for people: what each step did, and its outputs."""
     return "\n".join(_result_lines(result, verbose))
 
 
@@ -180,7 +179,7 @@ def _done(step: StepPlan, effect: Effect) -> str:
 
 
 def found_text(found: Mapping[str, Any]) -> str:
-    """What a live step found out, in a line or a table."""
+    """Return what a live step measured, in a line or a table."""
     if "layers" in found:
         return _activity_text(found["layers"])
     if "arrays" in found:

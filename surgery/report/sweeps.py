@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.declared.fields import Share
 from surgery.errors import UsageError, did_you_mean
-from surgery.execution.metrics import is_lower_better
+from surgery.execution.metrics import is_lower_better, unknown_direction
 from surgery.recipe.matrix import Values, as_text
 from surgery.recipe.matrix import shown as values_shown
 from surgery.report import pictures
@@ -29,7 +29,7 @@ _FEW = 10
 
 
 def plan_facts(plan: SweepPlan, folder: Path, done: Container[str]) -> dict[str, Any]:
-    """What a sweep will do, as plain data; `done` are the ids of runs that are left as they are."""
+    """Return a sweep's plan as plain data; `done` are the ids of runs that are left as they are."""
     return {
         "recipe": plan.file.file,
         "folder": str(folder),
@@ -54,7 +54,7 @@ def plan_facts(plan: SweepPlan, folder: Path, done: Container[str]) -> dict[str,
 def plan_text(
     plan: SweepPlan, folder: Path, done: Collection[str], jobs: int, cluster: Cluster | None
 ) -> str:
-    """What a sweep will do."""
+    """Return a sweep's plan as text."""
     todo = [run for run in plan.runs if run.id not in done]
     read, written = (sum(getattr(run, name) for run in todo)
                      for name in ("bytes_read", "bytes_written"))  # fmt: skip
@@ -82,7 +82,7 @@ def plan_text(
 
 
 def begun(plan: SweepPlan, todo: Sequence[PlannedRun], gone: Sequence[Values]) -> Iterator[str]:
-    """What is told when a sweep goes on from another time."""
+    """Yield the lines for a sweep that goes on from another time."""
     if gone:
         yield (f"{plural(len(gone), 'run')} of before, such as {values_shown(gone[0])}, not among "
                "its runs any longer; outputs and records stay")  # fmt: skip
@@ -95,7 +95,7 @@ def _before(plan: SweepPlan, done: int, todo: Sequence[PlannedRun]) -> str:
 
 
 def ended_text(record: Record) -> str:
-    """A line for a run that has ended."""
+    """Return a line for a run that has ended."""
     said = f" in {record.seconds:.1f} s" if record.state == DONE else f": {_first(record.message)}"
     return f"run {_run(record.index, record.values)}: {record.state}{said}"
 
@@ -109,7 +109,7 @@ def _first(message: str) -> str:
 
 
 def status_facts(found: Sequence[RunStatus]) -> dict[str, Any]:
-    """The states of all runs, as plain data."""
+    """Return the states of all runs, as plain data."""
     return {
         "states": dict(Counter(each.state for each in found)),
         "runs": [
@@ -126,12 +126,12 @@ def status_facts(found: Sequence[RunStatus]) -> dict[str, Any]:
 
 
 def status_text(found: Sequence[RunStatus], folder: SweepFolder) -> str:
-    """How many runs are in which state, and those that are neither done nor waiting."""
+    """Return the number of runs in each state, and those that are neither done nor waiting."""
     return "\n".join([counts_text(found), *_told(found, folder)])
 
 
 def counts_text(found: Sequence[RunStatus]) -> str:
-    """`24 runs: 22 done, 1 failed, 1 waiting`."""
+    """Return a text such as `24 runs: 22 done, 1 failed, 1 waiting`."""
     states = Counter(each.state for each in found)
     counts = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     return f"{plural(len(found), 'run')}: {counts}"
@@ -176,17 +176,15 @@ class Better:
 
     @classmethod
     def of(cls, objective: Mapping[str, Any] | None, sort: str | None, given: str | None) -> Better:
-        """From the recipe's objective, and the options --sort and --direction."""
+        """Return what a recipe's objective and the options --sort and --direction say."""
         objective = objective or {}
         metric = sort or objective.get("metric")
         own = objective.get("direction") if metric == objective.get("metric") else None
         return cls(metric, given or own)
 
     def is_lower(self, metric: str) -> bool | None:
-        """Whether less of a metric is better; None where nobody has said, and its name does not."""
-        if metric == self.metric and self.direction:
-            return self.direction == "minimize"
-        return is_lower_better(metric)
+        """Return whether less of a metric is better; None where that is not known."""
+        return is_lower_better(metric, self.direction if self.metric in (None, metric) else None)
 
 
 _BY_NAME = Better()
@@ -195,7 +193,7 @@ _BY_NAME = Better()
 def rows(
     found: Sequence[RunStatus], sort: str | None = None, better: Better | None = _BY_NAME
 ) -> list[Row]:
-    """A row for each run: its values, metrics, sparsity, bytes and seconds.
+    """Return a row for each run: its values, metrics, sparsity, bytes and seconds.
 
     Sorted by a column with the best first, or without `better` upwards; raises UsageError for a
     column that is not there, or a metric of which it is not known what is better.
@@ -216,8 +214,7 @@ def rows(
     if sort in metrics and better is not None:
         lower = better.is_lower(sort)
         if lower is None:
-            raise UsageError(f"whether less of {sort} is better is not known; give --direction "
-                             "minimize (or maximize)")  # fmt: skip
+            raise UsageError(unknown_direction(sort, "--direction"))
         falls = not lower
     # Numbers before text, so that a column of both has an order.
     filled.sort(key=lambda row: _rank(row[sort], falls))
@@ -251,7 +248,7 @@ def _column(name: str, taken: set[str]) -> str:
 
 
 def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> str:
-    """The rows for people; the best has a star, by the metric that is asked for, or the first."""
+    """Return the rows as text; the best by the metric asked for, or by the first, has a star."""
     made = rows(found, sort, better)
     if not made:
         return "no runs"
@@ -271,7 +268,7 @@ def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> 
 
 
 def _best(made: Sequence[Row], by: str, lower: bool) -> float | None:
-    """The best of a metric."""
+    """Return the best value of a metric."""
     filled = [row[by] for row in made if row[by] is not None and row[by] == row[by]]
     return (min if lower else max)(filled, default=None)
 
@@ -291,7 +288,7 @@ def _cell(name: str, value: Any, is_best: bool) -> str:
 
 
 def table_csv(made: Sequence[Row]) -> str:
-    """The rows as CSV, with nothing rounded."""
+    """Return the rows as CSV, with nothing rounded."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(made[0]) if made else ["run"], lineterminator="\n")
     writer.writeheader()
@@ -303,7 +300,7 @@ def table_csv(made: Sequence[Row]) -> str:
 def draw(
     found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path, title: str
 ) -> None:
-    """One column over another, a line for each value of a third; raises UsageError."""
+    """Draw one column over another, a line for each value of a third; raises UsageError."""
     made = [row for row in rows(found, x, None) if row["state"] == DONE]
     for name in filter(None, (x, y, by)):
         if made and name not in made[0]:
@@ -336,7 +333,7 @@ _MANY_TIMES = 1000
 
 
 def _value(value: Any) -> float | None:
-    """A number to draw; 10% is 0.1."""
+    """Return a value as a number to draw, of 10% 0.1; None where it is none."""
     if isinstance(value, str) and value.endswith("%"):
         with contextlib.suppress(ValueError):
             return float(Share.parse(value).fraction)

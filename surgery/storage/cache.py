@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surgery.storage.replacing import write_whole
 from surgery.storage.states import files_in
 
 STEPS = "steps"
@@ -27,7 +27,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Cached:
-    """What Keras once said, kept by all that decides about it: `key` is that, as text."""
+    """Keep an answer of Keras in a file; `key` is the text of all that the answer depends on."""
 
     folder: str
     key: str
@@ -40,7 +40,7 @@ class Cached:
         return cache_folder() / self.folder / f"{self.title}{digest}.json"
 
     def read(self) -> Any:
-        """What is kept; None for nothing, and for what is damaged or belongs to another key."""
+        """Return the answer; None for none, and where the file is damaged or of another key."""
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["key"] != self.key or kept["sha256"] != _sha256(kept["content"]):
@@ -52,17 +52,13 @@ class Cached:
             return None
 
     def write(self, content: object) -> None:
-        """Keep it for the next run; a folder that cannot be written to is no error."""
+        """Write the answer for the next run; a folder that cannot be written to is no error."""
         text = json.dumps(content)
         kept = {"key": self.key, "sha256": _sha256(text), "content": text}
         path = self.path
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, prefix=".", delete=False, encoding="utf-8"
-            ) as file:
-                json.dump(kept, file)
-            os.replace(file.name, path)
+            write_whole(path, json.dumps(kept).encode())
 
 
 def _sha256(text: str) -> str:
@@ -70,7 +66,7 @@ def _sha256(text: str) -> str:
 
 
 def entries() -> list[tuple[Path, int, float]]:
-    """What is kept, the least recently used first: its path, bytes, and when it was used."""
+    """Return path, bytes and time of last use of all that is kept, the oldest use first."""
     found = []
     for path in _kept():
         with contextlib.suppress(FileNotFoundError):  # another process removes it

@@ -1,7 +1,6 @@
 """Where a file is: here, or behind a URL, for which a local copy stands."""
 
 from surgery.storage.remote import (
-    UrlError,
     download,
     exists,
     prepare,
@@ -16,7 +15,6 @@ from surgery.storage.remote import (
 )
 
 __all__ = [
-    "UrlError",
     "download",
     "exists",
     "prepare",

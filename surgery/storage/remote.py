@@ -42,7 +42,7 @@ class UrlError(UsageError, ValueError):
 
 
 def url_in(text: str) -> str | None:
-    """The URL that a text is, also where a path has made one slash of two; None for no URL."""
+    """Return the URL that a text is, with both slashes where a path has left one; None for none."""
     found = _URL.fullmatch(text)
     if not found or (f"{found[1]}://" not in text and os.path.lexists(text)):
         return None
@@ -51,7 +51,7 @@ def url_in(text: str) -> str | None:
 
 @functools.cache
 def _root() -> Path:
-    """Where the twins are; gone when the process ends."""
+    """Return the folder of the twins, which is removed when the process ends."""
     folder = lasting_folder("remote-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
@@ -61,7 +61,7 @@ _known: set[str] = set()
 
 
 def resolve(path: Path | str) -> Path:
-    """The twin of a URL; any other path as it is."""
+    """Return the twin of a URL, or any other path as it is."""
     url = url_in(str(path))
     if url is None:
         return Path(path)
@@ -87,7 +87,7 @@ def _short(name: str) -> str:
 
 
 def url_of(path: Path) -> str | None:
-    """The URL that a path is the twin of; None for a local path."""
+    """Return the URL that a path is the twin of; None for a local path."""
     if not _known or not path.is_relative_to(_root()):
         return None
     scheme, *rest = path.relative_to(_root()).parts
@@ -95,16 +95,16 @@ def url_of(path: Path) -> str | None:
 
 
 def with_urls(text: str) -> str:
-    """A text with URLs in place of their twins."""
+    """Return a text with URLs in place of their twins."""
     if not _known:
         return text
     return re.sub(rf"{re.escape(str(_root()))}/([a-z0-9+.-]+)/", r"\1://", text)
 
 
 class SparseCopy:
-    """A remote file, and the local one with holes that stands for it.
+    """Fill the holes of a local file with the bytes of the remote file that it stands for.
 
-    It goes on filling the file that it made, also when another one has taken that one's path.
+    It goes on with the file that it made, also when another one has taken that one's path.
     """
 
     def __init__(self, path: Path, system: Any, name: str, size: int) -> None:
@@ -115,7 +115,7 @@ class SparseCopy:
         self._file.truncate(size)
 
     def fill(self, start: int, stop: int) -> None:
-        """Have the bytes of a range in the local file."""
+        """Fetch the bytes of a range that the local file has not yet."""
         stop = min(stop, self.size)
         if start >= stop:
             return
@@ -143,7 +143,7 @@ class SparseCopy:
 
 
 def _runs(numbers: list[int]) -> Iterator[list[int]]:
-    """Numbers that follow one another, together."""
+    """Yield lists of numbers that follow one another."""
     for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         yield [number for _, number in group]
 
@@ -153,12 +153,12 @@ _versions: dict[Path, str] = {}
 
 
 def sparse_copy(path: Path) -> SparseCopy | None:
-    """What fills a file's holes; None for a file that has none."""
+    """Return what fills a file's holes; None for a file that has none."""
     return _copies.get(path) if _copies else None
 
 
 def prepare(path: Path) -> None:
-    """Have a model's twin here, large files with holes; nothing for a local path.
+    """Make a model's twin here, of large files with holes; do nothing for a local path.
 
     Raises SurgeryError where there is nothing, or it cannot be had.
     """
@@ -190,7 +190,7 @@ _BESIDE = {".index": ".data-*", ".weights.json": "_*.weights.h5"}
 
 
 def _belongs(file: str, name: str) -> bool:
-    """Whether it is a file of the checkpoint of that name."""
+    """Return whether it is a file of the checkpoint of that name."""
     prefix, own = name.rpartition("/")[2], file.rpartition("/")[2]
     rest = own.removeprefix(prefix)
     is_part = rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
@@ -198,7 +198,7 @@ def _belongs(file: str, name: str) -> bool:
 
 
 def _known_files(path: Path) -> list[Path]:
-    """What is here of a file, a folder, or a checkpoint of that name."""
+    """Return the twins that are here of a file, a folder, or a checkpoint of that name."""
     return [
         each
         for each in _versions
@@ -209,13 +209,13 @@ def _known_files(path: Path) -> list[Path]:
 
 
 def _is_prepared(path: Path) -> bool:
-    """Whether all of it is here, and has not changed since."""
+    """Return whether all of it is here, and has not changed since."""
     known = _known_files(path)
     return bool(known) and all(version(each) == _versions[each] for each in known)
 
 
 def unchanged(path: Path) -> Callable[[], None]:
-    """A check that what is here now of a path is what the URL still has."""
+    """Return a check that the URL still has the versions of a path that are here now."""
     seen = {each: _versions[each] for each in _known_files(path)}
 
     def check() -> None:
@@ -246,7 +246,7 @@ def _prepare_file(path: Path, facts: Mapping[str, Any] | None = None) -> None:
 
 
 def _is_sparse(path: Path, size: int) -> bool:
-    """Whether all that reads such a file has its holes filled; others are fetched whole."""
+    """Return whether such a file may have holes, as all that read it have them filled."""
     if _SHARD.fullmatch(path.name):
         return True
     system, name = _system(path)
@@ -256,7 +256,7 @@ def _is_sparse(path: Path, size: int) -> bool:
 
 
 def download(path: Path) -> None:
-    """Have all of a file or folder here; nothing for a local path."""
+    """Fetch all of a file or folder; do nothing for a local path."""
     if url_of(path) is None:
         return
     prepare(path)
@@ -266,7 +266,7 @@ def download(path: Path) -> None:
 
 
 def version(path: Path) -> str | None:
-    """What tells one version of a remote file from another, asked for now; None if local."""
+    """Return the version that a remote file has now; None for a local one."""
     if url_of(path) is None or path not in _versions:
         return None
     facts = _facts(path)
@@ -274,7 +274,7 @@ def version(path: Path) -> str | None:
 
 
 def version_there(path: Path) -> str | None:
-    """The version of the file that a path is the twin of, which need not be here.
+    """Return the version of the file that a path is the twin of, which need not be here.
 
     None where there is no file of that name.
     """
@@ -293,14 +293,14 @@ def _version(facts: Mapping[str, Any]) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Whether a path, or what it is the twin of, is there."""
+    """Return whether a path, or the URL that it is the twin of, is there."""
     if url_of(path) is None:
         return path.exists()
     return _facts(path) is not None
 
 
 def upload(made: Path, path: Path) -> None:
-    """Put a finished file or folder to where a path is the twin of.
+    """Upload a finished file or folder to the URL that a path is the twin of.
 
     Each file is seen only when it is whole (object stores and fsspec see to that); of a folder
     the files at the top, which tell of the others, come last.
@@ -323,7 +323,7 @@ def _put(system: Any, file: Path, name: str) -> None:
 
 
 def _facts(path: Path) -> Mapping[str, Any] | None:
-    """What a file system says of a file or folder now; None where there is none."""
+    """Return what a file system says of a file or folder now; None where there is none."""
     system, name = _system(path)
     system.invalidate_cache()
 
@@ -338,7 +338,7 @@ def _facts(path: Path) -> Mapping[str, Any] | None:
 
 @functools.cache
 def _opened(scheme: str) -> Any:
-    """The file system of a scheme, which the cloud's own settings configure."""
+    """Return the file system of a scheme, which the cloud's own settings configure."""
     try:
         import fsspec
 
@@ -358,7 +358,7 @@ def _system(path: Path) -> tuple[Any, str]:
 
 
 def _asked(path: Path, ask: Callable[[], Result]) -> Result:
-    """What a file system answers; raises SurgeryError with what it says."""
+    """Return what a file system answers; raises SurgeryError with its message."""
     try:
         return ask()
     except SurgeryError:

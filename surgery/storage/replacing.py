@@ -7,27 +7,39 @@ import glob
 import os
 import re
 import shutil
+import uuid
 from pathlib import Path
 
 from surgery.errors import SurgeryError
 from surgery.storage import locks
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file: all of it, or nothing."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def beside(path: Path, suffix: str = "") -> Path:
-    """The name of an unfinished target, in the target's own folder."""
+    """Return the name of an unfinished target, in the target's own folder."""
     return path.with_name(f".{path.name}.surgery-{os.getpid()}{suffix}")
 
 
 def target_of(name: str) -> str:
-    """The target's own name in place of that of its unfinished form."""
+    """Return a text with the names of targets in place of those of their unfinished forms."""
     return re.sub(r"\.([^/]+)\.surgery-\d+", r"\1", name)
 
 
 def unfinished(path: Path, undo: contextlib.ExitStack) -> Path:
-    """A free name for a target that is being written; `undo` removes what is left of it.
+    """Return a free name for a target that is being written, and lock the target.
 
-    The target is locked until then, and what a killed run left of it is removed. Raises
-    SurgeryError where another run is writing it.
+    What a killed run left there is removed. `undo` removes the unfinished file and the lock. Raises
+    SurgeryError where another run is writing the target.
     """
     missing = [p for p in (path.parent, *path.parent.parents) if not p.exists()]
     for parent in reversed(missing):
@@ -49,7 +61,7 @@ def tidy(path: Path) -> None:
 
 
 def lock(path: Path, undo: contextlib.ExitStack) -> None:
-    """Be the only run that writes the target; the lock goes with the process that holds it."""
+    """Lock a target until `undo` is closed; raises SurgeryError where another run has it."""
     refusal = f"{path}: another run is writing it; wait for it, or choose another path"
     try:
         locks.hold(path.with_name(f".{path.name}.surgery-lock"), undo, refusal)

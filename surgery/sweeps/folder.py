@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.errors import UsageError
 from surgery.recipe.matrix import Values, run_id, texts, with_texts
 from surgery.storage import locations
+from surgery.storage.replacing import write_whole
 from surgery.storage.states import FileState, file_state
 from surgery.sweeps.claims import Claim, Holder, drop, holder, take
 
@@ -87,14 +87,14 @@ class SweepFolder:
 
     @classmethod
     def existing(cls, path: Path) -> SweepFolder:
-        """The folder of a sweep that has begun; raises UsageError for another one."""
+        """Return the folder of a sweep that has begun; raises UsageError for another one."""
         folder = cls(path)
         folder.facts()
         return folder
 
     @classmethod
     def of(cls, file: RecipeFile, path: Path | None) -> SweepFolder:
-        """The folder where a recipe's sweep goes: `NAME.sweep` beside the recipe."""
+        """Return the folder where a recipe's sweep goes: `NAME.sweep` beside the recipe."""
         recipe = Path(file.file)
         return cls(path or recipe.with_name(f"{recipe.stem}.sweep"))
 
@@ -135,8 +135,8 @@ class SweepFolder:
             "texts": [texts(values) for values in file.runs or ()],
             "recipe_sha256": hashlib.sha256(file.data).hexdigest(),
         }
-        _replace(self.path / _RECIPE, file.data)
-        _replace(self.path / "sweep.json", facts)
+        write_whole(self.path / _RECIPE, file.data)
+        _write(self.path / "sweep.json", facts)
         kept = {run_id(values) for values in facts["runs"]}
         return [values for values in before["runs"] if run_id(values) not in kept]
 
@@ -146,20 +146,20 @@ class SweepFolder:
         return file_state(self.path / "sweep.json")
 
     def edition(self) -> str:
-        """What changes when a sweep is begun with another recipe, or with other values."""
+        """Return a hash of the recipe, its values and environment."""
         facts = self.facts()
         text = json.dumps([facts["recipe_sha256"], facts["runs"], facts["env"]])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _is_taken(self) -> bool:
-        """Whether something stands there; not what another one begins that very moment."""
+        """Return whether something else is there than a sweep that another process now begins."""
         if not self.path.is_dir():
             return self.path.exists()
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
         return "sweep.json" in names or not names <= {_RECIPE, *_FOLDERS}
 
     def facts(self) -> dict[str, Any]:
-        """What is swept; raises UsageError where the folder is no sweep's."""
+        """Return the facts of sweep.json; raises UsageError where the folder is no sweep's."""
         try:
             facts = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
             if facts["sweep"] != VERSION:
@@ -179,7 +179,7 @@ class SweepFolder:
             ) from None
 
     def _others(self) -> str:
-        """Which folders of sweeps there are instead."""
+        """Return a hint which folders of sweeps there are instead."""
         own = self.path.with_suffix(".sweep")
         if own != self.path and own.exists():
             return f"; its sweep's is {own}"
@@ -190,7 +190,7 @@ class SweepFolder:
         return f"; there are the sweeps {', '.join(there[:_FEW])}{more}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
-        """The recipe that is swept, as it was when the sweep began, or as it now is."""
+        """Return the recipe that is swept, as it was when the sweep began, or as it now is."""
         from surgery.recipe.reading import RecipeFile  # which takes time that status has not
 
         facts = self.facts()
@@ -202,12 +202,12 @@ class SweepFolder:
         return RecipeFile(data, str(path), path.parent, facts["params"], runs, facts["env"])
 
     def runs(self) -> list[Run]:
-        """All runs."""
+        """Return all runs."""
         values = self.facts()["runs"]
         return [Run(index, run_id(each), each) for index, each in enumerate(values)]
 
     def record(self, id: str) -> Record | None:
-        """What became of a run; None where it has not ended, or its record is damaged."""
+        """Return the record of a run; None where it has not ended, or the record is damaged."""
         try:
             facts = json.loads((self.path / "runs" / f"{id}.json").read_text(encoding="utf-8"))
             known = {each.name for each in fields(Record)}
@@ -219,18 +219,18 @@ class SweepFolder:
 
     def keep(self, record: Record) -> None:
         """Keep what became of a run."""
-        _replace(self.path / "runs" / f"{record.id}.json", asdict(record))
+        _write(self.path / "runs" / f"{record.id}.json", asdict(record))
 
     def forget(self, id: str) -> None:
         """Have a run done again."""
         (self.path / "runs" / f"{id}.json").unlink(missing_ok=True)
 
     def claim(self, id: str) -> Claim | None:
-        """The right to do a run; None where another process has it."""
+        """Return the right to do a run; None where another process has it."""
         return take(self.path / "runs" / id)
 
     def holder(self, id: str) -> Holder | None:
-        """Who does a run, or did it when it was killed."""
+        """Return the process that does a run, or did it when it was killed."""
         return holder(self.path / "runs" / id)
 
     def unclaim(self, id: str) -> None:
@@ -238,7 +238,7 @@ class SweepFolder:
         drop(self.path / "runs" / id)
 
     def log(self, id: str) -> Path:
-        """Where a run's log is."""
+        """Return the path of a run's log."""
         return self.path / "logs" / f"{id}.log"
 
     @property
@@ -248,7 +248,7 @@ class SweepFolder:
 
     def stop(self) -> None:
         """Have no more runs begin."""
-        _replace(self.path / "stop", {"at": time.time()})
+        _write(self.path / "stop", {"at": time.time()})
 
     def resume(self, since: float) -> None:
         """Have runs begin again; not where they were stopped after that time."""
@@ -260,10 +260,10 @@ class SweepFolder:
 
     def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep what was submitted."""
-        _replace(self.path / "jobs" / f"{name}.json", facts)
+        _write(self.path / "jobs" / f"{name}.json", facts)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What was submitted, in order."""
+        """Return the jobs that were submitted, in order."""
         found = []
         for file in (self.path / "jobs").glob("*.json"):
             with contextlib.suppress(ValueError):  # damaged: its jobs are not known
@@ -271,12 +271,5 @@ class SweepFolder:
         return sorted(found, key=lambda facts: facts["submitted"])
 
 
-def _replace(path: Path, facts: object) -> None:
-    """Write a file as a whole, or not at all; what is no bytes as JSON."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(facts if isinstance(facts, bytes) else json.dumps(facts).encode())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(facts).encode())

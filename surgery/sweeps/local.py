@@ -17,7 +17,7 @@ from surgery.errors import SurgeryError
 from surgery.sweeps.folder import KILLED, Record, SweepFolder
 from surgery.sweeps.planning import PlannedRun
 from surgery.sweeps.shared_steps import is_kept
-from surgery.sweeps.work import is_settled, key_of
+from surgery.sweeps.work import key_of, settled
 from surgery.sweeps.worker import OTHER_EDITION
 
 _SECONDS_TO_END = 30.0
@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free here, as the system and its limits have it."""
+    """Return how many bytes of memory are free, by the system and its limits."""
     found = [1 << 62]
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -109,7 +109,7 @@ class LocalSweep:
                 if self._folder.is_stopped:
                     waiting, elsewhere = [], []
                 for run in [] if self._busy else list(elsewhere):
-                    if (record := self._settled(run)) is not None:
+                    if (record := self._record(run)) is not None:
                         elsewhere.remove(run)
                         yield run, record
                     elif (held := self._folder.holder(run.id)) is None or not held.is_there:
@@ -130,7 +130,7 @@ class LocalSweep:
         return [worker for worker in self._workers if worker.run is not None]
 
     def _next(self, waiting: Sequence[PlannedRun]) -> PlannedRun | None:
-        """A run that there is room for, and whose first steps no other run does right now."""
+        """Return a run that there is room for, and whose first steps no other run does now."""
         busy = [worker.run for worker in self._busy if worker.run is not None]
         if len(busy) >= self._jobs or self._folder.is_stopped:
             return None
@@ -160,13 +160,13 @@ class LocalSweep:
         free[0].begin(run)
 
     def _ready(self, seconds: float | None) -> list[_Worker]:
-        """The workers that have something to say, or are gone."""
+        """Return the workers that have something to say, or are gone."""
         if not self._workers or (seconds is None and not self._busy):
             return []
         return [key.data for key, _ in self._selector.select(seconds)]
 
     def _ended(self, worker: _Worker, run: PlannedRun) -> Record | None:
-        """The record of a run that a worker has ended; None where another process does it."""
+        """Return the record of a run that a worker ended; None where another process does it."""
         line = worker.answers.readline()
         worker.run = None
         if line and json.loads(line):
@@ -181,7 +181,7 @@ class LocalSweep:
             self._check_edition()
         if self._folder.is_stopped:
             return self._folder.record(run.id)
-        return self._settled(run) or self._killed(run, code)
+        return self._record(run) or self._killed(run, code)
 
     def _killed(self, run: PlannedRun, code: int) -> Record:
         if code < 0:
@@ -200,11 +200,8 @@ class LocalSweep:
         self._folder.keep(record)
         return record
 
-    def _settled(self, run: PlannedRun) -> Record | None:
-        record = self._folder.record(run.id)
-        if record is None or not is_settled(run.recipe, record, self._started):
-            return None
-        return record
+    def _record(self, run: PlannedRun) -> Record | None:
+        return settled(self._folder, run.recipe, run.id, self._started)
 
     def _end(self) -> None:
         """End all workers; those in the middle of a run remove what they have begun."""

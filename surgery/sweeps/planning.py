@@ -70,6 +70,8 @@ def plan_sweep(
     file: RecipeFile, threads: int, told: Callable[[], None] = lambda: None
 ) -> SweepPlan:
     """Plan every run; raises RecipeError with all that is wrong, and the runs that have it."""
+    if unclear := objective_problems(file):
+        raise RecipeError(file.file, unclear)
     recipes = file.all()
     shared = SharedSteps(file)
     runs, problems = [], {}
@@ -91,8 +93,6 @@ def plan_sweep(
             )
         )
         told()
-    if unclear := objective_problems(file):
-        raise RecipeError(file.file, unclear)
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
     if collisions := list(_collisions(recipes)):
@@ -101,7 +101,7 @@ def plan_sweep(
 
 
 def _outputs(recipe: Recipe) -> Iterator[tuple[Path, Place]]:
-    """Every path that a run writes to, and where the recipe names it."""
+    """Yield every path that a run writes to, and where the recipe names it."""
     for number, target in enumerate(recipe.export):
         yield target.path, ("export", number, target.format.name)
     yield manifest.path_of(recipe), ("export", 0)
@@ -120,7 +120,7 @@ def _inputs(recipe: Recipe) -> Iterator[Path]:
 
 
 def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
-    """Runs that would write to the same place, one inside the other's, or over another's input."""
+    """Yield runs that would write to one place, one in the other's, or over another's input."""
     written: dict[str, tuple[Recipe, Place]] = {}
     inside: dict[str, tuple[Recipe, str]] = {}
     seen: set[tuple[Place, str]] = set()
@@ -160,6 +160,6 @@ def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
 
 
 def _differing(a: Values, b: Values) -> str:
-    """The parameters that tell two runs apart, as they are put into a path."""
+    """Return the parameters that tell two runs apart, as they are put into a path."""
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
     return " or ".join(f"${{{name}}}" for name in names)

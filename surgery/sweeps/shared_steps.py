@@ -13,14 +13,14 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from surgery.declared.fields import version
 from surgery.errors import UsageError
 from surgery.execution.live import Memo
-from surgery.execution.manifest import runs_code
+from surgery.execution.manifest import packages_of, runs_code
+from surgery.execution.seen import key
 from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.recipe.params import references
@@ -28,19 +28,18 @@ from surgery.recipe.reading import RecipeFile
 from surgery.storage.cache import STEPS, cache_folder, prune
 from surgery.storage.states import named_states
 from surgery.sweeps.claims import take, waiting
-from surgery.version import __version__
 
 LIMIT = 10 << 30
 """Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
 
 
 def kept_steps() -> Path:
-    """The folder of all that is kept."""
+    """Return the folder of all that is kept."""
     return cache_folder() / STEPS
 
 
 def is_kept(name: str) -> bool:
-    """Whether what has that name has been done already."""
+    """Return whether the steps of that name have been done already."""
     return (kept_steps() / name).exists()
 
 
@@ -49,9 +48,10 @@ class SharedSteps:
 
     def __init__(self, file: RecipeFile) -> None:
         self._file = file
+        self._counted: dict[frozenset[str], Counter[str]] = {}
 
     def memo(self, recipe: Recipe, threads: int) -> Memo | None:
-        """What knows the results of the run's first live steps; None where it shares none."""
+        """Return a memo of the run's first live steps; None where it shares none."""
         keys = list(self._keys(recipe, threads))
 
         def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -60,34 +60,34 @@ class SharedSteps:
         return recall if keys else None
 
     def first(self, recipe: Recipe, threads: int) -> str | None:
-        """The name of the first thing that it shares with other runs, for planning."""
+        """Return the name of the first live step that a run shares with others; None for none."""
         name = next(self._keys(recipe, threads), None)
         if name is not None:
             limit()  # a wrong one is refused before any work
         return name
 
     def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
-        """A name for the head up to each live step, as long as other runs have the same head."""
-        if recipe.index is None or runs_code(recipe):
+        """Yield a name for the steps up to each live step, while other runs have the same ones."""
+        index = recipe.index
+        if index is None or runs_code(recipe):
             return
-        live = [i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp)]
-        for number in live:
-            if not self._is_shared(number, recipe.index):
-                return
+        live = (i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp))
+        shared = list(takewhile(lambda number: self._is_shared(number, index), live))
+        if not shared:
+            return
+        source, packages = recipe.load.opened(recipe.seed).inputs, packages_of(recipe)
+        for number in shared:
             steps = recipe.steps[: number + 1]
             given = [path for step in steps for path in step.op.inputs()]
             given += [path for step in steps for donor in step.op.donors()
                       for path in donor.model.inputs]  # fmt: skip
+            head = [recipe.resolved["load"], recipe.resolved["steps"][: number + 1]]
             facts = [
-                __version__,
-                version("keras"),
+                key("", recipe.seed, head, with_keras=True, packages=packages),
                 threads,
-                recipe.seed,
-                recipe.resolved["load"],
-                recipe.resolved["steps"][: number + 1],
-                named_states([*recipe.load.opened(recipe.seed).inputs, *given]),
+                named_states([*source, *given]),
             ]
-            yield hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+            yield hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     def _is_shared(self, number: int, index: int) -> bool:
         runs = self._file.runs or ()
@@ -97,7 +97,7 @@ class SharedSteps:
         return self._counts(frozenset(names))[_choice(runs[index], names)] > 1
 
     def _named(self, number: int) -> set[str]:
-        """The parameters that decide about the model up to that step."""
+        """Return the parameters that the model up to that step depends on."""
         value = self._file.document.value
         found: set[str] = set()
         left = set(references([value.get("load"), value.get("seed"), value["steps"][: number + 1]]))
@@ -113,17 +113,13 @@ class SharedSteps:
             self._counted[names] = Counter(_choice(run, names) for run in runs)
         return self._counted[names]
 
-    @cached_property
-    def _counted(self) -> dict[frozenset[str], Counter[str]]:
-        return {}
-
 
 def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
     return json.dumps({name: values.get(name) for name in sorted(names)})
 
 
 def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What is kept in a folder; done and kept by one process, while others wait."""
+    """Return what a folder keeps; one process does and keeps it, while others wait."""
     while True:
         if (kept := _kept(folder)) is not None:
             return kept
@@ -182,7 +178,7 @@ def _keep(folder: Path, made: Mapping[str, Any]) -> None:
 
 
 def limit() -> int:
-    """Bytes that are kept; raises UsageError where the environment gives no number."""
+    """Return how many bytes are kept; raises UsageError where the environment gives no number."""
     given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
     if not given.isdigit():
         raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")

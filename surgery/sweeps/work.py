@@ -20,7 +20,6 @@ from surgery.errors import SurgeryError
 from surgery.execution import manifest, proof
 from surgery.execution.execute import execute
 from surgery.execution.live import Memo
-from surgery.execution.metrics import named
 from surgery.execution.planning import make_plan
 from surgery.execution.progress import Log
 from surgery.execution.seen import read
@@ -58,8 +57,7 @@ def do_run(
     if claim is None:
         return None
     with claim:
-        known = folder.record(id)
-        if known is not None and is_settled(recipe, known):
+        if (known := settled(folder, recipe, id)) is not None:
             return known
         log = _logged(folder.log(id)) if is_logged else contextlib.nullcontext()
         with log:
@@ -68,12 +66,17 @@ def do_run(
         return record
 
 
-def is_settled(recipe: Recipe, record: Record, since: float = math.inf) -> bool:
-    """Whether a record is of this very run, and doing it again would end the same.
+def settled(folder: SweepFolder, recipe: Recipe, id: str, since: float = math.inf) -> Record | None:
+    """Return a run's record where the run need not be done again, else None.
 
-    It wrote what is still there; or the recipe made it fail, with inputs that are as they were.
-    Any other failure is settled where it came after `since`; what was killed never is.
+    It is done, and its outputs are still there; or it failed by the recipe's fault, and its inputs
+    are as they were. Any other failure counts where it came after `since`; a killed run never does.
     """
+    record = folder.record(id)
+    return record if record is not None and _is_settled(recipe, record, since) else None
+
+
+def _is_settled(recipe: Recipe, record: Record, since: float) -> bool:
     if record.key != key_of(recipe):
         return False
     if record.state == FAILED:
@@ -87,20 +90,14 @@ def is_settled(recipe: Recipe, record: Record, since: float = math.inf) -> bool:
     return record.is_done and proof.is_current(recipe, threads=1, trusts_code=True)
 
 
-def is_over(folder: SweepFolder, recipe: Recipe, id: str) -> bool:
-    """Return whether a run of a sweep has a settled record, and need not be done."""
-    record = folder.record(id)
-    return record is not None and is_settled(recipe, record)
-
-
 def key_of(recipe: Recipe) -> str:
-    """What a run depends on, besides the contents of models and data."""
+    """Return a hash of all that a run depends on but the contents of models and data."""
     code = [path.read_bytes() for path in manifest.code_files(recipe)]
     return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
 
 
 def inputs_of(recipe: Recipe) -> str:
-    """All that it reads, as it now is, as one hash; empty where that is not known."""
+    """Return a hash of the present states of all files that a recipe reads; empty if unknown."""
     named = [path for source in recipe.sources() for path in paths_in(source)]
     named += manifest.data_files(recipe)
     there = [path for path in named if locations.url_of(path) is not None]
@@ -116,7 +113,7 @@ def inputs_of(recipe: Recipe) -> str:
 
 
 def _stood_for(path: Path) -> list[Path]:
-    """The path, where it is there; else the files whose names begin with it."""
+    """Return the path, where it is there; else the files whose names begin with it."""
     return [path] if path.exists() else sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
 
 
@@ -138,12 +135,13 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
             execute(plan, log, hashes=doing.hashes, memo=doing.memo)
         record = _with_manifest(record, manifest.path_of(recipe))
     except SurgeryError as error:
-        print(error, file=sys.stderr)
+        message = locations.with_urls(str(error))
+        print(message, file=sys.stderr)
         record = replace(
             record,
             state=FAILED,
             exit_code=error.exit_code,
-            message=str(error),
+            message=message,
             inputs=inputs_of(recipe),
         )
     except Exception as error:
@@ -155,13 +153,11 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
 
 
 def _with_manifest(record: Record, path: Path) -> Record:
-    """What a run found out, as its manifest has it."""
+    """Return the record with the metrics, sparsity and outputs that the manifest has."""
     facts = read(path)
-    found = ((s["op"], s["name"], s.get("found", {}).get("metrics")) for s in facts["steps"])
-    metrics = named((op, name, own) for op, name, own in found if own)
     return replace(
         record,
-        metrics=metrics,
+        metrics=facts["metrics"],
         sparsity=facts.get("sparsity"),
         outputs=[
             locations.url_in(each["path"]) or str((path.parent / each["path"]).resolve())
@@ -173,7 +169,7 @@ def _with_manifest(record: Record, path: Path) -> Record:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Have all that this process and its children say added to a file."""
+    """Add all that this process and its children print to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.api import recipes
+from surgery.sweeps.folder import SweepFolder
+from surgery.sweeps.planning import plan_sweep
 from tests.conftest import dense_model
 
 
@@ -104,3 +107,20 @@ def test_a_sweep_has_a_row_for_each_run(recipe, tmp_path):
     assert str(swept).startswith("3 runs: 2 done, 1 failed")
     with pytest.raises(surgery.UsageError, match="takes a recipe's file"):
         surgery.sweep(recipe)
+
+
+def test_a_sweep_that_is_cancelled_while_it_is_planned_stays_so(recipe, tmp_path, monkeypatch):
+    (tmp_path / "s.yaml").write_text(
+        "surgery: 1\nload: m.keras\nmatrix: {by: [2, 3]}\n"
+        'steps: [{scale: {select: a, by: "${by}"}}]\nexport: [{npz: "s-${by}.npz"}]\n'
+    )
+    surgery.sweep("s.yaml", jobs=1)
+
+    def cancelled(*arguments):
+        plan = plan_sweep(*arguments)
+        SweepFolder(tmp_path / "s.sweep").stop()
+        return plan
+
+    monkeypatch.setattr(recipes, "plan_sweep", cancelled)
+    surgery.sweep("s.yaml", jobs=1)
+    assert SweepFolder(tmp_path / "s.sweep").is_stopped

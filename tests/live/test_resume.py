@@ -1,6 +1,7 @@
 """A training that is killed goes on from its last epoch, as if nothing had been."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,10 @@ import time
 
 import pytest
 
+from surgery.execution.live import LiveRunner
+from surgery.execution.planning import make_plan
+from surgery.execution.progress import Silent
+from surgery.recipe.reading import read_recipe
 from tests.live.conftest import recipe, train
 
 CALLBACKS = {
@@ -81,6 +86,16 @@ def test_a_training_that_had_stopped_early_is_not_trained_on(net, tmp_path):
     (kept,) = (tmp_path / "out").glob(".r.run.json.surgery-live-*/*/epoch-*")
     assert kept.name == "epoch-2"
     assert Resume(kept.parent, [], []).stopped
+
+
+def test_all_steps_of_a_run_are_kept_in_one_folder(net, tmp_path):
+    """Which is locked; also where a file changes meanwhile, for which the run is refused later."""
+    plan = make_plan(read_recipe(recipe(tmp_path, train(), train())))
+    runner = LiveRunner(Silent(), 1, plan)
+    first = runner.resume_folder()
+    os.utime(net, (1, 1))
+    assert runner.resume_folder().parent == first.parent
+    assert (first.parent / "lock").exists()
 
 
 def test_on_ctrl_c_it_says_that_it_goes_on(net, tmp_path):

@@ -1,10 +1,18 @@
 """Recipes that measure or predict, and write no model."""
 
 import json
+import os
+import shutil
 
+import fsspec
 import numpy as np
 import pytest
 
+import surgery
+from surgery.errors import SurgeryError
+from surgery.execution.execute import execute
+from surgery.execution.planning import make_plan
+from surgery.recipe.reading import read_recipe
 from tests.live.conftest import DIGITS, TEST_DATA, command, recipe, train
 
 LOSS = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
@@ -59,6 +67,31 @@ def test_predictions_and_features_alone(net, tmp_path):
         np.testing.assert_allclose(found["y"], model.predict(x, verbose=0), atol=1e-6)
     plan = command("plan", tmp_path / "r.yaml", cwd=tmp_path).stdout
     assert "predict digits.npz -> out/p.npz" in plan
+
+
+def test_predictions_go_to_a_url(net, tmp_path):
+    url = "memory://predictions/p.npz"
+    path = without_export(tmp_path, {"predict": {"data": X, "export": url}})
+    (written,) = surgery.run(path).outputs
+    with fsspec.open(url) as file:
+        assert written.bytes == len(file.read()) > 0
+
+
+def test_data_that_is_replaced_while_a_step_runs(net, tmp_path):
+    """The manifest would else prove data that no step has read."""
+    data = shutil.copy(DIGITS, tmp_path / "data.npz")
+    step = {"evaluate": {**EVALUATE["evaluate"], "data": {**TEST_DATA, "npz": "data.npz"}}}
+    plan = make_plan(read_recipe(without_export(tmp_path, step)))
+
+    def replaced(_number, do):
+        made = do()
+        shutil.copy(DIGITS, tmp_path / "new.npz")
+        os.replace(tmp_path / "new.npz", data)
+        return made
+
+    with pytest.raises(SurgeryError, match=r"data\.npz was changed while it was read"):
+        execute(plan, memo=replaced)
+    assert not (tmp_path / "r.run.json").exists()
 
 
 def test_a_sweep_of_measurements(net, tmp_path):

@@ -1,10 +1,12 @@
 """A sweep on this machine: planned first, done once, gone on with after anything."""
 
+import errno
 import json
 import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 import yaml
 
 import surgery
+from surgery.execution import seen
 from surgery.recipe.reading import RecipeFile
+from surgery.storage.cache import Cached
 from surgery.sweeps import shared_steps
 from surgery.sweeps.folder import SweepFolder
 from surgery.sweeps.shared_steps import SharedSteps
@@ -463,7 +467,22 @@ def test_a_cache_that_is_damaged_or_closed_is_as_none(tmp_path):
     assert shared_steps.once(tmp_path / "file" / "b", do)["found"] == 1
 
 
-def test_the_size_of_the_cache_is_checked_before_any_work(tmp_path, digits_cnn):
+def test_a_cache_that_cannot_be_written_is_left_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kept = Cached("applications", "key")
+    kept.write(1)
+    monkeypatch.setattr(os, "replace", full)
+    Cached("applications", "other").write(2)
+    assert list(kept.path.parent.iterdir()) == [kept.path]
+
+
+@pytest.fixture
+def measured(tmp_path, digits_cnn):
+    """A recipe whose two runs begin with the same measurement."""
     path = tmp_path / "recipe.yaml"
     path.write_text(
         f"surgery: 1\nload: {{config: {digits_cnn}/digits-cnn.json}}\n"
@@ -472,7 +491,29 @@ def test_the_size_of_the_cache_is_checked_before_any_work(tmp_path, digits_cnn):
         "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
         '  - scale: {select: "*/kernel", by: "${by}"}\nexport: [{npz: "out/${by}.npz"}]\n'
     )
-    done = command("sweep", path, SURGERY_CACHE_BYTES="10GB")
+    return path
+
+
+@pytest.mark.parametrize("changed", ["settings", "tensorflow", "packages"])
+def test_steps_are_shared_where_all_that_they_depend_on_is_the_same(
+    changed, measured, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file = RecipeFile.read(measured)
+    recipe = file.run(0)
+    before = SharedSteps(file).first(recipe, threads=1)
+    assert SharedSteps(file).first(recipe, threads=1) == before
+    if changed == "settings":
+        (tmp_path / "keras.json").write_text('{"floatx": "float64"}')
+    elif changed == "tensorflow":
+        monkeypatch.setattr(seen, "installed", lambda name: f"another {name}")
+    else:
+        recipe = replace(recipe, packages={"numpy": "0"})
+    assert SharedSteps(file).first(recipe, threads=1) != before
+
+
+def test_the_size_of_the_cache_is_checked_before_any_work(measured):
+    done = command("sweep", measured, SURGERY_CACHE_BYTES="10GB")
     assert done.returncode == 2
     assert "SURGERY_CACHE_BYTES=10GB: give a number of bytes" in done.stderr
 

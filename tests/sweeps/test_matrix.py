@@ -209,6 +209,7 @@ def test_a_metric_of_an_unknown_direction_has_no_star_and_is_asked_for():
 @pytest.mark.parametrize(
     ("objective", "sort", "direction", "order", "star"),
     [
+        (None, None, "minimize", [0, 1, 2], "lowest"),
         (None, "mine", "minimize", [1, 2, 0], "lowest"),
         (None, "mine", "maximize", [0, 2, 1], "highest"),
         ({"metric": "mine", "direction": "minimize"}, None, None, [0, 1, 2], "lowest"),

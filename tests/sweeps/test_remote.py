@@ -1,13 +1,18 @@
 """Models behind URLs: a real S3 server process counts what is moved."""
 
+import hashlib
 import json
 import urllib.request
 
+import fsspec
 import numpy as np
 import pytest
 
 import surgery
 from surgery.errors import SurgeryError
+from surgery.execution.execute import execute
+from surgery.execution.planning import make_plan
+from surgery.recipe.reading import read_recipe
 from surgery.storage import locations
 from tests.conftest import command, dense_layers, dense_model, same_bytes, values
 
@@ -249,6 +254,48 @@ def test_urls_that_no_path_can_have(url, said, tmp_path):
     done = command("inspect", "s3://lab/a/../x")
     assert done.returncode == 2
     assert "s3://lab/a/../x has .. in it" in done.stderr
+
+
+def test_what_goes_to_a_url_is_hashed_before(small, tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        'surgery: 1\nload: model.keras\nexport: [{npz: "memory://hashed/m.npz"}]\n'
+    )
+    execute(make_plan(read_recipe(tmp_path / "r.yaml")), hashes=True)
+    with fsspec.open("memory://hashed/m.npz") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    with fsspec.open("memory://hashed/r.run.json") as file:
+        (output,) = json.load(file)["outputs"]
+    assert [file["sha256"] for file in output["files"]] == [digest]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diff", "file://broken.keras", "file://broken.keras"],
+        ["inspect", "file://broken.keras"],
+        ["run", "r.yaml"],
+        ["run", "r.yaml", "--log-format", "json"],
+        ["run", "r.yaml", "--log-format", "text"],
+        ["run", "sweep.yaml", "--index", "0"],
+        ["validate", "twice.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_messages_name_the_url_and_no_local_copy(arguments, tmp_path):
+    (tmp_path / "broken.keras").write_text("no model")
+    (tmp_path / "r.yaml").write_text(
+        'surgery: 1\nload: "file://broken.keras"\nexport: [{npz: x.npz}]\n'
+    )
+    text = (tmp_path / "r.yaml").read_text()
+    (tmp_path / "sweep.yaml").write_text(f"{text}matrix: {{by: [1, 2]}}\n")
+    (tmp_path / "twice.yaml").write_text(
+        "surgery: 1\nload: m.keras\n"
+        'export: [{npz: "file://broken.keras"}, {h5: "file://broken.keras"}]\n'
+    )
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "file://broken.keras" in done.stderr
+    assert "surgery-remote-" not in done.stderr
 
 
 def test_one_bucket_by_two_schemes_is_one(s3, tmp_path):
