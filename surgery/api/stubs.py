@@ -12,11 +12,11 @@ from typing import Any
 import surgery
 from surgery.api.operations import op_function
 from surgery.declared.data import Data
-from surgery.declared.fields import first_line, hints_of, keys_of
+from surgery.declared.fields import REFERENCE, first_line, hints_of, keys_of
 from surgery.formats.base import formats
 from surgery.ops.base import Op, ops
 from surgery.ops.live import LiveOp
-from surgery.recipe.schema import REFERENCE, mapping_schema
+from surgery.recipe.schema import mapping_schema
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor
 

@@ -24,7 +24,9 @@ MOST_RUNS = 100_000
 Values = Mapping[str, Any]
 """The values of one run, by the parameters' names."""
 
-_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""The pattern of a parameter's or variable's name."""
+
 VALUE = {"type": ["string", "number", "boolean", "null", "array", "object"]}
 """The JSON Schema of what a parameter may stand for."""
 
@@ -80,7 +82,7 @@ SCHEMA = _described(
     {"lowest": ["10%", "20%", "40%"], "layer": ["fc1", "fc2"]},
     type="object",
     minProperties=1,
-    propertyNames={"pattern": _NAME},
+    propertyNames={"pattern": NAME},
     additionalProperties=_AXIS,
     properties={
         "zip": _described(
@@ -104,7 +106,7 @@ SCHEMA = _described(
                     {"rate": {"log_uniform": [1e-5, 0.01]}},
                     type="object",
                     minProperties=1,
-                    propertyNames={"pattern": _NAME},
+                    propertyNames={"pattern": NAME},
                     additionalProperties=_DRAWN,
                 ),
             },
