@@ -275,7 +275,7 @@ class Builder:
         return found
 
     def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
-        """Return what the one key stands for that tells them apart, with the keys that go with it."""
+        """Return what the one key that tells them apart stands for, with its other keys."""
         if not isinstance(value, Mapping):
             return None
         named = [kind for kind in declared if kind in value]

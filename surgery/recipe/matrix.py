@@ -285,7 +285,7 @@ class _Reader:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
         for name in header:
-            if not re.fullmatch(_NAME, name):
+            if not re.fullmatch(NAME, name):
                 raise ValueError(f"{name!r} in its header is no parameter's name")
             if header.count(name) > 1:
                 raise ValueError(f"{name} stands twice in its header")
