@@ -70,8 +70,7 @@ def _compare(
             if i < j:
                 found[i, j] = differences(a, b, threads or default_threads())
     for model in opened:
-        for check in model.checks:
-            check()
+        model.check_read()
     if as_json:
         facts = [difference_facts(models[i], models[j], each) for (i, j), each in found.items()]
         _options.echo_json(facts[0] if len(facts) == 1 else facts)
