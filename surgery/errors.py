@@ -125,7 +125,7 @@ _SYNONYMS = {
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """` (did you mean 'scale'?)`, or nothing when no allowed word is close, nor means the same."""
+    """Return ` (did you mean 'scale'?)`; nothing if no allowed word is close or means the same."""
     known = list(allowed)
     close = nearest(word, known)
     meant = synonym(word, known) or (close[0] if close else None)
@@ -133,6 +133,6 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 
 def synonym(word: str, allowed: Collection[str]) -> str | None:
-    """The allowed word for what is called so elsewhere."""
+    """Return the allowed word for what is called so elsewhere; else None."""
     meant = _SYNONYMS.get(word.lower().replace("-", "_"))
     return meant if meant in allowed else None

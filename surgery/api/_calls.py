@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,15 +23,16 @@ def as_a(declared: type[Made], found: Any, **more: Any) -> Made:
     return declared(**{**values, **more})
 
 
-def overrides(params: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, str]:
-    """Return a recipe's parameters as the command line would give them."""
-    return {name: _as_text(value) for name, value in {**(params or {}), **more}.items()}
+def overrides(params: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's parameters as plain values."""
+    return {name: _plain(value) for name, value in {**(params or {}), **more}.items()}
 
 
-def _as_text(value: Any) -> str:
-    from surgery.recipe.parts import as_json
+def _plain(value: Any) -> Any:
+    from surgery.recipe.params import Text
+    from surgery.recipe.parts import recipe_text
 
-    return str(value) if isinstance(value, str | Path) else as_json(value)
+    return Text(value) if isinstance(value, str | Path) else json.loads(recipe_text(value))
 
 
 class Logged(Progress):

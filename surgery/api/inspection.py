@@ -48,8 +48,8 @@ def inspect(
     opened = open(model)
     weights = opened.weights if select is None else Select(select).weights(opened)
     facts = model_facts(opened, opened.origin, weights, stats, hashes)
-    for check in opened.checks if stats or hashes else ():
-        check()
+    if stats or hashes:
+        opened.check_read()
     return facts
 
 
@@ -68,7 +68,6 @@ def diff(a: Given, b: Given, *, select: Any = None, threads: int | None = None) 
     left, right = comparable(given, None if select is None else Select(select))
     found = difference.differences(left, right, threads or default_threads())
     for model in (left, right):
-        for check in model.checks:
-            check()
+        model.check_read()
     names = [each.origin if isinstance(each, Model) else str(each) for each in given]
     return as_a(Difference, found, names=tuple(names))

@@ -80,7 +80,7 @@ class Model(core.Model):
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers in layer order, those inside others included."""
+        """Return all layers in layer order, those inside others included."""
         return self.once(_layers)
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:

@@ -32,7 +32,7 @@ from surgery.weights import model as core
 from surgery.weights.tensor import constant
 
 _RETURNED = "returned.npz"
-"""Stands for the file of `export` where what it would hold is returned."""
+"""Stands for the file of a key where what it would hold is returned."""
 
 
 def op_function(name: str) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ def op_function(name: str) -> Callable[..., Any]:
     def apply(model: core.Model, *selectors: Any, seed: int = 0, **keys: Any) -> Model:
         if len(selectors) > 1:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
-        op = _built(name, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
+        op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
         return as_model(op.apply(model))
 
     def run(
@@ -61,7 +61,7 @@ def op_function(name: str) -> Callable[..., Any]:
         if selectors:
             raise UsageError(f"surgery.{name} is about the whole model; it takes keys only")
         with code_allowed(allow_code):
-            return _run_live(name, model, keys, seed, progress)
+            return _run_live(declared, model, keys, seed, progress)
 
     function: Callable[..., Any] = run if issubclass(declared, LiveOp) else apply
     function.__name__ = function.__qualname__ = name
@@ -77,8 +77,8 @@ def _signature(declared: type[Op]) -> inspect.Signature:
     defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
     defaults |= dict.fromkeys(facts["required"], inspect.Parameter.empty)
     is_live = issubclass(declared, LiveOp)
-    if is_live and declared.name == "predict":
-        defaults["export"] = ...
+    if issubclass(declared, LiveOp) and declared.returned_key:
+        defaults[declared.returned_key] = ...
     given = {field.name: defaults[name] for name, field in keys_of(declared).items()}
     given |= {"seed": 0, **({"progress": False, "allow_code": False} if is_live else {})}
     first = [inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -90,31 +90,32 @@ def _signature(declared: type[Op]) -> inspect.Signature:
     return inspect.Signature([*first, *keys])
 
 
-def _built(name: str, keys: Mapping[str, Any], seed: int) -> Op:
+def _built(declared: type[Op], keys: Mapping[str, Any], seed: int) -> Op:
     """Return an op from keys as Python has them: `from_` is from, and an array a tensor."""
     given = {key.rstrip("_"): value for key, value in keys.items()}
-    if name == "set" and np.ndim(given.get("to", 0)) > 0:
-        values = np.array(given.pop("to"))  # a copy, which the caller does not change later
-        return build_op(name, given, seed, values=constant(values))
-    return build_op(name, given, seed)
+    if declared.array_key and np.ndim(given.get(declared.array_key, 0)) > 0:
+        values = np.array(given.pop(declared.array_key))  # which the caller cannot change later
+        return build_op(declared.name, given, seed, values=constant(values))
+    return build_op(declared.name, given, seed)
 
 
 def _run_live(
-    name: str, model: core.Model, keys: Mapping[str, Any], seed: int, progress: bool
+    declared: type[Op], model: core.Model, keys: Mapping[str, Any], seed: int, progress: bool
 ) -> Model | Mapping[str, Any]:
     """Do a step that needs a running Keras model, in a process of its own."""
-    is_returned = name == "predict" and "export" not in keys
-    op = _built(name, {**keys, **({"export": _RETURNED} if is_returned else {})}, seed)
+    assert issubclass(declared, LiveOp)
+    returned = declared.returned_key
+    is_returned = returned != "" and returned not in keys
+    op = _built(declared, {**keys, **({returned: _RETURNED} if is_returned else {})}, seed)
     assert isinstance(op, LiveOp)
     for path in op.inputs():
         locations.download(path)
     if not is_returned:
         _check_places(op, model)
     op.apply(model)
-    with Logged(name, progress) as told, LiveRunner(told, default_threads()) as runner:
+    with Logged(declared.name, progress) as told, LiveRunner(told, default_threads()) as runner:
         done = op.run(model, runner)
-        for check in model.checks:
-            check()
+        model.check_read()
         if is_returned:
             with np.load(next(iter(done.files.values()))) as arrays:
                 return dict(arrays)

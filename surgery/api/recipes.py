@@ -16,7 +16,7 @@ from surgery.execution.converting import conversion
 from surgery.execution.planning import make_plan
 from surgery.live.permission import code_allowed
 from surgery.recipe.language import Recipe
-from surgery.recipe.parts import as_json
+from surgery.recipe.parts import recipe_text
 from surgery.recipe.reading import RecipeFile, read_recipe, recipe_from
 from surgery.report import runs as told
 from surgery.report import sweeps as told_sweeps
@@ -58,12 +58,12 @@ class Sweep:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each run, of its values, metrics, bytes and seconds: a table's."""
+        """Return a row for each run, of its values, metrics, bytes and seconds: a table's."""
         return told_sweeps.rows(self.runs)
 
     @property
     def failed(self) -> tuple[RunStatus, ...]:
-        """The runs that are not done."""
+        """Return the runs that are not done."""
         return tuple(run for run in self.runs if run.state != DONE)
 
     def __str__(self) -> str:
@@ -186,13 +186,12 @@ def sweep(
     """
     if isinstance(recipe, Mapping):
         raise UsageError("surgery.sweep takes a recipe's file, which the processes of a sweep read")
-    given = overrides(params, more)
     with code_allowed(allow_code):
-        file = RecipeFile.read(Path(recipe), given)
+        file = RecipeFile.read(Path(recipe), overrides(params, more))
         into = SweepFolder.of(file, Path(folder) if folder is not None else None)
         began = time.time()
         runs = plan_sweep(file, threads).runs
-        into.begin(file, given, "local", {})
+        into.begin(file, file.overrides, "local", {})
         into.resume(began)
         todo = [run for run in runs if settled(into, run.recipe, run.id) is None]
         local = LocalSweep(into, jobs or planned.cores(), threads, free_memory(), logger.info)
@@ -201,7 +200,7 @@ def sweep(
     return Sweep(into.path, tuple(statuses(into)))
 
 
-def _read(recipe: Given, params: Mapping[str, str]) -> Recipe:
+def _read(recipe: Given, params: Mapping[str, Any]) -> Recipe:
     if isinstance(recipe, Mapping):
-        return recipe_from(as_json(recipe).encode(), "recipe", Path(), params)
+        return recipe_from(recipe_text(recipe).encode(), "recipe", Path(), params)
     return read_recipe(Path(recipe), params)

@@ -12,11 +12,11 @@ from typing import Any
 import surgery
 from surgery.api.operations import op_function
 from surgery.declared.data import Data
-from surgery.declared.fields import first_line, hints_of, keys_of
+from surgery.declared.fields import REFERENCE, first_line, hints_of, keys_of
 from surgery.formats.base import formats
 from surgery.ops.base import Op, ops
 from surgery.ops.live import LiveOp
-from surgery.recipe.schema import REFERENCE, mapping_schema
+from surgery.recipe.schema import mapping_schema
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor
 
@@ -74,8 +74,8 @@ def _save() -> str:
 def _function(name: str, declared: type[Op]) -> str:
     """Return an op's function with the types of its keys."""
     parameters = inspect.signature(op_function(name)).parameters.values()
-    keys = [_key(name, declared, each) for each in parameters if each.kind == each.KEYWORD_ONLY]
-    first = [_key(name, declared, each) for each in parameters if each.kind != each.KEYWORD_ONLY]
+    keys = [_key(declared, each) for each in parameters if each.kind == each.KEYWORD_ONLY]
+    first = [_key(declared, each) for each in parameters if each.kind != each.KEYWORD_ONLY]
     is_found = issubclass(declared, LiveOp) and not declared.changes_weights
     result = "dict[str, Any]" if is_found else "Model"
     return _definition(name, [*first, "*", *keys], result, first_line(declared))
@@ -85,7 +85,7 @@ _OWN = {"model": "_Model", "seed": "int", "progress": "bool", "allow_code": "boo
 """Parameters that are no keys of the op."""
 
 
-def _key(op: str, declared: type[Op], parameter: inspect.Parameter) -> str:
+def _key(declared: type[Op], parameter: inspect.Parameter) -> str:
     """Return one parameter as the stub has it."""
     fields = {field.name: key for key, field in keys_of(declared).items()}
     if parameter.name in _OWN:
@@ -93,7 +93,7 @@ def _key(op: str, declared: type[Op], parameter: inspect.Parameter) -> str:
     else:
         facts = mapping_schema(declared, "")["properties"][fields[parameter.name]]
         kind = _kind(facts, hints_of(declared)[parameter.name])
-    if (op, parameter.name) == ("set", "to"):
+    if parameter.name == declared.array_key:
         kind = f"ArrayLike | {kind}"
     default = "" if parameter.default is parameter.empty else f" = {_literal(parameter.default)}"
     return f"{parameter.name}: {kind}{default}"

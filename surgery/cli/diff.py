@@ -67,8 +67,7 @@ def _compare(
         for (i, a), (j, b) in combinations(enumerate(opened), 2)
     }
     for model in opened:
-        for check in model.checks:
-            check()
+        model.check_read()
     if as_json:
         facts = [difference_facts(models[i], models[j], each) for (i, j), each in found.items()]
         _options.echo_json(facts[0] if len(facts) == 1 else facts)

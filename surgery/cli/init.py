@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from surgery.cli import _options
@@ -20,6 +18,6 @@ def command(names: tuple[str, ...]) -> None:
         _options.echo(listing(samples()))
         _options.echo("\nsurgery init NAME copies one to recipes/NAME.yaml.")
         return
-    for path in copy_samples(names, Path()):
+    for path in copy_samples(names):
         _options.echo(f"wrote {shown(path)}")
     _options.echo(f"now: surgery plan recipes/{names[0]}.yaml")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,26 @@ from surgery.weights.tensor import Array
 
 def npy(path: Path) -> Array:
     """Map the array in a .npy file; raises FormatError where it is none."""
-    try:
+    with _read_as(path, ".npy"):
         descriptor = Descriptor.open(path)
         return _mapped(descriptor, 0, os.fstat(descriptor).st_size)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path} is no .npy file of numbers: {reason}") from None
 
 
 def npz(path: Path, names: list[str]) -> dict[str, Array]:
     """Map arrays of a .npz file by name; raises FormatError where it has no such ones."""
-    try:
+    with _read_as(path, ".npz"):
         archive = Archive(path)
         return {name: _member(archive, name) for name in names}
+
+
+@contextmanager
+def _read_as(path: Path, kind: str) -> Iterator[None]:
+    """Raise FormatError for what is wrong with a file of that kind."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path} is no .npz file of numbers: {reason}") from None
+        raise FormatError(f"{path} is no {kind} file of numbers: {reason}") from None
 
 
 def _member(archive: Archive, name: str) -> Array:
@@ -64,7 +69,7 @@ def _mapped(descriptor: int, start: int, size: int) -> Array:
 def examples(
     arrays: Mapping[str, Array], where: str, x: Names, y: Names | None, weight: str | None
 ) -> Examples:
-    """Examples of arrays whose first axes are the examples; raises FormatError else."""
+    """Return examples from arrays whose first axes are the examples; raises FormatError."""
     counts = {name: len(array) if array.shape else -1 for name, array in arrays.items()}
     if len(set(counts.values())) > 1 or -1 in counts.values():
         said = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -50,7 +51,8 @@ class Csv(Data):
 
     def open(self) -> Examples:
         lines = _line_places(self.csv)
-        header = _cells(self.csv, lines, 0)
+        with self.csv.open("rb") as file:
+            header = _cells(file, lines, 0)
         if double := [name for name in header if header.count(name) > 1]:
             raise FormatError(f"{self.csv} has two columns {double[0]!r}")
         features = list(self.columns or [name for name in header if name != self.target])
@@ -63,7 +65,8 @@ class Csv(Data):
         target = header.index(label) if label else None
 
         def gather(rows: Rows) -> Mapping[str, Array]:
-            table = [_cells(self.csv, lines, row + 1, len(header)) for row in rows]
+            with self.csv.open("rb") as file:
+                table = [_cells(file, lines, row + 1, len(header)) for row in rows]
             x = np.array(
                 [[self._number(line[p], row) for p in places]
                  for line, row in zip(table, rows, strict=True)],
@@ -79,8 +82,22 @@ class Csv(Data):
             columns["y"] = Column((), np.dtype(np.int64 if self.classes else np.float32))
         if target is None:
             return Examples(len(lines) - 1, columns, gather, Names("x"))
-        labels = partial(_column, self.csv, target)
+        labels = partial(self._labels, target, len(lines) - 1)
         return Examples(len(lines) - 1, columns, gather, Names("x"), Names("y"), labels=labels)
+
+    def _labels(self, place: int, count: int) -> Array:
+        """Return the target of every example: a class's name, or else a number."""
+        with self.csv.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            cells = (line[place : place + 1] for line in csv.reader(file) if line)
+            next(cells)  # the header
+            read = (self._label("".join(cell), row) for row, cell in enumerate(cells))
+            numbers = np.fromiter(read, np.int64 if self.classes else np.float64)
+        if len(numbers) != count:
+            raise FormatError(
+                f"{self.csv} has {count} lines below its header, but {len(numbers)} rows; write "
+                "each example on a line of its own, without a line break in quotes"
+            )
+        return np.array(self.classes)[numbers] if self.classes else numbers
 
     def _number(self, text: str, row: int) -> float:
         try:
@@ -101,7 +118,7 @@ class Csv(Data):
 
 
 def _line_places(path: Path) -> Array:
-    """Where each line that is not empty begins and ends, the header first."""
+    """Return where each line that is not empty begins and ends, the header first."""
     ends, done = [0], 0
     try:
         with path.open("rb") as file:
@@ -122,27 +139,20 @@ def _line_places(path: Path) -> Array:
     return places
 
 
-def _column(path: Path, place: int) -> Array:
-    """The texts of one column."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    return np.array([row[place] if place < len(row) else "" for row in rows[1:]])
-
-
-def _cells(path: Path, lines: Array, number: int, width: int | None = None) -> list[str]:
-    """The cells of a line; the header is number 0."""
+def _cells(file: BinaryIO, lines: Array, number: int, width: int | None = None) -> list[str]:
+    """Return the cells of a line; the header is number 0."""
     begin, end = (int(place) for place in lines[number])
-    with path.open("rb") as file:
-        file.seek(begin)
-        cells = next(csv.reader([_text(file.read(end - begin), path, number + 1)]), [])
+    file.seek(begin)
+    cells = next(csv.reader([_text(file.read(end - begin), file.name, number + 1)]), [])
     if width is not None and len(cells) != width:
         raise FormatError(
-            f"{path}:{number + 1} has {len(cells)} columns, and its header has {width}"
+            f"{file.name}:{number + 1} has {len(cells)} columns, and its header has {width}"
         )
     return cells
 
 
-def _text(line: bytes, path: Path, number: int) -> str:
+def _text(line: bytes, path: str, number: int) -> str:
+    """Return a line as text; raises FormatError where it is none."""
     try:
         return line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:

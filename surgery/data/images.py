@@ -71,7 +71,7 @@ class Images(Data):
         return replace(made, y=Names("y"), labels=lambda: numbers, by_class=True)
 
     def _labelled(self) -> list[tuple[Path, int]]:
-        """The images, each with the number of the folder of its class."""
+        """Return the images, each with the number of its class's folder."""
         there = sorted(path.name for path in self.images.iterdir() if path.is_dir())
         classes = self.classes or tuple(there)
         if missing := [name for name in classes if name not in there]:
@@ -88,7 +88,7 @@ class Images(Data):
         return files
 
     def _all(self) -> list[tuple[Path, int]]:
-        """The images, in folders or not; nobody asks for their classes."""
+        """Return the images, in folders or not; nobody asks for their classes."""
         files = [(file, 0) for file in _images(self.images)]
         if not files:
             raise FormatError(f"{self.images} has no images ({', '.join(_SUFFIXES)})")
@@ -99,4 +99,5 @@ class Images(Data):
 
 
 def _images(folder: Path) -> list[Path]:
+    """Return the images in a folder and those inside it, by name."""
     return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in _SUFFIXES]

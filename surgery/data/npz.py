@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgery.data import _arrays
-from surgery.declared.data import Data, Examples, Names, data
+from surgery.declared.data import Data, Examples, Names, data, used
 from surgery.declared.fields import key
 
 
@@ -43,6 +43,5 @@ class Npz(Data):
         return replace(self, y=None, sample_weight=None)
 
     def open(self) -> Examples:
-        wanted = Examples(0, {}, lambda _: {}, self.x, self.y, self.sample_weight).used
-        arrays = _arrays.npz(self.npz, wanted)
+        arrays = _arrays.npz(self.npz, used(self.x, self.y, self.sample_weight))
         return _arrays.examples(arrays, str(self.npz), self.x, self.y, self.sample_weight)

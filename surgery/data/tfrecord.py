@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from surgery.declared.data import Column, Data, Examples, Names, Rows, data
+from surgery.declared.data import Column, Data, Examples, Names, Rows, data, used
 from surgery.declared.fields import key
 from surgery.errors import FormatError
 from surgery.live.decoding import decode_image, parse_examples
@@ -33,7 +33,7 @@ class Feature:
 
     @property
     def column(self) -> Column:
-        """What it is to Keras."""
+        """Return the column that it is to Keras."""
         kinds = {"image": np.uint8, "string": object}
         return Column(self.shape, np.dtype(kinds.get(self.dtype, self.dtype)))
 
@@ -58,7 +58,7 @@ class TfRecord(Data):
     )
 
     def __post_init__(self) -> None:
-        for name in [*self.x.columns, *(self.y.columns if self.y else [])]:
+        for name in used(self.x, self.y):
             if name not in self.features:
                 raise ValueError(f"features does not describe {name!r}")
 
@@ -75,7 +75,7 @@ class TfRecord(Data):
             raise FormatError(f"{self.tfrecord[0]} holds no record")
 
         def gather(rows: Rows) -> Mapping[str, Array]:
-            return self._parsed([_read(*places[row]) for row in rows])
+            return self._parsed(_read([places[row] for row in rows]))
 
         columns = {name: feature.column for name, feature in self.features.items()}
         return Examples(len(places), columns, gather, self.x, self.y)
@@ -100,7 +100,7 @@ class TfRecord(Data):
 
 
 def _records(path: Path) -> list[tuple[Path, int, int]]:
-    """Where each record of a file lies, from the lengths alone."""
+    """Return where each record of a file lies, from the lengths alone."""
     found, offset = [], 0
     try:
         size = path.stat().st_size
@@ -118,6 +118,15 @@ def _records(path: Path) -> list[tuple[Path, int, int]]:
     return found
 
 
-def _read(path: Path, offset: int, length: int) -> bytes:
-    with path.open("rb") as file:
-        return pread(file.fileno(), length, offset)
+def _read(places: Sequence[tuple[Path, int, int]]) -> list[bytes]:
+    """Return the records at those places, each file opened once."""
+    records = [b""] * len(places)
+    by_file: dict[Path, list[int]] = {}
+    for number, (path, _, _) in enumerate(places):
+        by_file.setdefault(path, []).append(number)
+    for path, numbers in by_file.items():
+        with path.open("rb") as file:
+            for number in numbers:
+                _, offset, length = places[number]
+                records[number] = pread(file.fileno(), length, offset)
+    return records

@@ -83,16 +83,20 @@ class Callbacks:
         "Write a line of metrics for every epoch.", {"filename": "out/history.csv"}, default=None
     )
 
+    @property
+    def given(self) -> list[Any]:
+        """Return those that are given."""
+        each = [getattr(self, name) for name in self.__dataclass_fields__]
+        return [callback for callback in each if callback is not None]
+
     def paths(self) -> list[Path]:
-        """Where they write to."""
-        given = [getattr(self, name) for name in self.__dataclass_fields__]
-        values = (value for each in given if each is not None for value in vars(each).values())
+        """Return the paths that they write to."""
+        values = (value for callback in self.given for value in vars(callback).values())
         return [value for value in values if isinstance(value, Path)]
 
     def calls(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Keras's class and arguments of each."""
-        given = [getattr(self, name) for name in self.__dataclass_fields__]
-        return [(type(each).__name__, _arguments(each)) for each in given if each is not None]
+        """Return Keras's class and arguments of each."""
+        return [(type(callback).__name__, _arguments(callback)) for callback in self.given]
 
 
 def _arguments(callback: Any) -> dict[str, Any]:

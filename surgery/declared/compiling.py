@@ -53,7 +53,7 @@ _OLD = {
 
 @functools.cache
 def signatures() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
-    """The arguments that each class `takes`, and those that it `needs`, by kind.
+    """Return the arguments that each class `takes`, and those that it `needs`, by kind.
 
     `tests/live/signatures.py` makes the table.
     """
@@ -75,18 +75,18 @@ class _Named:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Self:
-        """As the recipe has it: `adam`, `{adam: {learning_rate: 0.001}}`, or Keras's config."""
+        """Read `adam`, `{adam: {learning_rate: 0.001}}`, or Keras's config."""
         return cls(cls.one(value))
 
     @property
     def text(self) -> str:
-        """Its name alone."""
+        """Return its name alone."""
         value = self.value
         return str(value["class_name"] if isinstance(value, Mapping) else value)
 
     @classmethod
     def one(cls, value: object) -> object:
-        """One of them in the form that Keras takes."""
+        """Return one of them in the form that Keras takes."""
         if isinstance(value, str):
             cls.known(value)
             return value
@@ -105,12 +105,12 @@ class _Named:
 
     @classmethod
     def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A class with its arguments, in Keras's form."""
+        """Return a class with its arguments, in Keras's form."""
         return {"class_name": name, "config": cls.arguments(name, config)}
 
     @classmethod
     def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a class; raises ValueError for what it does not take, or lacks."""
+        """Return a class's arguments; raises ValueError for what it does not take, or lacks."""
         if ">" in name:
             return dict(given)
         if (row := signatures()[cls.classes].get(name)) is None:
@@ -126,7 +126,7 @@ class _Named:
 
     @classmethod
     def known(cls, name: str) -> str:
-        """The class of that name; raises ValueError for an unknown one."""
+        """Return the class of that name; raises ValueError for an unknown one."""
         if ">" in name:  # a registered one
             return name
         if name not in cls.names:
@@ -138,14 +138,14 @@ class _Named:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["string", "object"], "minLength": 1}
 
 
 def _both(
     classes: Sequence[str], spelt: Callable[[str], str], short: Sequence[str] = ()
 ) -> Mapping[str, str]:
-    """The classes by their own names and as text, and short names that stand for themselves."""
+    """Return the classes by their own names and as text, and by short names."""
     return {**{spelt(name): name for name in classes}, **{n: n for n in (*short, *classes)}}
 
 
@@ -160,7 +160,7 @@ class LearningRate(_Named):
 
     @classmethod
     def one(cls, value: object) -> object:
-        """A number as it is, a schedule in the form that Keras takes."""
+        """Return a number as it is, a schedule in the form that Keras takes."""
         if isinstance(value, str):
             raise ValueError(f"write a learning rate as a number, or as {cls.example}")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -171,13 +171,13 @@ class LearningRate(_Named):
 
     @classmethod
     def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A schedule with the module that Keras finds it in."""
+        """Return a schedule with the module that Keras finds it in."""
         made = super().serialized(name, config)
         return {"module": "keras.optimizers.schedules", **made, "registered_name": None}
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["number", "object"], "minimum": 0}
 
 
@@ -196,7 +196,7 @@ class Optimizer(_Named):
 
     @classmethod
     def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Its arguments, of which the learning rate may be a schedule."""
+        """Return its arguments, of which the learning rate may be a schedule."""
         found = super().arguments(name, given)
         if found.get("learning_rate") is not None:
             found["learning_rate"] = LearningRate.one(found["learning_rate"])
@@ -204,7 +204,7 @@ class Optimizer(_Named):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The arguments that are given."""
+        """Return the arguments that are given."""
         return (self.value.get("config") or {}) if isinstance(self.value, Mapping) else {}
 
 
@@ -219,7 +219,7 @@ class Loss(_Named):
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Self:
-        """As the recipe has it; each output may have its own."""
+        """Read a loss, or one for each output."""
         if isinstance(value, list):
             return cls([cls.one(item) for item in value])
         if isinstance(value, Mapping) and not value.keys() & {"class_name", *cls.names}:
@@ -228,12 +228,12 @@ class Loss(_Named):
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["string", "object", "array"], "minLength": 1}
 
     @property
     def outputs(self) -> int:
-        """How many outputs it is for, as far as it tells."""
+        """Return how many outputs it is for, as far as it tells."""
         value = self.value
         is_each = isinstance(value, list) or (
             isinstance(value, Mapping) and "class_name" not in value

@@ -26,7 +26,7 @@ class Names:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Names:
-        """As the recipe has it."""
+        """Read a name, a list of names, or a name for each input or output."""
         inner = list(value.values()) if isinstance(value, Mapping) else value
         inner = [inner] if isinstance(inner, str) else inner
         if not isinstance(inner, list) or not inner or not all(isinstance(n, str) for n in inner):
@@ -35,23 +35,29 @@ class Names:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["string", "array", "object"], "items": {"type": "string"}, "minLength": 1}
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns, in order."""
+        """Return the names of the columns, in order."""
         if isinstance(self.value, str):
             return [self.value]
         return list(self.value.values() if isinstance(self.value, Mapping) else self.value)
 
     def packed(self, columns: Mapping[str, Any]) -> Any:
-        """The columns' values in the form that Keras wants."""
+        """Return the columns' values in the form that Keras wants."""
         if isinstance(self.value, str):
             return columns[self.value]
         if isinstance(self.value, Mapping):
             return {name: columns[column] for name, column in self.value.items()}
         return tuple(columns[column] for column in self.value)
+
+
+def used(x: Names, y: Names | None, weight: str | None = None) -> list[str]:
+    """Return the columns that are read for x, y and sample weights, each once."""
+    names = [*x.columns, *(y.columns if y else []), *([weight] if weight else [])]
+    return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,11 @@ class Examples:
 
     @property
     def used(self) -> list[str]:
-        """The columns that are read."""
-        names = [*self.x.columns, *(self.y.columns if self.y else [])]
-        return list(dict.fromkeys([*names, *([self.weight] if self.weight else [])]))
+        """Return the columns that are read."""
+        return used(self.x, self.y, self.weight)
 
     def packed(self, columns: Mapping[str, Any]) -> tuple[Any, ...]:
-        """One batch as Keras wants it: x, y and sample weights, as far as there are any."""
+        """Return a batch as Keras wants it: x, y and sample weights, as far as there are any."""
         parts = [self.x.packed(columns)]
         if self.y is not None:
             parts.append(self.y.packed(columns))
@@ -105,22 +110,22 @@ class Data(ABC):
 
     @abstractmethod
     def inputs(self) -> tuple[Path, ...]:
-        """The files and folders that it reads."""
+        """Return the files and folders that it reads."""
 
     @abstractmethod
     def open(self) -> Examples | Batches:
-        """The examples, from headers; raises FormatError where there are none.
+        """Return the examples, from headers; raises FormatError where there are none.
 
         What TensorFlow must decode is decoded when rows are gathered.
         """
 
     def without_labels(self) -> Data:
-        """The same examples for a model that only puts something out: without y and weights."""
+        """Return the same examples without y and sample weights, for a model's outputs alone."""
         return self
 
     @property
     def runs_code(self) -> bool:
-        """Whether reading it runs code of the user's."""
+        """Return whether reading it runs code of the user's."""
         return False
 
     def __str__(self) -> str:
@@ -140,7 +145,7 @@ DATA: Registry[type[Data]] = Registry(
 
 
 def data(declared: type[Data]) -> type[Data]:
-    """Class decorator: make a form of data known to recipes."""
+    """Make a form of data known to recipes; a class decorator."""
     DATA.register(declared)
     return declared
 
@@ -151,5 +156,5 @@ def kinds() -> Mapping[str, type[Data]]:
 
 
 def steps(count: int, batch_size: int) -> int:
-    """How many batches so many examples make."""
+    """Return how many batches so many examples make."""
     return math.ceil(count / batch_size)

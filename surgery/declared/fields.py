@@ -23,6 +23,9 @@ from surgery.storage import locations
 
 REQUIRED = dataclasses.MISSING
 
+REFERENCE = r"^\$\{[^}]+\}$"
+"""The pattern of a text that stands for a number or truth value: one parameter's name."""
+
 
 class FieldType(Protocol):
     """The type of a key: one class that says how it is read, checked and shown.
@@ -56,19 +59,19 @@ class Share:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Share:
-        """From a number or text; raises ValueError for one that is no share."""
+        """Read a number or text; raises ValueError for one that is no share."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise TypeError
         return cls.parse(value)
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["number", "string"], "minimum": 0, "maximum": 1}
 
     @classmethod
     def parse(cls, value: object) -> Share:
-        """From `10%` or 0.1; raises ValueError for anything else."""
+        """Read `10%` or 0.1; raises ValueError for anything else."""
         text = str(value).strip()
         number = text.removesuffix("%").strip()
         if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+\.", number):
@@ -90,7 +93,7 @@ class Number:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Number:
-        """From a number or a truth value; raises ValueError for one that is not finite."""
+        """Read a number or a truth value; raises ValueError for one that is not finite."""
         if not isinstance(value, bool | int | float):
             raise TypeError
         finite_number(value)
@@ -98,15 +101,15 @@ class Number:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema; a text is a reference to a parameter."""
-        return {"type": ["number", "boolean", "string"], "pattern": r"^\$\{[^}]+\}$"}
+        """Return its JSON Schema; a text is a reference to a parameter."""
+        return {"type": ["number", "boolean", "string"], "pattern": REFERENCE}
 
     def __str__(self) -> str:
         return f"{self.value:g}" if isinstance(self.value, float) else str(self.value).lower()
 
 
 def finite_number(value: float) -> float:
-    """The number as a float; raises ValueError where that is not finite."""
+    """Return the number as a float; raises ValueError where that is not finite."""
     try:
         number = float(value)
     except OverflowError:
@@ -123,7 +126,7 @@ def key(
     in_example: bool = False,
     **schema: object,
 ) -> Any:
-    """A key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
+    """Declare a key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
 
     The mapping's own example has all keys that are required, and those that are `in_example`.
     """
@@ -139,7 +142,7 @@ def key(
 
 
 def as_json(value: object) -> str:
-    """JSON in ASCII, indented, with a line for each mapping or list that holds no mapping.
+    """Return JSON in ASCII, indented, a line for each mapping or list that holds no mapping.
 
     Null stands for a number that is none or infinite, which JSON has not.
     """
@@ -151,10 +154,10 @@ def as_json(value: object) -> str:
 
 
 def json_line(value: object) -> str:
-    """JSON as of `as_json`, on one line."""
+    """Return JSON as `as_json` does, on one line."""
     try:
         text = _on_one_line(value)
-    except ValueError:
+    except (TypeError, ValueError):
         text = _on_one_line(_finite(value))
     return text.replace("\x7f", r"\u007f")
 
@@ -163,7 +166,7 @@ _on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting
 
 
 def _indented(value: Any, line: str) -> str:
-    """JSON whose own lines begin like that."""
+    """Return JSON whose lines begin with `line`, a line break and an indentation."""
     inner = f"{line} "
     if isinstance(value, dict) and not _is_plain(value.values()):
         items = (f"{_on_one_line(str(k))}: {_indented(v, inner)}" for k, v in value.items())
@@ -183,6 +186,7 @@ def _is_plain(items: Iterable[Any]) -> bool:
 
 
 def _finite(value: Any) -> Any:
+    """Return the value with plain mappings and lists, and None for numbers that JSON has not."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -191,7 +195,7 @@ def _finite(value: Any) -> Any:
 
 
 def recipe_path(value: str, folder: Path) -> Path:
-    """A path in a recipe: `~` is the user's home, a relative one starts at `folder`.
+    """Return a recipe's path: `~` is the user's home, a relative one starts at `folder`.
 
     A URL becomes the path of its twin.
     """
@@ -206,22 +210,36 @@ def recipe_path(value: str, folder: Path) -> Path:
 
 @functools.cache
 def version(package: str) -> str:
-    """The version of an installed package."""
+    """Return the version of an installed package."""
     return metadata.version(package)
 
 
 @functools.cache
 def hints_of(declared: type) -> Mapping[str, Any]:
-    """The types of a class's fields."""
+    """Return the types of a class's fields."""
     return typing.get_type_hints(declared)
 
 
 def first_line(declared: type) -> str:
-    """The first line of a class's docstring: what is shown in tables and help."""
+    """Return the first line of a class's docstring, which tables and help show."""
     return (declared.__doc__ or "").strip().partition("\n")[0]
 
 
 def keys_of(declared: type) -> Mapping[str, dataclasses.Field[Any]]:
-    """The keys that a declared class takes, in order; `from_` is the key `from`."""
+    """Return the keys that a declared class takes, in order; `from_` is the key `from`."""
     fields = dataclasses.fields(declared)
     return {f.name.rstrip("_"): f for f in fields if "description" in f.metadata}
+
+
+def required_of(declared: type) -> list[str]:
+    """Return the keys that a declared class has no default for."""
+    return [
+        name
+        for name, f in keys_of(declared).items()
+        if f.default is REQUIRED and f.default_factory is REQUIRED
+    ]
+
+
+def missing(name: str, example: object) -> str:
+    """Say that a mapping lacks a key, and how it is written."""
+    return f"the key {name!r} is missing; for example {name}: {json.dumps(example)}"

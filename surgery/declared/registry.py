@@ -1,4 +1,4 @@
-"""Where ops, formats, expectations, data forms, sources and commands are found by name.
+"""Find ops, formats, expectations, forms of data, sources and commands by name.
 
 surgery's own are found by importing a package's modules; those of other installed packages by
 their entry points, which are looked up only for a word that surgery itself does not know.
@@ -108,8 +108,7 @@ class Registry(Generic[T]):
 
         Raises PluginError for one of them that cannot be used.
         """
-        own = self.own()
-        return {**own, **{name: self._plugin(name) for name in sorted(self.others(words))}}
+        return {**self.own(), **{name: self._plugin(name) for name in sorted(self.others(words))}}
 
     def find(self, name: str) -> T | None:
         """Return what has that name, here or in a package; raises PluginError."""
@@ -117,9 +116,10 @@ class Registry(Generic[T]):
 
     def others(self, words: Collection[str] | None = None) -> set[str]:
         """Return the names, of those words or of all, that only packages have."""
-        if words is not None and not set(words) - self.own().keys():
+        import_all(self._home)
+        if words is not None and not set(words) - self._own.keys():
             return set()
-        names = {plugin.name for plugin in plugins(self.group)} - self.own().keys()
+        names = {plugin.name for plugin in plugins(self.group)} - self._own.keys()
         return names if words is None else names & set(words)
 
     def packages(self, words: Iterable[str]) -> dict[str, str]:
@@ -132,7 +132,7 @@ class Registry(Generic[T]):
         """Return surgery's own and all of other packages, and why some cannot be used."""
         found, problems = dict(self.own()), []
         for plugin in plugins(self.group):
-            if plugin.name in self.own():
+            if plugin.name in self._own:
                 problems.append(plugin.error(f"has the name of surgery's own {plugin.name!r}"))
         for name in sorted(self.others()):
             try:

@@ -1,4 +1,4 @@
-"""Examples divided: those to train on, and those to be measured on."""
+"""Divide examples into those to train on and those to be measured on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 3
 
 
 def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Rows, Rows]:
-    """The rows to train on and those for validation; raises FormatError for too few.
+    """Return the rows to train on and those for validation; raises FormatError for too few.
 
     The last ones are for validation, as Keras splits arrays; of a folder for each class a share
     of every class, drawn from the seed.
@@ -32,7 +32,7 @@ def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Ro
 
 
 def trained_on(data: Data, share: Fraction | None, seed: int) -> tuple[int | None, str | None]:
-    """How many examples are trained on, and a note on how they are split.
+    """Return how many examples are trained on, and a note on how they are split.
 
     The number is None where it takes code to know it. Raises FormatError for data that cannot be
     split.
@@ -49,7 +49,7 @@ def trained_on(data: Data, share: Fraction | None, seed: int) -> tuple[int | Non
 
 
 def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
-    """Rows of every class, at least one, and never all."""
+    """Return rows of every class, at least one and never all."""
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -61,7 +61,7 @@ def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
 
 
 def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
-    """What is wrong with Keras's split where data is sorted by class."""
+    """Return what is wrong with Keras's split where data is sorted by class; else None."""
     if examples.by_class or examples.labels is None:
         return None
     rows, others = parts(examples, share, 0, name)
@@ -77,8 +77,9 @@ def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
         )
         if missing
     )
-    said = " and ".join(lacking)
-    return said and (
+    if not (said := " and ".join(lacking)):
+        return None
+    return (
         f"validation_split takes the last {len(others)} examples of {name}, as Keras does, and has "
         f"{said}; mix the examples, or give validation"
     )
@@ -91,7 +92,7 @@ def _listed(classes: set[object]) -> str:
 
 
 def _classes(labels: Array) -> Array | None:
-    """The class of every example; None where labels are no classes but quantities."""
+    """Return the class of every example; None where labels are no classes but quantities."""
     if labels.ndim == 2 and labels.shape[1] > 1:
         is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
         return labels.argmax(axis=1) if is_one_hot else None

@@ -19,8 +19,7 @@ def check_inputs(plan: Plan) -> None:
     """Raise SurgeryError where an input changed meanwhile, or is not what its checksums say."""
     check_unchanged(plan)
     for model in (plan.source, *plan.donors):
-        for check in model.checks:
-            check()
+        model.check_read()
 
 
 def check_unchanged(plan: Plan) -> None:

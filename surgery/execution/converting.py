@@ -10,7 +10,7 @@ from surgery.errors import FormatError, RecipeError, UsageError, did_you_mean
 from surgery.execution.plan import Plan
 from surgery.execution.planning import make_plan
 from surgery.formats.base import FORMATS, format_for, formats
-from surgery.recipe.parts import as_json
+from surgery.recipe.parts import recipe_text
 from surgery.recipe.reading import recipe_from
 
 
@@ -37,7 +37,7 @@ def conversion(
     written = str(target) if for_ is None else {"path": str(target), "for": for_}
     recipe = {"surgery": 1, "name": "convert", "load": load, "export": [{form: written}]}
     try:
-        return make_plan(recipe_from(as_json(recipe).encode(), "convert", Path(), {}), threads)
+        return make_plan(recipe_from(recipe_text(recipe).encode(), "convert", Path(), {}), threads)
     except RecipeError as error:
         raise UsageError("\n".join(problem.message for problem in error.problems)) from None
     except FormatError as error:  # there is no recipe that it stands in

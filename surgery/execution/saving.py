@@ -25,8 +25,7 @@ def save(model: Model, targets: Sequence[Target], progress: Progress | None = No
     plans = [target_plan(target, model) for target in targets]
 
     def conclude(_new: Mapping[Path, Path], _digests: Mapping[int, str]) -> Mapping[Path, Path]:
-        for check in model.checks:
-            check()
+        model.check_read()
         return {}
 
     load_checks(plans)

@@ -29,6 +29,9 @@ class Op(ABC):
     changes_weights: ClassVar[bool] = True
     """False for an op that edits the architecture only, or nothing."""
 
+    array_key: ClassVar[str] = ""
+    """The key for which Python code may give an array, which the field `values` takes."""
+
     draws: Randomness = field(default=Randomness(), kw_only=True, compare=False)
     """Where its random numbers come from, if it draws any; not a key."""
 

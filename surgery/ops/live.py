@@ -53,6 +53,9 @@ class LiveOp(Op):
 
     finds_metrics: ClassVar[bool] = False
 
+    returned_key: ClassVar[str] = ""
+    """The key of a .npz file that Python code may leave out: it gets the arrays themselves."""
+
     @abstractmethod
     def run(self, model: Model, runner: Runner) -> Done:
         """Do it."""

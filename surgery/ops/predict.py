@@ -20,6 +20,7 @@ class Predict(LiveOp):
     """Write what the model puts out for data to a .npz file."""
 
     changes_weights = False
+    returned_key = "export"
 
     data: Data = key(
         "What to predict from; labels are not read.", {"npz": "digits.npz", "x": "x_test"}

@@ -23,6 +23,8 @@ from surgery.weights.weight import Weight
 class Set(WeightOp):
     """Set the selected weights to a number, or to the values of a .npy file."""
 
+    array_key = "to"
+
     to: Number | None = key(
         "The number that every element becomes; true or false, where they are truth values.",
         0.5,

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.declared.data import DATA, Data
-from surgery.declared.fields import field_type, finite_number, hints_of, keys_of, recipe_path
+from surgery.declared.fields import (
+    field_type,
+    finite_number,
+    hints_of,
+    keys_of,
+    missing,
+    recipe_path,
+    required_of,
+)
 from surgery.declared.sources import SOURCES
 from surgery.errors import Problem, SurgeryError
 from surgery.expectations.base import EXPECTATIONS
@@ -30,7 +38,7 @@ from surgery.weights.sources import Donor, Source
 
 
 def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
-    """Those that do not stand inside a place that the schema has complained of."""
+    """Return those that do not stand inside a place that the schema has complained of."""
     places = [problem.where for problem in known]
     return [
         problem
@@ -68,6 +76,7 @@ class Builder:
         self.loaded: Path | None = None
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
+        """Note what is wrong at a place."""
         self.problems.append(self.document.problem(place, message, at_key))
 
     def recipe(
@@ -88,10 +97,7 @@ class Builder:
             self.target(item, ("export", i)) for i, item in enumerate(_list(value.get("export")))
         ]
         if "export" not in value and not _measures(value.get("steps"), OPS.named(self.words)):
-            said = (
-                'the key \'export\' is missing; for example export: [{"keras": "out/model.keras"}]'
-            )
-            self.problem((), said)
+            self.problem((), missing("export", [{"keras": "out/model.keras"}]))
         whole = [step for step in steps if step is not None]
         targets = [target for target in export if target is not None]
         expected = [each for each in expect if each is not None]
@@ -118,7 +124,7 @@ class Builder:
         return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
-        """A second source; raises ValueError with what is wrong with it."""
+        """Return a second source; raises ValueError with what is wrong with it."""
         inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
@@ -128,7 +134,7 @@ class Builder:
         return Donor(source, self.seed)
 
     def paths(self, values: Sequence[Any]) -> list[Any]:
-        """The donors, with the files that patterns stand for in place of those."""
+        """Return the donors, the files that a pattern stands for in place of the pattern."""
         found = []
         for value in values:
             if isinstance(value, str) and is_pattern(value, self.folder):
@@ -152,7 +158,7 @@ class Builder:
         return None if op is None else Step(op, str(title) if title else None, place)
 
     def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
-        """The only key of a mapping, and its value."""
+        """Return the only key of a mapping, and its value."""
         if not isinstance(value, Mapping):
             return None
         if len(value) != 1:
@@ -185,7 +191,7 @@ class Builder:
         return target if isinstance(target, Target) else None
 
     def declared(self, declared: type, value: Any, place: Place, **extra: Any) -> Any:
-        """An instance of a declared dataclass, or None where the value does not make one."""
+        """Return an instance of a declared dataclass; None where the value does not make one."""
         if not isinstance(value, Mapping):
             return None
         hints = hints_of(declared)
@@ -211,7 +217,7 @@ class Builder:
         return None
 
     def convert(self, hint: Any, value: Any, place: Place) -> Any:  # noqa: PLR0912 - one a type
-        """The value as that type; raises ValueError with what is wrong, TypeError for its kind."""
+        """Return it as that type; raises ValueError with what is wrong, TypeError for its kind."""
         if typing.get_origin(hint) in (typing.Union, types.UnionType):
             arguments = typing.get_args(hint)
             if value is None and types.NoneType in arguments:
@@ -255,11 +261,11 @@ class Builder:
 
     @property
     def forms(self) -> Mapping[str, type[Data]]:
-        """All forms of data that the recipe may name."""
+        """Return all forms of data that the recipe may name."""
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:
-        """One of the forms of data; a path's own suffix may say which."""
+        """Return one of the forms of data; a path's own suffix may say which."""
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):
@@ -269,7 +275,7 @@ class Builder:
         return found
 
     def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
-        """What the one key that tells them apart stands for, with the keys that go with it."""
+        """Return what the one key that tells them apart stands for, with its other keys."""
         if not isinstance(value, Mapping):
             return None
         named = [kind for kind in declared if kind in value]
@@ -284,17 +290,27 @@ class Builder:
                 f"{name!r} does not go with {named[0]}; allowed: {', '.join(allowed)}",
                 True,
             )
-        return None if foreign else self.declared(declared[named[0]], value, place)
+        if foreign or self.lacks(declared[named[0]], value, place):
+            return None
+        return self.declared(declared[named[0]], value, place)
+
+    def lacks(self, declared: type, value: Mapping[str, Any], place: Place) -> bool:
+        """Return whether a mapping lacks keys that the class needs, and note them."""
+        lacking = [name for name in required_of(declared) if name not in value]
+        for name in lacking:
+            example = keys_of(declared)[name].metadata["example"]
+            self.problem(place, missing(name, example), at_key=bool(place))
+        return bool(lacking)
 
     def needed(self, made: Any) -> Any:
-        """What was made; TypeError where it was not, which has been said."""
+        """Return what was made; raises TypeError where nothing was, which has been said."""
         if made is None:
             raise TypeError
         return made
 
 
 def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
-    """The steps with their own random numbers, which other steps do not change.
+    """Yield the steps with their own random numbers, which other steps do not change.
 
     They are told apart by their names, else by the op and its count among those of that op.
     """
@@ -306,14 +322,14 @@ def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
 
 
 def _measures(steps: Any, ops: Mapping[str, type[Op]]) -> bool:
-    """Whether a step measures the model, or writes what it finds."""
+    """Return whether a step measures the model, or writes what it finds."""
     named = {name for step in _list(steps) if isinstance(step, Mapping) for name in step}
     known = [ops[name] for name in named & ops.keys()]
     return any(issubclass(op, LiveOp) and not op.changes_weights for op in known)
 
 
 def _without_own_weights(value: Any) -> Any:
-    """An architecture's source; ImageNet's weights, the default, do not fit other classes."""
+    """Return an architecture's source without ImageNet's weights if it has other classes."""
     is_other = isinstance(value, Mapping) and value.get("classes", 1000) != 1000
     return {"weights": "none", **value} if is_other else value
 

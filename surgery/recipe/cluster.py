@@ -12,6 +12,9 @@ from typing import Any
 from surgery.declared.fields import key
 from surgery.errors import UsageError, printable
 
+_WITH_DAYS = re.compile(r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d\d))?(:(?P<seconds>\d\d))?")
+_WITHOUT_DAYS = re.compile(r"((?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d\d)")
+
 
 @dataclass(frozen=True)
 class TimeLimit:
@@ -21,15 +24,16 @@ class TimeLimit:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> TimeLimit:
-        """From minutes, `2h`, `90m`, or as Slurm has it: `H:MM:SS`, `D-HH:MM:SS`."""
+        """Read minutes, `2h`, `90m`, or as Slurm has it: `MM:SS`, `H:MM:SS`, `D-HH[:MM[:SS]]`."""
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise TypeError
         text = str(value).strip()
         if found := re.fullmatch(r"(\d+)\s*([mhd]?)", text):
             minutes = int(found[1]) * {"": 1, "m": 1, "h": 60, "d": 1440}[found[2]]
-        elif found := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text):
-            days, hours, middle, seconds = (int(part or 0) for part in found.groups())
-            minutes = days * 1440 + hours * 60 + middle + (seconds > 0)
+        elif found := _WITH_DAYS.fullmatch(text) or _WITHOUT_DAYS.fullmatch(text):
+            parts = {name: int(part or 0) for name, part in found.groupdict().items()}
+            minutes = parts.get("days", 0) * 1440 + parts["hours"] * 60 + parts["minutes"]
+            minutes += parts["seconds"] > 0
         else:
             raise ValueError(f"{value!r} is no time; write minutes, 2h, or H:MM:SS")
         if minutes == 0:
@@ -38,7 +42,7 @@ class TimeLimit:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": ["integer", "string"]}
 
     def __str__(self) -> str:
@@ -53,7 +57,7 @@ class OneLine(str):
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> OneLine:
-        """As the recipe has it."""
+        """Read text of one line; raises ValueError for another."""
         if not isinstance(value, str):
             raise TypeError
         if printable(value) != value:
@@ -62,7 +66,7 @@ class OneLine(str):
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         return {"type": "string", "minLength": 1}
 
 
@@ -128,20 +132,20 @@ class Cluster:
 
     @property
     def shell(self) -> Sequence[str]:
-        """The keys whose values a shell runs, or that set variables which one obeys (BASH_ENV)."""
+        """Return the keys whose values a shell runs, or that set what one obeys (BASH_ENV)."""
         options = [f"sbatch.{name}" for name in self.sbatch or () if name in _OF_SHELLS]
         return [*(["setup"] if self.setup else []), *options]
 
     @property
     def notice(self) -> int:
-        """Seconds before the time limit at which a run gets a signal; 0 for none.
+        """Return how many seconds before the time limit a run gets a signal; 0 for none.
 
         Slurm sends it up to a minute early: a limit as short as that would be none.
         """
         return self.signal if self.time.minutes * 60 >= 2 * (self.signal + 60) else 0
 
     def mebibytes(self, planned: int) -> int:
-        """Memory of a run in MiB: what is asked for, else by the plan's bytes."""
+        """Return the memory of a run in MiB: what is asked for, else by the plan's bytes."""
         found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)B?", self.mem or "")
         if not found:
             return math.ceil(planned * _MARGIN / 2**20)
@@ -149,8 +153,8 @@ class Cluster:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """More options of sbatch: a run may be requeued, where `sbatch` does not say otherwise."""
+        """Return more options of sbatch; a run may be requeued unless `sbatch` says otherwise."""
         given = {"requeue": True, **(self.sbatch or {})}
         if not given["requeue"]:
             given["no-requeue"] = True
-        return {name: value for name, value in given.items() if value not in (None, False)}
+        return {n: value for n, value in given.items() if value is not None and value is not False}

@@ -36,7 +36,7 @@ def _referring(value: Any, definitions: dict[str, Any], root: str) -> Any:
     if not isinstance(title, str) or title == root:  # a key of that name has a mapping
         return inner
     body = {key: item for key, item in inner.items() if key not in _ANNOTATIONS}
-    name = f"{title}OrNull" if "null" in body["type"] else title
+    name = f"{title}OrNull" if "null" in body.get("type", ()) else title
     if definitions.setdefault(name, body) != body:
         return inner
     notes = {key: item for key, item in inner.items() if key in _ANNOTATIONS}

@@ -38,7 +38,7 @@ class Document:
     duplicates: tuple[Problem, ...] = ()
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> Problem:
-        """A problem at a value (or at its key)."""
+        """Return a problem at a value (or at its key)."""
         positions = self.keys if at_key else self.values
         known = place
         while known not in positions and known:
@@ -47,7 +47,7 @@ class Document:
 
 
 def dotted(place: Place) -> str:
-    """`steps[2].scale.select`."""
+    """Return a place as messages have it: `steps[2].scale.select`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return text.removeprefix(".")
 
@@ -71,7 +71,7 @@ class Real(float):
 
 
 def plain(value: Any) -> Any:
-    """The value without the text that its numbers were written in."""
+    """Return the value without the text that its numbers were written in."""
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -82,7 +82,7 @@ def plain(value: Any) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """The value of a plain (unquoted) scalar by the YAML 1.2 core schema.
+    """Return the value of a plain (unquoted) scalar by the YAML 1.2 core schema.
 
     A number keeps its text, which is what a path gets.
     """
@@ -110,7 +110,7 @@ def _scalar(text: str) -> Any:
 
 
 def parse(data: bytes, file: str) -> Document:
-    """The document in `data`; raises RecipeError for what is not one harmless YAML document."""
+    """Read the document in `data`; raises RecipeError for what is not one harmless document."""
     if len(data) > MOST_BYTES:
         raise RecipeError(file, [Problem(1, 1, "", f"is larger than {MOST_BYTES >> 20} MiB")])
     try:
@@ -177,6 +177,14 @@ _BACKSLASH = r"a \ in double quotes begins an escape; write the path in single q
 _NO_MAPPING = "<< takes a mapping, or a list of mappings: <<: *defaults"
 
 
+def _joined(text: str) -> str:
+    """Return the text with each pair of surrogates as one character, as JSON escapes it.
+
+    A lone one stays: it is a byte of a file's name that is not UTF-8.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 def _is_merge(key: yaml.Node) -> bool:
     return isinstance(key, yaml.ScalarNode) and key.style is None and key.value == "<<"
 
@@ -203,7 +211,7 @@ class _Builder:
             return self.mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*place, i)) for i, item in enumerate(node.value)]
-        text = str(node.value)
+        text = _joined(str(node.value))
         style = node.style if isinstance(node, yaml.ScalarNode) else '"'
         if style == '"' and _WINDOWS.match(text):
             raise RecipeError(self.file, [Problem(*at, dotted(place), _BACKSLASH)])
@@ -223,7 +231,7 @@ class _Builder:
     def pairs(
         self, node: yaml.MappingNode, place: Place, depth: int = 0
     ) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """The keys and values of a mapping, before them those of `<<` that it has not itself."""
+        """Yield the keys and values of a mapping, first those of `<<` that it has not itself."""
         own = [pair for pair in node.value if not _is_merge(pair[0])]
         known = {str(key.value) for key, _ in own}
         for key, value in node.value:
@@ -241,7 +249,7 @@ class _Builder:
     def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in self.pairs(node, place):
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            key = _joined(str(key_node.value)) if isinstance(key_node, yaml.ScalarNode) else "?"
             at = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             inner = (*place, key)
             if key in result:

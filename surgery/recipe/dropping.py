@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from surgery.declared.fields import REFERENCE
 from surgery.errors import did_you_mean
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -24,7 +25,7 @@ class Training:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Training:
-        """As the recipe has it: `keep`, `drop`, or a mapping."""
+        """Read `keep`, `drop`, or a mapping."""
         if isinstance(value, str):
             return cls(_is_drop(value))
         if not isinstance(value, Mapping) or not isinstance(value.get("drop", True), bool):
@@ -36,12 +37,12 @@ class Training:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Its JSON Schema."""
+        """Return its JSON Schema."""
         drop = {
             "description": "Whether it is left out.",
             "examples": [True],
             "type": ["boolean", "string"],
-            "pattern": r"^\$\{[^}]+\}$",
+            "pattern": REFERENCE,
         }
         step = {
             "description": "Whether TensorFlow 1's counter of steps stays, where there is one.",
@@ -59,7 +60,7 @@ class Training:
         return _CHOICES[self.drop]
 
     def left(self, model: Model) -> Model:
-        """The model that goes into the target."""
+        """Return the model that goes into the target."""
         if not self.drop:
             return model
         model = model.without_optimizer()
@@ -67,7 +68,7 @@ class Training:
         return replace(model, states=tuple(states))
 
     def notes(self, model: Model) -> Iterator[str]:
-        """Which variables of a checkpoint are left out."""
+        """Yield which variables of a checkpoint are left out."""
         if not self.drop or not (model.states or model.format_facts.edits_in_place):
             return
         kept = {state.address for state in self.left(model).states}

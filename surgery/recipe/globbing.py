@@ -15,14 +15,14 @@ _PART_OF_CHECKPOINT = r"\.(index|meta|data-\d+-of-\d+)$"
 
 
 def is_pattern(text: str, folder: Path) -> bool:
-    """Whether a path is a pattern: no URL, nor what a file is called."""
+    """Return whether a path is a pattern: no URL, nor what a file is called."""
     if locations.url_in(text) or not any(letter in text for letter in (*_WILD, "{")):
         return False
     return not recipe_path(text, folder).exists()
 
 
 def matching_files(pattern: str, folder: Path, without: Path | None = None) -> list[str]:
-    """The files that a pattern stands for, numbers in the order of numbers.
+    """Return the files that a pattern stands for, numbers in the order of numbers.
 
     The files of one checkpoint are one; one that is loaded already is left out. Raises ValueError
     where there is none.
@@ -47,5 +47,6 @@ def _matches(pattern: str, folder: Path, without: Path | None) -> list[str]:
     return sorted(kept, key=_by_number)
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
+def _by_number(name: str) -> list[tuple[str, int]]:
+    """Return the key that sorts names by their text, and by numbers where that is the same."""
+    return [(text, int(part or 0)) for text, part in re.findall(r"(\D*)(\d*)", name)]

@@ -14,7 +14,7 @@ from surgery.ops.base import Op
 from surgery.ops.live import LiveOp
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
-from surgery.recipe.matrix import VALUE
+from surgery.recipe.matrix import NAME, VALUE
 from surgery.weights.sources import Source
 
 VERSION = 1
@@ -51,10 +51,7 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
             "description": "The environment variables that ${env:NAME} and ${env:NAME:default} may "
             "stand for; their values go into the manifest.",
             "example": ["DATA_DIR"],
-            "schema": {
-                "type": "array",
-                "items": {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
-            },
+            "schema": {"type": "array", "items": {"type": "string", "pattern": NAME}},
         },
     ),
     "params": (
@@ -63,17 +60,14 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
             "description": "Values used as ${name}, each with its default, in which those before "
             "it may stand; -p name=value gives another.",
             "example": {"lowest": "10%"},
-            "schema": {
-                "additionalProperties": VALUE,
-                "propertyNames": {"pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"},
-            },
+            "schema": {"additionalProperties": VALUE, "propertyNames": {"pattern": NAME}},
         },
     ),
 }
 
 
 def step_name() -> tuple[Any, _Meta]:
-    """The key of a step that is not an op."""
+    """Return the key of a step that is not an op."""
     return str, {
         "description": "What the step is called in progress and errors, and its metrics after it.",
         "example": "prune the classifier",
@@ -105,7 +99,7 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What progress and reports call it."""
+        """Return what progress and reports call it."""
         return self.name or self.op.title
 
 
@@ -145,13 +139,13 @@ class Recipe:
 
     @property
     def home(self) -> Path:
-        """The folder of its first output; its own where it writes nothing but its manifest."""
+        """Return its first output's folder; its own where it writes nothing but its manifest."""
         written = [target.path for target in self.export]
         live = (step.op for step in self.steps if isinstance(step.op, LiveOp))
         written += [path for op in live for path in op.outputs()]
         return written[0].parent if written else Path(self.file).parent
 
     def sources(self) -> list[Source]:
-        """Where all its models come from: the one that is loaded, then the donors."""
+        """Return where all its models come from: the one that is loaded, then the donors."""
         donors = (donor for step in self.steps for donor in step.op.donors())
         return [self.load, *(donor.source for donor in donors)]

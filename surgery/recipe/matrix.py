@@ -24,7 +24,9 @@ MOST_RUNS = 100_000
 Values = Mapping[str, Any]
 """The values of one run, by the parameters' names."""
 
-_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""The pattern of a parameter's or variable's name."""
+
 VALUE = {"type": ["string", "number", "boolean", "null", "array", "object"]}
 """The JSON Schema of what a parameter may stand for."""
 
@@ -80,7 +82,7 @@ SCHEMA = _described(
     {"lowest": ["10%", "20%", "40%"], "layer": ["fc1", "fc2"]},
     type="object",
     minProperties=1,
-    propertyNames={"pattern": _NAME},
+    propertyNames={"pattern": NAME},
     additionalProperties=_AXIS,
     properties={
         "zip": _described(
@@ -104,7 +106,7 @@ SCHEMA = _described(
                     {"rate": {"log_uniform": [1e-5, 0.01]}},
                     type="object",
                     minProperties=1,
-                    propertyNames={"pattern": _NAME},
+                    propertyNames={"pattern": NAME},
                     additionalProperties=_DRAWN,
                 ),
             },
@@ -125,7 +127,7 @@ SCHEMA = _described(
 
 
 def run_id(values: Values) -> str:
-    """The name of the run with these values; the same wherever it stands in the matrix."""
+    """Return the name of the run with these values, wherever it stands in the matrix."""
     return hashlib.blake2b(_key(values).encode(), digest_size=5).hexdigest()
 
 
@@ -134,29 +136,29 @@ def _key(values: Values) -> str:
 
 
 def shown(values: Values) -> str:
-    """The values for people: `lowest=10%, layer=fc1`."""
+    """Return the values for people: `lowest=10%, layer=fc1`."""
     return printable(", ".join(f"{name}={as_text(value)}" for name, value in values.items()))
 
 
 def as_text(value: object) -> str:
-    """A value for people, lists and mappings as JSON."""
+    """Return a value for people, lists and mappings as JSON."""
     return str(value) if isinstance(value, str | Whole | Real) else json.dumps(value)
 
 
 def texts(values: Values) -> Mapping[str, str]:
-    """The text of those numbers that JSON would write in another way."""
+    """Return the text of those numbers that JSON would write in another way."""
     return {name: str(value) for name, value in values.items() if isinstance(value, Whole | Real)}
 
 
 def with_texts(values: Values, texts: Mapping[str, str]) -> Values:
-    """The values, and their numbers as they were written."""
+    """Return the values, with their numbers as they were written."""
     return {name: scalar(texts[name]) if name in texts else each for name, each in values.items()}
 
 
 def combinations(
     matrix: Mapping[str, Any], document: Document, folder: Path, seed: int
 ) -> list[Values]:
-    """The values of every run, in order.
+    """Return the values of every run, in order.
 
     Exclusions come before inclusions, which follow the rule of GitHub's workflows. Raises
     RecipeError.
@@ -165,7 +167,7 @@ def combinations(
 
 
 def with_fixed(runs: Iterable[Values], fixed: Values) -> list[Values]:
-    """The runs with some values the same in all, and none of them twice."""
+    """Return the runs with some values the same in all, and none of them twice."""
     return list({_key(values): values for values in ({**run, **fixed} for run in runs)}.values())
 
 
@@ -283,7 +285,7 @@ class _Reader:
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
         for name in header:
-            if not re.fullmatch(_NAME, name):
+            if not re.fullmatch(NAME, name):
                 raise ValueError(f"{name!r} in its header is no parameter's name")
             if header.count(name) > 1:
                 raise ValueError(f"{name} stands twice in its header")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from surgery.errors import Problem, RecipeError, UsageError, did_you_mean
 from surgery.live.permission import ALLOW_CODE, may_run_code
-from surgery.recipe.document import Document, Place, parse, scalar
+from surgery.recipe.document import Document, Place, parse, plain, scalar
 from surgery.storage import locations
 
 OWN = "x-"
@@ -18,6 +19,7 @@ PER_SWEEP = ("matrix", "objective", "cluster")
 """Keys that are about all runs of a sweep; what one of them does does not depend on them."""
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 _NO_SECRETS = (
     "looks like a secret, which would stand in manifests and plans; what needs it finds it in the "
@@ -27,53 +29,88 @@ _RUNS_CODE = ("build", "generator", "custom_objects", "arguments", "cluster")
 """Keys in which a value becomes code, or part of a script."""
 
 
+class Text(str):
+    """Text that Python code gives: where the recipe leaves the type open, it stays text."""
+
+
 def given(text: str) -> tuple[str, str]:
-    """`name=value` of the command line, apart; raises UsageError."""
+    """Return the name and the value of `name=value`; raises UsageError where it is none."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"-p {text}: write it as -p name=value")
     return name, value
 
 
-def resolve(defaults: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters' values: the recipe's, or those given, of the same type as the recipe's."""
+def as_given(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Python code gives as the command line would, where that is read as the same."""
+    return {name: _as_given(value, defaults.get(name)) for name, value in overrides.items()}
+
+
+def _as_given(value: Any, default: Any) -> Any:
+    if isinstance(value, str) and not (isinstance(value, Text) and _is_open(default)):
+        return str(value)
+    text = str(value) if isinstance(value, str) else json.dumps(value)
+    try:
+        is_read_so = json.dumps(plain(_typed("", text, default))) == json.dumps(value)
+    except UsageError:  # it is of another type, which is told where it is resolved
+        is_read_so = False
+    if is_read_so:
+        return text
+    return json.dumps(value) if isinstance(value, str) else value
+
+
+def _is_open(default: Any) -> bool:
+    """Return whether the recipe leaves the type of a parameter open."""
+    is_reference = isinstance(default, str) and _REFERENCE.fullmatch(default) is not None
+    return default is None or is_reference
+
+
+def resolve(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters' values: the recipe's, or those given.
+
+    A text that is given, as on the command line, is read as the type that the recipe's value has;
+    another value is of that type, or the recipe's is text or null. Raises UsageError.
+    """
     values = dict(defaults)
-    for name, text in overrides.items():
+    for name, value in overrides.items():
         if name not in defaults:
             hint = did_you_mean(name, defaults)
             known = f"it has {', '.join(defaults)}" if defaults else "it has none"
             raise UsageError(f"-p {name}: the recipe has no parameter {name!r}{hint}; {known}")
-        values[name] = _typed(name, text, defaults[name])
+        values[name] = _typed(name, value, defaults[name])
     return values
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-    if isinstance(default, list | dict) or (default is None and text[:1] in ("[", "{")):
-        return _collection(name, text, default)
-    value = scalar(text)
-    if default is None or (isinstance(default, str) and _REFERENCE.fullmatch(default)):
+def _typed(name: str, given: Any, default: Any) -> Any:
+    """Return a value that is given as the parameter's; raises UsageError for another type's."""
+    value = _read(name, given, default) if isinstance(given, str) else given
+    if isinstance(default, str) or default is None:
         return value
-    if isinstance(default, str):
+    if isinstance(default, bool | list | dict):
+        fits = isinstance(value, type(default))
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits:
+        raise UsageError(f"-p {name}={given}: expected {_kind(default)}, as in the recipe")
+    is_whole = isinstance(default, int) and isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
+
+
+def _read(name: str, text: str, default: Any) -> Any:
+    """Return the value that a text of the command line stands for."""
+    if isinstance(default, str) and not _is_open(default):
         return text
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, bool) if isinstance(default, bool) else is_number:
-        is_whole = isinstance(default, int) and isinstance(value, float) and value.is_integer()
-        return int(value) if is_whole else value
-    raise UsageError(f"-p {name}={text}: expected {_kind(default)}, as in the recipe")
-
-
-def _collection(name: str, text: str, default: Any) -> Any:
-    """A list or a mapping, in YAML's own short form."""
+    is_list = isinstance(default, list | dict) or (default is None and text[:1] in ("[", "{"))
+    if not is_list and not (_is_open(default) and _QUOTED.fullmatch(text)):
+        return scalar(text)
     try:
-        value = parse(text.encode(), f"-p {name}").value
+        return parse(text.encode(), f"-p {name}").value
     except RecipeError as error:
         raise UsageError(f"-p {name}={text}: {error.problems[0].message}") from None
-    if default is not None and not isinstance(value, type(default)):
-        raise UsageError(f"-p {name}={text}: expected {_kind(default)}, as in the recipe")
-    return value
 
 
 def _kind(value: Any) -> str:
+    """Return what a value is, in words."""
     if isinstance(value, list | dict):
         return "a list, [a, b]" if isinstance(value, list) else "a mapping, {a: b}"
     return "true or false" if isinstance(value, bool) else "a number"
@@ -82,7 +119,7 @@ def _kind(value: Any) -> str:
 def environment(
     names: Any, outside: Mapping[str, str], document: Document
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Those of the variables listed under `env` that are set, and what is wrong with the list."""
+    """Return the variables listed under `env` that are set, and what is wrong with the list."""
     found, problems = {}, []
     for number, name in enumerate(names if isinstance(names, list) else ()):
         if _SECRET.search(str(name)):
@@ -123,7 +160,7 @@ class Substitution:
             self._foreign.add(name)
 
     def value(self, value: Any, place: Place = ()) -> Any:
-        """The value with all replaced; one that is only a reference keeps its type."""
+        """Return the value with all replaced; one that is only a reference keeps its type."""
         if isinstance(value, dict):
             return self._mapping(value, place)
         if isinstance(value, list):
@@ -174,7 +211,7 @@ class Substitution:
         return self._env[variable] if variable in self._env else default[0]
 
     def _wrong(self, name: str) -> str | None:
-        """What is wrong with a reference."""
+        """Return what is wrong with a reference."""
         if name in self._failed:
             return f"${{{name}}}: {self._failed[name]}"
         if name.startswith("env:"):
@@ -201,7 +238,7 @@ class Substitution:
         return None
 
     def _is_foreign(self, name: str) -> bool:
-        """Whether the environment has a say in it."""
+        """Return whether the environment has a say in a parameter or variable."""
         return name.startswith("env:") or name in self._foreign
 
     def _check_where_it_goes(self, result: Any, place: Place) -> None:
@@ -218,7 +255,7 @@ class Substitution:
 
 
 def references(value: Any) -> Iterator[str]:
-    """The names in every `${name}` of a value."""
+    """Yield the names in every `${name}` of a value."""
     if isinstance(value, str):
         yield from (name for escaped, name in _REFERENCE.findall(value) if not escaped)
     elif isinstance(value, list | dict):

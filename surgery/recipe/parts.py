@@ -24,14 +24,14 @@ from surgery.weights.random import Randomness
 from surgery.weights.sources import InMemory, Source
 
 
-def as_json(value: object, sources: dict[str, Source] | None = None) -> str:
+def recipe_text(value: object, sources: dict[str, Source] | None = None) -> str:
     """Return what Python code gives in place of a recipe's text; NumPy's numbers and paths too.
 
     A model gets a name in place of a path, under which it is added to `sources`. Raises
     UsageError for what a recipe cannot hold.
     """
 
-    def plain(item: object) -> object:
+    def written(item: object) -> object:
         if isinstance(item, np.generic | np.ndarray):
             return item.tolist()
         if isinstance(item, Path):
@@ -42,11 +42,11 @@ def as_json(value: object, sources: dict[str, Source] | None = None) -> str:
             return name
         raise UsageError(f"{item!r} is nothing that a recipe can hold; give numbers and text")
 
-    return json.dumps(value, default=plain)
+    return json.dumps(value, default=written)
 
 
 def _plain(value: Any, sources: dict[str, Source]) -> Any:
-    return json.loads(as_json(value, sources))
+    return json.loads(recipe_text(value, sources))
 
 
 def build_op(name: str, keys: Mapping[str, Any], seed: int = 0, **others: Any) -> Op:
@@ -107,7 +107,7 @@ def _built(
 
 
 def data_from(text: str) -> Data:
-    """Data from the command line: a path, or a mapping as a recipe has it in one line."""
+    """Read data from the command line: a path, or a mapping as a recipe has it in one line."""
     document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
     builder = Builder(document, Path(), words=foreign_words({"data": document.value}))
     try:

@@ -18,33 +18,42 @@ from surgery.recipe.document import MOST_BYTES, Document, parse, plain
 from surgery.recipe.language import Recipe
 from surgery.recipe.matrix import Values, combinations, grouped, run_id, with_fixed
 from surgery.recipe.objective import Objective
-from surgery.recipe.params import OWN, PER_SWEEP, Substitution, environment, references, resolve
+from surgery.recipe.params import (
+    OWN,
+    PER_SWEEP,
+    Substitution,
+    as_given,
+    environment,
+    references,
+    resolve,
+)
 from surgery.recipe.plugins import foreign_words, places_of
-from surgery.recipe.samples import samples
+from surgery.recipe.samples import is_sample
 from surgery.recipe.schema import Words, recipe_schema
 from surgery.recipe.validation import schema_problems
 from surgery.weights.sources import Source
 
 
 def read_recipe(
-    path: Path, overrides: Mapping[str, str] | None = None, index: int | None = None
+    path: Path, overrides: Mapping[str, Any] | None = None, index: int | None = None
 ) -> Recipe:
-    """The recipe in a file; of one with a matrix, the run of that number.
+    """Read the recipe in a file; of one with a matrix, the run of that number.
 
     Raises RecipeError with every mistake, or UsageError for `-p` and the number.
     """
     return RecipeFile.read(path, overrides).only(index)
 
 
-def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, str]) -> Recipe:
-    """The recipe in `data`; relative paths in it start at `folder`."""
+def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, Any]) -> Recipe:
+    """Read the recipe in `data`; relative paths in it start at `folder`."""
     return RecipeFile(data, file, folder, overrides).only(None)
 
 
 class RecipeFile:
     """A recipe's file: one recipe, or with a matrix one for each of its runs.
 
-    `runs` has the values of each, or is None without a matrix.
+    `runs` has the values of each, or is None without a matrix; `overrides` the parameters that are
+    given in place of the recipe's.
     """
 
     def __init__(
@@ -52,7 +61,7 @@ class RecipeFile:
         data: bytes,
         file: str,
         folder: Path,
-        overrides: Mapping[str, str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
         runs: Sequence[Values] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -63,10 +72,10 @@ class RecipeFile:
         if not isinstance(value, dict):
             said = "a recipe is a mapping: surgery: 1, load: ..."
             raise RecipeError(file, [self.document.problem((), said)])
-        overrides = overrides or {}
         given = value.get("params")
         defaults = given if isinstance(given, dict) else {}
         self._defaults: Mapping[str, Any] = defaults
+        overrides = self.overrides = as_given(overrides or {}, defaults)
         outside = os.environ if env is None else env
         self.env, self._env_problems = environment(value.get("env"), outside, self.document)
         matrix = list(references(value.get("matrix")))
@@ -100,7 +109,7 @@ class RecipeFile:
             raise RecipeError(file, builder.problems)
 
     @classmethod
-    def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> RecipeFile:
+    def read(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
         """Read a file; raises RecipeError and UsageError."""
         try:
             with path.open("rb") as file:
@@ -116,7 +125,7 @@ class RecipeFile:
         return cls(data, str(path), path.parent, overrides)
 
     def _substitution(self, given: Mapping[str, Any]) -> Substitution:
-        """What replaces `${name}`, with those values in place of the parameters' defaults."""
+        """Return what replaces `${name}`, by those values in place of parameters' defaults."""
         made = Substitution(self.document, given, self.env, self._matrix_is_foreign)
         for name, default in self._defaults.items():
             if name not in given:
@@ -130,7 +139,7 @@ class RecipeFile:
             raise RecipeError(self.file, error.problems) from None
 
     def only(self, index: int | None) -> Recipe:
-        """The one recipe, or the run of that number; raises UsageError where it is not one."""
+        """Return the one recipe, or the run of that number; raises UsageError for another."""
         if self.runs is None:
             if index:
                 raise UsageError(f"{self.file} has no matrix, so it has no run {index}")
@@ -146,11 +155,11 @@ class RecipeFile:
         return self._recipe(index)
 
     def run(self, index: int) -> Recipe:
-        """The run of that number; without a matrix the only one is number 0."""
+        """Return the run of that number; without a matrix the only one is number 0."""
         return self._recipe(None if self.runs is None else index)
 
     def all(self) -> list[Recipe]:
-        """All of its recipes; raises RecipeError with every mistake, and the runs that have it."""
+        """Return all of its recipes; raises RecipeError with each mistake, and its runs."""
         if self.runs is None:
             return [self._recipe(None)]
         recipes, problems = [], {}
@@ -188,7 +197,7 @@ class RecipeFile:
         return replace(recipe, name=name, index=index, values=values)
 
     def _words(self, value: Mapping[str, Any]) -> Words:
-        """The words from other packages; raises RecipeError where one of them cannot be used."""
+        """Return the words from other packages; raises RecipeError where one cannot be used."""
         words = foreign_words({n: v for n, v in value.items() if n not in ("params", "env")})
         try:
             recipe_schema(words)
@@ -204,12 +213,12 @@ _MODELS = (b"PK\x03\x04", b"\x89HDF\r\n")
 
 
 def _sample_hint(path: Path) -> str:
-    known = path.stem in samples() and not path.exists()
+    known = is_sample(path.stem) and not path.exists()
     return f"; surgery init {path.stem} copies a recipe of that name here" if known else ""
 
 
 def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:
-    """What the recipe asks of a cluster, with the user's own values over it; raises UsageError.
+    """Return what a recipe asks of a cluster, the user's own values over it; raises UsageError.
 
     What the recipe itself gives a shell to run needs permission, where it is to run.
     """
@@ -229,7 +238,7 @@ def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool)
 
 
 def _part_problems(whole: Mapping[str, Any], document: Document) -> list[Problem]:
-    """What is wrong with the keys that are about all runs."""
+    """Return what is wrong with the keys that are about all runs."""
     properties = recipe_schema()["properties"]
     schema = {"properties": {name: properties[name] for name in PER_SWEEP}}
     return schema_problems(schema, whole, document)

@@ -14,27 +14,33 @@ _RECIPES = Path("recipes")
 
 
 def _folder() -> Path:
-    """Where they are installed; in a working tree they are beside the package."""
+    """Return where they are installed; in a working tree they are beside the package."""
     package = Path(__file__).parents[1]
     installed = package / "samples"
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
+def is_sample(name: str) -> bool:
+    """Return whether a recipe of that name comes with surgery."""
+    return (_folder() / f"{name}.yaml").is_file()
+
+
 def samples() -> Mapping[str, str]:
-    """What each recipe does, by its name."""
+    """Return what each recipe does, by its name."""
     files = sorted(_folder().glob("*.yaml"))
     return {file.stem: _first_comment(file.read_text(encoding="utf-8")) for file in files}
 
 
 def _first_comment(text: str) -> str:
+    """Return the first comment that is for people."""
     comments = (line[2:] for line in text.splitlines() if line.startswith("# "))
     return next(line for line in comments if not line.startswith("yaml-language-server"))
 
 
-def copy_samples(names: tuple[str, ...], to: Path) -> list[Path]:
-    """Copy recipes with their data and the schema, as they stand in the README.
+def copy_samples(names: tuple[str, ...]) -> list[Path]:
+    """Copy recipes with their data and the schema here, as they stand in the README.
 
-    Gives the paths that were written. Raises UsageError, and writes nothing, for an unknown name
+    Returns the paths that were written. Raises UsageError, and writes nothing, for an unknown name
     and where something else stands in the way.
     """
     known = samples()
@@ -44,7 +50,7 @@ def copy_samples(names: tuple[str, ...], to: Path) -> list[Path]:
                 f"there is no recipe {name!r}{did_you_mean(name, known)}; there are "
                 f"{', '.join(known)}"
             )
-    files = {to / path: data for name in names for path, data in _files(name).items()}
+    files = {path: data for name in names for path, data in _files(name).items()}
     new = {path: data for path, data in files.items() if not _is_there(path, data)}
     for path, data in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,7 @@ def copy_samples(names: tuple[str, ...], to: Path) -> list[Path]:
 
 
 def _files(name: str) -> dict[Path, bytes]:
-    """A recipe and what goes with it, by the place where each belongs."""
+    """Return a recipe and what goes with it, by the place where each belongs."""
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     data = [each for each in re.findall(r"data/[\w.-]+\w", text) if (_folder() / each).is_file()]
     data += ["data/README.md"] if data else []  # which says where it is from
@@ -66,7 +72,7 @@ def _files(name: str) -> dict[Path, bytes]:
 
 
 def _is_there(path: Path, data: bytes) -> bool:
-    """Whether a file has been copied before; raises UsageError where another one is there."""
+    """Return whether a file has been copied before; raises UsageError where another is there."""
     if not path.exists():
         return False
     if path == _SCHEMA or (path.is_file() and path.read_bytes() == data):

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surgery.declared.data import DATA, Data
-from surgery.declared.fields import REQUIRED, field_type, first_line, hints_of, keys_of
+from surgery.declared.fields import (
+    REFERENCE,
+    field_type,
+    first_line,
+    hints_of,
+    keys_of,
+    required_of,
+)
 from surgery.declared.sources import SOURCES
 from surgery.expectations.base import EXPECTATIONS
 from surgery.formats.base import FORMATS, Format
@@ -27,8 +34,6 @@ from surgery.recipe.params import OWN
 from surgery.weights.sources import Donor, Source
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-REFERENCE = r"^\$\{[^}]+\}$"
-"""A parameter may stand for any number or truth value."""
 
 Words = frozenset[str]
 
@@ -114,14 +119,10 @@ def _step_name() -> dict[str, Any]:
 
 
 def mapping_schema(declared: type, description: str, words: Words = frozenset()) -> dict[str, Any]:
-    """The schema of a declared dataclass."""
+    """Return the schema of a declared dataclass."""
     hints = hints_of(declared)
     keys = keys_of(declared)
-    required = [
-        name
-        for name, f in keys.items()
-        if f.default is REQUIRED and f.default_factory is dataclasses.MISSING
-    ]
+    required = required_of(declared)
     shown = {n: f.metadata["example"] for n, f in keys.items() if f.metadata["in_example"]}
     return {
         "description": description,
@@ -139,6 +140,7 @@ def mapping_schemas(declared: Mapping[str, type], words: Words) -> dict[str, Any
 
 
 def _target(declared: type[Format], suffix: str, words: Words) -> dict[str, Any]:
+    """Return the schema of a target: its path alone, or a mapping with the format's own keys."""
     mapping = mapping_schema(Target, first_line(declared))
     mapping["properties"] |= mapping_schema(declared, "", words)["properties"]
     path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
@@ -154,7 +156,7 @@ def _source(words: Words) -> dict[str, Any]:
 
 
 def _any_of(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
-    """The keys of all of them; which go together is checked when one is built."""
+    """Return the keys of all of them; which go together is checked when one is built."""
     properties: dict[str, Any] = {}
     for each in declared.values():
         keys = mapping_schema(each, "", words)["properties"]
@@ -189,6 +191,8 @@ def _type(hint: Any, words: Words) -> dict[str, Any]:
         inner = _type(typing.get_args(hint)[0], words)
         if "enum" in inner:
             return {"enum": [*inner["enum"], None]}
+        if "type" not in inner:
+            return {"anyOf": [inner, {"type": "null"}]}
         kinds = inner["type"]
         return {**inner, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
     if typing.get_origin(hint) is Literal:
@@ -214,17 +218,17 @@ def _list_of(hint: Any, words: Words) -> dict[str, Any]:
     items = _type(hint, words)
     if hint is Donor:  # one pattern may stand for several
         return {"type": ["array", "string"], "items": items, "minLength": 1}
-    kinds = [*(["object"] if items["type"] == "object" else []), "array", "string"]
+    kinds = [*(["object"] if items.get("type") == "object" else []), "array", "string"]
     return {"type": kinds, "items": items, "pattern": REFERENCE}
 
 
 def _values(hint: type, words: Words) -> dict[str, Any]:
-    """What a mapping's values are, where they are mappings with keys of their own."""
+    """Return what a mapping's values are, where they are mappings with keys of their own."""
     return {"additionalProperties": _type(hint, words)} if dataclasses.is_dataclass(hint) else {}
 
 
 def _inner(hint: type, words: Words) -> dict[str, Any]:
-    """The keys of a mapping inside another."""
+    """Return the keys of a mapping inside another."""
     if not dataclasses.is_dataclass(hint):
         return {}
     facts = mapping_schema(hint, "", words)

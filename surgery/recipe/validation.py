@@ -10,9 +10,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from surgery.declared.fields import REFERENCE, missing
 from surgery.errors import Problem, did_you_mean
 from surgery.recipe.document import Document, Place
-from surgery.recipe.schema import REFERENCE
 
 _KINDS = {
     "array": "a list",
@@ -39,7 +39,7 @@ _OF_LAYERS = re.compile(
 
 
 def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
-    """Every way in which the value breaks the schema, at its place in the document."""
+    """Return every way in which the value breaks the schema, at its place in the document."""
     validator = Draft202012Validator(schema)
     return [
         problem for error in validator.iter_errors(value) for problem in _problems(error, document)
@@ -61,8 +61,7 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         for name in schema["required"]:
             if name not in error.instance:
                 meaning = schema["properties"].get(name, {})
-                example = json.dumps(meaning.get("examples", ["..."])[0])
-                message = f"the key {name!r} is missing; for example {name}: {example}"
+                message = missing(name, meaning.get("examples", ["..."])[0])
                 yield document.problem(place, message, at_key=bool(place))
         return
     if error.validator == "propertyNames":
@@ -96,7 +95,7 @@ def _wanted(schema: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a message: short, and as YAML would have it."""
+    """Return a value as it stands in a message: short, and as YAML would have it."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
 

@@ -81,12 +81,12 @@ def check_op_on(
 
 
 def _equal(a: Array, b: Array) -> bool:
-    """Whether both hold the same numbers, NaN for NaN."""
+    """Return whether both hold the same numbers, NaN for NaN."""
     return np.array_equal(a.astype(complex), b.astype(complex), equal_nan=True)
 
 
 def _check_reading(tensor: Tensor, whole: Array) -> None:
-    """By chunks, and in pieces of any size, it is what it is read at once."""
+    """Check that chunks, and pieces of any size, have what is read at once."""
     chunks = list(tensor.chunks()) or [whole]
     assert np.concatenate(chunks).tobytes() == whole.tobytes()
     third = max(1, whole.size // 3)
@@ -96,7 +96,7 @@ def _check_reading(tensor: Tensor, whole: Array) -> None:
 
 
 def _check_report(op: Op, model: Model, before: Array, after: Array) -> None:
-    """What a run tells of the step is what NumPy finds."""
+    """Check that a run tells of the step what NumPy finds."""
     observer = Observer()
     watched = observer.watch(model, op.apply(model))
     for _ in watched["a/kernel"].tensor.chunks():
@@ -108,7 +108,7 @@ def _check_report(op: Op, model: Model, before: Array, after: Array) -> None:
 
 
 def _differing(before: Array, after: Array) -> int:
-    """How many elements NumPy finds unequal."""
+    """Return how many elements NumPy finds unequal."""
     before, after = before.reshape(-1), after.reshape(-1)
     with np.errstate(invalid="ignore"):
         both_nan = (before != before) & (after != after)  # noqa: PLR0124
@@ -116,7 +116,7 @@ def _differing(before: Array, after: Array) -> int:
 
 
 def _check_rest(before: Weight, after: Weight, golden: Golden | None) -> None:
-    """Flags and slots are what they were, or changed as the weight is."""
+    """Check that flags and slots are what they were, or changed as the weight is."""
     kept = [f.name for f in fields(Weight) if f.name not in ("tensor", "slots", "reshaped")]
     assert all(getattr(before, name) == getattr(after, name) for name in kept)
     assert after.reshaped == (after.tensor.shape != before.tensor.shape)

@@ -115,6 +115,11 @@ class Model:
             made[make] = make(self)
         return cast(Made, made[make])
 
+    def check_read(self) -> None:
+        """Raise FormatError where what was read is not what its file's own checksums say."""
+        for check in self.checks:
+            check()
+
     def __getitem__(self, address: str) -> Weight:
         return self.by_address[address]
 

@@ -1,5 +1,6 @@
 """Recipes from Python: planned, run, converted and swept."""
 
+import json
 import logging
 
 import numpy as np
@@ -9,7 +10,7 @@ import surgery
 from surgery.api import recipes
 from surgery.sweeps.folder import SweepFolder
 from surgery.sweeps.planning import plan_sweep
-from tests.conftest import dense_model
+from tests.conftest import command, dense_model
 
 
 @pytest.fixture
@@ -49,6 +50,35 @@ def test_parameters_are_values_of_python(recipe, given, tmp_path):
     for result in (by_mapping, by_keyword):
         assert result.plan.recipe.params == {"by": 3, "where": ["b/bias"], "all": True}
     assert np.array_equal(np.load("out.npz")["b/bias"], 3 * before)
+
+
+@pytest.mark.parametrize(
+    ("default", "value"),
+    [
+        (None, "12"), (None, 12), (None, "true"), (None, True), (None, "null"), (None, "[1]"),
+        (None, [1]), (None, '"a"'), (None, 'a"b'), (None, "\U0001f600\n"), (None, "1e-3"),
+        ("${all}", "12"), ("${all}", "[1]"), ("${all}", [1]), ("text", "12"), ("text", '"12"'),
+        ("text", 12), ("text", None), ("text", ["a"]), ({}, {"a": "1"}), ([], ["1"]),
+    ],
+)  # fmt: skip
+def test_a_parameter_keeps_the_type_that_python_gave(recipe, tmp_path, default, value):
+    recipe["params"]["p"] = default
+    found = surgery.plan(recipe, p=value).recipe.params["p"]
+    assert (found, type(found)) == (value, type(value))
+    recipe["matrix"] = {"of": [1]}
+    (tmp_path / "s.yaml").write_text(json.dumps(recipe))
+    swept = surgery.sweep("s.yaml", p=value, jobs=1)
+    found = SweepFolder(swept.folder).recipe_file().run(0).params["p"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_sweep_goes_on_that_the_command_line_began(recipe, tmp_path):
+    recipe["matrix"] = {"of": [1]}
+    (tmp_path / "s.yaml").write_text(json.dumps(recipe))
+    given = ["-p", "by=3", "-p", "all=true", "-p", 'where=["b"]']
+    done = command("sweep", "s.yaml", *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    surgery.sweep("s.yaml", by=3, all=True, where=["b"], jobs=1)
 
 
 def test_a_result_tells_what_was_done(recipe, tmp_path):

@@ -1,7 +1,9 @@
 """What is told of a run while it runs."""
 
 import json
+import math
 import time
+from types import MappingProxyType
 
 from surgery.execution import progress
 from surgery.execution.progress import Log
@@ -18,6 +20,11 @@ def test_a_phase_that_has_just_begun_tells_no_percent(monkeypatch, capsys):
     time.sleep(0.06)
     log.advance(1)
     assert "writing percent=2" in capsys.readouterr().err
+
+
+def test_facts_that_json_has_not_are_told(capsys):
+    Log("r", "json").say("epoch", metrics=MappingProxyType({"loss": math.nan}))
+    assert json.loads(capsys.readouterr().err)["metrics"] == {"loss": None}
 
 
 def test_an_epoch_is_told_in_every_form(capsys):

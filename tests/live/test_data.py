@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from surgery.declared.fields import Share
-from surgery.declared.splitting import parts, split_note
+from surgery.declared.splitting import parts, split_note, trained_on
 from surgery.errors import FormatError, SurgeryError
 from surgery.live.process import feeding
 from surgery.recipe.building import Builder
@@ -282,6 +282,15 @@ def test_broken_data(form, message, folder, monkeypatch):
     assert message in str(caught.value)
 
 
+def test_records_of_several_files_in_any_order(folder, tmp_path):
+    shutil.copy(folder / "d.tfrecord", tmp_path / "a.tfrecord")
+    shutil.copy(folder / "d.tfrecord", tmp_path / "b.tfrecord")
+    form = {**FORMS["tfrecord"], "tfrecord": ["a.tfrecord", "b.tfrecord"]}
+    rows = np.array([COUNT + 3, 5, 2 * COUNT - 1, 0])
+    found = data(tmp_path, form).open().gather(rows)
+    assert found["label"].tolist() == [3, 5, COUNT - 1, 0]
+
+
 def test_a_compressed_or_cut_tfrecord(folder, tmp_path):
     cut = tmp_path / "cut.tfrecord"
     shutil.copy(folder / "d.tfrecord", cut)
@@ -343,3 +352,21 @@ def test_a_sorted_table_is_told(tmp_path):
     (tmp_path / "d.csv").write_text("\n".join(lines))
     table = data(tmp_path, {"csv": "d.csv", "target": "kind", "classes": ["rose", "tulip"]})
     assert "class tulip only in the validation" in split_note(table.open(), Fraction(1, 2), "t")
+
+
+def test_quantities_of_a_table_are_no_classes(tmp_path):
+    rows = {"price": [0.5] * 4 + [1.5] * 4, "kind": [0] * 4 + [1] * 4, "a": range(8)}
+    lines = [",".join(rows), *(",".join(map(str, row)) for row in zip(*rows.values(), strict=True))]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    for target, said in (("price", None), ("kind", "class 1 only in the validation part")):
+        table = data(tmp_path, {"csv": "d.csv", "target": target, "columns": ["a"]})
+        count, note = trained_on(table, Fraction(1, 2), 0)
+        assert count == 4
+        assert said in note if said else note is None
+
+
+def test_a_cell_with_a_line_break_is_told(tmp_path):
+    (tmp_path / "d.csv").write_text('a,y,b\n1,0,x\n2,0,"x\ny"\n3,1,x\n4,1,x\n')
+    table = data(tmp_path, {"csv": "d.csv", "target": "y", "columns": ["a"]})
+    with pytest.raises(FormatError, match="has 5 lines below its header, but 4 rows"):
+        trained_on(table, Fraction(1, 2), 0)

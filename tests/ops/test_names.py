@@ -8,6 +8,7 @@ import pytest
 
 import surgery
 from surgery.errors import FormatError, SelectorError
+from surgery.recipe.globbing import matching_files
 from surgery.weights.model import Model
 from surgery.weights.tensor import constant
 from surgery.weights.weight import Weight
@@ -155,6 +156,14 @@ def test_donors_by_a_pattern(keys, expected, epochs):
     assert done.returncode == 0, done.stderr
     with np.load(epochs / "out.npz") as found:
         assert found["w"].tolist() == [expected] * 3
+
+
+def test_numbers_are_in_order_within_a_folder_and_folders_by_name(tmp_path):
+    names = ["run_a/epoch_2.npz", "run_a/epoch_10.npz", "run_b/epoch_1.npz"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert matching_files("run_*/epoch_*.npz", tmp_path) == names
 
 
 def test_another_file_that_a_pattern_finds_is_no_skip(epochs):

@@ -125,6 +125,8 @@ SOURCES = {
     "average-weights": recipe("average: {from: [small.keras], weights: [1]}"),
     "average-negative": recipe("average: {from: [small.keras], weights: [1, -1]}"),
     "set-too-large": recipe("set: {select: a, to: 1.0e300}"),
+    "data-without-size": recipe("evaluate: {data: {images: flowers}}"),
+    "data-without-features": recipe("predict: {export: p.npz, data: {tfrecord: [d.tfrecord]}}"),
     "unknown-expectation": recipe(head="surgery: 1\nexpect: [{sparse: {select: a}}]"),
     "expectation-without-limit": recipe(head="surgery: 1\nexpect: [{norm: {select: a}}]"),
     "expectation-no-match": recipe(head="surgery: 1\nexpect: [{finite: {select: c}}]"),

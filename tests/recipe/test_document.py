@@ -1,3 +1,4 @@
+import json
 import math
 import time
 
@@ -64,6 +65,11 @@ def test_quoted_scalars_are_text():
         "b": "true",
         "c": "1\n",
     }
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "a\U0001f600b\u00e9", "\udcff", "\ude00\ud83d"])
+def test_characters_that_json_escapes_in_two_halves(text):
+    assert parse(json.dumps({text: [text]}).encode(), "r").value == {text: [text]}
 
 
 def test_aliases_work_within_bounds():

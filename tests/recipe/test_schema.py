@@ -1,9 +1,12 @@
 import json
+from dataclasses import dataclass
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from surgery.recipe.schema import recipe_schema
+from surgery.declared.fields import key
+from surgery.recipe.definitions import with_definitions
+from surgery.recipe.schema import mapping_schema, recipe_schema
 from tests.conftest import ROOT
 
 SCHEMA = recipe_schema()
@@ -54,6 +57,34 @@ def test_every_key_has_a_description_and_valid_examples(path, schema):
     for example in schema["examples"]:
         errors = [e.message for e in Draft202012Validator(schema).iter_errors(example)]
         assert not errors, (path, example)
+
+
+class Any:
+    """A type of a package's, whose schema allows several types."""
+
+    @classmethod
+    def from_recipe(cls, value, _folder):
+        return value
+
+    @classmethod
+    def schema(cls):
+        return {"anyOf": [{"type": "integer"}, {"const": "all"}]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAny:
+    one: Any = key("One.", 1, default=None)
+    more: tuple[Any, ...] = key("More.", [1], default=())
+    none: Any | None = key("One or none.", 1, default=None)
+
+
+def test_a_type_s_schema_needs_no_type():
+    schema = with_definitions({"title": "Whole", **mapping_schema(OfAny, "Of any.")})
+    assert schema["properties"]["one"]["$ref"] == "#/$defs/Any"
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid({"one": 1, "more": ["all", 2], "none": None})
+    for wrong in ({"one": None}, {"more": [None]}, {"none": "some"}):
+        assert not validator.is_valid(wrong)
 
 
 def test_every_mapping_is_closed():

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from surgery.recipe.cluster import Cluster
+from surgery.recipe.cluster import Cluster, TimeLimit
 from surgery.storage.temporary import scratch
 from tests.conftest import command
 
@@ -182,6 +182,28 @@ def test_kubernetes_is_to_put_no_variables_into_the_command(sweep, tmp_path):
 def test_memory_in_mebibytes(mem, expected):
     """0 is all that a node has, to Slurm; so what is less than one MiB must not become that."""
     assert Cluster(mem=mem).mebibytes(100 << 20) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"),
+    [
+        (45, 45), ("90m", 90), ("2h", 120), ("1d", 1440), ("30:00", 30), ("0:30", 1), ("90:01", 91),
+        ("1:30:00", 90), ("01:00:01", 61), ("1-12", 2160), ("1-6:30", 1830), ("1-00:00:01", 1441),
+    ],
+)  # fmt: skip
+def test_a_time_limit_is_what_slurm_reads(given, minutes):
+    assert TimeLimit.from_recipe(given, Path()) == TimeLimit(minutes)
+
+
+@pytest.mark.parametrize("given", ["0", "0:00", "1:2:3:4", "1-", "1-2h", "soon"])
+def test_what_is_no_time_limit(given):
+    with pytest.raises(ValueError, match="time"):
+        TimeLimit.from_recipe(given, Path())
+
+
+def test_options_of_sbatch_that_are_nought_are_given_and_false_ones_are_not():
+    given = {"mem": 0, "exclusive": True, "hold": False, "nice": None}
+    assert Cluster(sbatch=given).options == {"requeue": True, "mem": 0, "exclusive": True}
 
 
 @pytest.mark.parametrize(("value", "expected"), [("/scratch", "/scratch"), ("", None)])
