@@ -169,7 +169,7 @@ class Train(LiveOp):
 
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        check_data(self.data, model)
+        examples = check_data(self.data, model)
         if self.validation is not None:
             check_data(self.validation, model)
         if not self.matched(model):
@@ -180,8 +180,8 @@ class Train(LiveOp):
         if self.prune_schedule is not None:
             scheduled(self.prune_schedule, self.keep, model)
         share = self.validation_split.fraction if self.validation_split else None
-        examples, note = trained_on(self.data, share, self.draws.seed)
-        self._check_steps(examples)
+        count, note = trained_on(examples, share, self.draws.seed, str(self.data))
+        self._check_steps(count)
         compiled = self._compiled(model)
         return compiled.with_note(f"train: {note}") if note else compiled
 

@@ -12,7 +12,7 @@ from surgery.architecture import Architecture
 from surgery.errors import SelectorError
 from surgery.weights.digest import HashingTensor
 from surgery.weights.optimizer import Layout, layout_of
-from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
+from surgery.weights.tensor import ChunkFunction, Mapped, Named, Tensor
 from surgery.weights.weight import Weight, prefixes
 
 Made = TypeVar("Made")
@@ -152,16 +152,9 @@ class Model:
         """Return this model with the SHA-256 of every weight taken while it is read."""
         return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
 
-    def map_each(
-        self,
-        weights: Iterable[Weight],
-        make: Callable[[Weight], ChunkFunction],
-        using: Reduction[Any] | None = None,
-    ) -> Model:
-        """This model with a chunk function, made for each of those weights, fused to it."""
-        return self.with_weights(
-            replace(w, tensor=Mapped(w.tensor, make(w), using)) for w in weights
-        )
+    def map_each(self, weights: Iterable[Weight], make: Callable[[Weight], ChunkFunction]) -> Model:
+        """Return this model with a chunk function, made for each of those weights, fused to it."""
+        return self.with_weights(w.with_tensor(Mapped(w.tensor, make(w))) for w in weights)
 
     def map(self, weights: Iterable[Weight], function: ChunkFunction) -> Model:
         """This model with one chunk function fused to each of those weights."""
