@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import typing
@@ -253,9 +255,6 @@ def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path
     path = home / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path
-    import contextlib
-    import io
-
     import_keras()
     from keras.src.utils import file_utils
 

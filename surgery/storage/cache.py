@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ class Cached:
             ) as file:
                 json.dump(kept, file)
             os.replace(file.name, path)
+
+
+def by_config(folder: str, form: int, config: Mapping[str, Any]) -> Cached:
+    """Return the entry for what this Keras says of a config; `form` numbers how it is kept."""
+    decisive = [form, metadata.version("keras"), metadata.version("tensorflow"), config]
+    return Cached(folder, json.dumps(decisive, sort_keys=True))
 
 
 def _sha256(text: str) -> str:
