@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from surgery.declared.data import Data, Examples, Rows
+from surgery.declared.data import Examples, Rows
 from surgery.errors import FormatError
 from surgery.weights.random import generator
 from surgery.weights.tensor import Array
@@ -31,21 +31,22 @@ def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Ro
     return rows[:border], rows[border:]
 
 
-def trained_on(data: Data, share: Fraction | None, seed: int) -> tuple[int | None, str | None]:
+def trained_on(
+    examples: Examples | None, share: Fraction | None, seed: int, name: str
+) -> tuple[int | None, str | None]:
     """Return how many examples are trained on, and a note on how they are split.
 
     The number is None where it takes code to know it. Raises FormatError for data that cannot be
     split.
     """
-    examples = None if data.runs_code else data.open()
-    if not isinstance(examples, Examples):
+    if examples is None:
         if share is not None:
-            raise FormatError(f"{data} cannot be split; give validation another source")
+            raise FormatError(f"{name} cannot be split; give validation another source")
         return None, None
     if share is None:
         return examples.count, None
-    rows, _ = parts(examples, share, seed, str(data))
-    return len(rows), split_note(examples, share, str(data))
+    rows, _ = parts(examples, share, seed, name)
+    return len(rows), split_note(examples, share, name)
 
 
 def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:

@@ -113,16 +113,11 @@ def check_shapes(model: Model) -> Model:
     return model
 
 
-def is_keras3(carried: Carried) -> bool:
-    """Whether the file was written by Keras 3, whose compile config Keras 3 can read."""
-    return carried.keras_version.partition(".")[0] in ("3", "")
-
-
 def compile_config(carried: Carried) -> Mapping[str, Any] | None:
     """The compile config in Keras 3's form, where there is one that it can read."""
     if carried.compile_config is not None or carried.training_config is None:
         return carried.compile_config
-    if not is_keras3(carried):
+    if not carried.is_keras3:
         return None
     rest = dict(carried.training_config)
     optimizer = rest.pop("optimizer_config", None)

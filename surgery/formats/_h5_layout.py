@@ -52,6 +52,7 @@ def top_layer(address: str, layers: Collection[str]) -> str:
 
 
 def all_known(layer: Layer) -> bool:
+    """Return whether the variables of a layer, and of all layers inside it, are known."""
     return all(inner.variables is not None for inner in layer.walk())
 
 

@@ -19,6 +19,7 @@ from surgery.formats._h5_layout import (
     legacy_order,
     top_layer,
 )
+from surgery.formats.base import NEEDS_ARCHITECTURE
 from surgery.weights.model import Model
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
@@ -28,10 +29,7 @@ def weights_by_layer(model: Model) -> dict[str, list[tuple[str, Weight]]]:
     """For each layer at the top: its weights in order, each with its name in the file."""
     facts = model.format_facts
     if model.architecture is None and not isinstance(facts, H5Facts):
-        raise FormatError(
-            "it needs the architecture, and the source holds weights only; load the whole model, "
-            "or an application with these weights"
-        )
+        raise FormatError(NEEDS_ARCHITECTURE)
     layers = list(facts.layers) if isinstance(facts, H5Facts) else []
     if model.architecture is not None and not layers:
         layers = [layer.name for layer in model.architecture.root.children]
@@ -92,6 +90,7 @@ def _flags(layer: Layer | None) -> list[bool]:
 def write_model(
     writer: _hdf5.Writer, model: Model, groups: Mapping[str, Sequence[tuple[str, Weight]]]
 ) -> None:
+    """Lay out an `.h5` file: config, weights by layer, and the optimizer's variables."""
     carried = model.carried
     version = carried.keras_version or "3"
     backend = carried.backend or "tensorflow"

@@ -269,11 +269,15 @@ class Writer:
         """The group of that path, made where it is missing."""
         return self.file.require_group(path) if path else self.file
 
-    def dataset(self, path: str, tensor: Tensor, **attributes: str) -> None:
-        """A place for a tensor's elements, which are written later."""
+    def dataset(self, path: str, tensor: Tensor) -> None:
+        """Make a place for a tensor's elements, which are written later.
+
+        bfloat16, which HDF5 has not, are two opaque bytes and named by an attribute, as in Keras.
+        """
         parent, _, name = path.rpartition("/")
         group = self.group(parent)
-        stored = np.dtype("V2") if tensor.dtype.name == "bfloat16" else tensor.dtype
+        is_opaque = tensor.dtype.name == "bfloat16"
+        stored = np.dtype("V2") if is_opaque else tensor.dtype
         plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plist.set_layout(h5py.h5d.CONTIGUOUS)
         plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -286,8 +290,8 @@ class Writer:
         )
         kind = h5py.h5t.py_create(stored, logical=True)
         identifier = h5py.h5d.create(group.id, name.encode(), kind, space, plist)
-        for key, value in attributes.items():
-            h5py.Dataset(identifier).attrs[key] = value
+        if is_opaque:
+            h5py.Dataset(identifier).attrs["dtype"] = "bfloat16"
         self._placed.append((identifier, tensor))
 
     def places(self) -> list[tuple[int, Tensor]]:

@@ -12,9 +12,8 @@ from surgery.architecture.entries import at
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
 from surgery.formats import _configs, _lora, _shared
 from surgery.formats._store import StoreFacts
-from surgery.weights.arithmetic import scaled_columns
+from surgery.formats.upgrading import with_scaled_gates
 from surgery.weights.model import Carried, Model
-from surgery.weights.tensor import Mapped
 
 if TYPE_CHECKING:
     from surgery.architecture.downgrades import Downgrade
@@ -36,7 +35,7 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
     version = model.carried.keras_version
     if model.architecture is None:
         return model, Downgrade()
-    if not _configs.is_keras3(model.carried):
+    if not model.carried.is_keras3:
         old = f"it is a .keras file of Keras {version}; give the .h5 that it was made of"
         return model, Downgrade([old] if isinstance(model.format_facts, StoreFacts) else [])
     plain = _shared.unshared(_lora.merged(model))
@@ -53,8 +52,8 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
         backend="tensorflow",
         training_config=_training_config(model.carried, found),
     )
-    bare = _with_scaled_gates(plain).without_optimizer().to_be_laid_out()
-    bare = replace(bare, carried=carried)
+    scaled = with_scaled_gates(plain, scaled_gates(plain.architecture, TO_KERAS_2))
+    bare = replace(scaled.without_optimizer().to_be_laid_out(), carried=carried)
     return bare.with_architecture(Architecture(config, shares_layers=False)), found
 
 
@@ -70,17 +69,6 @@ def _with_vocabularies(
             is_int = layer.class_name == "IntegerLookup"
             at(config, layer.keys)["vocabulary"] = [int(w) for w in words] if is_int else words
     return config
-
-
-def _with_scaled_gates(model: Model) -> Model:
-    assert model.architecture is not None
-    scaled = scaled_gates(model.architecture, TO_KERAS_2)
-    changed = []
-    for weight in model.weights:
-        if gates := scaled.get(weight.address):
-            change = scaled_columns(weight.tensor.shape[-1], gates.columns, gates.factor)
-            changed.append(replace(weight, tensor=Mapped(weight.tensor, change)))
-    return model.with_weights(changed)
 
 
 _COMPILED = {"loss": "losses", "metrics": "metrics", "weighted_metrics": "metrics"}

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from surgery.errors import nearest
+from surgery.weights.naming import natural_key
 
 _HEAD = 4096
 _MOST_NAMED = 3
@@ -79,7 +80,7 @@ def missing(path: Path) -> str:
     except OSError:
         return "no such file or folder"
     numbered = re.compile(re.escape(path.name) + r"-\d+(?=\.index$)")
-    found = sorted({match[0] for name in names if (match := numbered.match(name))}, key=_natural)
+    found = sorted({match[0] for name in names if (match := numbered.match(name))}, key=natural_key)
     if found:
         return f"no such checkpoint; name one with its number: {_some(found[::-1])}"
     stems = {Path(name).stem: name for name in names}
@@ -139,7 +140,7 @@ def _recipe(path: Path, head: bytes) -> str | None:
 
 
 def _folder(path: Path, suffixes: Sequence[str]) -> str | None:
-    names = sorted((file.name for file in path.iterdir()), key=_natural)
+    names = sorted((file.name for file in path.iterdir()), key=natural_key)
     if not names:
         return "is an empty folder"
     models = [name for name in names if _is_model(name, suffixes) or _is_saved_model(path / name)]
@@ -161,8 +162,3 @@ def _is_saved_model(folder: Path) -> bool:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    parts: Iterator[str] = iter(re.split(r"(\d+)", name))
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -13,7 +13,9 @@ from surgery.errors import FormatError
 from surgery.formats import _configs
 from surgery.formats._hdf5 import Reader, Writer, unheld
 from surgery.formats._old_places import OLD_LAYERS, todays_places
+from surgery.formats.base import NEEDS_ARCHITECTURE
 from surgery.weights.model import Carried, FormatFacts, Model
+from surgery.weights.naming import natural_key
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
@@ -131,14 +133,14 @@ class _Namer:
             for layer in self.architecture.root.walk():
                 self._layer(layer)
             self._in_keras_order(self.architecture)
-        for group in sorted(self.left.values(), key=lambda g: _natural(g.place)):
+        for group in sorted(self.left.values(), key=lambda g: natural_key(g.place)):
             self._unknown(group, "", "")
         return list(self.found.values())
 
     def _layer(self, layer: Layer) -> None:
         if layer.variables is None:
             inside = [g for p, g in self.left.items() if f"{p}/".startswith(f"{layer.group}/")]
-            for group in sorted(inside, key=lambda g: _natural(g.place)):
+            for group in sorted(inside, key=lambda g: natural_key(g.place)):
                 self._unknown(group, layer.address, layer.group)
             return
         if (found := self._take(layer.group)) is None:
@@ -225,10 +227,6 @@ class _Namer:
         return None
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
-
-
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
     """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
     if isinstance(model.format_facts, StoreFacts):
@@ -237,10 +235,7 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
             raise FormatError(f"Keras does not save {homeless[0]}, which no layer owns")
         return {w.address: tuple(map(with_slashes, w.stored)) for w in model.weights}
     if model.architecture is None:
-        raise FormatError(
-            "it needs the architecture, and the source holds weights only; load the whole model, "
-            "or an application with these weights"
-        )
+        raise FormatError(NEEDS_ARCHITECTURE)
     places: dict[str, list[str]] = {}
     for layer in model.architecture.root.walk():
         for variable in layer.variables or ():
@@ -290,20 +285,13 @@ def write_store(writer: Writer, model: Model) -> None:
         writer.group(join(path, "vars")).attrs["name"] = name
     for address, places in stored_names(model).items():
         for place in places:
-            _place(writer, place, model[address].tensor)
+            writer.dataset(place, model[address].tensor)
     for place, tensor in carried.state.items():
-        _place(writer, place, tensor)
-    for number, (_, tensor) in enumerate(optimizer):
-        _place(writer, f"optimizer/vars/{number}", tensor)
-        if number >= 4 and _configs.scales_loss(carried):
-            _place(writer, f"{_INNER}/vars/{number - 4}", tensor)
-
-
-def _place(writer: Writer, place: str, tensor: Tensor) -> None:
-    if tensor.dtype.name == "bfloat16":
-        writer.dataset(place, tensor, dtype="bfloat16")
-    else:
         writer.dataset(place, tensor)
+    for number, (_, tensor) in enumerate(optimizer):
+        writer.dataset(f"optimizer/vars/{number}", tensor)
+        if number >= 4 and _configs.scales_loss(carried):
+            writer.dataset(f"{_INNER}/vars/{number - 4}", tensor)
 
 
 def store_problems(model: Model) -> list[str]:

@@ -23,6 +23,12 @@ from surgery.weights.model import Model
 from surgery.weights.selectors import NO_WEIGHTS
 from surgery.weights.tensor import Array, Tensor
 
+NEEDS_ARCHITECTURE = (
+    "it needs the architecture, and the source holds weights only; load the whole model, or an "
+    "application with these weights"
+)
+"""Why a format cannot hold a model without an architecture."""
+
 Sink = Callable[[int, Array], None]
 """Takes the elements of a chunk and the flat index of the first; called from many threads."""
 

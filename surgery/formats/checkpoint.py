@@ -17,6 +17,7 @@ from surgery.formats._tensorflow.bundle_writer import BundleWriter, new_bundle, 
 from surgery.formats._tensorflow.meta_graph import trained_names
 from surgery.formats._tensorflow.objects import VALUE, CheckpointNode
 from surgery.formats._tensorflow.objects_writer import put_graph
+from surgery.formats._tensorflow.saved_files import copied
 from surgery.formats._tensorflow.sstable import is_table
 from surgery.formats._tensorflow.v1 import read_v1, shards
 from surgery.formats._tensorflow.variables import (
@@ -121,6 +122,7 @@ class Checkpoint(Format):
         container = model.format_facts
         path.mkdir()
         base = _BASE
+        outputs: list[Output] = []
         if isinstance(container, Container):
             base = Path(f"{container.bundle.prefix}x").name[:-1] or _BASE
             tensors = stored_tensors(model, container)
@@ -128,13 +130,13 @@ class Checkpoint(Format):
             writer = rewritten(container.bundle, str(path / base), tensors, left_out)
             meta = _meta(container)
             if meta.is_file() and not left_out:
-                (path / f"{base}.meta").write_bytes(meta.read_bytes())
+                outputs.append(copied(meta, path / f"{base}.meta"))
         else:
             writer = _new(model, str(path / base))
         quoted = re.sub(r'(["\\])', r"\\\1", base)
         text = "".join(f'{key}: "{quoted}"\n' for key in _STATE_KEYS)
         (path / STATE).write_text(text, encoding="utf-8")
-        return _outputs.together([writer.output()], path)
+        return _outputs.together([writer.output(), *outputs], path)
 
 
 _STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")

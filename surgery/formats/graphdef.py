@@ -8,6 +8,7 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
+from surgery.formats._tensorflow.fields import NodeDef
 from surgery.formats._tensorflow.graph import (
     GraphContainer,
     constant_problems,
@@ -18,8 +19,6 @@ from surgery.formats._tensorflow.proto import check_depth, located
 from surgery.formats.base import Format, Output, register
 from surgery.storage import disk
 from surgery.weights.model import Model
-
-_NAME, _OP = 1, 2
 
 
 @register
@@ -39,7 +38,7 @@ class GraphDef(Format):
             inner = [field.number for field in located(data, node.start, node.stop)]
         except (ValueError, IndexError):
             return False
-        return inner[:2] == [_NAME, _OP]
+        return inner[:2] == [NodeDef.NAME, NodeDef.OP]
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         try:

@@ -38,9 +38,11 @@ class Hdf5(Format):
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         with _hdf5.Reader(path) as reader:
             names = [str(name) for name in reader.file.attrs.get("addresses", ())]
-            found = names if _is_marked(reader) and names else sorted(_datasets(reader))
-            odd = [n for n in found if not (_is_marked(reader) or _is_of_numbers(reader, n))]
-            weights = tuple(_weight(reader, name) for name in found if name not in set(odd))
+            is_marked = _is_marked(reader)
+            found = names if is_marked and names else sorted(_datasets(reader))
+            kept = found if is_marked else [n for n in found if _is_of_numbers(reader, n)]
+            odd = sorted({*found} - {*kept})
+            weights = tuple(_weight(reader, name) for name in kept)
         if not weights:
             raise FormatError(f"{path} is an HDF5 file without a dataset of numbers")
         if len({weight.address for weight in weights}) < len(weights):
@@ -109,7 +111,6 @@ def _write(writer: _hdf5.Writer, model: Model) -> None:
     if len(names) + 8 * len(model.weights) < _hdf5.ATTRIBUTE_LIMIT:
         writer.file.attrs["addresses"] = [weight.address for weight in model.weights]
     for weight in model.weights:
-        bfloat16 = weight.tensor.dtype.name == "bfloat16"
-        writer.dataset(weight.address, weight.tensor, **({"dtype": "bfloat16"} if bfloat16 else {}))
+        writer.dataset(weight.address, weight.tensor)
         if weight.trainable is not None:
             writer.file[weight.address].attrs["trainable"] = weight.trainable

@@ -10,7 +10,7 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5, _lora, _outputs, _store
 from surgery.formats._misfits import misfits
-from surgery.formats.base import Output, register
+from surgery.formats.base import NEEDS_ARCHITECTURE, Output, register
 from surgery.formats.upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.storage import disk, zipfiles
 from surgery.weights.model import Carried, Model
@@ -74,10 +74,7 @@ class Keras(WithConfig):
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:
-            return [
-                "it needs the architecture, and the source holds weights only; load the whole "
-                "model, or an application with these weights"
-            ]
+            return [NEEDS_ARCHITECTURE]
         if refused := self.config_problems(model) or _lora.problems(model):
             return refused
         return [*misfits(model), *_store.store_problems(self.prepared(model))]

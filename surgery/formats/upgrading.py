@@ -67,7 +67,7 @@ class WithConfig(Format):
 
     def config_notes(self, model: Model) -> list[str]:
         """What becomes of a config of Keras 1 or 2."""
-        if model.architecture is None or _configs.is_keras3(model.carried):
+        if model.architecture is None or model.carried.is_keras3:
             return []
         if self.config == "keep":
             return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
@@ -78,13 +78,13 @@ class WithConfig(Format):
     def load_check(self, model: Model) -> LoadCheck | None:
         if self.config == "keep" or model.architecture is None:
             return None
-        if _configs.is_keras3(model.carried):
+        if model.carried.is_keras3:
             return None
         return _load_check(self.upgraded(model), self.check == "never")
 
 
 def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
-    """What Keras is to build of an upgraded model."""
+    """Return what Keras must be able to build before the upgraded model is written."""
     architecture = model.need_architecture("the check")
     places = _store.stored_names(model)
     variables = {
@@ -122,7 +122,7 @@ def for_keras3(model: Model) -> Upgraded:
 def _for_keras3(model: Model) -> Upgraded:
     from surgery.architecture.upgrades import upgraded
 
-    if model.architecture is None or _configs.is_keras3(model.carried):
+    if model.architecture is None or model.carried.is_keras3:
         return Upgraded(model)
     renamed, names = _without_slashes(model)
     assert renamed.architecture is not None
@@ -131,7 +131,7 @@ def _for_keras3(model: Model) -> Upgraded:
     if changes.refused:
         return Upgraded(model, refused=changes.refused)
     gates = scaled_gates(renamed.architecture, TO_KERAS_3)
-    scaled = _scaled(renamed, gates)
+    scaled = with_scaled_gates(renamed, gates)
     compiled, told = _compiled(model)
     bare = scaled.without_optimizer()
     carried = replace(bare.carried, keras_version=_KERAS_3, compile_config=compiled, state={})
@@ -145,13 +145,13 @@ def _for_keras3(model: Model) -> Upgraded:
 
 
 def _restored(made: Model, like: Model) -> Model:
-    """What Keras 3 made of an upgraded model, by the names and with the gates of the old one."""
-    if like.architecture is None or _configs.is_keras3(like.carried):
+    """Return what Keras 3 trained, with the names and gates from before the upgrade."""
+    if like.architecture is None or like.carried.is_keras3:
         return made
     renamed, _ = _without_slashes(like)
     assert renamed.architecture is not None
     names = {n.address: o.address for n, o in zip(renamed.weights, like.weights, strict=True)}
-    back = _scaled(made, scaled_gates(renamed.architecture, TO_KERAS_2))
+    back = with_scaled_gates(made, scaled_gates(renamed.architecture, TO_KERAS_2))
     weights = tuple(replace(w, address=names.get(w.address, w.address)) for w in back.weights)
     return replace(back, weights=weights)
 
@@ -169,7 +169,8 @@ def _without_slashes(model: Model) -> tuple[Model, Mapping[str, str]]:
     return replace(model, architecture=renamed, weights=weights), names
 
 
-def _scaled(model: Model, gates: Mapping[str, ScaledColumns]) -> Model:
+def with_scaled_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> Model:
+    """Return the model with the columns of its gates multiplied, by the weights' addresses."""
     weights = [weight for weight in model.weights if weight.address in gates]
     return model.map_each(
         weights,
@@ -218,7 +219,7 @@ def _compiled(model: Model) -> tuple[Mapping[str, object] | None, list[str]]:
     from surgery.architecture.upgrades.compiling import upgraded_compile_config
 
     carried = model.carried
-    given = carried.compile_config or carried.training_config
+    given = carried.compiled
     if not given:
         return None, []
     version = f"Keras {carried.keras_version}"

@@ -149,10 +149,10 @@ class _Part(_hdf5.Writer):
         """The group, or one that nobody keeps."""
         return _Nowhere() if path in self._elsewhere else self._whole.group(path)
 
-    def dataset(self, path: str, tensor: Tensor, **attributes: str) -> None:
-        """A place for the tensor, if it belongs here."""
+    def dataset(self, path: str, tensor: Tensor) -> None:
+        """Make a place for the tensor, if it belongs here."""
         if path.rpartition("/")[0] in self._groups:
-            self._whole.dataset(path, tensor, **attributes)
+            self._whole.dataset(path, tensor)
 
 
 class _Nowhere:

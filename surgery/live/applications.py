@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import typing
 from collections.abc import Mapping
@@ -251,9 +253,6 @@ def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path
     path = keras_home() / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path
-    import contextlib
-    import io
-
     import_keras()
     from keras.src.utils import file_utils
 

@@ -93,7 +93,7 @@ def paths_in(value: Any) -> Iterator[Path]:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What a declared part of a recipe is made of."""
+    """Yield the values inside a declared part of a recipe, however deep."""
     if isinstance(value, tuple):
         for item in value:
             yield from _parts(item)

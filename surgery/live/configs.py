@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from surgery.live.applications import Resolved, variable_facts
 from surgery.live.symbolic import symbolic_model
-from surgery.storage.cache import Cached
+from surgery.storage.cache import Cached, by_config
 
 _FORMAT = 1
 
 
 def cached(config: Mapping[str, Any]) -> Cached:
-    """Kept by all that decides what the config's variables are."""
-    decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
-    return Cached("configs", json.dumps(decisive, sort_keys=True))
+    """Return where the config's variables are kept."""
+    return by_config("configs", _FORMAT, config)
 
 
 def resolved(config: Mapping[str, Any]) -> Resolved:

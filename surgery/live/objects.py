@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from surgery.errors import SurgeryError
 from surgery.live.quiet import import_keras
 from surgery.live.symbolic import symbolic_model
-from surgery.storage.cache import Cached
+from surgery.storage.cache import Cached, by_config
 
 _FORMAT = 2
 _FAILED: dict[Cached, str] = {}
@@ -35,7 +33,7 @@ class TrackedNode:
 
 def object_graph(config: Mapping[str, Any]) -> list[TrackedNode]:
     """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
-    kept = _cached(config)
+    kept = by_config("objects", _FORMAT, config)
     if kept in _FAILED:
         raise SurgeryError(_FAILED[kept])
     if (found := kept.read()) is not None:
@@ -51,13 +49,7 @@ def object_graph(config: Mapping[str, Any]) -> list[TrackedNode]:
 
 def is_cached(config: Mapping[str, Any]) -> bool:
     """Whether the graph has been found before, so that TensorFlow is not needed."""
-    return _cached(config).read() is not None
-
-
-def _cached(config: Mapping[str, Any]) -> Cached:
-    """Kept by all that decides what the graph is."""
-    decisive = [_FORMAT, metadata.version("keras"), metadata.version("tensorflow"), config]
-    return Cached("objects", json.dumps(decisive, sort_keys=True))
+    return by_config("objects", _FORMAT, config).read() is not None
 
 
 def _from_keras(config: Mapping[str, Any]) -> list[TrackedNode]:

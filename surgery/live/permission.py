@@ -1,4 +1,4 @@
-"""Whether the user lets code run that a recipe names or a model file holds."""
+"""The user's permission to run code that a recipe names or a model file holds."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def session(threads: int | None, listen: Listener, runs_code: bool = False) -> I
     """A session; one that an earlier run of this process has left is taken up.
 
     It has that many threads, or any number, and the same permission to run code. What runs code
-    of the user's gets one of its own: modules may have changed since.
+    of the user's gets one of its own: modules may have changed since. The newest is left.
     """
     fits = [each for each in _IDLE if threads in (None, each.threads)]
     idle = [] if runs_code else [each for each in fits if each.allows_code == may_run_code()]
@@ -120,13 +120,15 @@ def session(threads: int | None, listen: Listener, runs_code: bool = False) -> I
     try:
         yield taken
     finally:
-        if runs_code or _IDLE:
+        if runs_code:
             taken.close()
         else:
+            _close()
             _IDLE.append(taken)
 
 
 @atexit.register
 def _close() -> None:
-    for each in _IDLE:
-        each.close()
+    """End the processes that wait for another run."""
+    while _IDLE:
+        _IDLE.pop().close()

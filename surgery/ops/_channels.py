@@ -101,7 +101,7 @@ def _together(model: Model, weight: Weight) -> Channelled:
 def with_channels(
     model: Model, weights: Sequence[Weight], with_norm: bool
 ) -> list[tuple[Weight, Channelled]]:
-    """As `channelled`; raises SelectorError too where norms are asked for, and there is none."""
+    """Return what `channelled` gives; raises SelectorError where `with_norm` finds no norm."""
     layers = list(channelled(model, weights))
     if with_norm and layers and not any(norms_of(model, found) for _, found in layers):
         raise SelectorError(
@@ -144,7 +144,7 @@ def _switches(model: Model, norm: str) -> Iterator[Weight]:
 
 
 def switched_off(model: Model) -> list[Hold]:
-    """What training must leave at zero, where it is, in channels whose kernels are zero."""
+    """Return the holds that keep zeros zero in channels whose kernels are zero."""
     kernels = [w for w in model.weights if is_float(w.tensor.dtype) and axes(model, w).inputs]
     holds: dict[str, Hold] = {}
     for kernel in kernels:

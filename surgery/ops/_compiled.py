@@ -1,4 +1,4 @@
-"""How a model is compiled: what a training goes on with, and what it cannot go on with."""
+"""The optimizer that a model is compiled with, and whether training can continue with it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class OwnCompile:
 
 
 def own_compile(model: Model) -> OwnCompile | None:
-    """How a model is compiled; None where it is not."""
-    given = model.carried.compile_config or model.carried.training_config
+    """Return the optimizer that a model is compiled with; None where it is not compiled."""
+    given = model.carried.compiled
     if not given:
         return None
-    if not is_old(model):
+    if model.carried.is_keras3:
         return _of(given, _lost(model.carried))
     try:
         made = upgraded_compile_config(given)
@@ -48,11 +48,6 @@ def own_compile(model: Model) -> OwnCompile | None:
     return _of(made, _lost(model.carried) or problem)
 
 
-def is_old(model: Model) -> bool:
-    """Whether Keras 1 or 2 wrote it, whose optimizers' state Keras 3 has no place for."""
-    return model.carried.keras_version.partition(".")[0] not in ("3", "")
-
-
 def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model:
     """The model with an optimizer that starts anew, as far as that can be predicted."""
     bare = model.without_optimizer()
@@ -60,7 +55,10 @@ def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model
         old = own.name or "the model's own optimizer"
         bare = bare.with_note(f"train: {name} takes the place of {old}, and starts anew")
     compiled = {"optimizer": {"class_name": name, "config": {}}}
-    carried = replace(bare.carried, compile_config=compiled, lost_optimizer=is_old(model))
+    # Keras 3 has no place for the state of older optimizers.
+    carried = replace(
+        bare.carried, compile_config=compiled, lost_optimizer=not model.carried.is_keras3
+    )
     return replace(bare, carried=carried)
 
 

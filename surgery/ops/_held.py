@@ -1,4 +1,4 @@
-"""What training must not change, and what it prunes."""
+"""Finds the weights that training must keep as they are, and those that it prunes."""
 
 from __future__ import annotations
 

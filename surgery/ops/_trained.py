@@ -1,4 +1,4 @@
-"""What training has made of a model."""
+"""Takes the weights, optimizer and seeds that training has changed back into a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgery.weights.tensor import Array, Mapped, Tensor
 
 
 def tied(trained: Model, model: Model, compile_config: Mapping[str, Any] | None) -> Model:
-    """What training made, with the optimizer's state tied to the weights.
+    """Return the trained model with its optimizer state tied to the weights.
 
     The file of a model that code has built holds variables alone.
     """
@@ -25,10 +25,10 @@ def tied(trained: Model, model: Model, compile_config: Mapping[str, Any] | None)
     return replace(trained, weights=weights, carried=carried).with_slots()
 
 
-def taken(model: Model, trained: Model, is_old: bool) -> Model:
-    """The model with what training made of its weights, its optimizer and its seeds.
+def taken(model: Model, trained: Model) -> Model:
+    """Return the model with the trained weights, optimizer and seeds.
 
-    Of an old model the optimizer's state is not kept on.
+    Of a model of Keras 1 or 2 the optimizer's state is not kept.
     """
     there = trained.by_address
     weights = tuple(
@@ -46,7 +46,7 @@ def taken(model: Model, trained: Model, is_old: bool) -> Model:
         training_config=None,
         optimizer=new.optimizer,
         layout=new.layout,
-        lost_optimizer=is_old,
+        lost_optimizer=not model.carried.is_keras3,
         state={**model.carried.state, **new.state},
     )
     return replace(model, weights=weights, carried=carried)

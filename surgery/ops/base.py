@@ -95,7 +95,7 @@ class FloatOp(WeightOp):
 
     @property
     def only_floats(self) -> bool:
-        """Whether it cannot act on whole numbers."""
+        """Whether the op refuses weights of whole numbers."""
         return True
 
     @abstractmethod
@@ -131,7 +131,7 @@ class FloatOp(WeightOp):
 
 
 def is_quantised(model: Model, address: str) -> bool:
-    """Whether its layer is: a scale belongs to its whole numbers, and no op may part them."""
+    """Return whether a weight is quantised; an op on it would need its scale changed too."""
     owner = model.architecture.owner(address) if model.architecture else None
     is_marked = owner is not None and quantization_mode(owner.config) is not None
     return is_marked or f"{address}_scale" in model.by_address

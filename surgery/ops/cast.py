@@ -77,11 +77,11 @@ class Cast(FloatOp):
 
 
 _EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
-"""Whole numbers of so many bits are held exactly."""
+"""The most bits of a whole number that each dtype holds exactly."""
 
 
 def _keeps_all(dtype: np.dtype[Any], to: str) -> bool:
-    """Whether nothing but digits of floats is lost."""
+    """Return whether a cast only rounds: no whole number changes, and no imaginary part is lost."""
     if not is_whole(dtype):
         return dtype.kind != "c"
     bits = 8 * dtype.itemsize - dtype.name.startswith("int")

@@ -48,8 +48,7 @@ class Evaluate(LiveOp):
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
         check_data(self.data, model)
-        carried = model.carried
-        if self.loss is None and not (carried.compile_config or carried.training_config):
+        if self.loss is None and not model.carried.compiled:
             raise SurgeryError("the model is not compiled; give loss, and metrics")
         return model
 

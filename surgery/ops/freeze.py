@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.freezing import with_frozen, with_unfrozen
@@ -60,7 +60,7 @@ class Freeze(_Freezing):
                 "frozen when it loads a file (its inner layers come back trainable); "
                 "set layer.trainable = False after loading"
             )
-            model = replace(model, notes=(*model.notes, note))
+            model = model.with_note(note)
         return model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from surgery.declared.compiling import KerasMetric, Loss
-from surgery.declared.data import Batches, Data
+from surgery.declared.data import Batches, Data, Examples
 from surgery.errors import SurgeryError
 from surgery.live.permission import need_permission
 from surgery.ops.base import Op
@@ -81,8 +81,8 @@ def need_live(model: Model, name: str) -> None:
         )
 
 
-def check_data(data: Data, model: Model) -> int | None:
-    """The number of examples, where it is known without running code.
+def check_data(data: Data, model: Model) -> Examples | None:
+    """Return the examples, where they are known without running code.
 
     Raises where data cannot be read, or has not the shape that the model takes.
     """
@@ -95,7 +95,7 @@ def check_data(data: Data, model: Model) -> int | None:
     wanted = _input_shapes(model)
     given = [examples.columns[name].shape for name in examples.x.columns if examples.columns]
     if len(wanted) != 1 or len(given) != 1:
-        return examples.count
+        return examples
     fits = len(wanted[0]) == len(given[0]) and all(
         None in (a, b) or a == b for a, b in zip(wanted[0], given[0], strict=True)
     )
@@ -104,7 +104,7 @@ def check_data(data: Data, model: Model) -> int | None:
             f"{data}: an example of {examples.x.columns[0]} has the shape {_shape(given[0])}, and "
             f"the model takes {_shape(wanted[0])}"
         )
-    return examples.count
+    return examples
 
 
 def _shape(shape: Sequence[int | None]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +78,7 @@ class QuantizeValues(FloatOp):
 
     def _by_codebook(self, _model: Model, weight: Weight) -> Mapped:
         tensor, count = weight.tensor, self.values or 2
-        found = Reduction(lambda pool: codebook(tensor, count, pool), 2)
+        found = Reduction(lambda _: codebook(tensor, count), 2)
 
         def snap(values: Array, _start: int) -> Array:
             book = found.result()
@@ -106,7 +105,7 @@ class Codebook:
     exponent: int = 0
 
 
-def codebook(tensor: Tensor, count: int, _pool: Executor | None = None) -> Codebook:
+def codebook(tensor: Tensor, count: int) -> Codebook:
     """At most `count` values by k-means (Lloyd), in float64; zero, where there is any, is one.
 
     The elements are first counted and summed in 65,536 bins between their ends, so that a

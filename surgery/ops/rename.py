@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,8 +77,11 @@ class Rename(WeightOp):
         )
         return replace(told, architecture=architecture, weights=weights, carried=carried)
 
-    def _names(self, model: Model) -> dict[str, str]:
-        """The selected layers' addresses, each with its new name."""
+    def _names(self, model: Model) -> Mapping[str, str]:
+        """Return the selected layers' addresses, each with its new name."""
+        return model.once(self._found_names)
+
+    def _found_names(self, model: Model) -> Mapping[str, str]:
         architecture = model.need_architecture("rename acts on layers")
         pattern = self.select.value
         if not isinstance(pattern, str) or pattern.startswith("re:") or "{" in pattern:
@@ -98,9 +102,9 @@ class Rename(WeightOp):
         if not names and not self.allow_empty:
             close = ", ".join(nearest(pattern, [*layers, model.name], 3)) or ", ".join(layers[:3])
             raise SelectorError(f"{pattern} is no layer of the model; the nearest are {close}")
-        after = [new_address(architecture, names, address) for address in layers]
-        for address in after:
-            if after.count(address) > 1:
+        after = Counter(new_address(architecture, names, address) for address in layers)
+        for address, count in after.items():
+            if count > 1:
                 raise SelectorError(f"two layers would be called {address}")
         return names
 

@@ -94,7 +94,7 @@ def _with_values(model: Model, weights: tuple[Weight, ...], values: Tensor, orig
 
 
 def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
-    """Whether a dtype has that number: whole ones exactly, floats rounded to a finite one."""
+    """Return whether a dtype can hold a number: exactly if whole, else rounded to a finite one."""
     if isinstance(number, bool) or dtype == np.bool_:
         return dtype == np.bool_ and number in (False, True)
     try:

@@ -16,7 +16,7 @@ from surgery.declared.splitting import trained_on
 from surgery.errors import SurgeryError
 from surgery.live.requests import Hold, Training
 from surgery.ops._channels import switched_off
-from surgery.ops._compiled import OwnCompile, is_old, outputs, own_compile, with_new_optimizer
+from surgery.ops._compiled import OwnCompile, outputs, own_compile, with_new_optimizer
 from surgery.ops._held import Keep, PruneSchedule, masked, scheduled, zeros
 from surgery.ops._trained import taken, tied
 from surgery.ops.base import op
@@ -169,7 +169,7 @@ class Train(LiveOp):
 
     def apply(self, model: Model) -> Model:
         need_live(model, self.name)
-        check_data(self.data, model)
+        examples = check_data(self.data, model)
         if self.validation is not None:
             check_data(self.validation, model)
         if not self.matched(model):
@@ -180,8 +180,8 @@ class Train(LiveOp):
         if self.prune_schedule is not None:
             scheduled(self.prune_schedule, self.keep, model)
         share = self.validation_split.fraction if self.validation_split else None
-        examples, note = trained_on(self.data, share, self.draws.seed)
-        self._check_steps(examples)
+        count, note = trained_on(examples, share, self.draws.seed, str(self.data))
+        self._check_steps(count)
         compiled = self._compiled(model)
         return compiled.with_note(f"train: {note}") if note else compiled
 
@@ -205,7 +205,7 @@ class Train(LiveOp):
         return with_new_optimizer(model, (self._new_optimizer or _DEFAULT).text, own)
 
     def _goes_on(self, own: OwnCompile | None) -> bool:
-        """Whether something of how the model is compiled is left."""
+        """Return whether the model's own optimizer or its own loss is kept."""
         return own is not None and (self._new_optimizer is None or self.loss is None)
 
     def _check_kept(self, own: OwnCompile) -> None:
@@ -251,7 +251,7 @@ class Train(LiveOp):
         )
         trained = tied(runner.open(made["path"], model), model, made["compile_config"])
         facts = {name: made[name] for name in ("epochs", "resumed_from", "metrics", "history")}
-        return Done(taken(model, trained, is_old(model)), facts)
+        return Done(taken(model, trained), facts)
 
     def _training(self, model: Model, own: OwnCompile | None) -> Training:
         """All that the process with Keras is told."""
@@ -275,7 +275,7 @@ class Train(LiveOp):
         )
 
     def _given(self, own: OwnCompile | None) -> dict[str, Any]:
-        """What `compile` is called with; what is left out is the model's own."""
+        """Return the arguments for `compile`; those that are absent stay as the model has them."""
         optimizer = self._new_optimizer or (_DEFAULT if own is None else None)
         metrics = self.metrics if self._goes_on(own) else self.metrics or ()
         given = {

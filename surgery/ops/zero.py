@@ -115,9 +115,9 @@ class Zero(FloatOp):
             return self._zero_channels(model, weights)
         if self._way in ("lowest", "keep"):
             groups = [weights] if self.scope == "global" else [[weight] for weight in weights]
-            for group in groups:
-                model = self._zero_lowest(model, group)
-            return model
+            return model.with_weights(
+                each for group in groups for each in self._lowest_zeroed(group)
+            )
         make: Callable[[Model, Weight], Mapped] = {
             "random": self._at_random,
             "n_of_m": self._n_of_m,
@@ -150,18 +150,19 @@ class Zero(FloatOp):
         share = self.lowest or self.random
         return size if share is None else math.floor(share.fraction * size)
 
-    def _zero_lowest(self, model: Model, weights: Sequence[Weight]) -> Model:
-        """Rank those weights together."""
+    def _lowest_zeroed(self, weights: Sequence[Weight]) -> list[Weight]:
+        """Return those weights, ranked together, with the lowest elements zero."""
         if not weights:
-            return model
+            return []
         ranked = _ranked([weight.tensor for weight in weights], self.changes(weights) or 0)
-        numbers = {weight.address: number for number, weight in enumerate(weights)}
 
-        def zeroing(weight: Weight) -> ChunkFunction:
-            number = numbers[weight.address]
+        def zeroing(number: int) -> ChunkFunction:
             return lambda values, start: ranked.result().zeroed(values, number, start)
 
-        return model.map_each(weights, zeroing, using=ranked)
+        return [
+            weight.with_tensor(Mapped(weight.tensor, zeroing(number), ranked))
+            for number, weight in enumerate(weights)
+        ]
 
     def _at_random(self, _model: Model, weight: Weight) -> Mapped:
         tensor = weight.tensor
@@ -196,7 +197,7 @@ class Zero(FloatOp):
         return model.with_weights(changed.values())
 
     def _taken_along(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
-        """What `with_norm` names besides those weights."""
+        """Return the weights that lose channels too, by `with_norm`, besides those selected."""
         known = {weight.address for weight in weights}
         layers = with_channels(model, weights, self.with_norm)
         found = [each for _, layer in layers for each in taken_along(model, layer)]

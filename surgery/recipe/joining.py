@@ -49,7 +49,7 @@ def joined(
         inputs=(*donor.inputs, *model.inputs),
         checks=(*donor.checks, *model.checks),
     )
-    if model.carried.compile_config or model.carried.training_config:
+    if model.carried.compiled:
         joined = joined.with_note(
             f"the compile config of {model.origin} is left out: its optimizer state belongs to "
             "other weights"

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ class Cached:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(kept).encode())
+
+
+def by_config(folder: str, form: int, config: Mapping[str, Any]) -> Cached:
+    """Return the entry for what this Keras says of a config; `form` numbers how it is kept."""
+    decisive = [form, metadata.version("keras"), metadata.version("tensorflow"), config]
+    return Cached(folder, json.dumps(decisive, sort_keys=True))
 
 
 def _sha256(text: str) -> str:

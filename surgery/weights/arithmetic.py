@@ -82,9 +82,9 @@ def held(number: float, dtype: np.dtype[Any]) -> float:
 
 
 def goes_into(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
-    """Whether all values of one dtype become another's but for rounding: no part is lost.
+    """Return whether a cast from one dtype to another only rounds.
 
-    Whole numbers do not become floats, nor floats whole numbers: one of both is quantised.
+    It does not between whole numbers and floats, one of which is quantised.
     """
     if is_whole(dtype) or is_whole(other):
         return is_whole(dtype) and is_whole(other) and bool(np.can_cast(dtype, other, "safe"))

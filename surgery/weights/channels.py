@@ -36,11 +36,11 @@ class Channels:
         return index
 
     def pick(self, each: Array, start: int, size: int) -> Array:
-        """What each channel has, for every element of a flat range."""
+        """Return for every element of a flat range the value of its channel."""
         return each if each.size == 1 else each[self.of(start, size)]
 
     def shifted(self, values: Array, exponents: Array, start: int) -> Array:
-        """The elements of a flat range times two to what their channels have, in float64."""
+        """Return a flat range's elements times two to their channels' exponents, in float64."""
         wide = values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
             powers = np.ldexp(1.0, exponents)
@@ -51,7 +51,7 @@ class Channels:
 
 
 def whole(_weight: Weight) -> Channels:
-    """All elements in one."""
+    """Return one channel that holds all elements."""
     return Channels(1)
 
 
@@ -90,7 +90,7 @@ class Norms:
 
     @classmethod
     def of(cls, values: Array, exponents: Array | int = 0) -> Norms:
-        """With values between 1/2 and 1, or 0."""
+        """Make norms whose values are between 1/2 and 1, or 0, with exponents to match."""
         parts, own = np.frexp(values)
         return cls(parts, own + exponents)
 
@@ -101,7 +101,7 @@ class Norms:
 
 
 def norm_passes(tensor: Tensor, norm: Norm) -> int:
-    """How often `norms` reads a tensor."""
+    """Return how often `norms` reads a tensor."""
     return 2 if tensor.dtype == np.float64 and norm != "max" else 1
 
 

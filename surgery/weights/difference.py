@@ -129,9 +129,8 @@ def _config(a: Model, b: Model) -> Iterator[str]:
 
 
 def _compiled(a: Carried, b: Carried) -> Iterator[str]:
-    left, right = (each.compile_config or each.training_config for each in (a, b))
-    if bool(left) != bool(right):
-        yield f"compile config only in the {'first' if left else 'second'}"
+    if bool(a.compiled) != bool(b.compiled):
+        yield f"compile config only in the {'first' if a.compiled else 'second'}"
     elif a.compile_config and b.compile_config:
         for path, old, new in _changes(a.compile_config, b.compile_config, ""):
             yield f"compile config: {path} {old} -> {new}"

@@ -88,7 +88,7 @@ class Digest:
         return self._next >= self._size and not self._busy
 
     def finish(self, tensor: Tensor) -> str:
-        """The sum, for which whatever is still missing is read now."""
+        """Return the SHA-256; chunks that have not been hashed yet are read now."""
         for start, stop in chunk_ranges(self._size):
             if start >= self._next:
                 self.update(start, tensor.read(start, stop))

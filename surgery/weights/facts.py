@@ -1,4 +1,4 @@
-"""What a selector's mapping may say of weights: one table, a row for each fact."""
+"""The facts about weights that a selector's mapping names: one table, a row for each."""
 
 from __future__ import annotations
 
@@ -80,9 +80,11 @@ def _in_range(wanted: Any, weight: Weight, asked: Asked) -> bool:
             )
     if order[last] < order[first]:
         raise SelectorError(f"layers: {last!r} comes before {first!r} in the model")
-    until = max(place for name, place in order.items() if f"{name}/".startswith(f"{last}/"))
-    places = [order[p] for p in prefixes(weight.address) if p in order]
-    return bool(places) and order[first] <= places[0] <= until
+    inside = list(prefixes(weight.address))
+    places = [order[p] for p in inside if p in order]
+    if not places or places[0] < order[first]:
+        return False
+    return places[0] <= order[last] or last in inside
 
 
 FACTS: Mapping[str, Fact] = {

@@ -73,7 +73,7 @@ def matching(
 
 
 def _fits(tensor: Tensor, dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype takes the values but for rounding; whole numbers are looked at for it."""
+    """Return whether a dtype holds the values but for rounding; reads whole numbers to find out."""
     if goes_into(tensor.dtype, dtype):
         return True
     if not (is_whole(tensor.dtype) and is_whole(dtype)):

@@ -12,7 +12,7 @@ from surgery.architecture import Architecture
 from surgery.errors import SelectorError
 from surgery.weights.digest import HashingTensor
 from surgery.weights.optimizer import Layout, layout_of
-from surgery.weights.tensor import ChunkFunction, Mapped, Named, Reduction, Tensor
+from surgery.weights.tensor import ChunkFunction, Mapped, Named, Tensor
 from surgery.weights.weight import Weight, prefixes
 
 Made = TypeVar("Made")
@@ -50,6 +50,16 @@ class Carried:
     signatures: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     code: Any = None
+
+    @property
+    def is_keras3(self) -> bool:
+        """Whether Keras 3 wrote it; it cannot read a compile config of Keras 1 or 2."""
+        return self.keras_version.partition(".")[0] in ("3", "")
+
+    @property
+    def compiled(self) -> Mapping[str, Any] | None:
+        """The compile config in the form that it was read in; empty or None where there is none."""
+        return self.compile_config or self.training_config
 
 
 class FormatFacts:
@@ -157,16 +167,9 @@ class Model:
         """Return this model with the SHA-256 of every weight taken while it is read."""
         return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
 
-    def map_each(
-        self,
-        weights: Iterable[Weight],
-        make: Callable[[Weight], ChunkFunction],
-        using: Reduction[Any] | None = None,
-    ) -> Model:
-        """This model with a chunk function, made for each of those weights, fused to it."""
-        return self.with_weights(
-            replace(w, tensor=Mapped(w.tensor, make(w), using)) for w in weights
-        )
+    def map_each(self, weights: Iterable[Weight], make: Callable[[Weight], ChunkFunction]) -> Model:
+        """Return this model with a chunk function, made for each of those weights, fused to it."""
+        return self.with_weights(w.with_tensor(Mapped(w.tensor, make(w))) for w in weights)
 
     def map(self, weights: Iterable[Weight], function: ChunkFunction) -> Model:
         """This model with one chunk function fused to each of those weights."""
@@ -179,17 +182,12 @@ class Model:
         the set of trainable weights changes, as Keras does when it loads such a file.
         """
         weights = tuple(replace(w, trainable=_flag(architecture, w)) for w in self.weights)
-        carried, notes = self.carried, self.notes
-        is_raw = bool(carried.optimizer) and self.has_slots
-        if is_raw and [w.trainable for w in weights] != [w.trainable for w in self.weights]:
-            carried = replace(carried, optimizer=(), lost_optimizer=True)
-            notes = (
-                *notes,
-                "the optimizer state is dropped: the set of trainable weights changes, and which "
-                "state belongs to which weight does not follow from the compile config",
-            )
-        return replace(
-            self, weights=weights, architecture=architecture, carried=carried, notes=notes
+        model = replace(self, weights=weights, architecture=architecture)
+        if [w.trainable for w in weights] == [w.trainable for w in self.weights]:
+            return model
+        return model._without_raw_state(
+            "the set of trainable weights changes, and which state belongs to which weight does "
+            "not follow from the compile config"
         )
 
     def with_slots(self) -> Model:
@@ -235,27 +233,30 @@ class Model:
         return replace(self, weights=weights, states=states, carried=carried)
 
     def is_frozen(self, weight: Weight) -> bool:
-        """Whether its layer is frozen, even where Keras forgets that when it loads a file."""
+        """Return whether its layer is frozen by the config, which Keras may not restore."""
         if weight.trainable is False or self.architecture is None:
             return weight.trainable is False
         return not self.architecture.configured_owner(weight.address).trainable
 
     def with_moved(self, changed: Sequence[Weight]) -> Model:
-        """This model with weights whose elements stand elsewhere or have another dtype.
+        """Return this model with weights whose elements were moved, or cast to another dtype.
 
-        What the optimizer keeps for them has been changed alike; where it is not known what
-        that is, all of its state is dropped.
+        Their slots have been changed in the same way; where it is not known which optimizer state
+        belongs to which weight, all of it is dropped.
         """
         model = self.with_weights(changed)
-        is_raw = bool(self.carried.optimizer) and self.has_slots
-        if not is_raw or not any(w.trainable is not False for w in changed):
+        if all(weight.trainable is False for weight in changed):
             return model
-        note = (
-            "the optimizer state is dropped: which of it belongs to the changed weights does not "
-            "follow from the compile config"
+        return model._without_raw_state(
+            "which of it belongs to the changed weights does not follow from the compile config"
         )
+
+    def _without_raw_state(self, why: str) -> Model:
+        """Return this model without optimizer state of which it is not known whose it is."""
+        if not self.carried.optimizer or not self.has_slots:
+            return self
         carried = replace(self.carried, optimizer=(), lost_optimizer=True)
-        return replace(model, carried=carried).with_note(note)
+        return replace(self, carried=carried).with_note(f"the optimizer state is dropped: {why}")
 
     def to_be_laid_out(self) -> Model:
         """Return this model without what is known of its file: a format lays it out anew."""
@@ -282,6 +283,6 @@ class Model:
 
 
 def _flag(architecture: Architecture, weight: Weight) -> bool | None:
-    """Whether it is trained now; what code has built says of custom classes is still true."""
+    """Return whether Keras trains the weight; where the config cannot tell, a True stays."""
     trained = architecture.is_trained(weight.address, weight.variable_trains)
     return True if trained is None and weight.trainable else trained

@@ -1,4 +1,4 @@
-"""Patterns that turn one name into another: `block1_*` -> `b1_*`."""
+"""Patterns that turn one name into another: `block1_*` -> `b1_*`; and names in order."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def renamed(pattern: str, to: str, name: str) -> str | None:
         return None if found is None else _expanded(pattern, to, found)
     left = captures(re.findall(r"\*\*|\*|[^*]+", pattern), name)
     return None if left is None else _STARS.sub(lambda _: left.pop(0), to)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return a key to sort names by, in which numbers count as such: `a_2` before `a_10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def stars(pattern: str) -> int:

@@ -87,7 +87,7 @@ class Lowest:
         return result
 
     def _ties(self, places: Array, tensor: int) -> int:
-        """How many of the elements on the magnitude, which stand there, are among the k lowest."""
+        """Return how many of the elements at those places, all tied, are among the k lowest."""
         if self.first_kept is None or tensor < self.first_kept[0]:
             return places.size
         if tensor > self.first_kept[0]:
@@ -119,7 +119,7 @@ def _width(magnitudes: Magnitudes, dtype: np.dtype[Any]) -> int:
 
 
 def magnitudes_of(dtypes: Sequence[np.dtype[Any]]) -> Magnitudes:
-    """What tensors of these dtypes are ranked by together; raises SelectorError for none exact."""
+    """Return by what tensors of these dtypes rank together; raises SelectorError where inexact."""
     if all(is_whole(dtype) for dtype in dtypes):
         return _whole_magnitudes
     if any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in dtypes):
@@ -148,7 +148,7 @@ def magnitude_bits(values: Array) -> Array:
 
 
 def _whole_magnitudes(values: Array) -> Array:
-    """Exactly, the lowest of int64 included."""
+    """Return exact magnitudes of whole numbers, that of the lowest int64 included."""
     if values.dtype == np.uint64:
         return values
     return np.abs(values.astype(np.int64)).view(np.uint64)

@@ -87,7 +87,7 @@ class Select:
         )
 
     def _types(self, model: Model) -> str:
-        """Which classes there are, where it names others."""
+        """Return a hint with the classes that there are, where no layer is of a named type."""
         wanted = as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
         layers = model.architecture.layers if model.architecture is not None else ()
         there = dict.fromkeys(layer.class_name for layer in layers)

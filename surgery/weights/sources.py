@@ -45,12 +45,12 @@ class Source(ABC):
 
     @property
     def is_view(self) -> bool:
-        """Whether its weights have other names than in the file, or are a part of them."""
+        """Whether it renames the file's weights, or takes only some of them."""
         return False
 
     @property
     def is_made(self) -> bool:
-        """Whether Keras made its weights, or took them from a file into a model of its own."""
+        """Whether Keras made the model: the weights were drawn, or loaded by Keras."""
         return False
 
     @property

@@ -88,7 +88,7 @@ from surgery.cli.main import cli
 with contextlib.redirect_stdout(io.StringIO()):
     cli.main({arguments!r}, standalone_mode=False)
 """
-HEAVY = {"tensorflow", "keras", "jax", "torch"}
+HEAVY = {"tensorflow", "keras", "jax", "torch", "google.protobuf"}
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,7 @@ def test_a_folder_of_images(folder):
     order = [*range(0, COUNT, 2), *range(1, COUNT, 2)]
     np.testing.assert_array_equal(pixels, x[order])
     assert labels.tolist() == [n % 2 for n in order]
+    assert feeding.feed(source, 2).files == source.open().files
     assert batches(data(folder, {"images": "images", "size": [8, 6]}), 2)[0][0].shape == (
         2,
         8,

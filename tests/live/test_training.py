@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.data.npz import Npz
 from surgery.execution.execute import execute
 from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
@@ -18,6 +19,13 @@ from tests.live.conftest import DIGITS, TEST_DATA, command, recipe, train
 
 def run(path):
     return execute(make_plan(read_recipe(path)))
+
+
+def test_a_plan_opens_the_data_once(net, tmp_path, monkeypatch):
+    opened, before = [], Npz.open
+    monkeypatch.setattr(Npz, "open", lambda self: opened.append(self) or before(self))
+    make_plan(read_recipe(recipe(tmp_path, train(validation_split=0.2))))
+    assert len(opened) == 1
 
 
 OPTIMIZERS = ["sgd", "rmsprop", "adamw", "lion"]

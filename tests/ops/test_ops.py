@@ -67,6 +67,15 @@ def test_zero_changes_no_other_bit():
     assert kept.tobytes() == values.tobytes()
 
 
+def test_zero_of_each_of_many_weights_makes_one_model(monkeypatch):
+    made, with_weights = [], Model.with_weights
+    monkeypatch.setattr(
+        Model, "with_weights", lambda self, given: made.append(self) or with_weights(self, given)
+    )
+    surgery.zero(model(*[np.ones(4, np.float32)] * 3), "**", lowest="50%")
+    assert len(made) == 1
+
+
 def test_global_scope_ranks_all_together_and_tensor_scope_each():
     a, b = np.array([1, 2, 3, 4.0]), np.array([5, 6, 7, 8.0])
     assert [x.tolist() for x in result(surgery.zero(model(a, b), "**", lowest="50%"))] == [

@@ -119,6 +119,14 @@ def test_a_range_of_layers_may_begin_and_end_inside_a_nested_model():
         assert [w.address for w in Select({"layers": layers}).matches(nested)] == expected
 
 
+def test_a_range_that_ends_with_a_layer_takes_only_what_is_inside_behind_it():
+    weight = constant(np.zeros(2, np.float32))
+    names = ["a/x/kernel", "b/kernel", "a/y/kernel"]
+    parted = Model(tuple(Weight(name, weight) for name in names))
+    found = Select({"layers": "a..a"}).matches(parted)
+    assert [w.address for w in found] == ["a/x/kernel", "a/y/kernel"]
+
+
 def long_names(count=300):
     weight = Weight("", constant(np.zeros(1, np.float32)))
     return Model(tuple(replace(weight, address=f"l{i}/{'a' * 60}/kernel") for i in range(count)))

@@ -24,7 +24,7 @@ class TensorSlice:
 class Tensor:
     """TensorProto."""
 
-    DTYPE, SHAPE, CONTENT = 1, 2, 4
+    DTYPE, SHAPE, VERSION, CONTENT, STRINGS = 1, 2, 3, 4, 8
 
 
 class BundleHeader:
@@ -91,7 +91,7 @@ class SerializedTensor:
 class SlotVariableReference:
     """SlotVariableReference."""
 
-    ORIGINAL_NODE_ID, SLOT_NAME, SLOT_NODE_ID = 1, 2, 3
+    SLOT_NODE_ID = 3
 
 
 class SavedObject:
@@ -136,6 +136,36 @@ class KerasObject:
     NODE_ID, NODE_PATH, METADATA = 2, 3, 5
 
 
+class SavedModel:
+    """SavedModel: a MetaGraphDef for each set of tags."""
+
+    META_GRAPHS = 2
+
+
+class Fingerprint:
+    """FingerprintDef."""
+
+    CHECKPOINT_HASH = 5
+
+
+class GraphDef:
+    """GraphDef."""
+
+    NODE = 1
+
+
+class NodeDef:
+    """NodeDef; its attributes are a map to AttrValues."""
+
+    NAME, OP, INPUT, ATTR = 1, 2, 3, 5
+
+
+class AttrValue:
+    """AttrValue."""
+
+    TENSOR = 8
+
+
 class MetaGraph:
     """MetaGraphDef."""
 
@@ -170,10 +200,10 @@ class Signature:
 class TensorInfo:
     """TensorInfo."""
 
-    NAME, DTYPE, SHAPE = 1, 2, 3
+    DTYPE, SHAPE = 2, 3
 
 
 class AssetFile:
     """AssetFileDef."""
 
-    TENSOR_INFO, FILENAME = 1, 2
+    FILENAME = 2

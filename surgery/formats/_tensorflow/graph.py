@@ -10,6 +10,8 @@ from typing import Any
 
 from surgery.errors import FormatError
 from surgery.formats import _outputs
+from surgery.formats._tensorflow import fields
+from surgery.formats._tensorflow.fields import AttrValue, MapEntry, NodeDef
 from surgery.formats._tensorflow.proto import Buffer, Located, Message, located, put_length
 from surgery.formats._tensorflow.tensor_proto import CONTENT, FoundTensor, find_tensor
 from surgery.formats.base import Output
@@ -21,11 +23,7 @@ from surgery.weights.model import FormatFacts, Model
 from surgery.weights.tensor import FileTensor, Tensor, raw_bytes
 from surgery.weights.weight import Weight
 
-NODE = 1
-_NAME, _OP, _INPUT, _ATTR = 1, 2, 3, 5
-_KEY, _VALUE = 1, 2
-_TENSOR, _STRINGS = 8, 8
-_DESCRIBING = (1, 2, 3)  # a TensorProto's dtype, shape and version
+_DESCRIBING = (fields.Tensor.DTYPE, fields.Tensor.SHAPE, fields.Tensor.VERSION)
 
 _VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 _OF_TABLES = ("InitializeTable", "LookupTableImport", "LookupTableInsert")
@@ -119,7 +117,7 @@ def list_constants(data: Buffer, outer: Nested, wanted: Set[str]) -> dict[str, l
             if proto is not None:
                 start, stop = proto[-1].start, proto[-1].stop
                 tensor = find_tensor(data, start, stop)
-                texts = Message(data[start:stop]).strings(_STRINGS)
+                texts = Message(data[start:stop]).strings(fields.Tensor.STRINGS)
                 found[node.name] = (
                     tensor.tensor.numpy().tolist() if tensor else [text.decode() for text in texts]
                 )
@@ -135,12 +133,13 @@ def _weight(name: str, tensor: Tensor, read: set[str], of_tables: set[str]) -> W
 def _nodes(data: Buffer, outer: Nested) -> Iterator[_GraphNode]:
     start, stop = (outer[-1].start, outer[-1].stop) if outer else (0, len(data))
     for node in located(data, start, stop):
-        if node.number != NODE:
+        if node.number != fields.GraphDef.NODE:
             continue
         inner = list(located(data, node.start, node.stop))
-        texts = {f.number: _text(data, f) for f in reversed(inner) if f.number in (_NAME, _OP)}
-        inputs = (_text(data, f).removesuffix(":0") for f in inner if f.number == _INPUT)
-        name, op = texts.get(_NAME, ""), texts.get(_OP, "")
+        named = [field for field in reversed(inner) if field.number in (NodeDef.NAME, NodeDef.OP)]
+        texts = {field.number: _text(data, field) for field in named}
+        inputs = (_text(data, f).removesuffix(":0") for f in inner if f.number == NodeDef.INPUT)
+        name, op = texts.get(NodeDef.NAME, ""), texts.get(NodeDef.OP, "")
         yield _GraphNode(name, op, tuple(inputs), inner, (*outer, node))
 
 
@@ -156,14 +155,14 @@ def _constant(
 def _proto(data: Buffer, node: _GraphNode) -> Nested | None:
     """The messages down to the TensorProto that a Const node has."""
     for attribute in node.places:
-        if attribute.number != _ATTR:
+        if attribute.number != NodeDef.ATTR:
             continue
         entry = {f.number: f for f in located(data, attribute.start, attribute.stop)}
-        if _KEY not in entry or _VALUE not in entry or _text(data, entry[_KEY]) != "value":
+        key, value = entry.get(MapEntry.KEY), entry.get(MapEntry.VALUE)
+        if key is None or value is None or _text(data, key) != "value":
             continue
-        value = entry[_VALUE]
         for proto in located(data, value.start, value.stop):
-            if proto.number == _TENSOR:
+            if proto.number == AttrValue.TENSOR:
                 return (*node.nested, attribute, value, proto)
     return None
 

@@ -7,12 +7,8 @@ declared are passed over.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
-
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 
 from surgery.formats._tensorflow.proto import Buffer
 
@@ -34,18 +30,25 @@ _SCHEMAS: Mapping[str, str] = {
 }
 
 
+@cache
 def _classes() -> dict[str, Any]:
+    """Return the class of each message; protocol buffers are imported when the first is read."""
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message_factory import GetMessageClass
+
     file = FileDescriptorProto(name="surgery.proto", package="surgery", syntax="proto3")
     for name, schema in _SCHEMAS.items():
         message = file.message_type.add(name=name)
         for declared in schema.split(", "):
             *labels, kind, field, number = declared.split()
             label, of_message = (labels or ["optional"])[0], kind in _SCHEMAS
+            type_ = "message" if of_message else kind
             message.field.add(
                 name=field,
                 number=int(number),
                 label=FieldDescriptorProto.Label.Value(f"LABEL_{label.upper()}"),
-                type=_type("message" if of_message else kind),
+                type=FieldDescriptorProto.Type.Value(f"TYPE_{type_.upper()}"),
                 type_name=f".surgery.{kind}" if of_message else None,
             )
     pool = DescriptorPool()
@@ -53,16 +56,11 @@ def _classes() -> dict[str, Any]:
     return {n: GetMessageClass(pool.FindMessageTypeByName(f"surgery.{n}")) for n in _SCHEMAS}
 
 
-def _type(kind: str) -> FieldDescriptorProto.Type.ValueType:
-    return FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-
-
-_CLASSES = _classes()
-
-
 def parse(kind: str, data: Buffer) -> Any:
-    """A message of one of the kinds above; raises ValueError for a broken one."""
+    """Return a message of one of the kinds above; raises ValueError for a broken one."""
+    from google.protobuf.message import DecodeError
+
     try:
-        return _CLASSES[kind].FromString(bytes(data))
+        return _classes()[kind].FromString(bytes(data))
     except DecodeError:
         raise ValueError(f"a message ({kind}) is broken") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from surgery.errors import FormatError
-from surgery.formats._tensorflow.bundle import DTYPES
+from surgery.formats._tensorflow.bundle import DTYPES, STRING
 from surgery.formats._tensorflow.fields import (
     Collection,
     MapEntry,
@@ -19,9 +19,6 @@ from surgery.formats._tensorflow.fields import (
     VariableDef,
 )
 from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
-
-_STRING = 7
-"""DT_STRING."""
 
 
 def parts(data: Buffer, start: int = 0, stop: int | None = None) -> dict[int, list[Buffer]]:
@@ -86,6 +83,6 @@ def _tensors(entries: Sequence[Message]) -> dict[str, Any]:
         is_unknown = bool(shape.integer(TensorShape.UNKNOWN_RANK))
         found[entry.text(MapEntry.KEY)] = {
             "shape": None if is_unknown else [None if n < 0 else n for n in dims],
-            "dtype": DTYPES.get(code, "string" if code == _STRING else "?"),
+            "dtype": DTYPES.get(code, "string" if code == STRING else "?"),
         }
     return found

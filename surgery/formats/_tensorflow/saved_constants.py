@@ -10,6 +10,7 @@ from typing import Any
 
 from surgery.errors import FormatError
 from surgery.formats import _outputs
+from surgery.formats._tensorflow.fields import MetaGraph, SavedModel
 from surgery.formats._tensorflow.graph import (
     GraphContainer,
     Nested,
@@ -23,8 +24,6 @@ from surgery.formats._tensorflow.saved_files import FINGERPRINT, GRAPH, all_file
 from surgery.formats.base import Output
 from surgery.storage import disk
 from surgery.weights.model import FormatFacts, Model
-
-_META_GRAPH, _GRAPH_DEF = 2, 2
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ def _graphs(data: Buffer) -> list[Nested]:
     return [
         (meta, graph)
         for meta in located(data)
-        if meta.number == _META_GRAPH
+        if meta.number == SavedModel.META_GRAPHS
         for graph in located(data, meta.start, meta.stop)
-        if graph.number == _GRAPH_DEF
+        if graph.number == MetaGraph.GRAPH
     ]
 
 

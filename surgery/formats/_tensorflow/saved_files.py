@@ -8,6 +8,7 @@ from pathlib import Path
 from surgery.errors import FormatError
 from surgery.formats import _outputs
 from surgery.formats._tensorflow.farmhash import fingerprint64
+from surgery.formats._tensorflow.fields import Fingerprint
 from surgery.formats._tensorflow.proto import located, put_integer
 from surgery.formats.base import Output
 from surgery.storage import disk
@@ -19,7 +20,6 @@ FINGERPRINT = "fingerprint.pb"
 KERAS = "keras_metadata.pb"
 VARIABLES = "variables/variables"
 
-_CHECKPOINT_HASH = 5
 _MOST_FILES = 100_000
 
 
@@ -64,8 +64,8 @@ def write_fingerprint(source: Path, target: Path) -> None:
     index = Path(f"{target / VARIABLES}.index").read_bytes()
     out = b""
     for field in located(data):
-        if field.number == _CHECKPOINT_HASH:
-            out += put_integer(_CHECKPOINT_HASH, fingerprint64(index))
+        if field.number == Fingerprint.CHECKPOINT_HASH:
+            out += put_integer(field.number, fingerprint64(index))
         else:
             out += data[field.tag : field.stop]
     (target / FINGERPRINT).write_bytes(out)

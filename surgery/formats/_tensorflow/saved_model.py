@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,17 @@ from surgery.architecture import Architecture
 from surgery.errors import FormatError
 from surgery.formats._configs import parse
 from surgery.formats._tensorflow.bundle import Bundle
-from surgery.formats._tensorflow.fields import KerasObject, MetaGraph, ObjectGraph
+from surgery.formats._tensorflow.fields import KerasObject, MetaGraph, ObjectGraph, SavedModel
 from surgery.formats._tensorflow.messages import parse as parse_message
 from surgery.formats._tensorflow.meta_graph import parts, signatures, trained
 from surgery.formats._tensorflow.objects import CheckpointNode
 from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, located
-from surgery.formats._tensorflow.saved_constants import (
-    read_saved_constants,
-)
-from surgery.formats._tensorflow.saved_files import (
-    GRAPH,
-    KERAS,
-    VARIABLES,
-    other_files,
-)
+from surgery.formats._tensorflow.saved_constants import read_saved_constants
+from surgery.formats._tensorflow.saved_files import GRAPH, KERAS, VARIABLES, other_files
 from surgery.formats._tensorflow.variables import Container, read_variables
 from surgery.formats._tensorflow.vocabularies import with_vocabularies
 from surgery.storage import disk
 from surgery.weights.model import Carried, Model
-
-_META_GRAPHS = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,10 @@ def read_folder(
         check_depth(data)
         graphs = list(_meta_graphs(data))
         found = [s for graph in graphs for s in signatures(graph)]
-        saved = _saved_architecture(folder, graphs) if architecture is None else None
+        objects = cache(partial(_objects, graphs[0]))
+        saved = None
+        if architecture is None:
+            saved = _saved_architecture(folder, graphs[0], objects)
         has_index = Path(f"{folder / VARIABLES}.index").is_file()
         bundle = Bundle(str(folder / VARIABLES)) if has_index else None
         if bundle is None or not (saved or bundle.has_numbers):
@@ -61,7 +56,7 @@ def read_folder(
             return _of_folder(folder, Carried(signatures=tuple(found)), model)
         known = architecture or (Architecture(saved["model_config"], False) if saved else None)
         nodes = bundle.graph
-        trains = trained(graphs[0]) if nodes is None else _trained(graphs[0], nodes)
+        trains = trained(graphs[0]) if nodes is None else _trained(objects(), nodes)
         model = read_variables(bundle, known, trains)
         if saved and not _fits(model):
             model = read_variables(bundle, None, trains)
@@ -93,7 +88,7 @@ def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
 def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
     """The MetaGraphDefs of a SavedModel, one for each set of tags."""
     view = memoryview(data)
-    found = [field for field in located(view) if field.number == _META_GRAPHS]
+    found = [field for field in located(view) if field.number == SavedModel.META_GRAPHS]
     if not found:
         raise ValueError(f"{GRAPH} holds no graph")
     for field in found:
@@ -106,36 +101,34 @@ def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Any]:
     return [node for data in graphs for node in parse_message("SavedObjects", data).nodes]
 
 
-def _trained(
-    graph: Mapping[int, Sequence[Buffer]], nodes: Sequence[CheckpointNode]
-) -> dict[str, bool]:
-    """Whether each variable is trainable, by its key in the checkpoint."""
+def _trained(objects: Sequence[Any], nodes: Sequence[CheckpointNode]) -> dict[str, bool]:
+    """Return whether each variable is trainable, by its key in the checkpoint."""
     return {
         key: found.variable.trainable
-        for found, node in zip(_objects(graph), nodes, strict=False)
+        for found, node in zip(objects, nodes, strict=False)
         if node.attributes and found.HasField("variable")
         for _, _, key in node.attributes
     }
 
 
 def _saved_architecture(
-    folder: Path, graphs: Sequence[Mapping[int, Sequence[Buffer]]]
+    folder: Path, graph: Mapping[int, Sequence[Buffer]], objects: Callable[[], Sequence[Any]]
 ) -> Mapping[str, Any] | None:
-    """What Keras 2 says of the model, where it is a functional or a Sequential one."""
+    """Return what Keras 2 says of the model, where it is a functional or a Sequential one."""
     text = ""
     if (folder / KERAS).is_file():
         for node in Message((folder / KERAS).read_bytes()).messages(ObjectGraph.NODES):
             if node.text(KerasObject.NODE_PATH) == "root":
                 text = node.text(KerasObject.METADATA)
-    elif objects := _objects(graphs[0]):
-        text = objects[0].user.metadata
+    elif found := objects():
+        text = found[0].user.metadata
     if not text:
         return None
-    found = dict(_without_tuples(parse(text, folder, "Keras metadata")))
-    config = found.get("model_config") or {k: found.get(k) for k in ("class_name", "config")}
+    told = dict(_without_tuples(parse(text, folder, "Keras metadata")))
+    config = told.get("model_config") or {k: told.get(k) for k in ("class_name", "config")}
     if not isinstance(config, Mapping) or not Architecture(config).is_graph:
         return None
-    return {**found, "model_config": with_vocabularies(config, folder, graphs[0])}
+    return {**told, "model_config": with_vocabularies(config, folder, graph)}
 
 
 def _without_tuples(value: Any) -> Any:

@@ -51,7 +51,7 @@ def read_v1(files: Sequence[Path]) -> dict[str, Tensor]:
         try:
             for key, value, place in Table(path).places():
                 if not key:
-                    shapes.update(_shapes(Message(value).message(1)))
+                    shapes.update(_shapes(Message(value).message(SavedSlices.META)))
                     continue
                 name, one, tensor = _slice(value, (path, descriptor, place), shapes)
                 if tensor is not None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from surgery.errors import SurgeryError
 from surgery.live.process.feeding import Clock
+from surgery.storage.disk import sync
 from surgery.weights.tensor import dtype_named
 
 _STATE = "state.json"
@@ -109,9 +110,9 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
         (begun / _STATE).write_text(json.dumps(state))
         for file in begun.rglob("*"):
             if file.is_file():
-                _sync(file)
+                sync(file)
         os.rename(begun, new)
-        _sync(self._folder)
+        sync(self._folder)
         if self._left is not None:
             shutil.rmtree(self._left, ignore_errors=True)
         self._left = new
@@ -185,11 +186,3 @@ def _values(state: Mapping[str, Any], arrays: _Arrays) -> Iterator[tuple[str, An
             yield name, [arrays.read(number) for number in value["arrays"]]
         else:
             yield name, np.frombuffer(bytes.fromhex(value["bytes"]), value["number"])[0]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

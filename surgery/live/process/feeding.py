@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -26,10 +26,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches for Keras, and how many there are where that is known."""
+    """Batches for Keras, how many there are where that is known, and the examples' own files."""
 
     dataset: Any
     steps: int | None
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _of_rows(examples: Examples, rows: Rows, batch_size: int, shuffle: Shuffle |
     signature = tf.TensorSpec([None], tf.int64)
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).map(batch)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return Feed(dataset.prefetch(_AHEAD), count)
+    return Feed(dataset.prefetch(_AHEAD), count, examples.files)
 
 
 def _made(batches: Batches, clock: Clock) -> Feed:

@@ -20,11 +20,15 @@ def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
     import tensorflow as tf
 
     given = None if wanted.mask is None else np.load(wanted.mask, allow_pickle=False)
+    is_off = _switched_off(variables, wanted)
     masks = []
     for address in wanted.addresses:
         variable = variables[address]
         values = variable.numpy()
-        mask = _zeros(variables, wanted, address) if given is None else given.astype(bool)
+        zeros = values == 0
+        if is_off is not None:
+            zeros = _in_channels(zeros, wanted.channels[address], is_off)
+        mask = zeros if given is None else given.astype(bool)
         if mask.shape != values.shape:
             raise SurgeryError(
                 f"{wanted.mask} has the shape {list(mask.shape)}, but {address} has "
@@ -37,19 +41,21 @@ def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
     return masks
 
 
-def _zeros(variables: Mapping[str, Any], wanted: Hold, address: str) -> Any:
-    """Where a variable is zero, and belongs to a channel that is switched off."""
-    zeros = variables[address].numpy() == 0
+def _switched_off(variables: Mapping[str, Any], wanted: Hold) -> Any:
+    """Return which channels have kernels of zeros alone; None where no kernels are named."""
     if not wanted.kernels:
-        return zeros
-    is_off = np.logical_and.reduce(
+        return None
+    return np.logical_and.reduce(
         [
             _by_channel(variables[kernel].numpy() == 0, wanted.channels[kernel]).all(axis=(0, 2))
             for kernel in wanted.kernels
         ]
     )
-    of_channels = _by_channel(zeros, wanted.channels[address]) & is_off[:, np.newaxis]
-    return of_channels.reshape(zeros.shape)
+
+
+def _in_channels(zeros: Any, channels: Channels, is_off: Any) -> Any:
+    """Return those zeros that are in a channel that is switched off."""
+    return (_by_channel(zeros, channels) & is_off[:, np.newaxis]).reshape(zeros.shape)
 
 
 def _by_channel(values: Any, channels: Channels) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.declared.data import Data, Examples
+from surgery.declared.data import Data
 from surgery.errors import SurgeryError, did_you_mean
 from surgery.live.process import feeding, models
 from surgery.live.process.training import compile_model
@@ -45,13 +45,14 @@ def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -
     """The outputs for every example, as one array for each output."""
     model = models.load(file)
     writer = _Rows(to)
-    for batch in _inputs(data, batch_size):
+    fed = feeding.feed(data, batch_size)
+    for batch in _inputs(fed):
         made = model.predict_on_batch(batch)
         names = made if isinstance(made, Mapping) else None
         outputs = list(names.values()) if names else _listed(made)
         keys = list(names) if names else _output_names(model, len(outputs))
         writer.add(dict(zip(keys, outputs, strict=True)))
-    return {"arrays": writer.close(), "files": _files(data)}
+    return {"arrays": writer.close(), "files": list(fed.files)}
 
 
 def activations(
@@ -70,7 +71,8 @@ def activations(
     run = tf.function(lambda batch: _caught(model, found, batch), reduce_retracing=True)
     writer = _Rows(to) if to else None
     totals: dict[str, Activity] = {}
-    for batch in _inputs(data, batch_size):
+    fed = feeding.feed(data, batch_size)
+    for batch in _inputs(fed):
         try:
             outputs = {name: value.numpy() for name, value in run(batch).items()}
         except TypeError as error:  # TensorFlow's InaccessibleTensorError
@@ -89,7 +91,7 @@ def activations(
     return {
         "layers": {name: totals[name].facts() for name in totals},
         "arrays": writer.close() if writer else {},
-        "files": _files(data),
+        "files": list(fed.files),
     }
 
 
@@ -104,7 +106,10 @@ def output_change(
     """The largest difference between the outputs of two models, for the same inputs."""
     left, right = models.load(file), models.load(other)
     largest = 0.0
-    batches = _inputs(data, batch_size) if data is not None else iter([_probes(left, seed_)])
+    if data is not None:
+        batches = _inputs(feeding.feed(data, batch_size))
+    else:
+        batches = iter([_probes(left, seed_)])
     for batch in batches:
         for a, b in zip(
             _listed(left.predict_on_batch(batch)),
@@ -189,14 +194,8 @@ class _Rows:
         }
 
 
-def _files(data: Data) -> list[str]:
-    """The names of the examples' own files, where they have some."""
-    opened = None if data.runs_code else data.open()
-    return list(opened.files) if isinstance(opened, Examples) else []
-
-
-def _inputs(data: Data, batch_size: int) -> Iterator[Any]:
-    for batch in feeding.feed(data, batch_size).dataset:
+def _inputs(fed: feeding.Feed) -> Iterator[Any]:
+    for batch in fed.dataset:
         yield batch[0] if isinstance(batch, tuple) else batch
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from surgery.errors import SurgeryError
 from surgery.live.code import failure
+from surgery.live.objects import tracked
 from surgery.live.permission import may_run_code
 from surgery.live.requests import LiveFile
 from surgery.live.symbolic import reason
@@ -82,7 +83,7 @@ def set_trainable(model: Any, flags: Mapping[int, bool]) -> None:
 
 
 def compile_config(model: Any) -> dict[str, Any] | None:
-    """How a model is compiled, as Keras would save it; None where that cannot be said."""
+    """Return the compile config that Keras would save; None where it cannot be saved."""
     try:
         config = model.get_compile_config() if model.compiled else None
         return json.loads(json.dumps(config)) if config else None
@@ -127,8 +128,6 @@ def advice(error: Exception) -> str:
 def others(model: Any) -> dict[str, Any]:
     """Variables that TensorFlow tracks and Keras does not save (those of a tf.Module)."""
     import tensorflow as tf
-
-    from surgery.live.objects import tracked
 
     known = {id(inner) for v in model.variables for inner in (v, getattr(v, "value", None))}
     found, paths, _ = tracked(model)

@@ -76,7 +76,7 @@ def train(
 
 
 def _feeds(plan: Training, shuffle: feeding.Shuffle) -> tuple[feeding.Feed, feeding.Feed | None]:
-    """What is trained on, and what is measured on after each epoch."""
+    """Return the batches to train on, and those to validate with after each epoch."""
     if plan.validation_split is not None:
         return feeding.split(plan.data, plan.batch_size, shuffle, plan.validation_split)
     fed = feeding.feed(plan.data, plan.batch_size, shuffle)
@@ -152,7 +152,7 @@ def compile_model(model: Any, arguments: Mapping[str, Any], scales_loss: bool = 
         scales_loss &= not isinstance(found, keras.optimizers.LossScaleOptimizer)
         made["optimizer"] = keras.optimizers.LossScaleOptimizer(found) if scales_loss else found
     made["loss"] = _each(keras.losses.get, made.get("loss"))
-    made["metrics"] = _each(_metric, made.get("metrics"))
+    made["metrics"] = _each(keras.metrics.get, made.get("metrics"))
     model.compile(**made)
 
 
@@ -162,10 +162,6 @@ def _each(get: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, Mapping) and "class_name" not in value:
         return {name: _each(get, item) for name, item in value.items()}
     return get(value) if isinstance(value, Mapping) else value
-
-
-def _metric(value: Any) -> Any:
-    return keras.metrics.get(value)
 
 
 def _callback(name: str, arguments: Mapping[str, Any]) -> Any:
