@@ -3,6 +3,7 @@
 from surgery.architecture.shapes import (  # noqa: F401 - each registers its rules
     attention,
     convolution,
+    counting,
     dense,
     merging,
     operations_axes,
@@ -28,4 +29,11 @@ from surgery.architecture.shapes.registry import (
     output_shapes,
 )
 
-__all__ = ["LAYERS", "OPERATIONS", "Shape", "flops", "leaves", "output_shapes"]
+__all__ = [
+    "LAYERS",
+    "OPERATIONS",
+    "Shape",
+    "flops",
+    "leaves",
+    "output_shapes",
+]

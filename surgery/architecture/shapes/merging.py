@@ -55,5 +55,6 @@ def _axes_of_dot(inputs: list[Shape], axes: Any) -> tuple[int, int]:
 
 
 @LAYERS.cost("Dot")
-def _dot_cost(output: Shape, inputs: list[Shape], *, axes: Any) -> int:
-    return 2 * count(output) * count([inputs[0][_axes_of_dot(inputs, axes)[0]]])
+def _dot_cost(output: Shape, inputs: list[Shape], *, axes: Any, normalize: bool = False) -> int:
+    lengths = 3 * sum(map(count, inputs)) if normalize else 0
+    return 2 * count(output) * count([inputs[0][_axes_of_dot(inputs, axes)[0]]]) + lengths

@@ -20,7 +20,7 @@ Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 
 _OF_KERAS = ("keras", "tf_keras", "keras_core", "tensorflow")
-_ODD = (
+UNTOLD = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 """What a rule raises at a call that it does not know, or that Keras refuses."""
@@ -69,7 +69,7 @@ def output_shapes(entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any]) 
     try:
         found = _call(rule, entry, (), decoded(args), decoded(kwargs))
         return found if all(map(_is_shape, leaves(found))) else None
-    except _ODD:
+    except UNTOLD:
         return None
 
 
@@ -80,11 +80,11 @@ def flops(entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any], outputs:
     """
     rules, class_name = _kind(entry)
     rule = rules.costs.get(class_name)
-    if rule is None:
+    if rule is None or outputs is None:
         return None
     try:
         return int(_call(rule, entry, (outputs,), decoded(args), decoded(kwargs)))
-    except _ODD:
+    except UNTOLD:
         return None
 
 

@@ -18,7 +18,7 @@ IN_TRAINING = (
 )  # fmt: skip
 """Layers that do nothing when a trained model is called."""
 
-_RANDOM_IMAGES = (
+RANDOM_IMAGES = (
     "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
     "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing",
     "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert",
@@ -34,11 +34,19 @@ _IMAGES = (
 
 
 @LAYERS.shape(
-    *ACTIVATIONS, *NORMALIZATIONS, *IN_TRAINING, *_RANDOM_IMAGES, *_IMAGES,
+    *ACTIVATIONS, *NORMALIZATIONS, *IN_TRAINING, *RANDOM_IMAGES, *_IMAGES,
     "Identity", "LayerScale", "Masking", "Rescaling",
 )  # fmt: skip
 def _same(inputs: Any) -> Any:
     return inputs
+
+
+@LAYERS.shape("CustomScaleLayer", "StochasticDepth")
+def _of_an_application(inputs: Any, *, entry: Mapping[str, Any]) -> Any:
+    """The shape of what keras.applications have of their own; others' layers may be called so."""
+    if "applications" not in str(entry.get("module")):
+        raise ValueError(entry.get("module"))
+    return inputs[0] if isinstance(inputs, list) else inputs
 
 
 @LAYERS.shape("InputLayer")

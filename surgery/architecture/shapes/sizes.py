@@ -115,6 +115,8 @@ def reduced(shape: Shape, axis: Any, keepdims: Any = False) -> Shape:
 
 def reshaped(shape: Shape, target: Any) -> Shape:
     """The shape with as many elements as another, in which -1 is what is left."""
+    if not isinstance(target, list | tuple):
+        raise TypeError(target)
     sizes: list[int | None] = [size if isinstance(size, int) else None for size in target]
     if None in shape or None in sizes:
         return tuple(None if size == -1 else size for size in sizes)

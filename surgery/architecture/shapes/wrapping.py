@@ -18,8 +18,7 @@ def _each_step(inputs: Shape, *, layer: Entry) -> Shape:
 @LAYERS.cost("TimeDistributed")
 def _each_step_cost(_output: Any, inputs: Shape, *, layer: Entry) -> int:
     batch, steps, *rest = known(inputs)
-    step = (batch, *rest)
-    return steps * _cost(layer, step, output_shapes(layer, [step], {}))
+    return steps * _cost(layer, (batch, *rest))
 
 
 @LAYERS.shape("SpectralNormalization")
@@ -28,8 +27,8 @@ def _wrapped(inputs: Any, *, layer: Entry) -> Any:
 
 
 @LAYERS.cost("SpectralNormalization")
-def _wrapped_cost(output: Any, inputs: Any, *, layer: Entry) -> int:
-    return _cost(layer, inputs, output)
+def _wrapped_cost(_output: Any, inputs: Any, *, layer: Entry) -> int:
+    return _cost(layer, inputs)
 
 
 @LAYERS.shape("Pipeline")
@@ -54,12 +53,12 @@ def _both_ways(sequences: Any, *, layer: Entry, merge_mode: str | None = "concat
 def _both_ways_cost(
     _outputs: Any, sequences: Any, *, layer: Entry, backward_layer: Entry | None = None
 ) -> int:
-    forward = _cost(layer, sequences, None)
-    return forward + (_cost(backward_layer, sequences, None) if backward_layer else forward)
+    forward = _cost(layer, sequences)
+    return forward + (_cost(backward_layer, sequences) if backward_layer else forward)
 
 
-def _cost(layer: Entry, inputs: Any, outputs: Any) -> int:
-    cost = flops(layer, [inputs], {}, outputs)
+def _cost(layer: Entry, inputs: Any) -> int:
+    cost = flops(layer, [inputs], {}, output_shapes(layer, [inputs], {}))
     if cost is None:
         raise ValueError(layer["class_name"])
     return cost
