@@ -181,11 +181,11 @@ class Model:
         Where it is not known which optimizer state belongs to which weight, it is dropped if
         the set of trainable weights changes, as Keras does when it loads such a file.
         """
-        weights = tuple(replace(w, trainable=_flag(architecture, w)) for w in self.weights)
+        weights = tuple(replace(w, trainable=trained_flag(architecture, w)) for w in self.weights)
         model = replace(self, weights=weights, architecture=architecture)
         if [w.trainable for w in weights] == [w.trainable for w in self.weights]:
             return model
-        return model._without_raw_state(
+        return model.without_raw_state(
             "the set of trainable weights changes, and which state belongs to which weight does "
             "not follow from the compile config"
         )
@@ -232,6 +232,12 @@ class Model:
         )  # fmt: skip
         return replace(self, weights=weights, states=states, carried=carried)
 
+    def without_compile_config(self, why: str) -> Model:
+        """Return this model as if it had never been compiled, with a note that says why."""
+        if not self.carried.compiled:
+            return self
+        return self.without_optimizer().with_note(f"the model is no longer compiled: {why}")
+
     def is_frozen(self, weight: Weight) -> bool:
         """Return whether its layer is frozen by the config, which Keras may not restore."""
         if weight.trainable is False or self.architecture is None:
@@ -247,11 +253,11 @@ class Model:
         model = self.with_weights(changed)
         if all(weight.trainable is False for weight in changed):
             return model
-        return model._without_raw_state(
+        return model.without_raw_state(
             "which of it belongs to the changed weights does not follow from the compile config"
         )
 
-    def _without_raw_state(self, why: str) -> Model:
+    def without_raw_state(self, why: str) -> Model:
         """Return this model without optimizer state of which it is not known whose it is."""
         if not self.carried.optimizer or not self.has_slots:
             return self
@@ -282,7 +288,7 @@ class Model:
         return self.architecture
 
 
-def _flag(architecture: Architecture, weight: Weight) -> bool | None:
+def trained_flag(architecture: Architecture, weight: Weight) -> bool | None:
     """Return whether Keras trains the weight; where the config cannot tell, a True stays."""
     trained = architecture.is_trained(weight.address, weight.variable_trains)
     return True if trained is None and weight.trainable else trained
