@@ -69,6 +69,16 @@ def activations(
 ) -> dict[str, Any]:
     """Measure what inner layers put out for data, and perhaps keep it as features."""
 
+def append(
+    model: _Model,
+    *,
+    layers: Sequence[Any],
+    to: str | None = ...,
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put new layers behind an output of the model; the last one's is the output then."""
+
 def average(
     model: _Model,
     select: _Selector = "**",
@@ -127,8 +137,38 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the model's loss and metrics on data."""
 
+def extract(
+    model: _Model,
+    *,
+    at: str | Sequence[Any] | Mapping[str, Any],
+    inputs_: Literal["keep", "used"] = "keep",
+    seed: int = 0,
+) -> Model:
+    """Cut a model at inner layers, whose outputs become its outputs."""
+
+def flatten(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    names: str = "{outer}_{inner}",
+    seed: int = 0,
+) -> Model:
+    """Put the layers of nested models in their places: one graph, the same outputs."""
+
 def freeze(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
     """Stop Keras from training the selected layers."""
+
+def insert(
+    model: _Model,
+    *,
+    layer: str | Mapping[str, Any],
+    after: str | None = ...,
+    before: str | None = ...,
+    call: Literal["all", 0] = "all",
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put a new layer behind a layer, or before one."""
 
 def noise(
     model: _Model,
@@ -177,6 +217,9 @@ def predict(
 ) -> dict[str, Any]:
     """Write what the model puts out for data to a .npz file."""
 
+def prefix(model: _Model, *, with_: str, seed: int = 0) -> Model:
+    """Put text before the names of all layers, of nested ones and of the model itself."""
+
 def quantize_values(
     model: _Model,
     select: _Selector,
@@ -200,6 +243,16 @@ def reinitialize(
 ) -> Model:
     """Draw the selected weights anew, from a Keras initialiser."""
 
+def remove(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    keep_input: int | None = ...,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Take layers out: what read their output reads their input."""
+
 def rename(
     model: _Model,
     select: _Selector,
@@ -209,6 +262,34 @@ def rename(
     seed: int = 0,
 ) -> Model:
     """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+
+def replace(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    layer: str | Mapping[str, Any],
+    weights: Literal["keep", "new"] = "keep",
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put a new layer in the place of each selected one, under its name."""
+
+def replace_head(
+    model: _Model,
+    *,
+    after: str | Mapping[str, Any],
+    classes: int,
+    pool: Literal["average", "max", "flatten", "none"] = ...,
+    layers: Sequence[Any] = ...,
+    dropout: float | str | None = ...,
+    activation: str | None = "softmax",
+    name_: str = "head",
+    dtype: str = "model",
+    outputs_: Literal["keep", "drop"] = "keep",
+    compile: Literal["keep", "drop"] = "keep",
+    seed: int = 0,
+) -> Model:
+    """Cut behind a layer, and put new layers that end in a Dense there."""
 
 def scale(
     model: _Model,

@@ -64,7 +64,7 @@ def signatures() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
 
 
 @dataclass(frozen=True)
-class _Named:
+class NamedClass:
     """A name, or a name with its arguments, as Keras takes it."""
 
     value: Any
@@ -150,7 +150,7 @@ def _both(
 
 
 @dataclass(frozen=True)
-class LearningRate(_Named):
+class LearningRate(NamedClass):
     """A number, or a schedule of Keras."""
 
     kind = "learning rate"
@@ -186,7 +186,7 @@ KEEP = "keep"
 
 
 @dataclass(frozen=True)
-class Optimizer(_Named):
+class Optimizer(NamedClass):
     """An optimizer of Keras, or `keep`."""
 
     kind = "optimizer"
@@ -209,7 +209,7 @@ class Optimizer(_Named):
 
 
 @dataclass(frozen=True)
-class Loss(_Named):
+class Loss(NamedClass):
     """A loss of Keras, or a list or a mapping with one for each output."""
 
     kind = "loss"
@@ -242,7 +242,7 @@ class Loss(_Named):
 
 
 @dataclass(frozen=True)
-class KerasMetric(_Named):
+class KerasMetric(NamedClass):
     """A metric of Keras."""
 
     kind = "metric"

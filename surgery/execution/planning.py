@@ -22,6 +22,7 @@ from surgery.execution.observing import Observer
 from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
 from surgery.execution.problems import model_problems, recipe_problems
 from surgery.expectations.base import Findings
+from surgery.formats.upgrading import as_keras3
 from surgery.ops.live import Done
 from surgery.recipe.language import Recipe, Step
 from surgery.storage import locations
@@ -110,6 +111,8 @@ def plan_step(
     op = step.op
     for path in op.inputs():
         locations.download(path)
+    if op.needs_keras3:
+        model = as_keras3(model)
     matched, renames = op.matched(model), op.renames(model)
     observer = Observer()
     done = do(step, model)

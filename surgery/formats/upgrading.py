@@ -119,6 +119,21 @@ def for_keras3(model: Model) -> Upgraded:
     return model.once(_for_keras3)
 
 
+def as_keras3(model: Model) -> Model:
+    """Return the model as Keras 3 loads it; raises FormatError, by layer, where it has no equal.
+
+    A note on the model says what was done to one of Keras 1 or 2.
+    """
+    done = for_keras3(model)
+    if done.refused:
+        raise FormatError(done.refused[0])
+    if done.model is model:
+        return model
+    notes = [f"the config is upgraded: {change}" for change in done.notes[:MOST_NOTES]]
+    why = f"a step changes layers, so the config of Keras {model.carried.keras_version} is upgraded"
+    return replace(done.model, notes=(*done.model.notes, why, *notes))
+
+
 def _for_keras3(model: Model) -> Upgraded:
     from surgery.architecture.upgrades import upgraded
 

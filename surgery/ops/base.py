@@ -29,6 +29,9 @@ class Op(ABC):
     changes_weights: ClassVar[bool] = True
     """False for an op that edits the architecture only, or nothing."""
 
+    needs_keras3: ClassVar[bool] = False
+    """Whether it acts on a config of Keras 3; an older one is upgraded before the step."""
+
     array_key: ClassVar[str] = ""
     """The key for which Python code may give an array, which the field `values` takes."""
 

@@ -22,13 +22,15 @@ def restructured(
     config: Mapping[str, Any],
     names: Mapping[str, str] | None = None,
     new: Iterable[Weight] = (),
+    outputs: Mapping[str, str] | None = None,
 ) -> Model:
     """Return the model with that config, its weights in Keras's order.
 
     `names` gives the new address of each layer that has another one; what is inside goes with it.
-    `new` are weights that take the place of the model's own, or that it does not have. Weights of
-    layers that are gone are left out. Optimizer slots stay with their weights; a new weight begins
-    with slots of its own. Raises SelectorError where a variable of the config has no weight.
+    `new` are weights that take the place of the model's own, or that it does not have. `outputs`
+    says which new output stands for an old one. Weights of layers that are gone are left out.
+    Optimizer slots stay with their weights; a new weight begins with slots of its own. Raises
+    SelectorError where a variable of the config has no weight.
     """
     before = model.need_architecture("the step changes layers")
     after = Architecture(config, before.shares_layers)
@@ -54,23 +56,23 @@ def restructured(
         addresses.new(w.address) for w in model.weights if w.trainable
     ]:
         made = made.without_raw_state("which of it belongs to which weight is not known")
-    return _with_outputs(made, before, after, addresses)
+    return _with_outputs(made, before, after, {**addresses.names, **(outputs or {})})
 
 
 class Addresses:
     """The new addresses of layers and of what is inside them."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
+        self.names = names
 
     def new(self, address: str) -> str:
         """Return the new address of a layer or weight."""
-        if not self._names:
+        if not self.names:
             return address
         known, rest = address, ""
         while known:
-            if known in self._names:
-                return join(self._names[known], rest)
+            if known in self.names:
+                return join(self.names[known], rest)
             known, _, last = known.rpartition("/")
             rest = join(last, rest)
         return address
@@ -131,13 +133,13 @@ def output_names(config: Mapping[str, Any]) -> list[str] | None:
 
 
 def _with_outputs(
-    model: Model, before: Architecture, after: Architecture, addresses: Addresses
+    model: Model, before: Architecture, after: Architecture, names: Mapping[str, str]
 ) -> Model:
     """Return the model with losses and metrics for its outputs; not compiled if one lacks them."""
     old, new = output_names(before.config), output_names(after.config)
     if old is None or new is None or not model.carried.compiled:
         return model
-    renamed = {name: addresses.new(name) for name in old}
+    renamed = {name: names.get(name, name) for name in old}
     if [renamed[name] for name in old] == new and all(a == b for a, b in renamed.items()):
         return model
     gone = [name for name in old if renamed[name] not in new]

@@ -29,7 +29,7 @@ class Select:
     value: Any
 
     def __post_init__(self) -> None:
-        _check(self.value)
+        check_selector(self.value)
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Select:
@@ -55,7 +55,7 @@ class Select:
         names = dict.fromkeys(
             name for w in (*model.weights, *model.states) for name in prefixes(w.address)
         )
-        asked = Asked(model, _named(_patterns(self.value, ("path", "not")), names))
+        asked = Asked(model, named(patterns_of(self.value, ("path", "not")), names))
         weights = [w for w in model.weights if asked.matches(self.value, w)]
         return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
@@ -67,11 +67,11 @@ class Select:
         return found
 
     def __str__(self) -> str:
-        return _text(self.value)
+        return selector_text(self.value)
 
     def _nothing(self, model: Model) -> str:
         names = _names(model)
-        close = [n for pattern in _patterns(self.value) for n in nearest(pattern, names, 3)]
+        close = [n for pattern in patterns_of(self.value) for n in nearest(pattern, names, 3)]
         close = close if model.weights or model.states else []
         hint = (
             f"the nearest are {', '.join(dict.fromkeys(close))}"
@@ -123,7 +123,7 @@ def _options(inner: str, pattern: str) -> list[str]:
     return inner.split(",")
 
 
-def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
+def named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
     """Those of the names that each pattern stands for."""
     end = regexes.deadline()
     return {
@@ -169,14 +169,15 @@ def _check_pattern(pattern: str) -> None:
         raise SelectorError(str(error)) from None
 
 
-def _check(value: Any) -> None:
+def check_selector(value: Any) -> None:
+    """Raise SelectorError for a value that is no selector."""
     if isinstance(value, str):
         _check_pattern(value)
     elif isinstance(value, list):
         if not value:
             raise SelectorError('an empty list names nothing; "**" names every weight')
         for item in value:
-            _check(item)
+            check_selector(item)
     elif isinstance(value, Mapping):
         _check_facts(value)
     else:
@@ -192,7 +193,7 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
             raise SelectorError(f"unknown fact {key!r}{hint}; allowed: {', '.join(FACTS)}")
         check_fact(key, value)
         if FACTS[key].kind is None:
-            _check(value)
+            check_selector(value)
         elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
             raise SelectorError(
                 f"layers: {value!r} is not a range such as block1_conv1..block3_pool"
@@ -210,21 +211,22 @@ def _names(model: Model) -> list[str]:
     return list(model.layer_order) + [weight.address for weight in model.weights]
 
 
-def _patterns(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
+def patterns_of(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
     """The patterns in it, below those facts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _patterns(item, facts)
+            yield from patterns_of(item, facts)
     elif isinstance(value, Mapping):
         for fact in facts:
-            yield from _patterns(value.get(fact), facts)
+            yield from patterns_of(value.get(fact), facts)
 
 
-def _text(value: Any) -> str:
+def selector_text(value: Any) -> str:
+    """Return a selector as a recipe may have it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {selector_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
+        return "[" + ", ".join(selector_text(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
