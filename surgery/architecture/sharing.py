@@ -1,4 +1,4 @@
-"""Objects that several layers share, which Keras's configs tell apart by a number."""
+"""Objects that several layers share, which Keras's configs identify by `shared_object_id`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _KEY = "shared_object_id"
 
 
 def numbered(config: Any) -> Any:
-    """The config with shared objects numbered as they come.
+    """Return the config with shared objects numbered in order of appearance.
 
-    Keras numbers them by where they lie in memory, which differs from process to process.
+    Keras numbers them by memory address, which differs from process to process.
     """
     numbers: dict[Any, int] = {}
 

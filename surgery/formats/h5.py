@@ -1,4 +1,4 @@
-"""`.h5`: a model or its weights in the layout of Keras 1 and 2, which Keras 3 writes too."""
+"""`.h5`: a model or its weights in the layout of Keras 1 and 2, which Keras 3 writes, too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class H5(WithConfig):
     holds_architecture = True
 
     for_: Literal["keras2"] | None = key(
-        "For whom a model of Keras 3 is written: keras2 is tf_keras and TensorFlow 2.12 to 2.15.",
+        "Convert a model of Keras 3: keras2 is for tf_keras and TensorFlow 2.12 to 2.15.",
         "keras2",
         default=None,
     )
@@ -67,7 +67,7 @@ class H5(WithConfig):
         model = self.prepared(model)
         problems = [
             f"{w.address} is bfloat16, which Keras cannot load from an .h5 file; write .keras, "
-            "or leave the format to weights_h5"
+            "or weights_h5"
             for w in model.weights
             if w.tensor.dtype.name == "bfloat16"
         ][:1]
@@ -105,11 +105,11 @@ class H5(WithConfig):
 
 
 def _is_own(model: Model) -> bool:
-    """Whether a file of this format is where the model is from, as it is laid out."""
+    """Return whether the model was read from a file of this format, and keeps its layout."""
     return isinstance(model.format_facts, H5Facts)
 
 
 def _beyond(root: Layer) -> Iterator[str]:
-    """What Keras cannot load from this layout."""
+    """Yield a message about a model that Keras cannot load from this layout."""
     if root.variables is None:
-        yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"
+        yield f"{root.class_name} is a custom model class, which Keras stores in .keras only"

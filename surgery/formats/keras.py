@@ -19,7 +19,7 @@ CONFIG = "config.json"
 METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
 _NO_DATE = "1980-01-01@00:00:00"
-"""For a model that no file dates: Keras's own tools ask for one, and today's would differ."""
+"""The date of a model without one: Keras's tools need it, and today's is not reproducible."""
 
 
 @register

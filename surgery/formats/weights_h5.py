@@ -1,4 +1,4 @@
-"""`.weights.h5`: the weights alone, in Keras 3's layout."""
+"""`.weights.h5`: weights only, in Keras 3's layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from surgery.weights.model import Carried, Model
 
 @register
 class WeightsH5(Format):
-    """The weights alone, as Keras 3's `save_weights` saves them."""
+    """Weights only, as Keras 3's `save_weights` saves them."""
 
     name = "weights_h5"
     suffix = ".weights.h5"

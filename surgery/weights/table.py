@@ -1,4 +1,4 @@
-"""A model's weights and layers as plain data: what `inspect --json` and `index.json` hold."""
+"""A model's weights and layers as plain data, for `inspect --json` and `index.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from surgery.weights.weight import Weight
 
 
 def weight_facts(weight: Weight) -> dict[str, Any]:
-    """One weight; `stored` are its names inside the file."""
+    """Return a weight's facts for JSON; `stored` are its names inside the file."""
     return {
         "address": weight.address,
         "layer": weight.layer,
@@ -24,7 +24,7 @@ def weight_facts(weight: Weight) -> dict[str, Any]:
 
 
 def layer_facts(model: Model) -> list[dict[str, Any]]:
-    """The layers in layer order; without an architecture, those that the addresses name."""
+    """Return the layers in layer order; without an architecture, those that addresses name."""
     architecture = model.architecture
     if architecture is None or not architecture.is_graph:
         return [{"name": name, "type": None, "trainable": None} for name in model.layer_order]

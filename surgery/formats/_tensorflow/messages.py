@@ -1,7 +1,7 @@
-"""TensorFlow's messages that a checkpoint has by the thousand, read by protocol buffers' C parser.
+"""TensorFlow's messages that occur by the thousand, read by protocol buffers' C parser.
 
-Their schemas stand here, because TensorFlow's own come only with its import. Fields that are not
-declared are passed over.
+The schemas are given here, because TensorFlow's own come only with its import. Undeclared
+fields are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCHEMAS: Mapping[str, str] = {
 
 @cache
 def _classes() -> dict[str, Any]:
-    """Return the class of each message; protocol buffers are imported when the first is read."""
+    """Return the class of each message; protocol buffers are imported on first use."""
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message_factory import GetMessageClass
@@ -57,10 +57,10 @@ def _classes() -> dict[str, Any]:
 
 
 def parse(kind: str, data: Buffer) -> Any:
-    """Return a message of one of the kinds above; raises ValueError for a broken one."""
+    """Parse a message of one of the kinds above; raises ValueError if it is malformed."""
     from google.protobuf.message import DecodeError
 
     try:
         return _classes()[kind].FromString(bytes(data))
     except DecodeError:
-        raise ValueError(f"a message ({kind}) is broken") from None
+        raise ValueError(f"a message ({kind}) is malformed") from None

@@ -1,8 +1,7 @@
-"""TensorFlow's object graph: what each variable of a checkpoint is, and what it is called.
+"""TensorFlow's object graph: the kind and the address of each variable of a checkpoint.
 
-A checkpoint's keys are one path each through the graph of Python objects that was saved, the
-shortest, so that a compiled model's weights may have their keys below its optimizer. Here all
-paths count.
+A checkpoint's key is the shortest path to a variable in the graph of saved Python objects, so a
+compiled model's weights may have keys below its optimizer. Here all paths are considered.
 """
 
 from __future__ import annotations
@@ -44,7 +43,11 @@ _NO_NAME = re.compile(r"[Vv]ariable(_\d+)?")
 
 
 class CheckpointNode(NamedTuple):
-    """An object: its children by name, its values' checkpoint keys and full names, its slots."""
+    """A node of the object graph.
+
+    `children` are (name, node number); `attributes` are (name, full name, checkpoint key) of its
+    values; `slots` are (node number of the variable, slot name, node number of the slot).
+    """
 
     children: tuple[tuple[str, int], ...]
     attributes: tuple[tuple[str, str, str], ...]
@@ -53,7 +56,7 @@ class CheckpointNode(NamedTuple):
 
 @dataclass
 class CheckpointVariable:
-    """One stored value: its key, the path through the graph that names it, and what it is."""
+    """A stored value: its checkpoint key, its path in the object graph, and its kind."""
 
     key: str
     full_name: str
@@ -64,7 +67,7 @@ class CheckpointVariable:
 
     @cached_property
     def is_positional(self) -> bool:
-        """Whether a place in one of Keras's own lists stands for a layer's name in its path."""
+        """True if its path has an index in one of Keras's lists for a layer's name."""
         pairs = zip(("", *self.path), self.path, strict=False)
         return any(
             hop.startswith("layer") or before in _WITH_PLACES
@@ -75,9 +78,9 @@ class CheckpointVariable:
 
 @lru_cache(maxsize=1)
 def read_graph(data: bytes) -> tuple[CheckpointNode, ...]:
-    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
+    """Parse the nodes of a TrackableObjectGraph; raises ValueError if it is malformed.
 
-    Cached, as `variables` is, because what a run has written is read again, with the same graph.
+    Cached, as `variables` is: what a run has written is read again with the same graph.
     """
     nodes = tuple(
         CheckpointNode(
@@ -91,13 +94,13 @@ def read_graph(data: bytes) -> tuple[CheckpointNode, ...]:
         named = [number for _, number in node.children]
         named += [number for first, _, slot in node.slots for number in (first, slot)]
         if any(not 0 <= number < len(nodes) for number in named):
-            raise ValueError("its object graph refers to an object that it does not have")
+            raise ValueError("its object graph refers to a missing object")
     return nodes
 
 
 @lru_cache(maxsize=1)
 def variables(nodes: tuple[CheckpointNode, ...]) -> Sequence[CheckpointVariable]:
-    """All stored values of a graph."""
+    """Return all stored values of a graph, in layer order."""
     optimizers = {number for number, node in enumerate(nodes) if _is_optimizer(node)}
 
     def is_layers(name: str, to: int) -> bool:
@@ -149,14 +152,14 @@ def _shortest(
     follow: Callable[[str, int], bool],
     starts: Sequence[int] = (0,),
 ) -> dict[int, Path]:
-    """The shortest path to each object that can be reached, by the children that are followed."""
+    """Return the shortest path to each reachable object, along children that `follow` accepts."""
     paths: dict[int, Path] = {start: () for start in starts if start < len(nodes)}
     queue = deque(paths)
     while queue:
         number = queue.popleft()
         if len(paths[number]) > _DEEPEST:
-            raise ValueError("its object graph is absurdly deep")
-        # Keras 2 numbers layers twice; that among those with weights depends on what has some.
+            raise ValueError("its object graph is nested too deeply")
+        # Keras 2 numbers layers in two ways; the numbers among weighted layers are less stable.
         children: Sequence[tuple[str, int]] = nodes[number].children
         if len(children) > 1:
             children = sorted(children, key=lambda child: child[0].startswith(_AMONG_WEIGHTED))
@@ -170,7 +173,7 @@ def _shortest(
 def _layer_order(
     nodes: Sequence[CheckpointNode], follow: Callable[[str, int], bool]
 ) -> dict[int, int]:
-    """The place of each object where each is followed by its children."""
+    """Return the position of each object in depth-first order."""
     order: dict[int, int] = {}
     stack = [0] if nodes else []
     while stack:
@@ -183,16 +186,16 @@ def _layer_order(
 
 
 def is_export(nodes: Sequence[CheckpointNode]) -> bool:
-    """Whether Keras 3's export wrote it, which saves its variables twice."""
+    """Return whether Keras 3's export wrote the graph, which saves variables twice."""
     names = {name for name, _ in nodes[0].children} if nodes else set()
     return {"variables", "_all_variables", "_misc_assets"} <= names
 
 
 def addresses(found: Sequence[CheckpointVariable]) -> list[str]:
-    """What each is called: Keras's name where its path tells only positions, else the path.
+    """Return an address for each variable: Keras's name if its path is positional, else the path.
 
-    Names that several have (two models in one checkpoint) get the first name of their paths
-    before them; what is not unique then is called by its path.
+    Equal names (of two models in one checkpoint) are prefixed by the first name of their paths; if
+    that is not unique, the path is used.
     """
     strip = _root_name([v for v in found if v.state == "weight"])
     wanted = [_kerasian(variable, strip) or _clean(variable.path) for variable in found]
@@ -215,7 +218,7 @@ def addresses(found: Sequence[CheckpointVariable]) -> list[str]:
 
 
 def of_key(key: str) -> str:
-    """A key without what TensorFlow adds to every one."""
+    """Return a checkpoint key without the suffix that TensorFlow adds."""
     return key.removesuffix(f"/.ATTRIBUTES/{VALUE}").replace(".OPTIMIZER_SLOT/", "")
 
 
@@ -225,7 +228,7 @@ def _with_first(variable: CheckpointVariable, name: str) -> str:
 
 
 def _kerasian(variable: CheckpointVariable, strip: str) -> str:
-    """The name Keras gave it, where it has one of its own and its path does not."""
+    """Return the variable's name in Keras if its path is positional, else ""."""
     name = variable.full_name.removesuffix(":0")
     if variable.state == "optimizer" and name:
         return name
@@ -244,7 +247,7 @@ def _clean(path: Path) -> str:
 
 
 def _root_name(weights: Sequence[CheckpointVariable]) -> str:
-    """The model's own name, where it stands before the names of all its layers."""
+    """Return the model's own name if it is a prefix of all layers' names, else ""."""
     named = [v.full_name.split("/") for v in weights if v.is_positional and v.full_name]
     depths = [len(_clean(v.path).split("/")) for v in weights if v.is_positional]
     firsts = {parts[0] for parts in named}
