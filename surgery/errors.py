@@ -20,6 +20,8 @@ def printable(text: str, keep: str = "") -> str:
     Controls, invisible characters, marks that turn the direction of writing, and half
     characters are shown by their escapes.
     """
+    if text.isprintable():  # nearly all is, and that is told in no time
+        return text
     return _UNPRINTABLE.sub(
         lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text
     )

@@ -165,7 +165,7 @@ class Model:
 
     def hashed(self) -> Model:
         """Return this model with the SHA-256 of every weight taken while it is read."""
-        return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
+        return self._with_each(lambda weight: weight.with_tensor(HashingTensor(weight.tensor)))
 
     def map_each(self, weights: Iterable[Weight], make: Callable[[Weight], ChunkFunction]) -> Model:
         """Return this model with a chunk function, made for each of those weights, fused to it."""

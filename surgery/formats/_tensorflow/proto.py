@@ -110,8 +110,13 @@ def fields(data: Buffer) -> list[Field]:
     return found
 
 
+_ONE_BYTE = [bytes([value]) for value in range(0x80)]
+
+
 def put_varint(value: int) -> bytes:
     """A number in as many bytes as it needs; a negative one as the 64 bits it has."""
+    if 0 <= value < len(_ONE_BYTE):
+        return _ONE_BYTE[value]
     value &= (1 << 64) - 1
     data = bytearray()
     while value > 0x7F:

@@ -86,9 +86,13 @@ class Table:
             raise ValueError("a block has more restarts than bytes")
         place, key = 0, b""
         while place < end:
-            shared, place = varint(block, place)
-            fresh, place = varint(block, place)
-            size, place = varint(block, place)
+            shared, fresh, size = block[place : place + 3]
+            if shared | fresh | size < 0x80:
+                place += 3
+            else:
+                shared, place = varint(block, place)
+                fresh, place = varint(block, place)
+                size, place = varint(block, place)
             if shared > len(key) or place + fresh + size > end:
                 raise ValueError("an entry does not fit in its block")
             key = key[:shared] + bytes(block[place : place + fresh])
@@ -190,8 +194,9 @@ class _BlockWriter:
 
 def _shared(a: bytes, b: bytes) -> int:
     """How many bytes both begin with."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))
+    size = min(len(a), len(b))
+    differing = int.from_bytes(a[:size], "big") ^ int.from_bytes(b[:size], "big")
+    return size - (differing.bit_length() + 7) // 8
 
 
 def _put_block(out: bytearray, block: _BlockWriter) -> bytes:
