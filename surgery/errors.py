@@ -20,6 +20,8 @@ def printable(text: str, keep: str = "") -> str:
     Control characters, invisible characters, marks that change the direction of writing, and lone
     surrogates are escaped, except those in `keep`.
     """
+    if text.isprintable():  # nearly all is, and that is told in no time
+        return text
     return _UNPRINTABLE.sub(
         lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text
     )

@@ -165,7 +165,9 @@ class LearningRate(NamedClass):
             raise ValueError(f"write a learning rate as a number, or as {cls.example}")
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not 0 <= value < math.inf:
-                raise ValueError(f"{value} is not a learning rate; write a finite number of at least 0")
+                raise ValueError(
+                    f"{value} is not a learning rate; write a finite number of at least 0"
+                )
             return float(value)
         return super().one(value)
 

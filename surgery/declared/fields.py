@@ -179,10 +179,10 @@ def _indented(value: Any, line: str) -> str:
 
 def _is_plain(items: Iterable[Any]) -> bool:
     """Return True if there is no mapping among the items, nor in nested lists."""
-    return not any(
-        isinstance(item, dict) or (isinstance(item, list | tuple) and not _is_plain(item))
-        for item in items
-    )
+    for item in items:  # a manifest has a mapping for each of very many weights
+        if isinstance(item, dict) or (isinstance(item, (list, tuple)) and not _is_plain(item)):
+            return False
+    return True
 
 
 def _finite(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from surgery.execution.seen import Facts, place, relative, stat_facts
@@ -15,7 +16,7 @@ from surgery.storage.states import files_in
 from surgery.weights.digest import HashingTensor, sha256
 from surgery.weights.model import Model
 from surgery.weights.sources import Source
-from surgery.weights.tensor import FileTensor, Tensor
+from surgery.weights.tensor import FileTensor, Tensor, dtype_name
 
 _BLOCK = 1 << 20
 
@@ -85,7 +86,7 @@ def output_facts(
             {
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
-                "dtype": weight.tensor.dtype.name,
+                "dtype": dtype_name(weight.tensor.dtype),
                 "sha256": digests.get(id(weight.tensor)) or sha256(weight.tensor),
             }
             for weight in model.weights
@@ -141,18 +142,19 @@ def _sha256_here(path: Path) -> str:
 def rest_sha256(model: Model, path: Path, files: Iterable[Path]) -> str:
     """Return the SHA-256 of all bytes of a model's files outside of its weights' elements."""
     held: dict[str, list[tuple[int, int]]] = {}
+    absolute = cache(os.path.abspath)
     for weight in model.weights:
         tensor = weight.tensor.tensor if isinstance(weight.tensor, HashingTensor) else weight.tensor
         if isinstance(tensor, FileTensor):
-            file = os.path.abspath(tensor.file_range.path)
-            held.setdefault(file, []).append((tensor.file_range.offset, tensor.nbytes))
+            file, offset = tensor.file_range
+            held.setdefault(absolute(file), []).append((offset, tensor.nbytes))
     digest = hashlib.sha256()
     for name, each in sorted((Path(os.path.relpath(file, path)), file) for file in files):
         digest.update(name.as_posix().encode() + b"\0")
         descriptor, done = Descriptor.open(each), 0
         places = sorted(held.get(os.path.abspath(each), ()))
         for offset, size in [*places, (each.stat().st_size, 0)]:
-            while block := pread(descriptor, min(_BLOCK, max(0, offset - done)), done):
+            while done < offset and (block := pread(descriptor, min(_BLOCK, offset - done), done)):
                 digest.update(block)
                 done += len(block)
             done = max(done, offset + size)

@@ -127,7 +127,9 @@ class LiveRunner:
         ]
         weights += [weight for weight in like.weights if not weight.stored]
         if len({weight.address for weight in weights}) < len(like.weights):
-            raise SurgeryError(f"{like.origin}: the file that Keras saved lacks some of its weights")
+            raise SurgeryError(
+                f"{like.origin}: the file that Keras saved lacks some of its weights"
+            )
         return replace(made, weights=tuple(weights))
 
     def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Observer:
     def watch(self, before: Model, after: Model) -> Model:
         """Return the model after the step, with every changed tensor observed."""
         changed = [
-            replace(weight, tensor=self._watched(weight.address, old.tensor, weight.tensor))
+            weight.with_tensor(self._watched(weight.address, old.tensor, weight.tensor))
             for weight in (*after.weights, *after.states)
             if (old := before.by_address.get(weight.address)) is not None
             and weight.tensor is not old.tensor

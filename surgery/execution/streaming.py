@@ -16,6 +16,9 @@ from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor
 Digests = dict[int, str]
 """The SHA-256 of tensors, by `id`."""
 
+_SMALL = 1 << 14
+"""Bytes of a tensor that take Python longer than the system; threads would only take turns."""
+
 Watch = Callable[[int, Array], None]
 """A function `watch(start, elements)` that gets every chunk of a tensor."""
 
@@ -115,8 +118,9 @@ class _Queue:
         self._most_ahead = (threads + 1) * CHUNK
         self._changed = threading.Condition()
         by_size = sorted(streams, key=lambda stream: -stream.tensor.nbytes)
-        self._untouched = deque(stream for stream in by_size if stream.tensor.size)
+        self._untouched = deque(by_size)
         self._begun: list[_Stream] = []
+        self.is_stopped = False
 
     def take(self, last: _Stream | None) -> tuple[_Stream, Span] | None:
         """Return the next chunk for a thread, from its last stream if possible; None at the end."""
@@ -157,6 +161,7 @@ class _Queue:
     def stop(self) -> None:
         """Hand out no more chunks."""
         with self._changed:
+            self.is_stopped = True
             self._untouched.clear()
             self._begun.clear()
             self._changed.notify_all()
@@ -170,7 +175,18 @@ def _pump(
     summing: bool,
 ) -> None:
     """Process all chunks in parallel threads; the first error stops them all."""
-    queue = _Queue(streams, threads)
+    small = [stream for stream in streams if 0 < stream.tensor.nbytes < _SMALL]
+    queue = _Queue([stream for stream in streams if stream.tensor.nbytes >= _SMALL], threads)
+
+    def pull_small() -> None:
+        try:
+            for stream in small:
+                if queue.is_stopped:
+                    return
+                advance(stream.pull(0, stream.tensor.size, summing))
+        except BaseException:
+            queue.stop()
+            raise
 
     def work() -> None:
         stream = None
@@ -184,7 +200,7 @@ def _pump(
             queue.done(stream, start)
             advance(size)
 
-    workers = [pool.submit(work) for _ in range(threads)]
+    workers = [pool.submit(job) for job in (pull_small, *[work] * threads)]
     try:
         for worker in workers:
             worker.result()

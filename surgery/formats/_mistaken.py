@@ -125,7 +125,9 @@ def _json(path: Path) -> str | None:
     if "modelTopology" in found:
         return "is a TensorFlow.js model, which is not read; tensorflowjs_converter converts it"
     if "class_name" in found and "config" in found:
-        return f"is a Keras config without weights; write load: {{config: {path.name}, weights: ...}}"
+        return (
+            f"is a Keras config without weights; write load: {{config: {path.name}, weights: ...}}"
+        )
     return None
 
 

@@ -32,6 +32,7 @@ from surgery.live import objects
 from surgery.storage import disk
 from surgery.weights.matching import names
 from surgery.weights.model import Model
+from surgery.weights.tensor import dtype_name
 from surgery.weights.weight import Weight
 
 STATE = "checkpoint"
@@ -188,14 +189,14 @@ def _first_format(path: Path, architecture: Architecture | None) -> Model:
     tensors = read_v1(files)
     states = states_of(tensors, {})
     found = [Weight(name, tensor, (name,), state=states[name]) for name, tensor in tensors.items()]
-    return replace(model_of(found, architecture, {}), inputs=tuple(files))
+    return replace(model_of(found, architecture), inputs=tuple(files))
 
 
 def _problems(model: Model) -> Iterator[str]:
     container = model.format_facts
     if not isinstance(container, Container):
         for weight in (*model.weights, *model.states):
-            if weight.tensor.dtype.name not in CODES:
+            if dtype_name(weight.tensor.dtype) not in CODES:
                 yield f"{weight.address} is {weight.tensor.dtype.name}, which a checkpoint cannot store"
         return
     for weight in model.weights:
@@ -208,7 +209,7 @@ def _problems(model: Model) -> Iterator[str]:
         entry = container.bundle.entries[key]
         if entry.slices and (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
             yield f"{key} is stored in parts, whose shape and dtype cannot change"
-        if tensor.dtype.name not in CODES:
+        if dtype_name(tensor.dtype) not in CODES:
             yield f"{key} is {tensor.dtype.name}, which a checkpoint cannot store"
 
 

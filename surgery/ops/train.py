@@ -116,7 +116,9 @@ class Train(LiveOp):
         for number, weight in (self.class_weight or {}).items():
             is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not str(number).isdecimal() or not is_number or not 0 <= weight < math.inf:
-                raise ValueError(f"class_weight: {number}: {weight} is not a class number and its weight")
+                raise ValueError(
+                    f"class_weight: {number}: {weight} is not a class number and its weight"
+                )
         if self.class_weight and self.loss is not None and self.loss.outputs > 1:
             raise ValueError(_ONE_OUTPUT)
         if self.learning_rate is not None and self._new_optimizer is not None:

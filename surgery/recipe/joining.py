@@ -55,7 +55,9 @@ def joined(
             "other weights"
         )
     if patterns:
-        joined = _with_renames(joined, {given.address: weight.address for weight, given in found.pairs})
+        joined = _with_renames(
+            joined, {given.address: weight.address for weight, given in found.pairs}
+        )
     if problems and mismatch == "report":
         said = f"{len(found.pairs)} weights from {donor.origin}"
         joined = joined.with_note("; ".join([f"load: {said}", *problems]))

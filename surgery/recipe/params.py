@@ -223,9 +223,7 @@ class Substitution:
             f"params has {', '.join(self.params)}" if self.params else "the recipe has no params"
         )
         if name.isupper():
-            known += (
-                f"; an environment variable is ${{env:{name}}}, with env: [{name}] at the top"
-            )
+            known += f"; an environment variable is ${{env:{name}}}, with env: [{name}] at the top"
         return f"${{{name}}} is not a parameter{hint}; {known}"
 
     def _wrong_variable(self, name: str) -> str | None:

@@ -180,7 +180,9 @@ class FromConfig(Source):
 
     def open(self, seed: int) -> Model:
         found = resolved(self._keras3)
-        own = None if self._is_keras3 else Architecture(self._config)  # targets upgrade the original
+        own = (
+            None if self._is_keras3 else Architecture(self._config)
+        )  # targets upgrade the original
         drawn = _drawn(str(self.config), found, seed, own)
         carried = replace(drawn.carried, keras_version=self._version or found.keras_version)
         model = replace(drawn, carried=carried, origin=str(self.config), inputs=(self.config,))
@@ -203,7 +205,9 @@ class FromConfig(Source):
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{self.config} is not readable JSON: {error}") from None
         if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping | list):
-            raise FormatError(f"{self.config} is not a config of a Keras model, as to_json returns it")
+            raise FormatError(
+                f"{self.config} is not a config of a Keras model, as to_json returns it"
+            )
         return found
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
+from typing import Any
 
 import numpy as np
 from zlib_ng import zlib_ng
@@ -54,10 +55,16 @@ class Crc:
 
 
 def _extend_crc32c(data: bytes | memoryview, crc: int = 0) -> int:
+    # It takes read-only buffers only; an array over the same bytes is one, without a copy.
+    return int(_crc32c()(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
+
+
+@cache
+def _crc32c() -> Callable[[int, Any], int]:
     import google_crc32c
 
-    # google_crc32c takes read-only buffers only; an array over the same bytes is one, without a copy.
-    return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
+    extend: Callable[[int, Any], int] = google_crc32c.extend
+    return extend
 
 
 CRC32 = Crc(0xEDB88320, zlib_ng.crc32)

@@ -112,11 +112,14 @@ class HashingTensor(Tensor):
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape, tensor.dtype)
-        self.tensor, self.digest = tensor, Digest(tensor.size)
+        self.tensor: Tensor = tensor
+        self.digest: Digest
         if isinstance(tensor, HashingTensor):
             self.tensor, self.digest = tensor.tensor, tensor.digest
             self.digest.forget()
-        self._unread = {start for start, _ in chunk_ranges(tensor.size)}
+        else:
+            self.digest = Digest(tensor.size)
+        self._unread = set(range(0, tensor.size, CHUNK))
         self.is_read = False
 
     def read(self, start: int, stop: int) -> Array:

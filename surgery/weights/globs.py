@@ -28,7 +28,12 @@ def beginning(pattern: str) -> str:
 
 def matches(pattern: str, name: str) -> bool:
     """Return whether the glob matches the whole name."""
-    return 0 in _starts(tokens_of(pattern), name)[0]
+    places = {len(name)}
+    for token in reversed(tokens_of(pattern)):
+        places = _before(token, places, name)
+        if not places:
+            return False
+    return 0 in places
 
 
 def captures(tokens: Sequence[str], name: str) -> list[str] | None:
@@ -58,26 +63,31 @@ def _starts(tokens: Sequence[str], name: str) -> list[Places]:
     """
     found = [{len(name)}]
     for token in reversed(tokens):
-        found.append(set(_before(token, found[-1], name)) if found[-1] else set())
+        found.append(_before(token, found[-1], name) if found[-1] else set())
     return found[::-1]
 
 
-def _before(token: str, ends: Places, name: str) -> Iterator[int]:
+def _before(token: str, ends: Places, name: str) -> Places:
     """Yield the positions at which a token can start that ends at one of `ends`."""
+    if token not in _WILD:
+        size = len(token)
+        return {end - size for end in ends if name.endswith(token, 0, end)}
     if token == "**":
-        yield from range(max(ends) + 1)
-    elif token == "*":
-        yield from _inside_parts(ends, name)
-    elif token == "?":
-        yield from (end - 1 for end in ends if end and name[end - 1] != "/")
-    elif token == "**/":
-        yield from ends
-        yield from range(max((end for end in ends if end and name[end - 1] == "/"), default=0))
-    elif token == "/**":  # only at the end
-        yield len(name)
-        yield from (place for place, letter in enumerate(name) if letter == "/")
-    else:
-        yield from (end - len(token) for end in ends if name.endswith(token, 0, end))
+        return set(range(max(ends) + 1))
+    if token == "*":
+        return set(_inside_parts(ends, name))
+    if token == "?":
+        return {end - 1 for end in ends if end and name[end - 1] != "/"}
+    if token == "/**":  # only at the end
+        return {len(name), *_slashes(name)}
+    return ends.union(range(max((end for end in ends if end and name[end - 1] == "/"), default=0)))
+
+
+def _slashes(name: str) -> Iterator[int]:
+    place = name.find("/")
+    while place >= 0:
+        yield place
+        place = name.find("/", place + 1)
 
 
 def _inside_parts(ends: Places, name: str) -> Iterator[int]:

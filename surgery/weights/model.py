@@ -165,7 +165,7 @@ class Model:
 
     def hashed(self) -> Model:
         """Return this model with weights that are hashed (SHA-256) while they are read."""
-        return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
+        return self._with_each(lambda weight: weight.with_tensor(HashingTensor(weight.tensor)))
 
     def map_each(self, weights: Iterable[Weight], make: Callable[[Weight], ChunkFunction]) -> Model:
         """Return this model with a chunk function, `make(weight)`, applied to each weight."""

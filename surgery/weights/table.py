@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from surgery.weights.model import Model
+from surgery.weights.tensor import dtype_name
 from surgery.weights.weight import Weight
 
 
@@ -15,7 +16,7 @@ def weight_facts(weight: Weight) -> dict[str, Any]:
         "layer": weight.layer,
         "variable": weight.variable,
         "shape": list(weight.tensor.shape),
-        "dtype": weight.tensor.dtype.name,
+        "dtype": dtype_name(weight.tensor.dtype),
         "trainable": weight.trainable,
         "parameters": weight.tensor.size,
         "bytes": weight.tensor.nbytes,

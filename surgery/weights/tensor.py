@@ -37,6 +37,12 @@ def dtype_named(name: str) -> np.dtype[Any]:
         return found
 
 
+@cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype, which NumPy puts together anew each time: 3 us for each weight."""
+    return dtype.name
+
+
 def is_numpy_dtype(dtype: np.dtype[Any]) -> bool:
     """Return True for NumPy's own numeric and boolean dtypes, False for those of ml_dtypes."""
     return dtype.kind in "biufc" and type(dtype).__module__ == "numpy.dtypes"
@@ -49,21 +55,20 @@ def chunk_ranges(size: int) -> Iterator[Span]:
 
 
 class Tensor(ABC):
-    """An array of known shape and dtype whose elements are read in flat (C-order) ranges."""
+    """An array of known shape and dtype whose elements are read in flat (C-order) ranges.
+
+    Attributes:
+        shape, dtype: as of an array.
+        size: the number of elements.
+        nbytes: the number of bytes of all elements.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        # Not properties: all four are asked for many times of each of very many tensors.
         self.shape = shape
         self.dtype = dtype
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes of all elements."""
-        return self.size * self.dtype.itemsize
+        self.size = math.prod(shape)
+        self.nbytes = self.size * dtype.itemsize
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Array:
@@ -207,8 +212,9 @@ class Mapped(Tensor):
         function: ChunkFunction,
         using: Reduction[Any] | None = None,
         dtype: np.dtype[Any] | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(before.shape, dtype or before.dtype)
+        super().__init__(before.shape if shape is None else shape, dtype or before.dtype)
         self.before = before
         self.using = using
         self._function = function
@@ -245,8 +251,7 @@ class Rearranged(Mapped):
         shape: tuple[int, ...] | None = None,
         using: Reduction[Any] | None = None,
     ) -> None:
-        super().__init__(before, lambda values, _: values, using)
-        self.shape = before.shape if shape is None else shape
+        super().__init__(before, lambda values, _: values, using, shape=shape)
         self._gather = gather
 
     def read(self, start: int, stop: int) -> Array:
@@ -308,8 +313,7 @@ class Observed(Mapped):
     def __init__(
         self, before: Tensor, after: Tensor, observe: Callable[[int, Array, Array], None]
     ) -> None:
-        super().__init__(before, lambda values, _: values, None, after.dtype)
-        self.shape = after.shape
+        super().__init__(before, lambda values, _: values, None, after.dtype, after.shape)
         self.shown = after
         self._observe = observe
 

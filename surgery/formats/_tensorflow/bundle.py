@@ -82,18 +82,21 @@ class Bundle:
         if header.integer(BundleHeader.ENDIANNESS):
             raise FormatError(f"{self.index} is big-endian, which is not read")
         if header.message(BundleHeader.VERSION).integer(Version.MIN_CONSUMER) > _PRODUCED_FOR:
-            raise FormatError(f"{self.index} needs a newer version of TensorFlow's bundles than is read")
-        self.entries = {
-            self._name(key): self._entry(value)
-            for key, value in self._raw.items()
-            if key[:1] != b"\0"  # these are keys of parts
-        }
+            raise FormatError(
+                f"{self.index} needs a newer version of TensorFlow's bundles than is read"
+            )
+        self.entries = self._named()
 
-    def _name(self, key: bytes) -> str:
+    def _named(self) -> Mapping[str, Entry]:
+        """All entries by name, but for those of parts."""
+        items = self._raw.items()
         try:
-            return key.decode()
-        except UnicodeDecodeError:
-            raise FormatError(f"{self.index}: the name {key!r} is not UTF-8") from None
+            return {key.decode(): _parsed(value) for key, value in items if key[:1] != b"\0"}
+        except UnicodeDecodeError as error:
+            name = bytes(error.object)
+            raise FormatError(f"{self.index}: the name {name!r} is not UTF-8") from None
+        except ValueError as error:
+            raise FormatError(f"{self.index} is damaged: {error}") from None
 
     def _message(self, data: bytes) -> Message:
         try:
@@ -179,7 +182,9 @@ class Bundle:
         for number, key in enumerate(parts.keys):
             part = self.entry(key)
             if part.shape != parts.shape_of(number):
-                raise FormatError(f"{self.index}: a part of {name} does not have the shape of its slice")
+                raise FormatError(
+                    f"{self.index}: a part of {name} does not have the shape of its slice"
+                )
             tensors.append(self._stored(f"{name}, part {number}", part))
 
         return joined(parts, entry.shape, dtype, tensors)

@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from surgery.formats.base import Output, Sink
 from surgery.storage import disk
 from surgery.storage.checksums import CRC32C, Pieces
 from surgery.storage.descriptors import FileRange
-from surgery.weights.tensor import Array, Tensor, constant, raw_bytes
+from surgery.weights.tensor import Array, Tensor, constant, dtype_name, raw_bytes
 
 HEADER = put_integer(BundleHeader.NUM_SHARDS, 1) + put_bytes(
     BundleHeader.VERSION, put_integer(Version.PRODUCER, 1)
@@ -48,17 +49,23 @@ class Item:
 
     def encoded(self) -> bytes:
         """Return the entry's serialised BundleEntryProto."""
-        sizes = (put_integer(TensorShape.DIM_SIZE, size) for size in self.shape)
-        dims = b"".join(put_bytes(TensorShape.DIM, size) for size in sizes)
         return (
             put_integer(BundleEntry.DTYPE, self.code)
-            + put_bytes(BundleEntry.SHAPE, dims)
+            + _put_shape(self.shape)
             + put_integer(BundleEntry.SHARD_ID, self.shard)
             + put_integer(BundleEntry.OFFSET, self.offset)
             + put_integer(BundleEntry.SIZE, self.size)
             + put_fixed32(BundleEntry.CRC32C, self.crc or 0)
             + self.slices
         )
+
+
+@lru_cache
+def _put_shape(shape: tuple[int, ...]) -> bytes:
+    sizes = (put_integer(TensorShape.DIM_SIZE, size) for size in shape)
+    return put_bytes(
+        BundleEntry.SHAPE, b"".join(put_bytes(TensorShape.DIM, size) for size in sizes)
+    )
 
 
 class BundleWriter:
@@ -178,7 +185,7 @@ def rewritten(
         if tensor is not None and parts is None:
             item = _item(bundle.entry(key))
             if tensor.dtype != bundle.entry(key).dtype:
-                item.code = CODES[tensor.dtype.name]
+                item.code = CODES[dtype_name(tensor.dtype)]
             item.shape, item.size = tensor.shape, tensor.nbytes
             writer.add(key, item, tensor)
             continue
@@ -207,7 +214,8 @@ def new_bundle(
     """Make a writer of a bundle of tensors in that order, followed by strings."""
     writer = BundleWriter(prefix)
     for place, (key, tensor) in enumerate(tensors.items()):
-        item = Item(CODES[tensor.dtype.name], tensor.shape, tensor.nbytes, place=place)
+        code = CODES[dtype_name(tensor.dtype)]
+        item = Item(code, tensor.shape, tensor.nbytes, place=place)
         writer.add(key.encode(), item, tensor)
     for key, text in texts.items():
         writer.add_text(key, text, place=len(tensors))

@@ -6,7 +6,7 @@ fields are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,14 @@ _SCHEMAS: Mapping[str, str] = {
     "User": "string metadata 3",
     "Variable": "bool trainable 3",
 }
+
+
+@cache
+def _parser(kind: str) -> tuple[Callable[[bytes], Any], type[Exception]]:
+    """Return what parses a kind of message, and the error that it raises for a broken one."""
+    from google.protobuf.message import DecodeError
+
+    return _classes()[kind].FromString, DecodeError
 
 
 @cache
@@ -58,9 +66,8 @@ def _classes() -> dict[str, Any]:
 
 def parse(kind: str, data: Buffer) -> Any:
     """Parse a message of one of the kinds above; raises ValueError if it is malformed."""
-    from google.protobuf.message import DecodeError
-
+    parsed, broken = _parser(kind)
     try:
-        return _classes()[kind].FromString(bytes(data))
-    except DecodeError:
+        return parsed(bytes(data))
+    except broken:
         raise ValueError(f"a message ({kind}) is malformed") from None

@@ -113,8 +113,13 @@ def fields(data: Buffer) -> list[Field]:
     return found
 
 
+_ONE_BYTE = [bytes([value]) for value in range(0x80)]
+
+
 def put_varint(value: int) -> bytes:
     """Encode an integer as a varint; a negative one as its 64-bit two's complement."""
+    if 0 <= value < len(_ONE_BYTE):
+        return _ONE_BYTE[value]
     value &= (1 << 64) - 1
     data = bytearray()
     while value > 0x7F:

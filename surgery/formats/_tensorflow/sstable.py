@@ -38,7 +38,9 @@ class Table:
         self.path = path
         self._data: Buffer = contents(path)
         if not is_table(self._data[-_FOOTER:]):
-            raise FormatError(f"{path} does not end like an index of TensorFlow; it may be truncated")
+            raise FormatError(
+                f"{path} does not end like an index of TensorFlow; it may be truncated"
+            )
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all keys with their values, in order."""
@@ -86,9 +88,13 @@ class Table:
             raise ValueError("a block has more restarts than bytes")
         place, key = 0, b""
         while place < end:
-            shared, place = varint(block, place)
-            fresh, place = varint(block, place)
-            size, place = varint(block, place)
+            shared, fresh, size = block[place : place + 3]
+            if shared | fresh | size < 0x80:
+                place += 3
+            else:
+                shared, place = varint(block, place)
+                fresh, place = varint(block, place)
+                size, place = varint(block, place)
             if shared > len(key) or place + fresh + size > end:
                 raise ValueError("an entry does not fit in its block")
             key = key[:shared] + bytes(block[place : place + fresh])
@@ -193,8 +199,9 @@ class _BlockWriter:
 
 def _shared(a: bytes, b: bytes) -> int:
     """Return the length of the common prefix."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))
+    size = min(len(a), len(b))
+    differing = int.from_bytes(a[:size], "big") ^ int.from_bytes(b[:size], "big")
+    return size - (differing.bit_length() + 7) // 8
 
 
 def _put_block(out: bytearray, block: _BlockWriter) -> bytes:

@@ -55,31 +55,41 @@ def read_variables(
 
     `trains` has by key whether a layer trains a variable, if known. Raises FormatError.
     """
-    nodes = bundle.graph
+    nodes, trains = bundle.graph, trains or {}
     if nodes is None:
-        states = states_of(bundle.entries, trains or {})
+        states = states_of(bundle.entries, trains)
         found = [
-            Weight(name, bundle.tensor(name), (name,), state=states[name])
+            _weight(name, bundle.tensor(name), (name,), states[name], trains)
             for name in sorted(bundle.entries, key=bundle.place)
             if bundle.entries[name].dtype is not None
         ]
     else:
         try:
-            found = list(_of_objects(bundle, nodes, architecture))
+            found = list(_of_objects(bundle, nodes, architecture, trains))
         except ValueError as error:
             raise FormatError(f"{bundle.index} is damaged: {error}") from None
-    model = model_of(found, architecture, trains or {})
+    model = model_of(found, architecture)
     names = {weight.address: weight.stored[0] for weight in found}
     container = Container(bundle, names, {weight.address: weight.state for weight in found})
     return replace(model, format_facts=container, inputs=bundle.files, checks=(bundle.check,))
 
 
-def model_of(
-    found: Sequence[Weight], architecture: Architecture | None, trains: Mapping[str, bool]
-) -> Model:
+def _weight(
+    address: str,
+    tensor: Tensor,
+    keys: tuple[str, ...],
+    state: State,
+    trains: Mapping[str, bool],
+) -> Weight:
+    """The variable of those keys, which is trained where that is known."""
+    own = trains.get(keys[0])
+    return Weight(address, tensor, keys, own is not False, own, state=state)
+
+
+def model_of(found: Sequence[Weight], architecture: Architecture | None) -> Model:
     """Make a model of variables, split into weights and states, in the architecture's order."""
-    found = [_known(weight, trains, architecture) for weight in found]
     if architecture is not None:
+        found = [_known(weight, architecture) for weight in found]
         order = architecture.weight_order
         found.sort(key=lambda weight: order.get(weight.address, len(order)))
     return Model(
@@ -89,13 +99,8 @@ def model_of(
     )
 
 
-def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architecture | None) -> Weight:
-    own = trains.get(weight.stored[0])
-    if architecture is None and own is None:
-        return weight
-    if architecture is None:
-        return replace(weight, trainable=own, variable_trains=own is not False)
-    variable_trains = own is not False
+def _known(weight: Weight, architecture: Architecture) -> Weight:
+    variable_trains = weight.variable_trains
     for variable in architecture.owner(weight.address).variables or ():
         if variable.address == weight.address:
             variable_trains = variable.trainable
@@ -134,30 +139,30 @@ def _is_of_table(name: str, names: Collection[str]) -> bool:
 
 
 def _of_objects(
-    bundle: Bundle, nodes: tuple[CheckpointNode, ...], architecture: Architecture | None
+    bundle: Bundle,
+    nodes: tuple[CheckpointNode, ...],
+    architecture: Architecture | None,
+    trains: Mapping[str, bool],
 ) -> Iterator[Weight]:
-    found = [
-        variable
-        for variable in variables(nodes)
-        if variable.key in bundle.entries and bundle.entries[variable.key].dtype is not None
-    ]
-    if is_export(nodes):
-        found = _without_copies(found, bundle.entries)
+    entries = bundle.entries
+    known = [v for v in variables(nodes) if v.key in entries and entries[v.key].dtype is not None]
+    found = tuple(_without_copies(known, entries) if is_export(nodes) else known)
     names = _with_places(found, architecture) if architecture is not None else addresses(found)
     for variable, address in zip(found, names, strict=True):
         keys = (variable.key, *variable.copies)
-        entry = bundle.entries[variable.key]
+        entry = entries[variable.key]
         state = variable.state
         if state == "weight" and not variable.is_positional and is_counter(entry):
             state = "other"
-        yield Weight(address, bundle.tensor(variable.key), keys, state=state)
+        yield _weight(address, bundle.tensor(variable.key), keys, state, trains)
     listed = {key for variable in found for key in (variable.key, *variable.copies)}
-    left = {key: entry for key, entry in bundle.entries.items() if key not in listed}
+    left = {key: entry for key, entry in entries.items() if key not in listed}
     states = states_of(left, {})
     for key, entry in left.items():
         if entry.dtype is not None and key != GRAPH:
             kind = "other" if _SUFFIX in key else states[key]
-            yield Weight(key.replace(_SUFFIX, "/"), bundle.tensor(key), (key,), state=kind)
+            address = key.replace(_SUFFIX, "/")
+            yield _weight(address, bundle.tensor(key), (key,), kind, trains)
 
 
 def _without_copies(
@@ -175,7 +180,7 @@ def _without_copies(
             copies[originals.pop(0)] = variable.key
         else:
             kept.append(variable)
-    return [replace(v, copies=(copies[v.key],)) if v.key in copies else v for v in kept]
+    return [v._replace(copies=(copies[v.key],)) if v.key in copies else v for v in kept]
 
 
 def _identity(variable: CheckpointVariable, entries: Mapping[str, Entry]) -> object:
@@ -183,7 +188,9 @@ def _identity(variable: CheckpointVariable, entries: Mapping[str, Entry]) -> obj
     return variable.full_name, entry.code, entry.shape, entry.crc
 
 
-def _with_places(found: Sequence[CheckpointVariable], architecture: Architecture) -> list[str]:
+def _with_places(
+    found: tuple[CheckpointVariable, ...], architecture: Architecture
+) -> Sequence[str]:
     """Return the variables' addresses in an architecture.
 
     They are matched by name if the names cover all of its weights, else by their positions in the
