@@ -1,0 +1,31 @@
+"""The shapes of what layers return, and their FLOPs, from configs alone, as Keras has them."""
+
+from surgery.architecture.shapes import (  # noqa: F401 - each registers its rules
+    attention,
+    convolution,
+    dense,
+    merging,
+    operations_axes,
+    operations_elementwise,
+    operations_images,
+    operations_joining,
+    operations_matrices,
+    operations_others,
+    operations_products,
+    pooling,
+    preprocessing,
+    recurrent,
+    reshaping,
+    same,
+    wrapping,
+)
+from surgery.architecture.shapes.registry import (
+    LAYERS,
+    OPERATIONS,
+    Shape,
+    flops,
+    leaves,
+    output_shapes,
+)
+
+__all__ = ["LAYERS", "OPERATIONS", "Shape", "flops", "leaves", "output_shapes"]
