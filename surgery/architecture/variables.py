@@ -128,6 +128,41 @@ _QUANTIZED_REVERSE = {
     "int4": "-reverse_embeddings -reverse_embeddings_scale -reverse_embeddings_zero",
 }
 
+_HARMLESS_ENDS = ("activation", "regularizer", "constraint", "initializer")
+_HARMLESS = frozenset(
+    [
+        "alpha",
+        "data_format",
+        "dilation_rate",
+        "dropout",
+        "epsilon",
+        "go_backwards",
+        "interpolation",
+        "mask_value",
+        "max_value",
+        "merge_mode",
+        "momentum",
+        "negative_slope",
+        "noise_shape",
+        "padding",
+        "pool_size",
+        "rate",
+        "recurrent_dropout",
+        "return_sequences",
+        "seed",
+        "stateful",
+        "stddev",
+        "strides",
+        "threshold",
+        "unroll",
+    ]
+)
+
+
+def is_harmless(key: str) -> bool:
+    """Return whether a key of a layer's config never adds, drops or reshapes a variable."""
+    return key in _HARMLESS or key.endswith(_HARMLESS_ENDS)
+
 
 def known_classes() -> frozenset[str]:
     """Return every layer class whose own variables are known."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from surgery.architecture import Architecture
 from surgery.architecture.entries import at
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
-from surgery.formats import _configs, _lora, _shared
+from surgery.formats import _configs, _shared
 from surgery.formats._store import StoreFacts
 from surgery.formats.upgrading import with_scaled_gates
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
     if not model.carried.is_keras3:
         old = f"it is a .keras file of Keras {version}; give the .h5 it was made from"
         return model, Downgrade([old] if isinstance(model.format_facts, StoreFacts) else [])
-    plain = _shared.unshared(_lora.merged(model))
+    plain = _shared.unshared(lora.merged(model))
     assert plain.architecture is not None
     config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))
-    found.problems += _lora.problems(model)
-    found.notes += [*_lora.notes(model), *_shared.notes(model)]
+    found.problems += lora.problems(model)
+    found.notes += [*lora.notes(model), *_shared.notes(model)]
     if found.problems:
         return model, found
     if model.optimizer:

@@ -12,7 +12,7 @@ import h5py
 from surgery.architecture import Architecture, Layer
 from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _hdf5, _keras2, _lora, _outputs, _shared
+from surgery.formats import _configs, _hdf5, _keras2, _outputs, _shared
 from surgery.formats._h5_layout import H5Facts
 from surgery.formats._h5_reading import read_model
 from surgery.formats._h5_writing import weights_by_layer, write_model
@@ -20,6 +20,7 @@ from surgery.formats._misfits import misfits
 from surgery.formats.base import Output, register
 from surgery.formats.upgrading import WithConfig
 from surgery.storage import disk
+from surgery.weights import lora
 from surgery.weights.model import Model
 
 
@@ -57,7 +58,7 @@ class H5(WithConfig):
         if self.for_ is not None:
             return _keras2.for_keras2(model)[0]
         model = self.upgraded(model)
-        return model if _is_own(model) else _shared.unshared(_lora.merged(model))
+        return model if _is_own(model) else _shared.unshared(lora.merged(model))
 
     def problems(self, model: Model) -> Sequence[str]:
         if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
@@ -88,7 +89,7 @@ class H5(WithConfig):
         model = self.upgraded(model)
         if _is_own(model):
             return notes
-        notes += [*_lora.notes(model), *_shared.notes(model)]
+        notes += [*lora.notes(model), *_shared.notes(model)]
         if model.carried.compile_config and not _configs.training_config(model.carried):
             notes.append(
                 "the compile config is left out: it names no optimizer, which this format needs; "

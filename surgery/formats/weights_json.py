@@ -14,9 +14,10 @@ from typing import Any
 from surgery.architecture import Architecture
 from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _hdf5, _lora, _outputs, _store
+from surgery.formats import _hdf5, _outputs, _store
 from surgery.formats.base import Format, Output, register
 from surgery.storage import disk
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 
@@ -67,10 +68,10 @@ class WeightsJson(Format):
         )
 
     def prepared(self, model: Model) -> Model:
-        return _store.in_todays_layout(_lora.without_adapters(model))
+        return _store.in_todays_layout(lora.without_adapters(model))
 
     def problems(self, model: Model) -> Sequence[str]:
-        return _lora.problems(model) or _store.store_problems(self.prepared(model))
+        return lora.problems(model) or _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)

@@ -45,12 +45,8 @@ def restructured(
         replace(w, trainable=trained_flag(after, w), reshaped=False)
         for w in _in_order(after, weights)
     )
-    groups = _groups(before, after, addresses)
-    carried = replace(
-        model.carried,
-        state=_moved(model.carried.state, groups),
-        assets=_moved(model.carried.assets, groups, "assets/"),
-    )
+    state, assets = moved_state(model, after, addresses.names)
+    carried = replace(model.carried, state=state, assets=assets)
     made = replace(model, weights=kept, architecture=after, carried=carried).to_be_laid_out()
     if [w.address for w in kept if w.trainable] != [
         addresses.new(w.address) for w in model.weights if w.trainable
@@ -67,8 +63,6 @@ class Addresses:
 
     def new(self, address: str) -> str:
         """Return the new address of a layer or weight."""
-        if not self.names:
-            return address
         known, rest = address, ""
         while known:
             if known in self.names:
@@ -96,6 +90,17 @@ def _addresses(layer: Layer, custom: Mapping[str, list[str]]) -> Iterator[str]:
         yield from custom.get(layer.address, ())
     for child in layer.children:
         yield from _addresses(child, custom)
+
+
+def moved_state(
+    model: Model, after: Architecture, names: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a model's state and assets by the places that their layers have in another one.
+
+    `names` is as in `restructured`. What belonged to layers that are gone is left out.
+    """
+    groups = _groups(model.need_architecture("state is moved"), after, Addresses(names))
+    return _moved(model.carried.state, groups), _moved(model.carried.assets, groups, "assets/")
 
 
 def _groups(

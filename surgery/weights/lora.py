@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -55,13 +55,15 @@ def problems(model: Model) -> list[str]:
     ][:1]
 
 
-def merged(model: Model) -> Model:
+def merged(model: Model, only: Collection[str] | None = None) -> Model:
     """Return the model with every LoRA merged into its kernel, and disabled in the config."""
     if model.architecture is None or not any(lora_layers(model)):
         return model
     config = copy.deepcopy(dict(model.architecture.config))
     weights = dict(model.by_address)
     for layer, name in lora_layers(model):
+        if only is not None and layer.address not in only:
+            continue
         kernel = weights[join(layer.address, name)]
         a, b = (weights.pop(join(layer.address, f"lora_{name}_{x}"), None) for x in "ab")
         weights[kernel.address] = _merged(kernel, a, b, layer)
