@@ -67,7 +67,17 @@ def activations(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Measure what inner layers put out for data, and perhaps keep it as features."""
+    """Measure the outputs of inner layers on data, and optionally save them as features."""
+
+def append(
+    model: _Model,
+    *,
+    layers: Sequence[Any],
+    to: str | None = ...,
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put new layers behind an output of the model; the last one's is the output then."""
 
 def average(
     model: _Model,
@@ -90,6 +100,16 @@ def cast(
     seed: int = 0,
 ) -> Model:
     """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
+
+def chain(
+    model: _Model,
+    *,
+    with_: _Model | Mapping[str, Any],
+    as_: str | None = ...,
+    name_: str = "chained",
+    seed: int = 0,
+) -> Model:
+    """Feed this model's output to the next one, and so on: one model that calls them in order."""
 
 def clip(
     model: _Model,
@@ -127,8 +147,58 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the model's loss and metrics on data."""
 
+def extract(
+    model: _Model,
+    *,
+    at: str | Sequence[Any] | Mapping[str, Any],
+    inputs_: Literal["keep", "used"] = "keep",
+    seed: int = 0,
+) -> Model:
+    """Cut a model at inner layers, whose outputs become its outputs."""
+
+def flatten(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    names: str = "{outer}_{inner}",
+    seed: int = 0,
+) -> Model:
+    """Put the layers of nested models in their places: one graph, the same outputs."""
+
 def freeze(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
     """Stop Keras from training the selected layers."""
+
+def insert(
+    model: _Model,
+    *,
+    layer: str | Mapping[str, Any],
+    after: str | None = ...,
+    before: str | None = ...,
+    call: Literal["all", 0] = "all",
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put a new layer behind a layer, or before one."""
+
+def join(
+    model: _Model,
+    *,
+    models: _Model | Mapping[str, Any],
+    as_: str | None = ...,
+    inputs_: Literal["shared", "apart"] = "shared",
+    outputs_: Literal["list", "average", "concatenate", "add"] = "list",
+    name_: str = "joined",
+    seed: int = 0,
+) -> Model:
+    """Put other models beside this one: one model that calls each of them."""
+
+def lora_merge(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    seed: int = 0,
+) -> Model:
+    """Merge LoRA into the kernels of the selected layers, which are trainable again."""
 
 def noise(
     model: _Model,
@@ -152,7 +222,7 @@ def normalize(
     to: float = 1.0,
     seed: int = 0,
 ) -> Model:
-    """Divide the selected weights by their norm; what is zero stays zero."""
+    """Divide the selected weights by their norm; a weight that is all zero stays zero."""
 
 def permute(
     model: _Model,
@@ -175,7 +245,10 @@ def predict(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Write what the model puts out for data to a .npz file."""
+    """Write the model's outputs for data to a .npz file."""
+
+def prefix(model: _Model, *, with_: str, seed: int = 0) -> Model:
+    """Put text before the names of all layers, of nested ones and of the model itself."""
 
 def quantize_values(
     model: _Model,
@@ -187,7 +260,7 @@ def quantize_values(
     per: Literal["tensor", "output_channel"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Round the selected weights to few values, which stay floats (weight sharing)."""
+    """Round the selected weights to few distinct values, stored as floats (weight sharing)."""
 
 def reinitialize(
     model: _Model,
@@ -198,7 +271,17 @@ def reinitialize(
     arguments: Mapping[str, Any] | None = ...,
     seed: int = 0,
 ) -> Model:
-    """Draw the selected weights anew, from a Keras initialiser."""
+    """Draw new values for the selected weights from a Keras initialiser."""
+
+def remove(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    keep_input: int | None = ...,
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Take layers out: what read their output reads their input."""
 
 def rename(
     model: _Model,
@@ -208,7 +291,35 @@ def rename(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+    """Rename layers or the model: in the config with all references, and in weights' addresses."""
+
+def replace(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    layer: str | Mapping[str, Any],
+    weights: Literal["keep", "new"] = "keep",
+    dtype: str = "model",
+    seed: int = 0,
+) -> Model:
+    """Put a new layer in the place of each selected one, under its name."""
+
+def replace_head(
+    model: _Model,
+    *,
+    after: str | Mapping[str, Any],
+    classes: int,
+    pool: Literal["average", "max", "flatten", "none"] = ...,
+    layers: Sequence[Any] = ...,
+    dropout: float | str | None = ...,
+    activation: str | None = "softmax",
+    name_: str = "head",
+    dtype: str = "model",
+    outputs_: Literal["keep", "drop"] = "keep",
+    compile: Literal["keep", "drop"] = "keep",
+    seed: int = 0,
+) -> Model:
+    """Cut behind a layer, and put new layers that end in a Dense there."""
 
 def scale(
     model: _Model,
@@ -230,6 +341,15 @@ def set(
     seed: int = 0,
 ) -> Model:
     """Set the selected weights to a number, or to the values of a .npy file."""
+
+def set_config(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    keys: Mapping[str, Any],
+    seed: int = 0,
+) -> Model:
+    """Set keys in the configs of the selected layers, none that changes their variables."""
 
 def shift(
     model: _Model,
@@ -283,7 +403,7 @@ def unfreeze(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Let Keras train the selected layers, and open the frozen models they are in."""
+    """Let Keras train the selected layers, and unfreeze the models that contain them."""
 
 def zero(
     model: _Model,
@@ -302,4 +422,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all of them, or the part that one key names."""
+    """Set the selected weights to zero: all elements, or those that one key chooses."""

@@ -21,6 +21,7 @@ from surgery.execution.plan import default_threads
 from surgery.execution.progress import Progress
 from surgery.execution.writing import write
 from surgery.formats.base import formats
+from surgery.formats.upgrading import as_keras3
 from surgery.live.permission import code_allowed
 from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
@@ -48,7 +49,7 @@ def op_function(name: str) -> Callable[..., Any]:
         if len(selectors) > 1:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
         op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
-        return as_model(op.apply(model))
+        return as_model(op.apply(as_keras3(model) if op.needs_keras3 else model))
 
     def run(
         model: core.Model,
@@ -75,7 +76,7 @@ def _signature(declared: type[Op]) -> inspect.Signature:
     """Return the function's parameters: the model, the selector, and the keys by keyword."""
     facts = mapping_schema(declared, "")
     defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
-    defaults |= dict.fromkeys(facts["required"], inspect.Parameter.empty)
+    defaults |= dict.fromkeys(facts.get("required", ()), inspect.Parameter.empty)
     is_live = issubclass(declared, LiveOp)
     if issubclass(declared, LiveOp) and declared.returned_key:
         defaults[declared.returned_key] = ...

@@ -94,11 +94,13 @@ def cli(allow_code: bool) -> None:
 def main() -> NoReturn:
     """Run the command line and end with its exit code."""
     # A model lives until the end; to look for garbage in it takes a tenth of the time or more.
-    gc.set_threshold(200_000)
+    gc.set_threshold(1_000_000)
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, terminate)
-    sys.exit(_guarded())
+    code = _guarded()
+    gc.freeze()  # nor is it looked for at the end, when all memory goes
+    sys.exit(code)
 
 
 def _guarded() -> int:

@@ -1,4 +1,4 @@
-"""Carries out the steps of a plan that need a running Keras model."""
+"""Execution of a plan's steps that need a live Keras model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from surgery.weights.model import Model
 
 
 def with_live_steps(plan: Plan, runner: Runner) -> Plan:
-    """Return the plan once its live steps are done, with what they made and measured.
+    """Run a plan's live steps, and return the plan with their results and measurements.
 
-    Raises SurgeryError for a step that fails, RecipeError and ExpectationError where what it
-    made does not do for what comes after.
+    Raises SurgeryError if a step fails, RecipeError and ExpectationError if its result does not fit
+    the rest of the recipe.
     """
     recipe, model = plan.recipe, plan.source
     steps = []
@@ -35,7 +35,7 @@ def with_live_steps(plan: Plan, runner: Runner) -> Plan:
 
 
 def do_step(step: Step, model: Model, runner: Runner) -> Done:
-    """Return what a step makes of a model; a live one is run."""
+    """Apply a step to a model; a live step is run."""
     return step.op.run(model, runner) if isinstance(step.op, LiveOp) else predicted(step, model)
 
 
@@ -46,7 +46,7 @@ def _failed(recipe: Recipe, step: Step, error: SurgeryError) -> SurgeryError:
 
 
 def _measured(plan: Plan, runner: Runner) -> Mapping[int, Mapping[str, Any]]:
-    """Return what live expectations measure, by their number in the recipe."""
+    """Return the measurements of live expectations, by their number in the recipe."""
     recipe = plan.recipe
     return {
         number: each.expectation.measure(plan.source, plan.model, runner.call, recipe.seed)

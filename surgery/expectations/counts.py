@@ -1,4 +1,4 @@
-"""How many weights and parameters there are, and of which shape: known from headers."""
+"""Expectations of the number and shapes of weights, known without reading them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from surgery.weights.weight import Weight
 
 @dataclass(frozen=True, kw_only=True)
 class _Counted(WeightExpectation):
-    exactly: int | None = key("Just so many.", 26, default=None, minimum=0)
-    at_least: int | None = key("So many or more.", 1, default=None, minimum=0, in_example=True)
-    at_most: int | None = key("So many or fewer.", 100, default=None, minimum=0)
+    exactly: int | None = key("This many exactly.", 26, default=None, minimum=0)
+    at_least: int | None = key("This many or more.", 1, default=None, minimum=0, in_example=True)
+    at_most: int | None = key("This many or fewer.", 100, default=None, minimum=0)
 
     def __post_init__(self) -> None:
         if self.exactly is None and self.at_least is None and self.at_most is None:
             raise ValueError("give exactly, at_least or at_most")
 
     def count(self, weights: tuple[Weight, ...]) -> int:
-        """What is counted."""
+        """Return the number to compare."""
         return len(weights)
 
     def failures(self, model: Model, found: Findings) -> Iterator[str]:
@@ -31,14 +31,14 @@ class _Counted(WeightExpectation):
             yield f"{self.select} has {number:,} {self.what()}, expected {wanted}"
 
     def what(self) -> str:
-        """What is counted, in a word."""
+        """Return the word for the counted things in messages."""
         return "weights"
 
 
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Matches(_Counted):
-    """The selector names so many weights."""
+    """The number of weights that the selector matches."""
 
     def selected(self, model: Model) -> tuple[Weight, ...]:
         return self.select.matches(model)
@@ -47,7 +47,7 @@ class Matches(_Counted):
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Parameters(_Counted):
-    """The selected weights have so many elements together."""
+    """The number of elements of all selected weights together."""
 
     def count(self, weights: tuple[Weight, ...]) -> int:
         return sum(weight.tensor.size for weight in weights)

@@ -14,7 +14,7 @@ from surgery.weights.digest import sha256
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.table import layer_facts, weight_facts
-from surgery.weights.tensor import Array, Tensor
+from surgery.weights.tensor import Array, Tensor, dtype_name
 from surgery.weights.weight import Weight
 
 
@@ -85,6 +85,9 @@ def _signature_lines(signature: Mapping[str, Any]) -> Iterator[str]:
             yield printable(f"  {kind[:-1]} {name}: {shape or 'scalar'} {facts['dtype']}")
 
 
+_TRAINED = {None: "?", True: "yes", False: "no"}
+
+
 def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
     name = weight.address + ("" if weight.named else " *")
     if stats:
@@ -93,9 +96,10 @@ def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
         row = [name, *(number(v) if found.finite else "-" for v in values)]
         row += [f"{found.zeros:,}", f"{found.nonfinite:,}"]
     else:
-        trained = {None: "?", True: "yes", False: "no"}[weight.trainable]
-        shape = "x".join(map(str, weight.tensor.shape)) or "scalar"
-        row = [name, shape, weight.tensor.dtype.name, trained, f"{weight.tensor.size:,}"]
+        tensor = weight.tensor
+        shape = "x".join(map(str, tensor.shape)) or "scalar"
+        row = [name, shape, dtype_name(tensor.dtype), _TRAINED[weight.trainable]]
+        row.append(f"{tensor.size:,}")
     return [*row, sha256(weight.tensor)] if hashes else row
 
 

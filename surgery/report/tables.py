@@ -96,12 +96,8 @@ def table(
 
 
 def _columns(lines: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    padded = [
-        [
-            cell.rjust(room) if i in right else cell.ljust(room)
-            for i, (cell, room) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    ]
-    return ["  ".join(cells).rstrip() for cells in padded]
+    padded = []
+    for i, cells in enumerate(zip(*lines, strict=True)):
+        room, pad = max(map(len, cells)), str.rjust if i in right else str.ljust
+        padded.append([pad(cell, room) for cell in cells])
+    return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]

@@ -1,4 +1,4 @@
-"""Selectors: what a recipe writes to name weights."""
+"""Selectors of weights, as written in recipes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Select:
     value: Any
 
     def __post_init__(self) -> None:
-        _check(self.value)
+        check_selector(self.value)
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Select:
-        """Return the selector that a recipe has; raises SelectorError for a wrong one."""
+        """Make the selector from a recipe's value; raises SelectorError if it is malformed."""
         return cls(value)
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Return its JSON Schema; patterns and ranges are checked when it is built."""
+        """Return its JSON Schema; patterns and ranges are checked when a Select is made."""
         return {
             "type": ["string", "array", "object"],
             "items": {"type": ["string", "object", "array"]},
@@ -48,30 +48,30 @@ class Select:
         }
 
     def matches(self, model: Model) -> tuple[Weight, ...]:
-        """The weights it names, in the model's order; perhaps none."""
+        """Return the matching weights in the model's order; may be empty."""
         return model.once(self._matches)
 
     def _matches(self, model: Model) -> tuple[Weight, ...]:
         names = dict.fromkeys(
             name for w in (*model.weights, *model.states) for name in prefixes(w.address)
         )
-        asked = Asked(model, _named(_patterns(self.value, ("path", "not")), names))
+        asked = Asked(model, named(patterns_of(self.value, ("path", "not")), names))
         weights = [w for w in model.weights if asked.matches(self.value, w)]
         return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
-        """The weights it names; raises SelectorError, with the nearest addresses, for none."""
+        """Return the matching weights; raises SelectorError, with near addresses, if none."""
         found = self.matches(model)
         if not found and not allow_empty:
             raise SelectorError(self._nothing(model))
         return found
 
     def __str__(self) -> str:
-        return _text(self.value)
+        return selector_text(self.value)
 
     def _nothing(self, model: Model) -> str:
         names = _names(model)
-        close = [n for pattern in _patterns(self.value) for n in nearest(pattern, names, 3)]
+        close = [n for pattern in patterns_of(self.value) for n in nearest(pattern, names, 3)]
         close = close if model.weights or model.states else []
         hint = (
             f"the nearest are {', '.join(dict.fromkeys(close))}"
@@ -87,7 +87,7 @@ class Select:
         )
 
     def _types(self, model: Model) -> str:
-        """Return a hint with the classes that there are, where no layer is of a named type."""
+        """Return a hint with the layer classes of the model, if `type` names one it lacks."""
         wanted = as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
         layers = model.architecture.layers if model.architecture is not None else ()
         there = dict.fromkeys(layer.class_name for layer in layers)
@@ -99,9 +99,9 @@ class Select:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`b{1..3}_{x,y}` -> b1_x, b1_y, b2_x...; raises SelectorError for braces in disorder."""
+    """Expand `b{1..2}_{x,y}` to b1_x, b1_y, b2_x, b2_y; raises SelectorError for wrong braces."""
     if not re.fullmatch(r"[^{}]*(\{[^{}]*\}[^{}]*)*", pattern):
-        raise SelectorError(f"{pattern!r} has a brace without its pair, or one inside another")
+        raise SelectorError(f"{pattern!r} has unbalanced or nested braces")
     result = [""]
     for part in re.findall(r"[^{}]+|\{[^{}]*\}", pattern):
         options = _options(part[1:-1], pattern) if part.startswith("{") else [part]
@@ -123,8 +123,8 @@ def _options(inner: str, pattern: str) -> list[str]:
     return inner.split(",")
 
 
-def _named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
-    """Those of the names that each pattern stands for."""
+def named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
+    """Return for each pattern the set of matching names."""
     end = regexes.deadline()
     return {
         pattern: set(
@@ -169,14 +169,15 @@ def _check_pattern(pattern: str) -> None:
         raise SelectorError(str(error)) from None
 
 
-def _check(value: Any) -> None:
+def check_selector(value: Any) -> None:
+    """Raise SelectorError for a value that is no selector."""
     if isinstance(value, str):
         _check_pattern(value)
     elif isinstance(value, list):
         if not value:
             raise SelectorError('an empty list names nothing; "**" names every weight')
         for item in value:
-            _check(item)
+            check_selector(item)
     elif isinstance(value, Mapping):
         _check_facts(value)
     else:
@@ -192,7 +193,7 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
             raise SelectorError(f"unknown fact {key!r}{hint}; allowed: {', '.join(FACTS)}")
         check_fact(key, value)
         if FACTS[key].kind is None:
-            _check(value)
+            check_selector(value)
         elif key == "layers" and not re.fullmatch(r".+\.\..+", str(value)):
             raise SelectorError(
                 f"layers: {value!r} is not a range such as block1_conv1..block3_pool"
@@ -200,7 +201,7 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
 
 
 def _names_state(value: Any, weight: Weight, asked: Asked) -> bool:
-    """Whether a variable that is no weight is meant: only where the selector says `state`."""
+    """Return whether a selector matches a state; it must use the fact `state`."""
     if isinstance(value, list):
         return any(_names_state(item, weight, asked) for item in value)
     return isinstance(value, Mapping) and "state" in value and asked.matches(value, weight)
@@ -210,21 +211,22 @@ def _names(model: Model) -> list[str]:
     return list(model.layer_order) + [weight.address for weight in model.weights]
 
 
-def _patterns(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
-    """The patterns in it, below those facts."""
+def patterns_of(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
+    """Yield the patterns in a selector's value, and below the given facts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _patterns(item, facts)
+            yield from patterns_of(item, facts)
     elif isinstance(value, Mapping):
         for fact in facts:
-            yield from _patterns(value.get(fact), facts)
+            yield from patterns_of(value.get(fact), facts)
 
 
-def _text(value: Any) -> str:
+def selector_text(value: Any) -> str:
+    """Return a selector as a recipe may have it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {selector_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
+        return "[" + ", ".join(selector_text(item) for item in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)

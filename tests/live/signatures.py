@@ -1,4 +1,4 @@
-"""What Keras's optimizers, losses, metrics and schedules take.
+"""What Keras's optimizers, losses, metrics, schedules and layers take.
 
 `python -m tests.live.signatures` writes `surgery/declared/signatures.json`.
 """
@@ -22,21 +22,41 @@ def ask():
         "metrics": (keras.metrics, compiling.METRICS),
         "schedules": (keras.optimizers.schedules, compiling.SCHEDULES),
     }
-    return {
+    found = {
         kind: {name: arguments(getattr(module, name)) for name in sorted(names)}
         for kind, (module, names) in kinds.items()
     }
+    return {**found, "layers": layers(keras)}
 
 
-def arguments(made):
+def layers(keras):
+    """The classes of layers that a recipe may add: no inputs, no cells, none with code in it."""
+    base = keras.layers.Layer
+    not_new = (
+        "FlaxLayer", "GRUCell", "InputLayer", "JaxLayer", "LSTMCell", "Lambda", "Layer", "Pipeline",
+        "RNN", "SimpleRNNCell", "StackedRNNCells", "TFSMLayer", "TorchModuleWrapper", "Wrapper",
+    )  # fmt: skip
+    classes = {
+        name: made
+        for name, made in sorted(vars(keras.layers).items())
+        if inspect.isclass(made) and issubclass(made, base) and name == made.__name__
+    }
+    return {
+        name: arguments(made, ("name", "trainable", "dtype"))
+        for name, made in classes.items()
+        if name not in not_new
+    }
+
+
+def arguments(made, common=()):
     """All of a class's arguments, and those without a default."""
-    given = [
-        each
-        for each in list(inspect.signature(made.__init__).parameters.values())[1:]
-        if each.kind is each.POSITIONAL_OR_KEYWORD
-    ]
+    parameters = list(inspect.signature(made.__init__).parameters.values())[1:]
+    given = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
     needs = [each.name for each in given if each.default is each.empty]
-    return {"takes": [each.name for each in given], "needs": needs}
+    names = [each.name for each in given]
+    more = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    names += [name for name in common if more and name not in names]
+    return {"takes": names, "needs": needs}
 
 
 def as_text(found):

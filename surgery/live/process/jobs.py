@@ -1,4 +1,4 @@
-"""What the process with Keras can be asked to do, by name."""
+"""The jobs of the process with Keras, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a live model: its metrics, its outputs, and what its inner layers put out."""
+"""Jobs that measure a live model: its metrics, its outputs, and its layers' outputs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from surgery.weights.tensor import is_numpy_dtype
 
 Tell = Callable[..., None]
 _PROBES = 16
-"""Random inputs that stand for data where there is none."""
+"""The number of random inputs, if no data are given."""
 
 
 def evaluate(
     tell: Tell, file: LiveFile, data: Data, batch_size: int, compile: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The loss and the metrics on data."""
+    """Return the loss and metrics on data: {"metrics": {name: value}}."""
     fed = feeding.feed(data, batch_size)
     found = compiled(file, compile).evaluate(fed.dataset, verbose=0, return_dict=True)
     return {"metrics": {name: float(value) for name, value in found.items()}}
 
 
 def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
-    """The model, compiled as it was saved or, if anything is given, by that."""
+    """Load the model, compiled by `compile` if that is not empty, else as it was saved.
+
+    Raises SurgeryError if it was not compiled.
+    """
     model = models.load(file, compiled=not compile)
     if compile:
         compile_model(model, compile)
@@ -42,7 +45,7 @@ def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
 
 
 def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -> dict[str, Any]:
-    """The outputs for every example, as one array for each output."""
+    """Write the outputs for every example, one array for each output; returns their files."""
     model = models.load(file)
     writer = _Rows(to)
     fed = feeding.feed(data, batch_size)
@@ -63,7 +66,10 @@ def activations(
     layers: Sequence[str],
     to: Path | None,
 ) -> dict[str, Any]:
-    """What layers put out for every example: statistics, and if wanted the values."""
+    """Compute statistics of layers' outputs over all examples, and write them all to `to`.
+
+    With `to=None` the outputs are not written.
+    """
     import tensorflow as tf
 
     model = models.load(file)
@@ -77,8 +83,8 @@ def activations(
             outputs = {name: value.numpy() for name, value in run(batch).items()}
         except TypeError as error:  # TensorFlow's InaccessibleTensorError
             raise SurgeryError(
-                "a cell is called inside a loop, where its outputs cannot be seen; name the "
-                "layer that it is in"
+                "a cell is called inside a loop, where its outputs are not accessible; name the "
+                "layer that contains it"
             ) from error
         for name, values in outputs.items():
             totals.setdefault(name, Activity()).add(values)
@@ -103,7 +109,7 @@ def output_change(
     batch_size: int,
     seed_: int,
 ) -> dict[str, Any]:
-    """The largest difference between the outputs of two models, for the same inputs."""
+    """Return the largest absolute difference between two models' outputs on the same inputs."""
     left, right = models.load(file), models.load(other)
     largest = 0.0
     if data is not None:
@@ -117,7 +123,7 @@ def output_change(
             strict=True,
         ):
             if a.shape != b.shape:
-                raise SurgeryError(f"the outputs have other shapes: {a.shape} and {b.shape}")
+                raise SurgeryError(f"the outputs differ in shape: {a.shape} and {b.shape}")
             change = np.abs(a.astype(np.float64) - b.astype(np.float64))
             largest = max(largest, float(change.max(initial=0.0)), key=_nan_first)
     return {"change": largest}
@@ -128,7 +134,7 @@ def _nan_first(value: float) -> float:
 
 
 class Activity:
-    """Statistics of a layer's outputs, batch after batch; a unit is an element of the last axis."""
+    """Statistics of a layer's outputs over batches; a unit is an index of the last axis."""
 
     def __init__(self) -> None:
         self._count = self._zeros = 0
@@ -137,7 +143,7 @@ class Activity:
         self._shape: list[int] = []
 
     def add(self, values: np.ndarray[Any, Any]) -> None:
-        """One more batch."""
+        """Add a batch."""
         self._shape = list(values.shape[1:])
         self._count += values.size
         self._zeros += int(values.size - np.count_nonzero(values))
@@ -147,7 +153,7 @@ class Activity:
         self._alive = units if self._alive is None else self._alive | units
 
     def facts(self) -> dict[str, Any]:
-        """The shape of one example's output, mean, share of zeros, and dead units of all."""
+        """Return the shape of one output, the mean, the share of zeros, and dead and all units."""
         return {
             "shape": self._shape,
             "mean": self._total / self._count,
@@ -158,7 +164,7 @@ class Activity:
 
 
 class _Rows:
-    """Arrays that grow by rows, in files of their own until they are whole."""
+    """Arrays that grow by rows, one file each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -167,10 +173,10 @@ class _Rows:
         self._facts: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
     def add(self, arrays: Mapping[str, Any]) -> None:
-        """More rows of every array."""
+        """Append rows to every array."""
         for name, values in arrays.items():
             array = np.ascontiguousarray(values)
-            if not is_numpy_dtype(array.dtype):  # bfloat16, which .npz files have not
+            if not is_numpy_dtype(array.dtype):  # bfloat16, which .npz files cannot store
                 array = array.astype(np.float32)
             if name not in self._files:
                 file = (self._folder / str(len(self._files))).open("wb")
@@ -181,7 +187,7 @@ class _Rows:
             self._files[name].write(array.data)
 
     def close(self) -> dict[str, Any]:
-        """The file of each array, with its shape and dtype."""
+        """Close the files, and return the path, shape and dtype of each array."""
         for file in self._files.values():
             file.close()
         return {
@@ -213,7 +219,7 @@ def _output_names(model: Any, count: int) -> list[str]:
 
 
 def _named_layers(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
-    """Layers by their addresses: a chain of names, as `get_layer` would be called with."""
+    """Return the layers whose address matches a pattern; raises SurgeryError if none does."""
     known = dict(_layers(model, ""))
     found: dict[str, Any] = {}
     for pattern in wanted:
@@ -232,7 +238,7 @@ def _layers(layer: Any, parent: str) -> Iterator[tuple[str, Any]]:
 
 
 def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]:
-    """What the layers put out, caught while the model is called; the last call counts."""
+    """Return the layers' outputs in a call of the model; of several calls of a layer, the last."""
     caught: dict[str, Any] = {}
 
     def catching(name: str, call: Any) -> Any:
@@ -254,13 +260,13 @@ def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]
 
 
 def _probes(model: Any, seed: int) -> Any:
-    """Random inputs of the model's own shape: uniform from 0 to 1, or small integers."""
+    """Return random inputs of the model's input shapes: uniform in [0, 1), or integers 0 and 1."""
     try:
         inputs = model.inputs
     except (AttributeError, ValueError):
         inputs = None
     if not inputs:
-        raise SurgeryError("the model does not say what its inputs are; give on: data")
+        raise SurgeryError("the model has no declared inputs; give on: data")
     made = []
     for number, each in enumerate(inputs):
         if None in each.shape[1:]:

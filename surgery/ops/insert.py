@@ -1,0 +1,78 @@
+"""`insert`: a new layer between two others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from surgery.architecture.entries import join
+from surgery.architecture.graph import Graph, Ref
+from surgery.architecture.graph.editing import inserted, inserted_before
+from surgery.architecture.graph.nodes import graph_of
+from surgery.declared.fields import key
+from surgery.declared.layers import NewLayer
+from surgery.errors import SelectorError
+from surgery.ops._new_layers import MODEL, addressed, built_on, new_weights
+from surgery.ops.base import op
+from surgery.ops.structure import StructureOp, find_layer, with_graph
+from surgery.weights.model import Model
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Insert(StructureOp):
+    """Put a new layer behind a layer, or before one."""
+
+    after: str | None = key(
+        "The address of the layer whose output it gets; all that read that read the new layer's.",
+        "block_5_add",
+        default=None,
+        in_example=True,
+    )
+    before: str | None = key(
+        "Instead of after: the address of the layer that gets its output.", "fc1", default=None
+    )
+    call: Literal["all", 0] = key(
+        "Of a layer that is called more than once: behind every call, or behind the first.",
+        0,
+        default="all",
+    )
+    layer: NewLayer = key("The layer: a class of Keras with its arguments.", {"ReLU": {}})
+    dtype: str = key(
+        "Its dtype policy; model is that of the layers around it.", "float32", default=MODEL
+    )
+
+    def __post_init__(self) -> None:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("give after or before, one of them")
+
+    @property
+    def title(self) -> str:
+        place = f"after {self.after}" if self.after else f"before {self.before}"
+        return f"{self.name} {self.layer.class_name} {place}"
+
+    def apply(self, model: Model) -> Model:
+        architecture = self.architecture(model)
+        parent, name = find_layer(architecture, self.after or self.before or "")
+        graph = graph_of(architecture, parent)
+        calls = graph.calls_of(name)
+        numbers = calls if self.call == "all" else calls[:1]
+        tensors = [Ref(name, number) for number in numbers]
+        if self.before is not None:
+            tensors = [graph.calls[name, number].refs()[0] for number in numbers]
+        if not tensors:
+            raise SelectorError(f"{name} is not called")
+        built = built_on(graph, tensors[0], [self.layer], self.dtype)
+        new = str(built[0].entry["config"]["name"])
+
+        def change(graph: Graph) -> Graph:
+            if self.before is not None:
+                return inserted_before(graph, new, built[0].entry, name, numbers)
+            return inserted(graph, new, built[0].entry, tensors)
+
+        layers = addressed(parent, built)
+        made = with_graph(
+            model, parent, change, new=lambda config: new_weights(config, layers, self.draws),
+            outputs={name: new} if self.after and not parent else {},
+        )  # fmt: skip
+        return made.with_note(f"{join(parent, new)} is a new {self.layer.class_name}")

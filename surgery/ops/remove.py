@@ -1,0 +1,49 @@
+"""`remove`: layers that go, so that what they were given goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgery.architecture.graph import Graph
+from surgery.architecture.graph.editing import without_layer
+from surgery.declared.fields import key
+from surgery.ops.base import op
+from surgery.ops.structure import StructureOp, with_graph
+from surgery.weights.layer_selectors import SelectLayers
+from surgery.weights.model import Model
+
+
+@op
+@dataclass(frozen=True, kw_only=True)
+class Remove(StructureOp):
+    """Take layers out: what read their output reads their input."""
+
+    select: SelectLayers = key("The layers.", {"type": "Dropout"})
+    keep_input: int | None = key(
+        "Of a layer with several inputs (Add), the number of the one that goes on.",
+        0,
+        default=None,
+        minimum=0,
+    )
+    allow_empty: bool = key(
+        "Let the step do nothing where the selector matches nothing.", True, default=False
+    )
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.select}"
+
+    def apply(self, model: Model) -> Model:
+        self.architecture(model)
+        chosen: dict[str, list[str]] = {}
+        for node in self.select.layers(model, self.allow_empty):
+            chosen.setdefault(node.parent, []).append(node.name)
+        for parent, names in sorted(chosen.items(), key=lambda item: -item[0].count("/")):
+
+            def without(graph: Graph, names: list[str] = names) -> Graph:
+                for name in names:
+                    graph = without_layer(graph, name, self.keep_input)
+                return graph
+
+            model = with_graph(model, parent, without)
+        return model

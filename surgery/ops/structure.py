@@ -1,0 +1,179 @@
+"""What an operation is that changes a model's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surgery.architecture import Architecture
+from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse
+from surgery.architecture.graph.nodes import edited, graph_of, models
+from surgery.errors import SelectorError, nearest
+from surgery.ops.base import Op
+from surgery.weights.model import Model
+from surgery.weights.restructuring import restructured
+from surgery.weights.weight import Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureOp(Op):
+    """An operation on the graph of a model's layers, in the config of Keras 3."""
+
+    changes_weights = False
+    needs_keras3 = True
+
+    def architecture(self, model: Model) -> Architecture:
+        """Return the model's architecture; raises SelectorError where it has no graph."""
+        architecture = model.need_architecture(f"{self.name} acts on layers")
+        if not is_graph(architecture.config):
+            name = architecture.config.get("class_name")
+            raise SelectorError(
+                f"{model.origin} is a {name}, whose config does not say how its layers are called; "
+                f"{self.name} needs a functional or Sequential model: write the change in code, "
+                "and load it with build"
+            )
+        return architecture
+
+    def flattened(
+        self, architecture: Architecture, addresses: Iterable[str], names: str = "{outer}_{inner}"
+    ) -> tuple[Graph, Mapping[str, str]]:
+        """Return the graph with the layers of inner models in their places, and their new names.
+
+        Raises SelectorError where a model cannot be taken apart.
+        """
+        try:
+            return flattened(
+                parse(architecture.config),
+                addresses,
+                lambda outer, inner: names.format(outer=outer, inner=inner),
+            )
+        except ValueError as error:
+            raise SelectorError(f"{self.name}: {error}") from None
+
+
+def with_graph(
+    model: Model,
+    parent: str,
+    change: Callable[[Graph], Graph],
+    names: Mapping[str, str] | None = None,
+    new: Callable[[Mapping[str, Any]], Iterable[Weight]] = lambda _: (),
+    outputs: Mapping[str, str] | None = None,
+) -> Model:
+    """Return the model with one of its graphs changed; raises SelectorError where it cannot be.
+
+    `parent` is the address of the graph's model, `new` makes weights for the new config; the rest
+    is as in `restructured`.
+    """
+    architecture = model.need_architecture("the step changes layers")
+    try:
+        config = edited(architecture, parent, change)
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
+    return restructured(model, config, names, new(config), outputs)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor that a layer returns: the layer's address, the call and the tensor's number.
+
+    The numbers are None where the layer is called once, or returns one tensor.
+    """
+
+    layer: str
+    call: int | None = None
+    tensor: int | None = None
+
+    @classmethod
+    def from_recipe(cls, value: object, _folder: Path) -> Output:
+        """Read an address, or a mapping of layer, call and tensor."""
+        if isinstance(value, str):
+            return cls(value)
+        if not isinstance(value, Mapping):
+            raise TypeError
+        if not isinstance(value.get("layer"), str) or set(value) - {"layer", "call", "tensor"}:
+            raise ValueError("give an address, or a mapping {layer: a, call: 0, tensor: 0}")
+        return cls(value["layer"], value.get("call"), value.get("tensor"))
+
+    @classmethod
+    def schema(cls) -> Mapping[str, object]:
+        """Return its JSON Schema."""
+        return {
+            "type": ["string", "object"],
+            "minLength": 1,
+            "properties": {
+                "layer": {
+                    "description": "The layer's address.",
+                    "examples": ["block4_pool"],
+                    "type": "string",
+                    "minLength": 1,
+                },
+                "call": _number("The number of its call."),
+                "tensor": _number("The number of the tensor among those that the call returns."),
+            },
+            "additionalProperties": False,
+        }
+
+    def __str__(self) -> str:
+        more = [f"{k}: {v}" for k, v in vars(self).items() if k != "layer" and v is not None]
+        return f"{{layer: {self.layer}, {', '.join(more)}}}" if more else self.layer
+
+    def ref(self, graph: Graph, layer: str) -> Ref:
+        """Return the tensor in a graph in which the layer has that name.
+
+        Raises SelectorError where the layer returns several tensors, and none is named.
+        """
+        call = self._number("call", self.call, graph.calls_of(layer), graph, layer)
+        tensors = _tensors(graph, Ref(layer, call))
+        return Ref(layer, call, self._number("tensor", self.tensor, tensors, graph, layer))
+
+    def _number(
+        self, what: str, number: int | None, there: list[int], graph: Graph, layer: str
+    ) -> int:
+        if number is None and len(there) == 1:
+            return there[0]
+        if number is not None and (number in there or (what == "tensor" and len(there) == 1)):
+            return number
+        said = f"has no {what} {number}" if number is not None else f"has several {what}s"
+        raise SelectorError(
+            f"{self.layer} {said}: {'; '.join(_told(graph, layer, what))}; "
+            f"write {{layer: {self.layer}, {what}: {there[0] if there else 0}}}"
+        )
+
+
+def _number(description: str) -> dict[str, object]:
+    return {"description": description, "examples": [0], "type": "integer", "minimum": 0}
+
+
+def _tensors(graph: Graph, ref: Ref) -> list[int]:
+    """Return the numbers of the tensors of a call that are read, or are outputs."""
+    found = {r.tensor for r in graph.shapes if r.key == ref.key}
+    found |= {r.tensor for call in graph.calls.values() for r in call.refs() if r.key == ref.key}
+    return sorted(found) or [0]
+
+
+def _told(graph: Graph, layer: str, what: str) -> Iterable[str]:
+    for number in graph.calls_of(layer):
+        for tensor in _tensors(graph, Ref(layer, number)):
+            ref = Ref(layer, number, tensor)
+            shape = graph.shapes.get(ref)
+            size = "x".join("?" if n is None else str(n) for n in shape[1:]) if shape else "?"
+            readers = ", ".join(dict.fromkeys(name for name, _ in graph.readers(ref))) or "nothing"
+            yield f"call {number}, tensor {tensor}: {size}, read by {readers}"
+
+
+def find_layer(architecture: Architecture, address: str) -> tuple[str, str]:
+    """Return the model that calls a layer and the layer's name there.
+
+    Raises SelectorError, with the nearest addresses, where no graph has it.
+    """
+    known: list[str] = []
+    for parent, _, _ in models(architecture):
+        for name in graph_of(architecture, parent).layers:
+            full = f"{parent}/{name}" if parent else name
+            if full == address:
+                return parent, name
+            known.append(full)
+    close = ", ".join(nearest(address, known, 3)) or ", ".join(known[:3])
+    raise SelectorError(f"{address} is no layer of the model; the nearest are {close}")
