@@ -25,6 +25,7 @@ from surgery.formats.upgrading import as_keras3
 from surgery.live.permission import code_allowed
 from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
+from surgery.ops.structure import VerifiedOp
 from surgery.recipe.parts import build_op
 from surgery.recipe.schema import mapping_schema
 from surgery.report.reference import op_text
@@ -49,7 +50,12 @@ def op_function(name: str) -> Callable[..., Any]:
         if len(selectors) > 1:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
         op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
-        return as_model(op.apply(as_keras3(model) if op.needs_keras3 else model))
+        given = as_keras3(model) if op.needs_keras3 else model
+        made = op.apply(given)
+        if isinstance(op, VerifiedOp) and op.needs_live:
+            with Logged(name, False) as told, LiveRunner(told, default_threads()) as runner:
+                op.verified(given, made, runner)
+        return as_model(made)
 
     def run(
         model: core.Model,

@@ -12,6 +12,7 @@ from surgery.execution.plan import Plan
 from surgery.execution.planning import Chain, plan_of, plan_step, predicted, step_problem
 from surgery.expectations.base import LiveExpectation
 from surgery.ops.live import Done, LiveOp, Runner
+from surgery.ops.structure import VerifiedOp
 from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
 
@@ -36,11 +37,16 @@ def with_live_steps(plan: Plan, runner: Runner) -> Plan:
 
 def do_step(step: Step, model: Model, runner: Runner) -> Done:
     """Apply a step to a model; a live step is run."""
-    return step.op.run(model, runner) if isinstance(step.op, LiveOp) else predicted(step, model)
+    if isinstance(step.op, LiveOp):
+        return step.op.run(model, runner)
+    done = predicted(step, model)
+    if isinstance(step.op, VerifiedOp) and step.op.needs_live:
+        return replace(done, facts=step.op.verified(model, done.model, runner))
+    return done
 
 
 def _failed(recipe: Recipe, step: Step, error: SurgeryError) -> SurgeryError:
-    if isinstance(step.op, LiveOp):
+    if step.op.needs_live:
         return SurgeryError(recipe.document.problem(step.place, str(error)).text(recipe.file))
     return RecipeError(recipe.file, [step_problem(recipe, step, error)])
 

@@ -82,7 +82,7 @@ def needs_keras(recipe: Recipe) -> bool:
 
 def is_live(recipe: Recipe) -> bool:
     """Return whether a live Keras model is needed."""
-    return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
+    return any(step.op.needs_live for step in recipe.steps) or any(
         isinstance(each.expectation, LiveExpectation) for each in recipe.expect
     )
 

@@ -39,6 +39,11 @@ class Op(ABC):
     """The source of its random numbers; not a key."""
 
     @property
+    def needs_live(self) -> bool:
+        """True if carrying it out needs a live Keras model."""
+        return False
+
+    @property
     def title(self) -> str:
         """The title of a step that has no name."""
         return self.name

@@ -59,6 +59,10 @@ class LiveOp(Op):
     returned_key: ClassVar[str] = ""
     """The key of a .npz file that Python code may leave out, to get the arrays returned."""
 
+    @property
+    def needs_live(self) -> bool:
+        return True
+
     @abstractmethod
     def run(self, model: Model, runner: Runner) -> Done:
         """Run the operation."""

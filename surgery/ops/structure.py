@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.architecture import Architecture
+from surgery.architecture import Architecture, Layer
 from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse
 from surgery.architecture.graph.nodes import edited, graph_of, models
-from surgery.errors import SelectorError, nearest
+from surgery.declared.fields import key
+from surgery.declared.verification import VERIFY, Verification
+from surgery.errors import SelectorError, SurgeryError, nearest
 from surgery.ops.base import Op
+from surgery.ops.live import Runner, need_live
 from surgery.weights.model import Model
 from surgery.weights.restructuring import restructured
 from surgery.weights.weight import Weight
@@ -51,6 +54,63 @@ class StructureOp(Op):
             )
         except ValueError as error:
             raise SelectorError(f"{self.name}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedOp(StructureOp):
+    """A structural operation after which the model gives what it gave before."""
+
+    verify: Verification | bool = key(VERIFY, False, default=True)
+
+    @property
+    def needs_live(self) -> bool:
+        return self.verify is not False
+
+    def inputs(self) -> tuple[Path, ...]:
+        data = self.verify.data if isinstance(self.verify, Verification) else None
+        return data.inputs() if data is not None else ()
+
+    def compared_layers(self) -> Sequence[str]:
+        """The layers of the model before whose outputs are compared; empty for its own outputs."""
+        return ()
+
+    def check_live(self, model: Model) -> None:
+        """Raise SurgeryError where the models before and after cannot be run."""
+        if self.needs_live:
+            try:
+                need_live(model, self.name)
+                custom = [x.address for x in _custom(model) if model.carried.code is None]
+                if custom:
+                    raise SurgeryError(f"{custom[0]} is of a custom class, whose code is not given")
+            except SurgeryError as error:
+                raise SurgeryError(f"{error}; verify: false leaves the comparison out") from None
+
+    def verified(self, before: Model, after: Model, runner: Runner) -> Mapping[str, Any]:
+        """Run both models on the same inputs; raises SurgeryError where their outputs differ.
+
+        Returns what is compared and the largest relative difference.
+        """
+        how = self.verify if isinstance(self.verify, Verification) else Verification()
+        found = runner.call(
+            "equivalence",
+            after,
+            other=before,
+            data=how.data and how.data.without_labels(),
+            examples=how.examples,
+            seed_=self.draws.seed,
+            layers=list(self.compared_layers()),
+        )
+        if not found["difference"] <= how.tolerance:
+            raise SurgeryError(
+                f"the outputs after the step differ by {found['difference']:.2g} of the largest "
+                f"({found['output']}), and verify allows {how.tolerance:g}; nothing is written"
+            )
+        return {"verified": {**found, "tolerance": how.tolerance}}
+
+
+def _custom(model: Model) -> Iterator[Layer]:
+    architecture = model.need_architecture("it is run")
+    return (layer for layer in architecture.root.walk() if layer.variables is None)
 
 
 def with_graph(

@@ -228,6 +228,8 @@ class Builder:
             arguments = typing.get_args(hint)
             if value is None and types.NoneType in arguments:
                 return None
+            if isinstance(value, bool) and bool in arguments:
+                return value
             return self.convert(arguments[0], value, place)
         if typing.get_origin(hint) is Literal:
             if value not in typing.get_args(hint):

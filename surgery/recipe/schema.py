@@ -189,6 +189,8 @@ def _value(hint: Any, metadata: Mapping[str, Any], words: Words = frozenset()) -
 def _type(hint: Any, words: Words) -> dict[str, Any]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = _type(typing.get_args(hint)[0], words)
+        if bool in typing.get_args(hint):
+            return {"anyOf": [inner, {"type": "boolean"}]}
         if "enum" in inner:
             return {"enum": [*inner["enum"], None]}
         if "type" not in inner:

@@ -17,4 +17,5 @@ JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "sensitivity": sensitivity.sensitivity,
     "activations": measuring.activations,
     "output_change": measuring.output_change,
+    "equivalence": measuring.equivalence,
 }

@@ -129,6 +129,94 @@ def output_change(
     return {"change": largest}
 
 
+def equivalence(
+    tell: Tell,
+    file: LiveFile,
+    other: LiveFile,
+    data: Data | None,
+    examples: int,
+    seed_: int,
+    layers: Sequence[str],
+) -> dict[str, Any]:
+    """Return the largest max|a - b| / max|a| of an output between a model and another one.
+
+    `file` is the model b, `other` is a; with `layers`, what these layers of a return is compared
+    with b's outputs. Raises SurgeryError where there is not the same number of outputs.
+    """
+    after, before = models.load(file), models.load(other)
+    largest, output, count = 0.0, "", 0
+    if data is not None:
+        batches = _inputs(feeding.feed(data, 32))
+    else:
+        batches = iter([_drawn(before, seed_, examples)])
+    for batch in batches:
+        made = _leaves(after(batch, training=False))
+        if layers:
+            caught = _caught(before, _named_layers(before, layers), batch)
+            wanted = [(name, caught[name]) for name in layers]
+        else:
+            wanted = [
+                (f"output {n}", x) for n, x in enumerate(_leaves(before(batch, training=False)))
+            ]
+        if len(made) != len(wanted):
+            raise SurgeryError(f"there are {len(made)} outputs, and {len(wanted)} to compare with")
+        count += len(np.asarray(made[0]))
+        for (name, a), b in zip(wanted, made, strict=True):
+            difference = _relative(np.asarray(a), np.asarray(b))
+            if difference > largest or not output:
+                largest, output = difference, name
+    return {"difference": largest, "output": output, "examples": count}
+
+
+def _leaves(made: Any) -> list[Any]:
+    import keras
+
+    return list(keras.tree.flatten(made))
+
+
+def _relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Return max|a - b| / max|a|; infinity for other shapes, and where only one has a NaN."""
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if (np.isfinite(a) != np.isfinite(b)).any():
+        return float("inf")
+    difference = np.abs(np.nan_to_num(a) - np.nan_to_num(b)).max(initial=0.0)
+    return float(difference / (np.abs(np.nan_to_num(a)).max(initial=0.0) or 1.0))
+
+
+_FREE = 32
+"""The size that a drawn input has along an axis whose size is free."""
+
+
+def _drawn(model: Any, seed: int, examples: int) -> Any:
+    """Return random inputs of the model's shapes: normal numbers, or integers that it can look up.
+
+    Integers are below the smallest table of an Embedding in the model. Raises SurgeryError for
+    inputs that are text, and for a model without declared inputs.
+    """
+    import keras
+
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise SurgeryError("the model has no declared inputs; give data")
+    tables = [x.input_dim for x in model._flatten_layers() if isinstance(x, keras.layers.Embedding)]
+    made = []
+    for number, each in enumerate(inputs):
+        if each.dtype == "string":
+            raise SurgeryError(f"the input {each.name} is text; give data")
+        random = generator(seed, "equivalence", number)
+        shape = (examples, *(_FREE if size is None else size for size in each.shape[1:]))
+        is_float = "float" in each.dtype
+        drawn = (
+            random.standard_normal(shape)
+            if is_float
+            else random.integers(0, min(tables, default=2), shape)
+        )
+        made.append(keras.ops.cast(drawn, each.dtype))
+    return keras.tree.pack_sequence_as(model._inputs_struct, made) if len(made) > 1 else made[0]
+
+
 def _nan_first(value: float) -> float:
     return float("inf") if np.isnan(value) else value
 
