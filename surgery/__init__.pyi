@@ -151,6 +151,7 @@ def extract(
     model: _Model,
     *,
     at: str | Sequence[Any] | Mapping[str, Any],
+    verify: Mapping[str, Any] | bool = False,
     inputs_: Literal["keep", "used"] = "keep",
     seed: int = 0,
 ) -> Model:
@@ -320,6 +321,18 @@ def replace_head(
     seed: int = 0,
 ) -> Model:
     """Cut behind a layer, and put new layers that end in a Dense there."""
+
+def resize_input(
+    model: _Model,
+    *,
+    input: str | None = ...,
+    size: Sequence[Any] | None = ...,
+    channels: int | None = ...,
+    by: Literal["sum", "mean", "tile", "first"] = "sum",
+    changed: Literal["error", "reinitialize"] = "error",
+    seed: int = 0,
+) -> Model:
+    """Give an input another size or number of channels, and fit the kernels that read it."""
 
 def scale(
     model: _Model,

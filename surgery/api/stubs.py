@@ -112,6 +112,8 @@ def _kind(facts: Mapping[str, Any], hint: Any) -> str:
     if "enum" in facts:
         allowed = ", ".join(_literal(value) for value in facts["enum"] if value is not None)
         return f"Literal[{allowed}]" + (" | None" if None in facts["enum"] else "")
+    if "anyOf" in facts:
+        return " | ".join(_kind(each, type(None)) for each in facts["anyOf"])
     given = facts["type"] if isinstance(facts["type"], list) else [facts["type"]]
     kinds = [
         _TYPES[kind] for kind in given if kind != "string" or facts.get("pattern") != REFERENCE
