@@ -106,7 +106,7 @@ def chain(
     *,
     with_: _Model | Mapping[str, Any],
     as_: str | None = ...,
-    name_: str = "chained",
+    name: str = "chained",
     seed: int = 0,
 ) -> Model:
     """Feed this model's output to the next one, and so on: one model that calls them in order."""
@@ -152,7 +152,7 @@ def extract(
     *,
     at: str | Sequence[Any] | Mapping[str, Any],
     verify: Mapping[str, Any] | bool = False,
-    inputs_: Literal["keep", "used"] = "keep",
+    inputs: Literal["keep", "used"] = "keep",
     seed: int = 0,
 ) -> Model:
     """Cut a model at inner layers, whose outputs become its outputs."""
@@ -186,9 +186,9 @@ def join(
     *,
     models: _Model | Mapping[str, Any],
     as_: str | None = ...,
-    inputs_: Literal["shared", "apart"] = "shared",
-    outputs_: Literal["list", "average", "concatenate", "add"] = "list",
-    name_: str = "joined",
+    inputs: Literal["shared", "apart"] = "shared",
+    outputs: Literal["list", "average", "concatenate", "add"] = "list",
+    name: str = "joined",
     seed: int = 0,
 ) -> Model:
     """Put other models beside this one: one model that calls each of them."""
@@ -314,9 +314,9 @@ def replace_head(
     layers: Sequence[Any] = ...,
     dropout: float | str | None = ...,
     activation: str | None = "softmax",
-    name_: str = "head",
+    name: str = "head",
     dtype: str = "model",
-    outputs_: Literal["keep", "drop"] = "keep",
+    outputs: Literal["keep", "drop"] = "keep",
     compile: Literal["keep", "drop"] = "keep",
     seed: int = 0,
 ) -> Model:

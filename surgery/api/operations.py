@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -78,6 +79,11 @@ def op_function(name: str) -> Callable[..., Any]:
     return function
 
 
+def python_name(name: str) -> str:
+    """Return a key as Python code writes it: `from` is `from_`."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
 def _signature(declared: type[Op]) -> inspect.Signature:
     """Return the function's parameters: the model, the selector, and the keys by keyword."""
     facts = mapping_schema(declared, "")
@@ -86,7 +92,7 @@ def _signature(declared: type[Op]) -> inspect.Signature:
     is_live = issubclass(declared, LiveOp)
     if issubclass(declared, LiveOp) and declared.returned_key:
         defaults[declared.returned_key] = ...
-    given = {field.name: defaults[name] for name, field in keys_of(declared).items()}
+    given = {python_name(name): defaults[name] for name in keys_of(declared)}
     given |= {"seed": 0, **({"progress": False, "allow_code": False} if is_live else {})}
     first = [inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     if "select" in given:

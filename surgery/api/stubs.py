@@ -87,12 +87,12 @@ _OWN = {"model": "_Model", "seed": "int", "progress": "bool", "allow_code": "boo
 
 def _key(declared: type[Op], parameter: inspect.Parameter) -> str:
     """Return one parameter as the stub has it."""
-    fields = {field.name: key for key, field in keys_of(declared).items()}
     if parameter.name in _OWN:
         kind = _OWN[parameter.name]
     else:
-        facts = mapping_schema(declared, "")["properties"][fields[parameter.name]]
-        kind = _kind(facts, hints_of(declared)[parameter.name])
+        key = parameter.name.rstrip("_")
+        facts = mapping_schema(declared, "")["properties"][key]
+        kind = _kind(facts, hints_of(declared)[keys_of(declared)[key].name])
     if parameter.name == declared.array_key:
         kind = f"ArrayLike | {kind}"
     default = "" if parameter.default is parameter.empty else f" = {_literal(parameter.default)}"
