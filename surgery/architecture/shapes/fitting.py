@@ -1,0 +1,94 @@
+"""Whether layers still get inputs that fit their weights, once the layers around them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from surgery.architecture.entries import class_of, join
+from surgery.architecture.graph import Graph, is_graph, parse
+from surgery.architecture.graph.model import Entry
+from surgery.architecture.shapes.models import ModelShapes, model_shapes
+from surgery.architecture.shapes.registry import Shape
+
+_LAST = (
+    "AdditiveAttention", "Attention", "Bidirectional", "Dense", "GRU", "GroupedQueryAttention",
+    "LSTM", "MultiHeadAttention", "RNN", "SimpleRNN", "TimeDistributed",
+)  # fmt: skip
+"""Classes whose weights follow from the size of the input's last axis alone."""
+
+_OF_ANY = ("Embedding", "ReversibleEmbedding")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the calls of a layer are given, and whether each returns something known."""
+
+    entry: Entry
+    inputs: Sequence[Sequence[Shape | None]]
+    is_told: Sequence[bool]
+
+
+def given(config: Entry) -> Mapping[str, Given]:
+    """Return what each layer is given, by its address, those in nested models included."""
+    found: dict[str, Given] = {}
+    graph = parse(config)
+    for address, each in _given(graph, model_shapes(graph), ""):
+        if address in found:
+            old = found[address]
+            inputs, told = [*old.inputs, *each.inputs], [*old.is_told, *each.is_told]
+            each = Given(each.entry, inputs, told)
+        found[address] = each
+    return found
+
+
+def _given(graph: Graph, shapes: ModelShapes, parent: str) -> Iterator[tuple[str, Given]]:
+    for (name, number), call in graph.calls.items():
+        entry = graph.layers[name]
+        inputs = [shapes.shapes.get(ref) for ref in call.refs()]
+        outputs = shapes.of_call(name, number)
+        told = bool(outputs) and None not in outputs
+        yield join(parent, name), Given(entry, [inputs], [told])
+        if is_graph(entry) and (name, number) in shapes.inner:
+            yield from _given(parse(entry), shapes.inner[name, number], join(parent, name))
+
+
+def misfit(before: Given, after: Given) -> str:
+    """Return why a layer cannot take what it is given now, or nothing.
+
+    `before` is the layer where its weights fit.
+    """
+    for inputs, told in zip(after.inputs, after.is_told, strict=True):
+        if not told and all(before.is_told) and None not in inputs:
+            return f"Keras does not call it on {_shown(inputs)}"
+        if all(_decisive(before.entry, old) != _decisive(after.entry, inputs) for old in before.inputs):
+            return f"its weights are for {_shown(before.inputs[0])}, and it would get {_shown(inputs)}"
+    return ""
+
+
+def _decisive(entry: Entry, inputs: Sequence[Shape | None]) -> Sequence[object]:
+    """Return the sizes of inputs that the shapes of a layer's weights follow from."""
+    class_name, config = class_of(entry), entry["config"]
+    if class_name in _OF_ANY:
+        return ()
+    if class_name in _LAST:
+        return [shape and shape[-1] for shape in inputs]
+    if "Conv" in class_name:
+        place = 1 if config.get("data_format") == "channels_first" else -1
+        return [shape and shape[place] for shape in inputs]
+    if class_name.endswith("Normalization") and "axis" in config:
+        axis = config["axis"]
+        axes = axis if isinstance(axis, list) else [axis]
+        if all(isinstance(each, int) for each in axes):
+            return [
+                shape and [shape[each] for each in axes if -len(shape) <= each < len(shape)]
+                for shape in inputs
+            ]
+    return [shape and shape[1:] for shape in inputs]
+
+
+def _shown(inputs: Sequence[Shape | None]) -> str:
+    return " and ".join(
+        "x".join("?" if size is None else str(size) for size in shape[1:]) if shape else "?"
+        for shape in inputs
+    )
