@@ -175,6 +175,8 @@ def test_all_that_has_a_cost_has_a_shape():
         layer("Permute", dims=[9]),
         layer("TimeDistributed", layer=7),
         layer("RNN", cell=None),
+        layer("MaxPooling2D", pool_size=2, border_mode="same"),  # of Keras 1
+        layer("LSTM", units=3, time_major=True),  # of Keras 2
         {"class_name": "Dense"},
         {"class_name": "Dense", "config": [1]},
         {"class_name": "Split", "module": "keras.src.ops.numpy",

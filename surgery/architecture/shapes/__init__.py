@@ -20,6 +20,7 @@ from surgery.architecture.shapes import (  # noqa: F401 - each registers its rul
     same,
     wrapping,
 )
+from surgery.architecture.shapes.models import ModelShapes, model_shapes
 from surgery.architecture.shapes.registry import (
     LAYERS,
     OPERATIONS,
@@ -32,8 +33,10 @@ from surgery.architecture.shapes.registry import (
 __all__ = [
     "LAYERS",
     "OPERATIONS",
+    "ModelShapes",
     "Shape",
     "flops",
     "leaves",
+    "model_shapes",
     "output_shapes",
 ]

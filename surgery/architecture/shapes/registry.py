@@ -26,6 +26,10 @@ UNTOLD = (
 """What a rule raises at a call that it does not know, or that Keras refuses."""
 
 
+_OLD_KEYS = frozenset({"border_mode", "dim_ordering", "subsample", "subsample_length"})
+"""What Keras 1 has in its configs: they are to be upgraded first."""
+
+
 class Rules(NamedTuple):
     """The rules of a kind of classes: Keras's layers, or the operations of `keras.ops`."""
 
@@ -126,10 +130,14 @@ def _shape_of_values(values: Any) -> Shape:
 
 
 def _kind(entry: Entry) -> tuple[Rules, str]:
-    """The rules to ask for a class, and its name, which is empty where it is not Keras's."""
+    """The rules to ask for a class, and its name; empty where it is not Keras 3's."""
     module = str(entry.get("module") or "keras").partition(".")[0]
     package = str(entry.get("registered_name") or entry.get("class_name")).rpartition(">")[0]
-    if package or module not in _OF_KERAS:
+    config = entry.get("config")
+    is_old = isinstance(config, Mapping) and (
+        not _OLD_KEYS.isdisjoint(config) or config.get("time_major")
+    )
+    if package or module not in _OF_KERAS or is_old:
         return LAYERS, ""
     if is_operation(entry):
         return OPERATIONS, str(entry.get("class_name"))
