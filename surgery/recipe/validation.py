@@ -28,14 +28,20 @@ _GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras,
 """Removed keys, with a hint on their replacement."""
 
 
-_NO_LAYERS = (
-    "; no step adds, removes or replaces layers: load the new model (build, config, application) "
-    "and copy the weights into it, as surgery init digits-transfer shows"
-)
-_OF_LAYERS = re.compile(
-    r"(add|insert|append|remove|delete|replace|change|resize)(_?(layer|head)s?)?|head"
-)
-"""Names of ops that do not exist: a new head is a new model."""
+_OF_LAYERS = {
+    r"(add|put|new)(_?layers?)?": "insert (between layers) or append (behind an output)",
+    r"(delete|drop|pop|skip)(_?layers?)?": "remove (layers) or extract (a part of the model)",
+    r"(cut|truncate|crop|head_?off|backbone|features?)(_?(layers?|model|at))?": "extract",
+    r"(add_?|new_?|change_?)?(head|top|classifier)": "replace_head",
+    r"(change|swap|exchange)_?layers?": "replace",
+    r"(change_?|set_?)?(resize|input|input_?shape|input_?size)": "resize_input",
+    r"ensemble|combine|concatenate": "join",
+    r"stack|pipeline|sequential": "chain",
+    r"(fuse|merge)_?(bn|batch_?norm\w*)": "fold_batchnorm",
+    r"(merge|fuse)_?lora": "lora_merge",
+    r"inline|unnest": "flatten",
+}
+"""Names that people give to structural ops, as patterns, and what to write."""
 
 
 def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
@@ -74,8 +80,10 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
 
 
 def _hint(kind: str, name: str, allowed: Sequence[str]) -> str:
-    if kind == "op" and _OF_LAYERS.fullmatch(name):
-        return _NO_LAYERS
+    if kind == "op":
+        for pattern, instead in _OF_LAYERS.items():
+            if re.fullmatch(pattern, name):
+                return f" (write {instead})"
     return _GONE.get((kind, name)) or did_you_mean(name, allowed)
 
 
