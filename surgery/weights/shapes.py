@@ -18,7 +18,8 @@ def _shapes(model: Model) -> ModelShapes | None:
     config = model.architecture.config
     try:
         if not model.carried.is_keras3:
-            config, _ = upgraded(config, model.carried.keras_version)
+            sizes = {weight.address: weight.tensor.shape for weight in model.weights}
+            config, _ = upgraded(config, model.carried.keras_version, sizes)
         return model_shapes(config)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
