@@ -210,6 +210,7 @@ def _manifest(
                 "changed": effect.changed,
                 "before": effect.before.as_dict(),
                 "after": effect.after.as_dict(),
+                **({"sizes": dict(step.sizes)} if step.sizes else {}),
                 **({"found": step.found} if step.found else {}),
             }
         )

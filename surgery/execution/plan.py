@@ -43,6 +43,9 @@ class StepPlan:
     changes: int | None
     observer: Observer
     renames: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    """Of a step that changes layers: how many layers, parameters, bytes and FLOPs there are before
+    and after it; None for what is not known."""
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
 

@@ -21,9 +21,11 @@ from surgery.execution.notes import notes
 from surgery.execution.observing import Observer
 from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
 from surgery.execution.problems import model_problems, recipe_problems
+from surgery.execution.sizes import sizes_changed
 from surgery.expectations.base import Findings
 from surgery.formats.upgrading import as_keras3
 from surgery.ops.live import Done
+from surgery.ops.structure import StructureOp
 from surgery.recipe.language import Recipe, Step
 from surgery.storage import locations
 from surgery.storage.states import file_states
@@ -119,7 +121,8 @@ def plan_step(
     # A rename may give a weight the former address of another.
     after = observer.watch(model, done.model) if op.changes_weights else done.model
     changes = op.changes(matched)
-    return StepPlan(step, matched, changes, observer, renames, done.facts, done.files), after
+    sizes = sizes_changed(model, after) if isinstance(op, StructureOp) else {}
+    return StepPlan(step, matched, changes, observer, renames, sizes, done.facts, done.files), after
 
 
 def step_problem(recipe: Recipe, step: Step, error: SurgeryError) -> Problem:

@@ -9,6 +9,8 @@ from typing import Any
 from surgery.architecture.entries import join
 from surgery.architecture.graph import Call, Graph, Ref, entry_of, is_graph, mapped, parse
 from surgery.architecture.graph.model import Entry
+from surgery.architecture.shapes import leaves
+from surgery.architecture.shapes.models import model_shapes
 from surgery.architecture.sharing import told_apart
 from surgery.errors import SelectorError
 from surgery.weights.model import Model
@@ -69,8 +71,8 @@ def called(graph: Graph, key: str, entry: Entry, given: Any) -> tuple[Graph, Any
         calls={**graph.calls, (key, 0): Call([given])},
     )
     structure = mapped(_sorted(inner.outputs), output)
-    known = {ref: inner.shapes.get(old) for ref, old in zip(outputs, _flat(inner), strict=True)}
-    shapes = {ref: shape for ref, shape in known.items() if shape is not None}
+    known = zip(outputs, leaves(model_shapes(inner).outputs), strict=True)
+    shapes = {ref: shape for ref, shape in known if shape is not None}
     return replace(grown, shapes={**graph.shapes, **shapes}), structure
 
 
@@ -79,12 +81,6 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if type(value) is list else value
-
-
-def _flat(graph: Graph) -> list[Ref]:
-    from surgery.architecture.graph import refs
-
-    return refs(graph.outputs)
 
 
 def combined(models: Mapping[str, Model], graph: Graph) -> Model:

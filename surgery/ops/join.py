@@ -115,6 +115,20 @@ class Join(StructureOp):
                     "with one"
                 )
         class_name = _MERGES[self.outputs_]
+        shapes = [graph.shapes.get(ref) for ref in flat]
+        sizes = {
+            shape[1:-1] if self.outputs_ == "concatenate" else shape[1:]
+            for shape in shapes
+            if shape
+        }
+        if len(sizes) > 1:
+            told = ", ".join(
+                f"{name} {list((shape or (0,))[1:])}"
+                for name, shape in zip(names, shapes, strict=True)
+            )
+            raise SelectorError(
+                f"outputs: {self.outputs_} takes equal shapes, and there are {told}"
+            )
         config: dict[str, Any] = {"name": self.outputs_, "trainable": True}
         if self.outputs_ == "concatenate":
             config["axis"] = -1

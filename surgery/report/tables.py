@@ -25,6 +25,18 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
+def flops(count: int | None) -> str:
+    """FLOPs in decimal units: 30.96 GFLOPs; `?` if unknown."""
+    if count is None:
+        return "? FLOPs"
+    value = float(count)
+    for unit in ("", "k", "M", "G"):
+        if value < 1000:
+            return f"{value:.4g} {unit}FLOPs"
+        value /= 1000
+    return f"{value:.4g} TFLOPs"
+
+
 def number(value: float | None) -> str:
     """Four significant digits; `-` for what is not known."""
     return "-" if value is None or math.isnan(value) else f"{value:.4g}"

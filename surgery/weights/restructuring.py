@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 from surgery.architecture import Architecture, Layer
-from surgery.architecture.entries import join
+from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph.model import refs
 from surgery.architecture.graph.reading import is_graph, parse
+from surgery.architecture.shapes.fitting import Given, given, misfit
+from surgery.architecture.shapes.models import ModelShapes, model_shapes
 from surgery.errors import SelectorError
 from surgery.weights.model import Carried, Model, trained_flag
-from surgery.weights.weight import Weight
+from surgery.weights.weight import Weight, prefixes
 
 _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
@@ -30,14 +32,16 @@ def restructured(
     `new` are weights that take the place of the model's own, or that it does not have. `outputs`
     says which new output stands for an old one. Weights of layers that are gone are left out.
     Optimizer slots stay with their weights; a new weight begins with slots of its own. Raises
-    SelectorError where a variable of the config has no weight.
+    SelectorError where a variable of the config has no weight, and where a layer would get an input
+    that its weights do not fit.
     """
     before = model.need_architecture("the step changes layers")
     after = Architecture(config, before.shares_layers)
     addresses = Addresses(names or {})
     weights = {addresses.new(w.address): w for w in model.weights}
     weights = {address: replace(w, address=address) for address, w in weights.items()}
-    weights |= {w.address: w for w in new}
+    added = {w.address: w for w in new}
+    weights |= added
     had = {addresses.new(address) for address in before.weight_order}
     if lost := [a for a in after.weight_order if a not in weights and a not in had]:
         raise SelectorError(f"{lost[0]} would be a new variable, and the step gives it no value")
@@ -52,7 +56,33 @@ def restructured(
         addresses.new(w.address) for w in model.weights if w.trainable
     ]:
         made = made.without_raw_state("which of it belongs to which weight is not known")
+    _check_inputs(model, made, addresses, {after.owner(address).address for address in added})
     return _with_outputs(made, before, after, {**addresses.names, **(outputs or {})})
+
+
+def shapes_of(model: Model) -> ModelShapes:
+    """Return the shapes and FLOPs of a model that is a graph; raises ValueError for another one."""
+    return model.once(_shapes)
+
+
+def _shapes(model: Model) -> ModelShapes:
+    return model_shapes(model.need_architecture("shapes follow from it").config)
+
+
+def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[str]) -> None:
+    """Raise SelectorError for a layer whose weights do not fit what it would be given."""
+    now = after.once(_given)
+    owners = {layer for w in after.weights for layer in prefixes(w.address)}
+    for address, old in before.once(_given).items():
+        place = addresses.new(address)
+        if place not in now or place in new:
+            continue
+        if why := misfit(old, now[place], place in owners):
+            raise SelectorError(f"{place} ({class_of(old.entry)}) would not fit: {why}")
+
+
+def _given(model: Model) -> Mapping[str, Given]:
+    return given(model.need_architecture("its layers are called").config, shapes_of(model))
 
 
 class Addresses:

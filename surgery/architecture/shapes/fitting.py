@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from surgery.architecture.entries import class_of, join
-from surgery.architecture.graph import Graph, is_graph, parse
+from surgery.architecture.graph import Graph, parse, topological
 from surgery.architecture.graph.model import Entry
-from surgery.architecture.shapes.models import ModelShapes, model_shapes
+from surgery.architecture.shapes.models import ModelShapes
 from surgery.architecture.shapes.registry import Shape
 
 _LAST = (
@@ -29,31 +29,29 @@ class Given:
     is_told: Sequence[bool]
 
 
-def given(config: Entry) -> Mapping[str, Given]:
+def given(config: Entry, shapes: ModelShapes) -> Mapping[str, Given]:
     """Return what each layer is given, by its address, those in nested models included."""
     found: dict[str, Given] = {}
-    graph = parse(config)
-    for address, each in _given(graph, model_shapes(graph), ""):
-        if address in found:
-            old = found[address]
-            inputs, told = [*old.inputs, *each.inputs], [*old.is_told, *each.is_told]
-            each = Given(each.entry, inputs, told)
-        found[address] = each
+    for address, entry, inputs, told in _given(parse(config), shapes, ""):
+        before = found.get(address, Given(entry, (), ()))
+        found[address] = Given(entry, (*before.inputs, inputs), (*before.is_told, told))
     return found
 
 
-def _given(graph: Graph, shapes: ModelShapes, parent: str) -> Iterator[tuple[str, Given]]:
-    for (name, number), call in graph.calls.items():
-        entry = graph.layers[name]
-        inputs = [shapes.shapes.get(ref) for ref in call.refs()]
-        outputs = shapes.of_call(name, number)
-        told = bool(outputs) and None not in outputs
-        yield join(parent, name), Given(entry, [inputs], [told])
-        if is_graph(entry) and (name, number) in shapes.inner:
+def _given(
+    graph: Graph, shapes: ModelShapes, parent: str
+) -> Iterator[tuple[str, Entry, Sequence[Shape | None], bool]]:
+    for name, number in topological(graph):
+        entry, call = graph.layers[name], graph.calls[name, number]
+        if call.refs():
+            outputs = shapes.of_call(name, number)
+            told = bool(outputs) and None not in outputs
+            yield join(parent, name), entry, [shapes.shapes.get(r) for r in call.refs()], told
+        if (name, number) in shapes.inner:
             yield from _given(parse(entry), shapes.inner[name, number], join(parent, name))
 
 
-def misfit(before: Given, after: Given) -> str:
+def misfit(before: Given, after: Given, has_weights: bool) -> str:
     """Return why a layer cannot take what it is given now, or nothing.
 
     `before` is the layer where its weights fit.
@@ -61,8 +59,10 @@ def misfit(before: Given, after: Given) -> str:
     for inputs, told in zip(after.inputs, after.is_told, strict=True):
         if not told and all(before.is_told) and None not in inputs:
             return f"Keras does not call it on {_shown(inputs)}"
-        if all(_decisive(before.entry, old) != _decisive(after.entry, inputs) for old in before.inputs):
-            return f"its weights are for {_shown(before.inputs[0])}, and it would get {_shown(inputs)}"
+        known = [_decisive(before.entry, old) for old in before.inputs]
+        if has_weights and _decisive(after.entry, inputs) not in known:
+            was = _shown(before.inputs[0])
+            return f"its weights are for {was}, and it would get {_shown(inputs)}"
     return ""
 
 
