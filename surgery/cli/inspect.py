@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,13 +12,16 @@ from surgery.cli import _options
 
 if TYPE_CHECKING:
     from surgery.weights.model import Model
+    from surgery.weights.selectors import Select
     from surgery.weights.weight import Weight
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--select", metavar="S", help='Only these weights: "*/kernel", or "{state: optimizer}".'
+    "--select",
+    metavar="S",
+    help='Only these weights ("*/kernel", "{state: optimizer}"), or layers without any.',
 )
 @click.option("--stats", is_flag=True, help="Show min, max, mean, std, zeros, non-finite.")
 @click.option("--values", is_flag=True, help="Print the values.")
@@ -37,6 +40,7 @@ def command(
     """Show a model's layers and weights."""
     from surgery.errors import UsageError
     from surgery.formats.base import open_model
+    from surgery.report.layers import calls_text
     from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:
@@ -44,7 +48,15 @@ def command(
     if values and (as_json or stats or hashes):
         raise UsageError("--values goes with neither --json, --stats nor --hash")
     opened = open_model(model)
-    weights = opened.weights if select is None else _options.selector(select).weights(opened)
+    selector = None if select is None else _options.selector(select)
+    if selector and not (values or stats or hashes) and (calls := _calls(opened, selector)):
+        facts = {"path": opened.origin, "format": opened.format, "calls": calls}
+        if as_json:
+            _options.echo_json(facts)
+        else:
+            _options.echo(calls_text(calls))
+        return
+    weights = opened.weights if selector is None else selector.weights(opened)
     if as_json:
         facts = model_facts(opened, opened.origin, weights, stats, hashes)
         _check(opened, stats or hashes)
@@ -57,6 +69,15 @@ def command(
         text = model_text(opened, weights, stats, hashes)
         _check(opened, stats or hashes)
         _options.echo(text)
+
+
+def _calls(model: Model, selector: Select) -> list[dict[str, Any]]:
+    """Return the calls of layers that are selected, if no weights are."""
+    from surgery.report.layers import selected_calls
+
+    if selector.weights(model, allow_empty=True):
+        return []
+    return selected_calls(model, selector.value)
 
 
 def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:

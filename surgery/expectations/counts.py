@@ -1,4 +1,4 @@
-"""Expectations of the number and shapes of weights, known without reading them."""
+"""Expectations of the number and shapes of weights and layers, known without reading values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from surgery.declared.fields import key
-from surgery.expectations.base import Findings, WeightExpectation, expectation, outside
+from surgery.expectations.base import (
+    Expectation,
+    Findings,
+    WeightExpectation,
+    expectation,
+    outside,
+)
+from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Counted(WeightExpectation):
+class _Limits:
     exactly: int | None = key("This many exactly.", 26, default=None, minimum=0)
     at_least: int | None = key("This many or more.", 1, default=None, minimum=0, in_example=True)
     at_most: int | None = key("This many or fewer.", 100, default=None, minimum=0)
@@ -21,6 +28,9 @@ class _Counted(WeightExpectation):
         if self.exactly is None and self.at_least is None and self.at_most is None:
             raise ValueError("give exactly, at_least or at_most")
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted(_Limits, WeightExpectation):
     def count(self, weights: tuple[Weight, ...]) -> int:
         """Return the number to compare."""
         return len(weights)
@@ -54,6 +64,26 @@ class Parameters(_Counted):
 
     def what(self) -> str:
         return "parameters"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfLayers(Expectation):
+    select: SelectLayers = key("The layers to count.", {"type": "BatchNormalization"})
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Layers(_Limits, _OfLayers):
+    """The selector names this many layers of the model's config, inputs and operations included."""
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        self.select.layers(model, allow_empty=True)  # raises for a model that has none
+        return ()
+
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
+        number = len(self.select.layers(model, allow_empty=True))
+        if wanted := outside(number, self.at_least, self.at_most, self.exactly):
+            yield f"{self.select} has {number:,} layers, expected {wanted}"
 
 
 @expectation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgery.architecture.shapes import ModelShapes, model_shapes
+from surgery.architecture.shapes import UNTOLD, ModelShapes, model_shapes
 from surgery.architecture.upgrades import upgraded
 from surgery.weights.model import Model
 
@@ -18,7 +18,8 @@ def _shapes(model: Model) -> ModelShapes | None:
     config = model.architecture.config
     try:
         if not model.carried.is_keras3:
-            config, _ = upgraded(config, model.carried.keras_version)
+            sizes = {weight.address: weight.tensor.shape for weight in model.weights}
+            config, _ = upgraded(config, model.carried.keras_version, sizes)
         return model_shapes(config)
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+    except UNTOLD:
         return None

@@ -1,5 +1,7 @@
 """The command as its user sees it: output, exit codes, signals."""
 
+import copy
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.architecture import Architecture
 from tests.conftest import command, dense_model, same_bytes, values
 
 RECIPE = """surgery: 1
@@ -143,6 +146,31 @@ def test_inspect(folder):
     printed = command("inspect", "m.keras", "--select", "a/kernel", "--values", "--slice", "0:2,1")
     kernel = values(surgery.open("m.keras"))["a/kernel"]
     assert printed.stdout == f"a/kernel [2] float32\n{kernel[0:2, 1]}\n"
+
+
+def test_inspect_shows_layers_without_weights(folder):
+    model = surgery.open("m.keras")
+    config = copy.deepcopy(dict(model.architecture.config))
+    relu = {"module": "keras.layers", "class_name": "ReLU", "registered_name": None,
+            "config": {"name": "relu"}}  # fmt: skip
+    config["config"]["layers"].insert(2, relu)
+    config["config"]["layers"].append({**relu, "class_name": "Own", "module": "mine"})
+    config["config"]["layers"][-1]["config"] = {"name": "own"}
+    surgery.save(dataclasses.replace(model, architecture=Architecture(config)), keras="r.keras")
+    shown = {
+        "relu": "relu: ReLU, no weights; output 3; 3 FLOPs\n  from a 3\n  to b\n",
+        "{type: Own}": "own: Own, no weights; output ?; unknown FLOPs\n  from b 2\n",
+        "{type: InputLayer}": "in: InputLayer, no weights; output 4; 0 FLOPs\n  to a\n",
+    }
+    for selector, text in shown.items():
+        done = command("inspect", "r.keras", "--select", selector)
+        assert (done.returncode, done.stdout) == (0, text)
+    facts = json.loads(command("inspect", "r.keras", "--select", "relu", "--json").stdout)
+    assert facts["calls"] == [
+        {"layer": "relu", "type": "ReLU", "call": 0, "flops": 3, "read_by": ["b"],
+         "inputs": [{"layer": "a", "shape": [None, 3]}], "outputs": [[None, 3]]}
+    ]  # fmt: skip
+    assert "no weight" in command("inspect", "r.keras", "--select", "relu", "--stats").stderr
 
 
 def test_inspect_json(folder):

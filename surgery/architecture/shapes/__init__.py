@@ -24,6 +24,7 @@ from surgery.architecture.shapes.models import ModelShapes, model_shapes
 from surgery.architecture.shapes.registry import (
     LAYERS,
     OPERATIONS,
+    UNTOLD,
     Shape,
     flops,
     leaves,
@@ -33,6 +34,7 @@ from surgery.architecture.shapes.registry import (
 __all__ = [
     "LAYERS",
     "OPERATIONS",
+    "UNTOLD",
     "ModelShapes",
     "Shape",
     "flops",

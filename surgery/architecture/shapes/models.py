@@ -44,6 +44,10 @@ class ModelShapes:
         """The FLOPs of the model: the sum over its calls, None where one is unknown."""
         return _total(self.flops.values())
 
+    def unknown(self) -> list[CallKey]:
+        """Return the calls whose FLOPs are unknown."""
+        return [key for key, cost in self.flops.items() if cost is None]
+
     def of_call(self, layer: str, call: int = 0) -> tuple[Shape | None, ...]:
         """The shapes of the outputs of a layer's call; empty where nothing is known of them."""
         found = sorted(ref for ref in self.shapes if ref.key == (layer, call))

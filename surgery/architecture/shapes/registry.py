@@ -23,7 +23,7 @@ _OF_KERAS = ("keras", "tf_keras", "keras_core", "tensorflow")
 UNTOLD = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
-"""What a rule raises at a call that it does not know, or that Keras refuses."""
+"""What a rule raises at a call that it does not know or that Keras refuses, and an odd config."""
 
 
 _OLD_KEYS = frozenset({"border_mode", "dim_ordering", "subsample", "subsample_length"})
