@@ -67,7 +67,7 @@ def activations(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Measure what inner layers put out for data, and perhaps keep it as features."""
+    """Measure the outputs of inner layers on data, and optionally save them as features."""
 
 def average(
     model: _Model,
@@ -152,7 +152,7 @@ def normalize(
     to: float = 1.0,
     seed: int = 0,
 ) -> Model:
-    """Divide the selected weights by their norm; what is zero stays zero."""
+    """Divide the selected weights by their norm; a weight that is all zero stays zero."""
 
 def permute(
     model: _Model,
@@ -175,7 +175,7 @@ def predict(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Write what the model puts out for data to a .npz file."""
+    """Write the model's outputs for data to a .npz file."""
 
 def quantize_values(
     model: _Model,
@@ -187,7 +187,7 @@ def quantize_values(
     per: Literal["tensor", "output_channel"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Round the selected weights to few values, which stay floats (weight sharing)."""
+    """Round the selected weights to few distinct values, stored as floats (weight sharing)."""
 
 def reinitialize(
     model: _Model,
@@ -198,7 +198,7 @@ def reinitialize(
     arguments: Mapping[str, Any] | None = ...,
     seed: int = 0,
 ) -> Model:
-    """Draw the selected weights anew, from a Keras initialiser."""
+    """Draw new values for the selected weights from a Keras initialiser."""
 
 def rename(
     model: _Model,
@@ -208,7 +208,7 @@ def rename(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+    """Rename layers or the model: in the config with all references, and in weights' addresses."""
 
 def scale(
     model: _Model,
@@ -283,7 +283,7 @@ def unfreeze(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Let Keras train the selected layers, and open the frozen models they are in."""
+    """Let Keras train the selected layers, and unfreeze the models that contain them."""
 
 def zero(
     model: _Model,
@@ -302,4 +302,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all of them, or the part that one key names."""
+    """Set the selected weights to zero: all elements, or those that one key chooses."""

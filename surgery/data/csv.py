@@ -27,9 +27,7 @@ class Csv(Data):
     kind = "csv"
 
     csv: Path = key("A .csv file; its first line names the columns.", "iris.csv")
-    target: str | None = key(
-        "The column of labels.", "species", default=None, in_example=True
-    )
+    target: str | None = key("The column of labels.", "species", default=None, in_example=True)
     columns: tuple[str, ...] | None = key(
         "The columns of inputs, as one vector; by default all but the target.",
         ["petal_length", "petal_width"],

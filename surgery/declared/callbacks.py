@@ -19,7 +19,9 @@ class EarlyStopping:
     min_delta: float = key("The least change that counts as progress.", 0.001, default=0.0)
     mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
     restore_best_weights: bool = key("Go back to the best epoch.", True, default=False)
-    start_from_epoch: int = key("The epoch from which the metric is monitored.", 0, default=0, minimum=0)
+    start_from_epoch: int = key(
+        "The epoch from which the metric is monitored.", 0, default=0, minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,9 @@ class ReduceLROnPlateau:
 class ModelCheckpoint:
     """Save the model after epochs, in addition to the run's own targets."""
 
-    filepath: Path = key("The file to write, as a pattern of Keras's.", "out/epoch-{epoch:02d}.keras")
+    filepath: Path = key(
+        "The file to write, as a pattern of Keras's.", "out/epoch-{epoch:02d}.keras"
+    )
     monitor: str = key("The metric.", "val_loss", default="val_loss")
     save_best_only: bool = key("Only when the metric got better.", True, default=False)
     save_weights_only: bool = key("Only the weights.", True, default=False)

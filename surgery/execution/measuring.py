@@ -109,7 +109,9 @@ def _kept(table: Path, run: str) -> Iterator[Point]:
     if not table.exists():
         return
     with table.open(newline="", encoding="utf-8") as file:
-        whole = [line for line in file if line.endswith("\n")]  # a killed run may leave a partial line
+        whole = [
+            line for line in file if line.endswith("\n")
+        ]  # a killed run may leave a partial line
         reader = csv.DictReader(whole)
         if tuple(reader.fieldnames or ())[:4] != _COLUMNS:
             raise UsageError(f"{table} is not a table of sensitivity; choose another file")

@@ -90,9 +90,7 @@ def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
     for step in reversed(recipe.steps):
         if isinstance(step.op, LiveOp) and not step.op.changes_weights:
             return
-        message = (
-            "no later step measures or writes the model, and there is no target; add export"
-        )
+        message = "no later step measures or writes the model, and there is no target; add export"
         yield recipe.document.problem((*step.place, step.op.name), message)
 
 

@@ -41,7 +41,9 @@ def notes(model: Model) -> list[str]:
     """Return the notes on layers that become two."""
     added = unshared(model).weights[len(model.weights) :]
     owners = dict.fromkeys(weight.layer for weight in added)
-    return [f"{layer} is shared; the file has it twice, and trains each separately" for layer in owners]
+    return [
+        f"{layer} is shared; the file has it twice, and trains each separately" for layer in owners
+    ]
 
 
 def _same(architecture: Architecture, owner: Layer) -> list[Layer]:

@@ -196,7 +196,7 @@ def _problems(model: Model) -> Iterator[str]:
     if not isinstance(container, Container):
         for weight in (*model.weights, *model.states):
             if weight.tensor.dtype.name not in CODES:
-                yield f"{weight.address} is {weight.tensor.dtype.name}, which a checkpoint cannot store"
+                yield f"{weight.address} is {weight.tensor.dtype.name}, which it cannot store"
         return
     for weight in model.weights:
         if weight.address not in container.names:
@@ -209,7 +209,7 @@ def _problems(model: Model) -> Iterator[str]:
         if entry.slices and (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
             yield f"{key} is stored in parts, whose shape and dtype cannot change"
         if tensor.dtype.name not in CODES:
-            yield f"{key} is {tensor.dtype.name}, which a checkpoint cannot store"
+            yield f"{key} is {tensor.dtype.name}, which it cannot store"
 
 
 def _new(model: Model, prefix: str) -> BundleWriter:

@@ -54,7 +54,9 @@ class Hdf5(Format):
             format="hdf5",
             origin=str(path),
             inputs=(path,),
-            notes=(f"datasets that are not numeric arrays are left out: {some(odd)}",) if odd else (),
+            notes=(f"datasets that are not numeric arrays are left out: {some(odd)}",)
+            if odd
+            else (),
         )
 
     def problems(self, model: Model) -> Sequence[str]:

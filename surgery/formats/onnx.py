@@ -27,7 +27,9 @@ class Onnx(Format):
         return head[:1] == b"\x08" and path.suffix == ".onnx"
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        raise FormatError(f"{path}: ONNX files are written, not read; load the model that it was made from")
+        raise FormatError(
+            f"{path}: ONNX files are written, not read; load the model that it was made from"
+        )
 
     def problems(self, model: Model) -> Sequence[str]:
         missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]

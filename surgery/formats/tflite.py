@@ -26,7 +26,9 @@ class TFLite(Format):
         return head[4:8] == b"TFL3"
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        raise FormatError(f"{path}: LiteRT files are written, not read; load the model it was made from")
+        raise FormatError(
+            f"{path}: LiteRT files are written, not read; load the model it was made from"
+        )
 
     def problems(self, model: Model) -> Sequence[str]:
         return list(export_problems(model))[:1]

@@ -63,7 +63,9 @@ class WithConfig(Format):
     def config_problems(self, model: Model) -> list[str]:
         """Return why the model has no equivalent in Keras 3, by layer."""
         refused = for_keras3(model).refused if self.config == "upgrade" else ()
-        return [f"{why}; config: keep writes it unchanged, for its own Keras version" for why in refused]
+        return [
+            f"{why}; config: keep writes it unchanged, for its own Keras version" for why in refused
+        ]
 
     def config_notes(self, model: Model) -> list[str]:
         """Return notes on the upgrade of a config of Keras 1 or 2."""

@@ -96,7 +96,9 @@ class Application:
         in_example=True,
     )
     include_top: bool = key("Whether to include the classifier.", False, default=_UNSET)
-    include_preprocessing: bool = key("Whether to include the rescaling layers.", True, default=_UNSET)
+    include_preprocessing: bool = key(
+        "Whether to include the rescaling layers.", True, default=_UNSET
+    )
     input_shape: tuple[int, ...] = key(
         "The shape of an image: height, width, channels.", [96, 96, 3], default=_UNSET
     )

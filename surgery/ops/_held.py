@@ -88,7 +88,9 @@ def scheduled(wanted: PruneSchedule, keeps: Sequence[Keep], model: Model) -> Sch
         raise SelectorError(f"{frozen[0]} is not trained, so it is not pruned while training")
     kept = {w.address for keep in keeps for w in keep.select.weights(model)}
     if both := [w.address for w in weights if w.address in kept]:
-        raise SelectorError(f"{both[0]} is selected by both keep and prune_schedule; narrow one of them")
+        raise SelectorError(
+            f"{both[0]} is selected by both keep and prune_schedule; narrow one of them"
+        )
     return Schedule(
         [weight.address for weight in weights],
         wanted.from_.fraction,

@@ -69,7 +69,9 @@ class Average(FloatOp):
             new = [(1 - self.decay) * self.decay ** (count - 1 - i) for i in range(1, count)]
             return [self.decay ** (count - 1), *new]
         given = self.weights or (1.0,) * count
-        parts = [weight / max(given) for weight in given]  # scaled, so that their sum does not overflow
+        parts = [
+            weight / max(given) for weight in given
+        ]  # scaled, so that their sum does not overflow
         return [part / sum(parts) for part in parts]
 
     def _averaged(self, weight: Weight) -> Mapped:

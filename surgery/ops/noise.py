@@ -26,7 +26,11 @@ class Noise(FloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(
-        "The standard deviation of the noise.", 0.01, default=None, exclusiveMinimum=0, in_example=True
+        "The standard deviation of the noise.",
+        0.01,
+        default=None,
+        exclusiveMinimum=0,
+        in_example=True,
     )
     relative_std: float | None = key(
         "The standard deviation of the noise, divided by that of each weight.",

@@ -22,9 +22,7 @@ class Predict(LiveOp):
     changes_weights = False
     returned_key = "export"
 
-    data: Data = key(
-        "The inputs; labels are not read.", {"npz": "digits.npz", "x": "x_test"}
-    )
+    data: Data = key("The inputs; labels are not read.", {"npz": "digits.npz", "x": "x_test"})
     export: Path = key(
         "The .npz file: y, or one array for each output; for images also their names, in order.",
         "out/predictions.npz",

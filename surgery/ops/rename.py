@@ -85,7 +85,9 @@ class Rename(WeightOp):
         architecture = model.need_architecture("rename acts on layers")
         pattern = self.select.value
         if not isinstance(pattern, str) or pattern.startswith("re:") or "{" in pattern:
-            raise SelectorError("rename takes one address, which may contain *, but no braces or re:")
+            raise SelectorError(
+                "rename takes one address, which may contain *, but no braces or re:"
+            )
         names: dict[str, str] = {}
         layers = [layer.address for layer in architecture.layers]
         for address in layers:

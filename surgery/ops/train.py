@@ -116,7 +116,9 @@ class Train(LiveOp):
         for number, weight in (self.class_weight or {}).items():
             is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not str(number).isdecimal() or not is_number or not 0 <= weight < math.inf:
-                raise ValueError(f"class_weight: {number}: {weight} is not a class number and its weight")
+                raise ValueError(
+                    f"class_weight: {number}: {weight} is not a class number and its weight"
+                )
         if self.class_weight and self.loss is not None and self.loss.outputs > 1:
             raise ValueError(_ONE_OUTPUT)
         if self.learning_rate is not None and self._new_optimizer is not None:
@@ -195,8 +197,8 @@ class Train(LiveOp):
             raise SurgeryError("the model is not compiled; give loss, and optimizer")
         if own is not None and not own.name and self._goes_on(own):
             raise SurgeryError(
-                f"the model's compile config has no equivalent in Keras 3 ({own.problem}); give optimizer "
-                "and loss"
+                f"the model's compile config has no equivalent in Keras 3 ({own.problem}); give "
+                "optimizer and loss"
             )
         if own is None and self.optimizer is not None and self._new_optimizer is None:
             raise SurgeryError("the model has no optimizer to keep; give a new one")

@@ -83,8 +83,7 @@ class Zero(FloatOp):
         "The elements whose magnitude is above this.", 3.0, default=None, minimum=0
     )
     scope: Literal["tensor", "global"] = key(
-        "With lowest and keep: rank each weight by itself, or all selected weights "
-        "together.",
+        "With lowest and keep: rank each weight by itself, or all selected weights together.",
         "global",
         default="tensor",
     )
@@ -208,9 +207,7 @@ class Zero(FloatOp):
         shape, inputs = weight.tensor.shape, axes(model, weight).inputs
         run = [axis for axis in inputs if set(range(axis, inputs[-1])) <= set(inputs)]
         if not run or math.prod(shape[axis] for axis in run) % m:
-            why = (
-                f"its inputs (axes {run}) are not divisible by {m}" if run else "it has no inputs"
-            )
+            why = f"its inputs (axes {run}) are not divisible by {m}" if run else "it has no inputs"
             raise SelectorError(f"{weight.address} is {list(shape)}: {why}; narrow the selector")
         inner = math.prod(shape[run[-1] + 1 :])
 

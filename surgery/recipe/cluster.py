@@ -127,7 +127,9 @@ class Cluster:
     def __post_init__(self) -> None:
         for name, value in (self.sbatch or {}).items():
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
-                raise ValueError(f"sbatch: {name!r} is not the name of an option; write it without --")
+                raise ValueError(
+                    f"sbatch: {name!r} is not the name of an option; write it without --"
+                )
             if not isinstance(value, str | int | float | None):
                 raise ValueError(f"sbatch: the value of {name} must be text, a number or true")
             if printable(str(value)) != str(value):

@@ -223,7 +223,7 @@ class _Builder:
         self.count += 1
         if self.count > _MOST_VALUES or max(len(place), depth) > _MOST_DEPTH:
             message = (
-                f"more than {_MOST_VALUES:,} values, including aliases (*name), or nested too deeply; a "
+                f"more than {_MOST_VALUES:,} values, including aliases (*name), or too deep; a "
                 "matrix may take its values from a file"
             )
             raise RecipeError(self.file, [Problem(*at, dotted(place), message)])

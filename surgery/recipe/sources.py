@@ -180,7 +180,8 @@ class FromConfig(Source):
 
     def open(self, seed: int) -> Model:
         found = resolved(self._keras3)
-        own = None if self._is_keras3 else Architecture(self._config)  # targets upgrade the original
+        # Targets upgrade the original config.
+        own = None if self._is_keras3 else Architecture(self._config)
         drawn = _drawn(str(self.config), found, seed, own)
         carried = replace(drawn.carried, keras_version=self._version or found.keras_version)
         model = replace(drawn, carried=carried, origin=str(self.config), inputs=(self.config,))
@@ -203,7 +204,9 @@ class FromConfig(Source):
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{self.config} is not readable JSON: {error}") from None
         if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping | list):
-            raise FormatError(f"{self.config} is not a config of a Keras model, as to_json returns it")
+            raise FormatError(
+                f"{self.config} is not a config of a Keras model, as to_json returns it"
+            )
         return found
 
     @property
@@ -371,8 +374,8 @@ def _drawn(
     ]
     if len(own_variables) != len(named) or not all(same):
         raise SurgeryError(
-            f"this version of Keras ({resolved.keras_version}) creates other variables for {name} than "
-            "surgery expects; please report it"
+            f"this version of Keras ({resolved.keras_version}) creates variables for {name} that "
+            "surgery does not expect; please report it"
         )
     weights = []
     for own, variable in zip(own_variables, resolved.variables, strict=True):

@@ -56,7 +56,7 @@ class Crc:
 def _extend_crc32c(data: bytes | memoryview, crc: int = 0) -> int:
     import google_crc32c
 
-    # google_crc32c takes read-only buffers only; an array over the same bytes is one, without a copy.
+    # google_crc32c needs a read-only buffer; an array over the same bytes is one, without a copy.
     return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
 
 

@@ -73,7 +73,9 @@ def resolve(path: Path | str) -> Path:
     scheme = _ALIASES.get(scheme, scheme)
     parts = rest.rstrip("/").split("/")
     if odd := [part for part in parts if part in ("", ".", "..")]:
-        raise UrlError(f"{url} has {odd[0] or '//'} in it, which a local path cannot have; remove it")
+        raise UrlError(
+            f"{url} has {odd[0] or '//'} in it, which a local path cannot have; remove it"
+        )
     _known.add(scheme)
     return _root().joinpath(scheme, *map(_short, parts))
 
@@ -142,7 +144,9 @@ class SparseCopy:
         if len(data) == self.size:  # from a server that ignores ranges
             data = data[begin:end]
         if len(data) != end - begin:
-            raise SurgeryError(f"{url_of(self._path)} is truncated, or was changed while it was read")
+            raise SurgeryError(
+                f"{url_of(self._path)} is truncated, or was changed while it was read"
+            )
         return data
 
 

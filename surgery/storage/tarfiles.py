@@ -44,10 +44,14 @@ def unpack(path: Path, folder: Path) -> None:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 if not member.isfile() and not member.isdir():
-                    raise FormatError(f"{path}: {member.name} is neither a file nor a folder; such archives are refused")
+                    raise FormatError(
+                        f"{path}: {member.name} is neither a file nor a folder, so it is refused"
+                    )
                 left -= member.size
                 if left < 0:
-                    raise FormatError(f"{path} would unpack to more than {_MOST_RATIO} times its size, which is refused")
+                    raise FormatError(
+                        f"{path} would unpack to more than {_MOST_RATIO} times its size; refused"
+                    )
                 archive.extract(member, folder, filter="data")
     except _UNREADABLE as error:
         raise FormatError(f"{path} cannot be unpacked: {error}") from None

@@ -76,7 +76,11 @@ class Archive:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
         if len(data) < info.file_size:
             size = f"{info.file_size:,} bytes"
-            what = f"is too large to read ({size})" if info.file_size > most else f"is shorter than {size}"
+            what = (
+                f"is too large to read ({size})"
+                if info.file_size > most
+                else f"is shorter than {size}"
+            )
             raise FormatError(f"{self.path}: {name} {what}")
         self._left -= len(data)
         return data

@@ -89,7 +89,9 @@ def _named(entry: Mapping[str, Any], owner: str, found: Downgrade) -> str:
     """Return the address of a layer or the model, after checking that TensorFlow takes its name."""
     name = str((entry.get("config") or {}).get("name") or "")
     if not _NAME.fullmatch(name):
-        found.problems.append(f"{join(owner, name)!r} is not a name that TensorFlow accepts; rename it")
+        found.problems.append(
+            f"{join(owner, name)!r} is not a name that TensorFlow accepts; rename it"
+        )
     return join(owner, name)
 
 

@@ -82,7 +82,9 @@ class Bundle:
         if header.integer(BundleHeader.ENDIANNESS):
             raise FormatError(f"{self.index} is big-endian, which is not read")
         if header.message(BundleHeader.VERSION).integer(Version.MIN_CONSUMER) > _PRODUCED_FOR:
-            raise FormatError(f"{self.index} needs a newer version of TensorFlow's bundles than is read")
+            raise FormatError(
+                f"{self.index} needs a newer version of TensorFlow's bundles than is read"
+            )
         self.entries = {
             self._name(key): self._entry(value)
             for key, value in self._raw.items()
@@ -179,7 +181,9 @@ class Bundle:
         for number, key in enumerate(parts.keys):
             part = self.entry(key)
             if part.shape != parts.shape_of(number):
-                raise FormatError(f"{self.index}: a part of {name} does not have the shape of its slice")
+                raise FormatError(
+                    f"{self.index}: a part of {name} does not have the shape of its slice"
+                )
             tensors.append(self._stored(f"{name}, part {number}", part))
 
         return joined(parts, entry.shape, dtype, tensors)
@@ -241,8 +245,8 @@ class Bundle:
             crc = self._pieces[entry.shard].complete(entry.offset, entry.offset + entry.size)
             if crc is not None and entry.size and masked(crc) != entry.crc:
                 raise FormatError(
-                    f"{self.data_file(entry.shard)} is damaged: the checksum of {name} is not the one "
-                    "in the index"
+                    f"{self.data_file(entry.shard)} is damaged: the checksum of {name} is not "
+                    "that in the index"
                 )
 
 

@@ -38,7 +38,9 @@ class Table:
         self.path = path
         self._data: Buffer = contents(path)
         if not is_table(self._data[-_FOOTER:]):
-            raise FormatError(f"{path} does not end like an index of TensorFlow; it may be truncated")
+            raise FormatError(
+                f"{path} does not end like an index of TensorFlow; it may be truncated"
+            )
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all keys with their values, in order."""

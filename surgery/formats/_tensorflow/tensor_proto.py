@@ -70,7 +70,9 @@ def find_tensor(
             file_range = FileRange(path, base + field.start)
             return FoundTensor(FileTensor(shape, dtype, file_range, descriptor), code, field.number)
         if field.number == CONTENT and field.stop > field.start:
-            raise ValueError(f"a tensor has {field.stop - field.start} bytes, which does not match its shape")
+            raise ValueError(
+                f"a tensor has {field.stop - field.start} bytes, which does not match its shape"
+            )
     values = _values(data, places, dtype)
     if values.size > size:
         raise ValueError("a tensor has more values than its shape")

@@ -58,7 +58,9 @@ def train(
     )
     if pruner is not None:
         pruner.finish()
-    for variable in held:  # an average or the best epoch may have replaced the weights since the last step
+    for (
+        variable
+    ) in held:  # an average or the best epoch may have replaced the weights since the last step
         variable.assign(variable.constraint(variable))
     metrics = _metrics(resume.history, _best_epoch(own))
     if validation is not None and (held or _averages(model.optimizer)):
