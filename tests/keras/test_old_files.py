@@ -44,7 +44,7 @@ def outcome(folder, kind, form, out):
         made = surgery.run({"surgery": 1, "load": load, "export": [{"keras": target}]})
     except SurgeryError as error:
         assert not (out / "new.keras").exists()
-        return re.sub(r"^.*(cannot hold this model|\.json): ", "", str(error)).partition(";")[0]
+        return re.sub(r"^.*(cannot store this model|\.json): ", "", str(error)).partition(";")[0]
     expected = "checked" if form == ".keras" else "not checked: check: never"
     assert made.outputs[0].check == expected
     differences = judged(folder, kind, out / "new.keras")
