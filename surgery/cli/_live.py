@@ -71,7 +71,7 @@ def runner(title: str, quiet: bool) -> Iterator[LiveRunner]:
 
 
 def model_of(path: Path, overrides: dict[str, str], runner: LiveRunner) -> Model:
-    """Return the model in a file, or the result of a recipe."""
+    """Return the model in a file, or the result of a recipe; raises UsageError."""
     from surgery.errors import UsageError
     from surgery.execution.live_steps import with_live_steps
     from surgery.execution.planning import make_plan

@@ -43,7 +43,10 @@ _INDICES = {"SLURM_ARRAY_TASK_ID": 0, "JOB_COMPLETION_INDEX": 0, "PBS_ARRAY_INDE
 
 
 def index_of(file: RecipeFile) -> int | None:
-    """Return the run's index from the engine's environment; None without a matrix or an engine."""
+    """Return the run's index from the engine's environment; None without a matrix or an engine.
+
+    Raises UsageError if the index is not a number.
+    """
     import os
 
     from surgery.errors import UsageError
@@ -81,7 +84,10 @@ def selector(text: str) -> Select:
 
 
 def echo(text: object, err: bool = False) -> None:
-    """Print text with URLs in place of their twins, and terminal control characters escaped."""
+    """Print text with URLs in place of their twins, and terminal control characters escaped.
+
+    On a terminal, long lines are wrapped.
+    """
     from surgery.errors import printable
     from surgery.storage import locations
 

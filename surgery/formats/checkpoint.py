@@ -181,7 +181,10 @@ def _unescaped(text: bytes) -> str:
 
 
 def _first_format(path: Path, architecture: Architecture | None) -> Model:
-    """Open a checkpoint of TensorFlow's first format: tables without data files."""
+    """Open a checkpoint of TensorFlow's first format: tables without data files.
+
+    Raises FormatError if there is no such checkpoint.
+    """
     files = shards(path)
     if not files:
         raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")

@@ -271,7 +271,10 @@ class Builder:
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:
-        """Make data of any form; a path's suffix may determine the form. None after a problem."""
+        """Make data; a bare path must end with .npz or .csv, else ValueError.
+
+        None after a problem.
+        """
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):

@@ -231,7 +231,10 @@ class _Builder:
     def pairs(
         self, node: yaml.MappingNode, place: Place, depth: int = 0
     ) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Yield a mapping's (key, value) nodes, first those merged by `<<` and not overridden."""
+        """Yield a mapping's (key, value) nodes, first those merged by `<<` and not overridden.
+
+        Raises RecipeError if `<<` merges something other than mappings.
+        """
         own = [pair for pair in node.value if not _is_merge(pair[0])]
         known = {str(key.value) for key, _ in own}
         for key, value in node.value:

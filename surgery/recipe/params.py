@@ -60,7 +60,7 @@ def _as_given(value: Any, default: Any) -> Any:
 
 
 def _is_open(default: Any) -> bool:
-    """Return whether the recipe leaves the type of a parameter open."""
+    """Return whether a parameter may have any type: its default is null or one `${reference}`."""
     is_reference = isinstance(default, str) and _REFERENCE.fullmatch(default) is not None
     return default is None or is_reference
 

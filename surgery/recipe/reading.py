@@ -65,9 +65,10 @@ class RecipeFile:
         runs: Sequence[Values] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Parse the file; `runs` and `env` are given to continue a sweep as it began.
+        """Parse the file; relative paths start at `folder`, `overrides` are parameters.
 
-        Raises RecipeError and UsageError.
+        `runs` and `env` are given to continue a sweep as it began. Raises RecipeError and
+        UsageError.
         """
         self.data, self.file, self.folder = data, file, folder
         self.document = parse(data, file)

@@ -217,7 +217,7 @@ class FromConfig(Source):
 
     @property
     def _version(self) -> str:
-        """The Keras version that wrote it; empty for Keras 3, which writes a module instead."""
+        """The Keras version that wrote it, "2" if unknown; empty for Keras 3."""
         return str(self._found.get("keras_version") or ("" if self._found.get("module") else "2"))
 
     @property

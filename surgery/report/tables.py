@@ -45,7 +45,7 @@ def shown(path: Path) -> str:
 
 
 def width() -> int | None:
-    """Return the terminal's width in columns; None without a terminal."""
+    """Return the terminal's width in columns, at least NARROWEST; None without a terminal."""
     if not sys.stdout.isatty():
         return None
     return max(NARROWEST, shutil.get_terminal_size().columns)

@@ -160,6 +160,6 @@ def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
 
 
 def _differing(a: Values, b: Values) -> str:
-    """Return the references to the parameters in which two runs differ."""
+    """Return the parameters in which two runs differ, as "${a} or ${b}"."""
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
     return " or ".join(f"${{{name}}}" for name in names)

@@ -18,7 +18,10 @@ OTHER_EDITION = 75
 
 
 def main() -> None:
-    """Do runs until the parent is gone."""
+    """Do the runs that stdin lists, one JSON object a line, until the parent is gone.
+
+    Prints true to stdout for each run done, and false if another process does it.
+    """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, terminate)

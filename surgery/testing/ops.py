@@ -108,7 +108,7 @@ def _check_report(op: Op, model: Model, before: Array, after: Array) -> None:
 
 
 def _differing(before: Array, after: Array) -> int:
-    """Count the elements that NumPy finds unequal."""
+    """Count the elements that differ; two NaN at the same place are equal."""
     before, after = before.reshape(-1), after.reshape(-1)
     with np.errstate(invalid="ignore"):
         both_nan = (before != before) & (after != after)  # noqa: PLR0124

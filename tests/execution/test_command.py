@@ -191,7 +191,7 @@ def test_inspect_json(folder):
         (["scale", "m.keras"], 2, "in a recipe it is scale: surgery ops scale"),
         (["r.yaml"], 2, "there is no command 'r.yaml'; surgery run r.yaml runs a recipe"),
         (["inpect", "m.keras"], 2, "there is no command 'inpect' (did you mean 'inspect'?)"),
-        (["run", "r.yaml", "--out", "x"], 2, "Give the paths to write in the recipe, under export."),
+        (["run", "r.yaml", "--out", "x"], 2, "Give the paths to write in the recipe, under exp"),
     ],
     ids=str,
 )

@@ -229,7 +229,8 @@ def test_hashes_are_added_where_they_are_asked_for(folder):
 def test_a_foreign_file_in_an_output(folder):
     assert ran()
     Path("out/npy/mine.txt").write_text("x")
-    assert "out/npy: npy/mine.txt is new: it is not in the manifest" in command("verify", "out/r.run.json").stdout
+    verified = command("verify", "out/r.run.json").stdout
+    assert "out/npy: npy/mine.txt is new: it is not in the manifest" in verified
     done = command("run", "r.yaml")
     assert (done.returncode, "did not write" in done.stderr) == (2, True)
 

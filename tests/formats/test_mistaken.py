@@ -102,7 +102,7 @@ CASES = {
     "pbtxt": (text("graph.pbtxt", 'node {\n  name: "x"\n}\n'), "is a graph in text form; write it"),
     "text": (text("graph.pb", 'node {\n  name: "x"\n}\n'), "is a graph in text form; write it as"),
     "config": (text("model.json", CONFIG),
-               "is a Keras config without weights; write load: {{config: model.json, weights: ...}}"),
+               "is a Keras config without weights; write load: {{config: model.json"),
     "tfjs": (text("model.json", '{"modelTopology": {}}'), "is a TensorFlow.js model, which is not"),
     "index": (lambda f: saved("npy", "w")(f) / "index.json", "is the index of a folder of .npy"),
     "recipe": (text("r.yaml", RECIPE), "is a recipe, not a model; surgery plan {path} shows what"),
@@ -121,7 +121,7 @@ CASES = {
     "unfinished": (text("m.keras.part", "abc"), "is an unfinished download; finish it"),
     "code": (text("net.py", "import keras\n"), "is Python code; save the model it builds"),
     "no-hdf5": (text("m.h5", "abc"), "is not an HDF5 file, or its beginning is missing"),
-    "nothing-known": (text("notes", "abc"), "is not a model that surgery reads (a folder with .index"),
+    "nothing-known": (text("notes", "abc"), "is not a model that surgery reads (a folder with"),
 }  # fmt: skip
 
 

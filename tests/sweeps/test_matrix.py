@@ -202,7 +202,7 @@ SCORES = [status(n, {"n": n}, {"mine": mine}) for n, mine in enumerate([3.0, 1.0
 
 def test_a_metric_of_an_unknown_direction_has_no_star_and_is_asked_for():
     assert "*" not in table_text(SCORES, None, Better())
-    with pytest.raises(UsageError, match="it is unknown which values of mine are better; give --dir"):
+    with pytest.raises(UsageError, match="is unknown which values of mine are better; give --dir"):
         rows(SCORES, "mine")
 
 

@@ -231,7 +231,10 @@ class Bundle:
 
     @cached_property
     def graph(self) -> tuple[CheckpointNode, ...] | None:
-        """The graph of the saved objects; None for a name-based checkpoint."""
+        """The graph of the saved objects; None for a name-based checkpoint.
+
+        Raises FormatError for a damaged graph.
+        """
         if GRAPH not in self.entries:
             return None
         try:
