@@ -1,4 +1,4 @@
-"""Looking at models and comparing them."""
+"""Inspection and comparison of models."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Given = str | Path | Model
 
 @dataclass(frozen=True, repr=False)
 class Difference(difference.Difference):
-    """How model b differs from model a; printed, it is what `surgery diff` shows.
+    """The difference from model a to model b; its text is that of `surgery diff`.
 
-    `names` says what the two models are called there.
+    `names` are the names of the two models in it.
     """
 
     names: tuple[str, str] = ("a", "b")

@@ -1,4 +1,4 @@
-"""Recipes from Python: planned, run, and swept."""
+"""Planning, running and sweeping of recipes from Python."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from surgery.live.permission import code_allowed
 from surgery.recipe.language import Recipe
 from surgery.recipe.parts import recipe_text
 from surgery.recipe.reading import RecipeFile, read_recipe, recipe_from
-from surgery.report import runs as told
-from surgery.report import sweeps as told_sweeps
+from surgery.report import runs as run_reports
+from surgery.report import sweeps as sweep_reports
 from surgery.sweeps.folder import DONE, SweepFolder
 from surgery.sweeps.local import LocalSweep, free_memory
 from surgery.sweeps.planning import plan_sweep
@@ -27,30 +27,30 @@ from surgery.sweeps.status import RunStatus, statuses
 from surgery.sweeps.work import settled
 
 Given = str | Path | Mapping[str, Any]
-"""A recipe: its file, or the mapping that such a file holds."""
+"""A recipe: its file, or the mapping in such a file."""
 
 
 class Plan(planned.Plan):
-    """Describe what a recipe will do; printing it shows what `surgery plan` does."""
+    """The plan of a run; its text is that of `surgery plan`."""
 
     def __str__(self) -> str:
-        return told.plan_text(self)
+        return run_reports.plan_text(self)
 
 
 class Result(executed.Result):
-    """Describe what a run did; printing it shows what `surgery run` does."""
+    """The result of a run; its text is that of `surgery run`."""
 
     def __str__(self) -> str:
-        return told.result_text(self, False)
+        return run_reports.result_text(self, False)
 
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
-    """Describe the runs of a sweep; printing it shows what `surgery sweep status` does.
+    """The runs of a sweep; its text is that of `surgery sweep status`.
 
     Attributes:
-        folder: where their records and logs are.
-        runs: the state of every run.
+       folder: the folder of their records and logs.
+       runs: the status of every run.
     """
 
     folder: Path
@@ -58,19 +58,19 @@ class Sweep:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each run, of its values, metrics, bytes and seconds: a table's."""
-        return told_sweeps.rows(self.runs)
+        """The rows of `surgery sweep table`: values, metrics, bytes and seconds of each run."""
+        return sweep_reports.rows(self.runs)
 
     @property
     def failed(self) -> tuple[RunStatus, ...]:
-        """Return the runs that are not done."""
+        """The runs that are not done."""
         return tuple(run for run in self.runs if run.state != DONE)
 
     def __str__(self) -> str:
-        return told_sweeps.status_text(self.runs, SweepFolder(self.folder))
+        return sweep_reports.status_text(self.runs, SweepFolder(self.folder))
 
     def __repr__(self) -> str:
-        return f"<Sweep {self.folder}: {told_sweeps.counts_text(self.runs)}>"
+        return f"<Sweep {self.folder}: {sweep_reports.counts_text(self.runs)}>"
 
 
 def plan(
@@ -196,7 +196,7 @@ def sweep(
         todo = [run for run in runs if settled(into, run.recipe, run.id) is None]
         local = LocalSweep(into, jobs or planned.cores(), threads, free_memory(), logger.info)
         for _, record in local.do(todo):
-            (logger.info if record.is_done else logger.error)(told_sweeps.ended_text(record))
+            (logger.info if record.is_done else logger.error)(sweep_reports.ended_text(record))
     return Sweep(into.path, tuple(statuses(into)))
 
 

@@ -1,4 +1,4 @@
-"""Writing a model that Python code has."""
+"""Saving of a model from Python."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save(model: Model, path: str | Path | None = None, /, **targets: Any) -> Non
 
 
 def _by_name(path: str | Path) -> Target:
-    """Return the target of a path whose name tells the format."""
+    """Return the target of a path whose suffix tells the format; raises UsageError."""
     name = format_for(Path(path))
     if name is None:
         raise UsageError(

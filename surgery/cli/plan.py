@@ -15,7 +15,7 @@ from surgery.cli import _options
 @_options.index
 @_options.as_json
 def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: bool) -> None:
-    """Show what a recipe will do, from the model's headers alone."""
+    """Show what a recipe will do; only headers of models are read."""
     from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
     from surgery.report.runs import plan_facts, plan_text

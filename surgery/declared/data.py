@@ -26,7 +26,7 @@ class Names:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Names:
-        """Read a name, a list of names, or a name for each input or output."""
+        """Read a name, a list of names, or a name for each input or output; raises TypeError."""
         inner = list(value.values()) if isinstance(value, Mapping) else value
         inner = [inner] if isinstance(inner, str) else inner
         if not isinstance(inner, list) or not inner or not all(isinstance(n, str) for n in inner):

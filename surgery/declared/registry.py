@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class PluginError(SurgeryError):
-    """What another package adds to surgery, and cannot be used; `word` is its name there."""
+    """An extension in another package that cannot be used; `word` is its name in recipes."""
 
     def __init__(self, message: str, word: str = "") -> None:
         super().__init__(message)

@@ -98,8 +98,8 @@ def execute(
     for number, (step, effect) in enumerate(result.effects(), 1):
         progress.say("step", number=number, step=step.step.title, changed=effect.changed)
     for each in written:
-        told = {"check": each.check} if each.check else {}
-        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **told)
+        extra = {"check": each.check} if each.check else {}
+        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **extra)
     progress.say("done", seconds=round(result.seconds, 3))
     return result
 

@@ -119,7 +119,10 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
-    """Return the path, size and times of every file, including those in folders."""
+    """Return the path (relative to the manifest's folder), size and times of every file.
+
+    Folders are searched recursively.
+    """
     return [{"path": relative(file, folder), **stat_facts(file)} for file in _files(paths)]
 
 

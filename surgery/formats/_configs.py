@@ -107,7 +107,7 @@ def check_shapes(model: Model) -> Model:
                 asked = ", ".join("?" if size is None else str(size) for size in pattern or ())
                 raise FormatError(
                     f"{model.origin}: {variable.address} is {list(weight.tensor.shape)} (stored as "
-                    f"{', '.join(weight.stored)}), and the config of its {layer.class_name} requires "
+                    f"{', '.join(weight.stored)}), the config of its {layer.class_name} requires "
                     f"[{asked}]; the file's weights and its config do not belong together"
                 )
     return model

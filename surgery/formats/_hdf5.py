@@ -147,12 +147,12 @@ class Reader:
         layout = plist.get_layout()
         if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
             raise FormatError(
-                f"{self.path}: {_path(dataset)} stores its values in other files, which are not read"
+                f"{self.path}: {_path(dataset)} has its values in other files, which are not read"
             )
         for number in range(plist.get_nfilters()):
             if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
                 raise FormatError(
-                    f"{self.path}: {_path(dataset)} is compressed by a filter that is not installed "
+                    f"{self.path}: {_path(dataset)} is compressed by a filter that is missing "
                     f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
                 )
         dtype, shape = _dtype(dataset), dataset.shape

@@ -49,7 +49,7 @@ _ENDINGS: Mapping[str, str] = {
     r"\.safetensors": "is truncated, or not a safetensors file; download or copy it again",
     r"\.(keras|npz)": "is not what its name says, or truncated; download or copy it again",
     r"\.(h5|hdf5)": "is not an HDF5 file, or its beginning is missing; download or copy it again",
-    r"\.py": "is Python code; save the model that it builds, or write load: {build: module:function}",
+    r"\.py": "is Python code; save the model it builds, or write load: {build: module:function}",
 }
 """Advice by the end of a file's name."""
 

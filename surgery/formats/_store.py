@@ -219,10 +219,7 @@ class _Namer:
                 yield part
 
     def _class_of(self, group: _Group) -> str | None:
-        """Return the class that a group is named after, or None.
-
-        Cells and projections have fixed names.
-        """
+        """Return the class that the group of a cell or projection is named after, else None."""
         parent, _, last = group.place.rpartition("/")
         if last == "cell" or parent.endswith("cell/cells"):
             return _CLASSES.get(re.sub(r"_\d+$", "", group.name if last == "cell" else last))

@@ -83,7 +83,7 @@ class Format(ABC):
         return model
 
     def restored(self, made: Model, model: Model) -> Model:
-        """Return what Keras made of the prepared model, by the names and values of `model`."""
+        """Undo `prepared` for `made`, which Keras trained: names and gates are `model`'s again."""
         return made
 
     def compile_config(self, model: Model) -> Mapping[str, Any] | None:

@@ -34,7 +34,7 @@ class QuantizeValues(FloatOp):
         in_example=True,
     )
     values: int | None = key(
-        "Round to this many values found by k-means, as in Deep Compression (Han et al. 2016); zeros "
+        "Round to this many values by k-means, as in Deep Compression (Han et al. 2016); zeros "
         "stay zero, which counts as one.",
         16,
         default=None,

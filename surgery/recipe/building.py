@@ -149,9 +149,9 @@ class Builder:
         ops = OPS.named(self.words)
         names = [name for name in value if name in ops]
         if len(names) != 1:
-            said = f"has {', '.join(names)}" if names else "has none"
+            found = f"has {', '.join(names)}" if names else "has none"
             if names or not set(value) - {"name"}:
-                self.problem(place, f"a step has exactly one op, and this one {said}")
+                self.problem(place, f"a step has exactly one op, and this one {found}")
             return None
         op = self.declared(ops[names[0]], value[names[0]], (*place, names[0]))
         title = value.get("name")
@@ -165,8 +165,8 @@ class Builder:
         if not isinstance(value, Mapping):
             return None
         if len(value) != 1:
-            said = f"has {', '.join(map(str, value))}" if value else "is empty"
-            self.problem(place, f"{rule}, and this one {said}")
+            found = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"{rule}, and this one {found}")
             return None
         return next(iter(value.items()))
 
@@ -273,7 +273,10 @@ class Builder:
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:
-        """Make data of any form; a path's suffix may determine the form. None after a problem."""
+        """Make data; a bare path must end with .npz or .csv, else ValueError.
+
+        None after a problem.
+        """
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):

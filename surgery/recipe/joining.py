@@ -59,8 +59,8 @@ def joined(
             joined, {given.address: weight.address for weight, given in found.pairs}
         )
     if problems and mismatch == "report":
-        said = f"{len(found.pairs)} weights from {donor.origin}"
-        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
+        summary = f"{len(found.pairs)} weights from {donor.origin}"
+        joined = joined.with_note("; ".join([f"load: {summary}", *problems]))
     return part(joined, changed) if is_part and len(changed) < len(model.weights) else joined
 
 

@@ -50,7 +50,10 @@ def _remove(path: Path, descriptor: int) -> None:
 
 
 def _create(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
-    """Hold a lock by creating its file, which contains the holder's process id."""
+    """Hold a lock by creating its file, which contains the holder's process id; `undo` removes it.
+
+    Raises SurgeryError, which begins with the text `refusal`, if the file exists.
+    """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(str(os.getpid()))

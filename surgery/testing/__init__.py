@@ -1,14 +1,14 @@
-"""What every op and every format must keep, for the tests of packages that add some.
+"""Contracts that every op and format must keep, for tests here and in other packages.
 
 For example:
 
-    from surgery.testing import check_format, check_op
+   from surgery.testing import check_format, check_op
 
-    def test_halve():
-        check_op(Halve(select=Select("a/kernel")), lambda values: values / 2)
+   def test_halve():
+       check_op(Halve(select=Select("a/kernel")), lambda values: values / 2)
 
-    def test_raw(tmp_path):
-        check_format(Raw(), tmp_path)
+   def test_raw(tmp_path):
+       check_format(Raw(), tmp_path)
 """
 
 from surgery.testing.formats import check_format

@@ -258,7 +258,7 @@ class Model:
         )
 
     def without_raw_state(self, why: str) -> Model:
-        """Return this model without optimizer state that is not tied to weights."""
+        """Drop the optimizer's variables unless all are scalars; `why` ends the note about it."""
         if not self.carried.optimizer or not self.has_slots:
             return self
         carried = replace(self.carried, optimizer=(), lost_optimizer=True)

@@ -108,5 +108,5 @@ def test_on_ctrl_c_it_says_that_it_goes_on(net, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    told = r"interrupted; nothing was written; run it again: the training goes on after epoch \d+"
+    told = r"interrupted; nothing was written; run it again: the training resumes after epoch \d+"
     assert re.fullmatch(told, errors.strip().splitlines()[-1])

@@ -107,7 +107,10 @@ def operation(entry: Mapping[str, Any], counted: Collection[str]) -> Config:
 
 
 def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
-    """Return the operation's arguments, under the names that TensorFlow's function has for them."""
+    """Return the operation's arguments, under the names that TensorFlow's function has for them.
+
+    Raises NotInKeras2Error for an unknown argument or an open shape.
+    """
     given = {k: v for k, v in entry["config"].items() if k not in _OF_NO_ACCOUNT}
     for key, value in given.items():
         if key not in names and value is not None:

@@ -145,7 +145,11 @@ def _modern(value: Any) -> Any:
 
 
 def _operation(entry: Config, nodes: list[Any], notes: Upgrade) -> Config:
-    """Convert a call of a TensorFlow function to the equivalent operation of Keras 3."""
+    """Convert a layer that calls a TensorFlow function to the equivalent operation of Keras 3.
+
+    `nodes` are its calls. Without an equivalent, returns the entry itself and adds to
+    `notes.refused`.
+    """
     config = entry.get("config") or {}
     name, function = str(config.get("name")), str(config.get("function"))
     try:

@@ -190,7 +190,7 @@ def constant_problems(model: Model, container: GraphContainer) -> Iterator[str]:
         if new is None:
             yield f"its graph needs all of its constants, and {address} was removed or renamed"
         elif (new.tensor.shape, new.tensor.dtype) != (old.shape, old.dtype):
-            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which cannot be changed"
+            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which cannot change"
 
 
 def is_changed(constant: Constant, tensor: Tensor) -> bool:
