@@ -67,6 +67,14 @@ def _cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _keras_is_imported_once():
+    """Processes with Keras are forked; those of the commands that are not start their own."""
+    from surgery.live.session import Session
+
+    Session._start = forking.session_of(functools.partial(forking_server, "keras"))
+
+
 def streamed_formats():
     """Those that any model can be written to without Keras and TensorFlow having a say."""
     from surgery.formats.base import formats
@@ -114,19 +122,23 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
 
     With `keras` the process is one that has Keras imported, which saves two seconds.
     """
-    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        request = {
-            "arguments": [str(argument) for argument in arguments],
-            "cwd": str(cwd or Path.cwd()),
-            "environment": {**os.environ, **environment},
-            "out": out.name,
-            "err": err.name,
-            "limits": limits or {},
-        }
-        code, megabytes = forking_server(*(["keras"] if keras else [])).run(request)
-        done = subprocess.CompletedProcess(
-            request["arguments"], code, Path(out.name).read_text(), Path(err.name).read_text()
+    arguments = [str(argument) for argument in arguments]
+    server = forking_server(*(["keras"] if keras else []))
+    with (
+        open(os.devnull) as nothing,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+    ):
+        code, megabytes = server.run(
+            [file.fileno() for file in (nothing, out, err)],
+            arguments=arguments,
+            cwd=str(cwd or Path.cwd()),
+            environment={**os.environ, **environment},
+            limits=limits or {},
         )
+        for file in (out, err):
+            file.seek(0)
+        done = subprocess.CompletedProcess(arguments, code, out.read(), err.read())
         done.megabytes = megabytes
         return done
 

@@ -3,16 +3,22 @@
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
+
+from surgery.storage.temporary import lasting_folder
+
+MOST = 1 << 17
+"""The bytes of a request, most of which are the environment."""
 
 
 def main():
@@ -27,128 +33,173 @@ def main():
         import_keras()
         Session._start = forked_session
     gc.freeze()
-    for line in sys.stdin:
-        number, request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            become(**request)
-        _, status, usage = os.wait4(pid, 0)
-        facts = [number, os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024]
-        print(json.dumps(facts), flush=True)
+    asked = socket.socket(fileno=0)
+    while True:
+        request, files, _, _ = socket.recv_fds(asked, MOST, 3)
+        if not request:
+            return
+        what, given = json.loads(request)
+        asked.send(json.dumps(ANSWERS[what](files=files, **given)).encode())
+
+
+def started(files, **given):
+    """Fork a process that has those files as its first three; gives its id."""
+    pid = os.fork()
+    if pid == 0:
+        become(files, **given)
+    for file in files:
+        os.close(file)
+    return pid
+
+
+def ended(pid, files=()):
+    """The exit code and the peak memory in MB of a process, once it has ended."""
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
+
+
+ANSWERS = {"start": started, "end": ended}
 
 
 class Server:
     """That process, as a test sees it: started when it is needed, and anew after one that hangs."""
 
     def __init__(self, *imported):
-        self._imported, self._process, self._number = imported, None, 0
+        self._imported, self._process, self._asked = imported, None, None
 
-    def run(self, request, seconds=300):
+    def run(self, files, seconds=300, **given):
         """The exit code and the peak memory in MB of one command; TimeoutError after those seconds.
 
-        A command that hangs is killed, and the server with it: an answer that comes late is not
-        taken for that of the next command.
+        A command that hangs is killed, and the server with it.
         """
-        self._number += 1
+        return self.end(self.start(files, **given), seconds)
+
+    def start(self, files, **given):
+        """Begin a command, or another module's `main`; gives the id of its process."""
+        return self._answer("start", 300, files, **given)
+
+    def end(self, pid, seconds=300):
+        """The exit code and the peak memory in MB of what was begun."""
+        return self._answer("end", seconds, [], pid=pid)
+
+    def _answer(self, what, seconds, files, **given):
         try:
-            print(json.dumps([self._number, request]), file=self._started().stdin, flush=True)
-            if not select.select([self._process.stdout], [], [], seconds)[0]:
-                raise TimeoutError(f"{request['arguments']} takes longer than {seconds} s")
-            number, code, megabytes = json.loads(self._process.stdout.readline())
-            assert number == self._number
+            asked = self._started()
+            socket.send_fds(asked, [json.dumps([what, given]).encode()], files)
+            if not select.select([asked], [], [], seconds)[0]:
+                raise TimeoutError(f"the process takes longer than {seconds} s")
+            return json.loads(asked.recv(MOST))
         except BaseException:
             self.kill()
             raise
-        return code, megabytes
 
     def _started(self):
         if self._process is None or self._process.poll() is not None:
+            self._asked, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forking", *self._imported],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+                stdin=theirs,
                 cwd=Path(__file__).parents[1],
                 process_group=0,
             )
-        return self._process
+            theirs.close()
+        return self._asked
 
     def kill(self):
-        """End it, and the command that it runs."""
+        """End it, and what it has begun."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
+            self._process.wait()
+            self._asked.close()
             self._process = None
 
 
-def become(arguments, cwd, environment, out, err, limits):
-    """What `python -m surgery` is, with its output in files; ends the process."""
-    for name, most in limits.items():
-        resource.setrlimit(getattr(resource, name), (most, most))
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(cwd)
-    for number, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, out, os.O_WRONLY),
-        (2, err, os.O_WRONLY),
-    ):
-        descriptor = os.open(path, flags)
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    sys.stdin = open(0)  # noqa: SIM115
-    sys.argv = ["surgery", *arguments]
-    from surgery.cli.main import main
+class Forked:
+    """A process with a pipe to it and one from it; what a Session needs of a Popen."""
 
-    try:
-        main()
-    except SystemExit as end:  # as Python ends, but for taking all modules apart
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code)
-
-
-def forked_session(session):
-    """In place of `Session._start`: Keras has been imported already."""
-    session._folder = tempfile.mkdtemp(prefix="surgery-")
-    return ForkedWorker(session.threads, session._folder)
-
-
-class ForkedWorker:
-    """The process with Keras, forked from this one; what a Session needs of a Popen."""
-
-    def __init__(self, *arguments):
+    def __init__(self, start, end):
         (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(our_out)  # else it would never see the end
-            for number, descriptor in ((0, its_in), (1, its_out)):
-                os.dup2(descriptor, number)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            sys.argv = ["worker", *map(str, arguments)]
-            from surgery.live.process import worker
-
-            try:
-                worker.main()
-            finally:
-                os._exit(1)
+        self.pid = start([its_in, its_out, 2], ours=[our_out, our_in])
+        self._end, self._code = end, None
         os.close(its_in)
         os.close(its_out)
         self.stdin, self.stdout = open(our_out, "wb"), open(our_in, "rb")  # noqa: SIM115
 
     def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
+        if self._code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if self._code is None:
+            self._code = self._end(self.pid)[0]
+        return self._code
 
     def communicate(self):
         self.stdin.close()
         self.stdout.close()
         self.wait()
+
+
+def forked_session(session):
+    """In place of `Session._start`, where Keras has been imported: forks this process."""
+
+    def start(files, ours):
+        pid = os.fork()
+        if pid == 0:
+            for file in ours:  # else it would never see the end
+                os.close(file)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            become(files, **worker(session))
+        return pid
+
+    return Forked(start, ended)
+
+
+def session_of(server):
+    """In place of `Session._start`, where Keras is not: has the server do that."""
+
+    def start(session):
+        return Forked(lambda files, ours: server().start(files, **worker(session)), server().end)
+
+    return start
+
+
+def worker(session):
+    """The process with Keras, as the session wants it."""
+    session._folder = lasting_folder()
+    return {
+        "module": "surgery.live.process.worker",
+        "arguments": [str(session.threads), session._folder],
+        "cwd": str(Path.cwd()),
+        "environment": dict(os.environ),
+    }
+
+
+def become(files, arguments, cwd, environment, module="surgery.cli.main", limits=()):
+    """Be what `python -m` and that module would be; ends the process."""
+    for name, most in dict(limits).items():
+        resource.setrlimit(getattr(resource, name), (most, most))
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for number, file in enumerate(files):
+        if number != file:
+            os.dup2(file, number)
+            os.close(file)
+    sys.stdin = open(0, closefd=False)
+    sys.argv = [module, *arguments]
+    code = 0
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as end:
+        code = end.code
+    # As Python ends, but for taking all modules apart.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -14,19 +14,24 @@ def server():
     server.kill()
 
 
-def request(folder, *arguments):
-    """A command whose output goes to files in that folder."""
-    for name in ("out", "err"):
-        (folder / name).touch()
-    paths = {name: str(folder / name) for name in ("out", "err")}
-    return {"arguments": arguments, "cwd": str(folder), "environment": dict(os.environ),
-            "limits": {}, **paths}  # fmt: skip
+@pytest.fixture
+def run(server, tmp_path):
+    """Has the server run a command whose output goes to the file `out`."""
+
+    def run(*arguments, seconds=300):
+        with open(os.devnull) as nothing, open(tmp_path / "out", "w") as out:
+            files = [file.fileno() for file in (nothing, out, out)]
+            return server.run(
+                files, seconds, arguments=arguments, cwd=str(tmp_path), environment=dict(os.environ)
+            )
+
+    return run
 
 
-def test_after_one_that_hangs_the_next_gets_its_own_answer(server, tmp_path):
+def test_after_one_that_hangs_the_next_gets_its_own_answer(run, tmp_path):
     os.mkfifo(tmp_path / "wait.yaml")  # nobody ever writes into it
     with pytest.raises(TimeoutError, match="takes longer than 2 s"):
-        server.run(request(tmp_path, "validate", "wait.yaml"), seconds=2)
-    assert server.run(request(tmp_path, "validate", "missing.yaml"))[0] == 2
-    assert server.run(request(tmp_path, "--version"))[0] == 0
+        run("validate", "wait.yaml", seconds=2)
+    assert run("validate", "missing.yaml")[0] == 2
+    assert run("--version")[0] == 0
     assert "version" in (tmp_path / "out").read_text()
