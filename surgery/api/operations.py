@@ -76,7 +76,7 @@ def _signature(declared: type[Op]) -> inspect.Signature:
     """Return the function's parameters: the model, the selector, and the keys by keyword."""
     facts = mapping_schema(declared, "")
     defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
-    defaults |= dict.fromkeys(facts["required"], inspect.Parameter.empty)
+    defaults |= dict.fromkeys(facts.get("required", ()), inspect.Parameter.empty)
     is_live = issubclass(declared, LiveOp)
     if issubclass(declared, LiveOp) and declared.returned_key:
         defaults[declared.returned_key] = ...
