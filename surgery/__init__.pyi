@@ -166,6 +166,16 @@ def flatten(
 ) -> Model:
     """Put the layers of nested models in their places: one graph, the same outputs."""
 
+def fold_batchnorm(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any] = "**",
+    *,
+    direction: Literal["both", "after", "before"] = "both",
+    others: Literal["skip", "error"] = "skip",
+    seed: int = 0,
+) -> Model:
+    """Fold BatchNormalization layers into the kernels beside them, for inference."""
+
 def freeze(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
     """Stop Keras from training the selected layers."""
 
