@@ -170,6 +170,7 @@ def fold_batchnorm(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any] = "**",
     *,
+    verify: Mapping[str, Any] | bool = True,
     direction: Literal["both", "after", "before"] = "both",
     others: Literal["skip", "error"] = "skip",
     seed: int = 0,
