@@ -26,7 +26,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class SurgeryError(Exception):
-    """An error that the user can put right: a damaged file, a full disk, a wrong recipe.
+    """An error that the user can fix: a damaged file, a full disk, a wrong recipe.
 
     The message says where, what, and what to do instead, in that order.
     """

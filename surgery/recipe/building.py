@@ -267,7 +267,7 @@ class Builder:
 
     @property
     def forms(self) -> Mapping[str, type[Data]]:
-        """The forms of data that the recipe may use, by key."""
+        """The kinds of data that the recipe may use, by key."""
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:

@@ -1,4 +1,4 @@
-"""The contract of operations."""
+"""The contract of ops."""
 
 from __future__ import annotations
 

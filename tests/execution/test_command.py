@@ -239,7 +239,7 @@ def test_the_keys_of_an_op_with_what_is_required_and_what_else_holds(folder):
     assert "One of tensor, global. Default: tensor." in " ".join(shown.split())
     assert all(len(line) < 80 for line in shown.splitlines())
     assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
-    shown = command("ops", "npz").stdout  # a target, and a form of data
+    shown = command("ops", "npz").stdout  # a target, and a kind of data
     assert "npz (target): " in shown
     assert "npz (data): " in shown
 
