@@ -104,7 +104,7 @@ class ExpectationError(RecipeError):
 
 
 def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
-    """Return the `count` allowed words most similar to `word`, the closest first."""
+    """Return up to `count` allowed words similar to `word`, the closest first."""
     return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)
 
 

@@ -81,7 +81,7 @@ class _Stream:
         """The flat indices of the chunks in progress."""
 
     def pull(self, start: int, stop: int, summing: bool) -> int:
-        """Read a chunk and pass it to sinks, watcher and digest; returns its bytes."""
+        """Read a chunk and pass it to sinks, watcher and digest (if `summing`); return its size."""
         values = self.tensor.read(start, stop)
         for sink in self.sinks:
             sink(start, values)
@@ -169,7 +169,10 @@ def _pump(
     advance: Callable[[int], None],
     summing: bool,
 ) -> None:
-    """Process all chunks in parallel threads; the first error stops them all."""
+    """Process all chunks in parallel threads; the first error stops them all.
+
+    With `summing`, digests are computed.
+    """
     queue = _Queue(streams, threads)
 
     def work() -> None:
