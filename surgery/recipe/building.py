@@ -124,7 +124,7 @@ class Builder:
         return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
-        """Make a second source; raises ValueError with the first problem."""
+        """Make a donor; raises ValueError with the first problem."""
         inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
