@@ -40,7 +40,7 @@ def _by_name(path: str | Path) -> Target:
     name = format_for(Path(path))
     if name is None:
         raise UsageError(
-            f"{path} does not tell its format; give it by name, as in surgery.save(model, "
+            f"{path} has no suffix of a known format; give it by name, as in surgery.save(model, "
             f"npy={str(path)!r}); there are {', '.join(formats())}"
         )
     return build_target(name, path)

@@ -110,7 +110,7 @@ def expand_braces(pattern: str) -> list[str]:
         options = _options(part[1:-1], pattern) if part.startswith("{") else [part]
         result = [head + option for head in result for option in options]
         if len(result) > _MOST_ALTERNATIVES:
-            raise SelectorError(f"{pattern!r} stands for more than {_MOST_ALTERNATIVES} names")
+            raise SelectorError(f"{pattern!r} expands to more than {_MOST_ALTERNATIVES} names")
     return result
 
 
