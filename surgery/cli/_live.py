@@ -81,5 +81,5 @@ def model_of(path: Path, overrides: dict[str, str], runner: LiveRunner) -> Model
     if path.suffix in (".yaml", ".yml"):
         return with_live_steps(make_plan(read_recipe(path, overrides)), runner).model
     if overrides:
-        raise UsageError("-p goes with a recipe")
+        raise UsageError("-p requires a recipe")
     return open_model(path)

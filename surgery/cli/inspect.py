@@ -44,9 +44,9 @@ def command(
     from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:
-        raise UsageError("--slice goes with --values")
+        raise UsageError("--slice requires --values")
     if values and (as_json or stats or hashes):
-        raise UsageError("--values goes with neither --json, --stats nor --hash")
+        raise UsageError("--values cannot be combined with --json, --stats or --hash")
     opened = open_model(model)
     selector = None if select is None else _options.selector(select)
     if selector and not (values or stats or hashes) and (calls := _calls(opened, selector)):

@@ -13,7 +13,7 @@ from surgery.cli import _options
 def command(name: str | None, as_json: bool) -> None:
     """List the words of recipes, or show the keys of one.
 
-    Operations, expectations, sources, targets and forms of data, including those of other packages.
+    Ops, expectations, sources, targets and kinds of data, including those of other packages.
     """
     from surgery.declared.registry import PluginError
     from surgery.errors import UsageError, did_you_mean

@@ -37,7 +37,7 @@ def npz(path: Path, names: list[str]) -> dict[str, Array]:
 
 @contextmanager
 def _read_as(path: Path, kind: str) -> Iterator[None]:
-    """Turn OSError and ValueError inside the context into FormatError that names the file."""
+    """Turn OSError and ValueError inside the context into FormatError: PATH is not a KIND file."""
     try:
         yield
     except (OSError, ValueError) as error:

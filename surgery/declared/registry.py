@@ -1,4 +1,4 @@
-"""Registries of ops, formats, expectations, forms of data, sources and commands by name.
+"""Registries of ops, formats, expectations, kinds of data, sources and commands by name.
 
 surgery's own are registered by importing a package's modules; those of other installed packages
 by their entry points, which are looked up only for words that surgery itself does not know.

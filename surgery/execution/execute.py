@@ -137,7 +137,10 @@ def _written(
     started: float,
     more_files: Callable[[Path], Mapping[str, Any]],
 ) -> tuple[Written, ...]:
-    """Write all targets, the files of live steps, and the manifest if it has a path."""
+    """Write all targets, the files of live steps, and the manifest if it has a path.
+
+    `hashes` adds the SHA-256 of whole files to the manifest.
+    """
     watchers = checking.watchers(plan)
     checks = load_checks(plan.targets)
     # The local files of URLs are gone after the upload, so sizes are looked up first.

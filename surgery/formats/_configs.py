@@ -36,7 +36,10 @@ _LARGEST = 16 << 20
 
 
 def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
-    """Parse a JSON object; raises FormatError for anything else, and for too deep nesting."""
+    """Parse a JSON object; `what` names it in messages.
+
+    Raises FormatError for anything else, and for too deep nesting.
+    """
     if len(text) > _LARGEST:
         raise FormatError(f"{path}: its {what} is absurdly large ({len(text):,} bytes)")
     try:

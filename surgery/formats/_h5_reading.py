@@ -97,9 +97,10 @@ def _layer_weights(
     parent: str,
     architecture: Architecture | None,
 ) -> Iterator[Weight]:
-    """Yield the weights of a top-level layer, including those of layers nested in it.
+    """Yield the weights of `layer` in `group`, including those of layers nested in it.
 
-    Raises FormatError if the file has no group for the layer.
+    `top` is the group's path, `parent` the layer's address. Raises FormatError if the file has no
+    group for the layer.
     """
     if layer not in group or not isinstance(group[layer], h5py.Group):
         raise FormatError(f"{reader.path} lists the layer {layer}, but has no group for it")

@@ -231,7 +231,10 @@ class _Namer:
 
 
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
-    """Return the paths at which Keras 3 expects each weight; raises FormatError."""
+    """Return {address: paths at which Keras 3 expects the weight}.
+
+    Raises FormatError without an architecture, or for a weight that Keras does not save.
+    """
     if isinstance(model.format_facts, StoreFacts):
         homeless = [weight.address for weight in model.weights if not weight.stored]
         if homeless:

@@ -76,7 +76,7 @@ class Builder:
         self.loaded: Path | None = None
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
-        """Record a problem at a place."""
+        """Record a problem at a value, or with `at_key` at its key."""
         self.problems.append(self.document.problem(place, message, at_key))
 
     def recipe(
@@ -124,7 +124,7 @@ class Builder:
         return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
-        """Make a second source; raises ValueError with the first problem."""
+        """Make a donor; raises ValueError with the first problem."""
         inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
@@ -134,7 +134,7 @@ class Builder:
         return Donor(source, self.seed)
 
     def paths(self, values: Sequence[Any]) -> list[Any]:
-        """Return the donors' values, with patterns replaced by the matching files."""
+        """Return the donors' values, with each pattern replaced by the matching files."""
         found = []
         for value in values:
             if isinstance(value, str) and is_pattern(value, self.folder):
@@ -158,9 +158,9 @@ class Builder:
         return None if op is None else Step(op, str(title) if title else None, place)
 
     def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
-        """Return the (key, value) of a mapping with one key; else record a problem.
+        """Return the (key, value) of a mapping with one key, else None.
 
-        `rule` begins its message.
+        A mapping with another number of keys is a problem, whose message begins with `rule`.
         """
         if not isinstance(value, Mapping):
             return None
@@ -269,7 +269,7 @@ class Builder:
 
     @property
     def forms(self) -> Mapping[str, type[Data]]:
-        """The forms of data that the recipe may use, by key."""
+        """The kinds of data that the recipe may use, by key."""
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:

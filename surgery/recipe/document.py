@@ -38,7 +38,7 @@ class Document:
     duplicates: tuple[Problem, ...] = ()
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> Problem:
-        """Make a problem at a value (or at its key)."""
+        """Make a problem at a value, or with `at_key` at its key."""
         positions = self.keys if at_key else self.values
         known = place
         while known not in positions and known:

@@ -65,7 +65,7 @@ def joined(
 
 
 def part(model: Model, weights: Sequence[Weight]) -> Model:
-    """Return a model with only some of its weights, without architecture."""
+    """Return a model with only these weights, without architecture; unchanged if they are all."""
     if len(weights) == len(model.weights) + len(model.states):
         has_states = model.states and model.architecture is None
         return replace(model, weights=tuple(weights), states=()) if has_states else model

@@ -82,7 +82,7 @@ class FromPath(Source):
 
     def __post_init__(self) -> None:
         if self.architecture is None and self.mismatch != "error":
-            raise ValueError("mismatch goes with architecture")
+            raise ValueError("mismatch requires architecture")
         if self.architecture is not None and self.inputs:
             raise ValueError("inputs go with a whole model, without architecture")
 
@@ -176,7 +176,7 @@ class FromConfig(Source):
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     def open(self, seed: int) -> Model:
         found = resolved(self._keras3)
@@ -270,7 +270,7 @@ class FromBuild(Source):
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     @cached_property
     def code(self) -> Code:

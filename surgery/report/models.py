@@ -21,7 +21,10 @@ from surgery.weights.weight import Weight
 def model_facts(
     model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> dict[str, Any]:
-    """Return a model as plain data, for `inspect --json`: path, format, layers, weights."""
+    """Return a model as plain data, for `inspect --json`: path, format, layers, weights.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return {
         "path": path,
         "format": model.format,
@@ -41,7 +44,10 @@ def model_facts(
 def model_text(
     model: Model, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> str:
-    """Return the weights of a model as a table, with totals."""
+    """Return the weights of a model as a table, with totals.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return "\n".join(_model_lines(model, weights, stats, hashes))
 
 

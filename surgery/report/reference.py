@@ -63,7 +63,7 @@ def sections(words: Words = frozenset()) -> Mapping[str, Section]:
 
 
 def named(name: str, words: Words = frozenset()) -> dict[str, Facts]:
-    """Return the parts of that name, by kind; a format may be a target and a form of data."""
+    """Return the parts of that name, by kind; a format may be a target and a kind of data."""
     parts = sections(words).items()
     return {kind: each.facts[name] for kind, each in parts if name in each.facts}
 

@@ -269,7 +269,7 @@ def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> 
 
 
 def _best(made: Sequence[Row], by: str, lower: bool) -> float | None:
-    """Return the best value of a metric."""
+    """Return the best value of a metric, the smallest if `lower`."""
     filled = [row[by] for row in made if row[by] is not None and row[by] == row[by]]
     return (min if lower else max)(filled, default=None)
 

@@ -192,7 +192,7 @@ class SweepFolder:
         return f"; there are the sweeps {', '.join(there[:_FEW])}{more}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
-        """Return the recipe as it was when the sweep began, or as it is now."""
+        """Return the recipe as it was when the sweep began, or (not `as_begun`) as it is now."""
         from surgery.recipe.reading import RecipeFile  # a slow import, not needed for status
 
         facts = self.facts()

@@ -109,7 +109,10 @@ def expanded(job: str) -> list[str]:
 def _state_of(
     job: str, queued: tuple[str, str] | None, known: Sequence[tuple[str, str, str]], asked: bool
 ) -> tuple[str, str]:
-    """Return (our state of a job, details with Slurm's); the queue takes precedence."""
+    """Return (our state of a job, details with Slurm's); the queue takes precedence.
+
+    `asked` means that the queue could be read, so a job that is not in it has left it.
+    """
     last, code, node = known[-1] if known else ("", "", "")
     slurm, reason = queued or (last, "")
     word = slurm.split(" ")[0]

@@ -1,4 +1,4 @@
-"""The contract of operations."""
+"""The contract of ops."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_op_on(
     moves: bool = False,
     exact: bool = True,
 ) -> None:
-    """Raise AssertionError if the op breaks the contract on that model."""
+    """Raise AssertionError if the op breaks the contract on the model; see `check_op`."""
     before = model["a/kernel"]
     array = before.tensor.numpy()
     after = op.apply(model)["a/kernel"]

@@ -121,9 +121,9 @@ def test_save_by_the_name_and_by_the_format(model, tmp_path):
     ("path", "targets", "said"),
     [
         (None, {}, "needs a target"),
-        ("x.what", {}, r"x.what does not tell its format; give it by name"),
+        ("x.what", {}, r"x.what has no suffix of a known format; give it by name"),
         ("x.keras", {"h5": "x.keras"}, "collides with another target"),
-        ("x", {"npz": "x/y.npz"}, "x does not tell its format"),
+        ("x", {"npz": "x/y.npz"}, "x has no suffix of a known format"),
         (None, {"npy": "x", "npz": "x/y.npz"}, "collides with another target"),
         (None, {"kears": "x.keras"}, r"no format 'kears' \(did you mean 'keras'\?\)"),
         (None, {"safetensors": {"path": "x", "shrd": 1}}, r"unknown key 'shrd' \(did you mean"),

@@ -120,7 +120,7 @@ def test_convert(recipe):
     result = surgery.convert("m.keras", "part.npz", select="a/*", threads=1)
     assert result.manifest is None
     assert {*np.load("part.npz")} == {"a/kernel", "a/bias"}
-    with pytest.raises(surgery.UsageError, match="what does not tell its format"):
+    with pytest.raises(surgery.UsageError, match="what has no suffix of a known format"):
         surgery.convert("m.keras", "what")
 
 

@@ -204,12 +204,12 @@ def test_inspect_json(folder):
             "r.yaml is a recipe, not a model; surgery plan r.yaml shows what",
         ),
         (["inspect", "m.keras", "--select", "a/kernl"], 2, "the nearest are a/kernel"),
-        (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice goes with --values"),
+        (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice requires --values"),
         (["inspect", "m.keras", "--values", "--slice", "x"], 2, "write it as 0:3,0:5"),
         (["inspect", "m.keras", "--values", "--slice", "9", "--select", "a/bias"], 2, "out of"),
         (["inspect", "m.keras", "--values", "--slice", "0,0,0"], 2, "has 3 dimensions"),
         (["inspect", "m.keras", "--values", "--slice", "1:2:3:4"], 2, "write it as 0:3,0:5"),
-        (["inspect", "m.keras", "--values", "--hash"], 2, "--values goes with neither --json"),
+        (["inspect", "m.keras", "--values", "--hash"], 2, "--values cannot be combined with --"),
         (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
         (["ops", "prune"], 2, "did you mean 'zero'?"),
@@ -267,7 +267,7 @@ def test_the_keys_of_an_op_with_what_is_required_and_what_else_holds(folder):
     assert "One of tensor, global. Default: tensor." in " ".join(shown.split())
     assert all(len(line) < 80 for line in shown.splitlines())
     assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
-    shown = command("ops", "npz").stdout  # a target, and a form of data
+    shown = command("ops", "npz").stdout  # a target, and a kind of data
     assert "npz (target): " in shown
     assert "npz (data): " in shown
 

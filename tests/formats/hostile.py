@@ -126,7 +126,7 @@ def zip_without_its_directory(folder):
     return edited(model(folder / "m.keras"), lambda data: data.__delitem__(slice(-60, None)))
 
 
-@case("{path} is not what its name says, or truncated")
+@case("{path} does not match its suffix, or is truncated")
 def zip_of_something_else(folder):
     return rezip(folder / "m.keras", [("readme.txt", b"hello")])
 
@@ -833,7 +833,7 @@ def empty_file(folder):
     return folder / "m.keras"
 
 
-@case("{path} is not what its name says, or truncated")
+@case("{path} does not match its suffix, or is truncated")
 def random_bytes(folder):
     (folder / "m.keras").write_bytes(np.random.default_rng(0).bytes(5000))
     return folder / "m.keras"

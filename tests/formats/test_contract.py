@@ -170,7 +170,7 @@ def test_values_in_other_files_are_refused(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"hello world, no model", "is not what its name says")],
+    [(b"", "is empty"), (b"hello world, no model", "does not match its suffix")],
 )
 def test_what_is_no_model(content, message, tmp_path):
     (tmp_path / "x.keras").write_bytes(content)

@@ -115,7 +115,7 @@ CASES = {
     "cut-h5": (saved("h5", "m.h5", 3000), "is truncated: it has 3,000 bytes of "),
     "cut-keras": (saved("keras", "m.keras", 3000), "is not a readable zip archive: "),
     "cut-npz": (saved("npz", "m.npz", 300), "is not a readable zip archive: "),
-    "no-zip": (text("m.keras", "abc"), "is not what its name says, or truncated; download"),
+    "no-zip": (text("m.keras", "abc"), "does not match its suffix, or is truncated; download"),
     "cut-safetensors": (text("m.safetensors", HEADER), "is truncated, or not a safetensors file"),
     "zeros": (text("m.keras", bytes(5000)), "begins with zeros, like an incomplete download"),
     "unfinished": (text("m.keras.part", "abc"), "is an unfinished download; finish it"),

@@ -135,7 +135,7 @@ def test_nothing_to_drop_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [("dorp", "\"dorp\" is not allowed (did you mean 'drop'?); allowed: keep, drop"),
-     ({"drop": False, "global_step": "drop"}, "global_step: drop goes with drop: true"),
+     ({"drop": False, "global_step": "drop"}, "global_step: drop requires drop: true"),
      ({"global_step": "no"}, '"no" is not allowed; allowed: keep, drop'),
      ({"slots": "drop"}, "unknown key 'slots'")],
 )  # fmt: skip

@@ -343,7 +343,7 @@ class TestLoad:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["m.keras", "out.xyz"], "out.xyz does not tell its format; give --to with one of"),
+        (["m.keras", "out.xyz"], "out.xyz has no suffix of a known format; give --to with one of"),
         (["m.keras", "out", "--to", "keraz"], "'keraz' is not a format (did you mean 'keras'?)"),
         (["missing", "out.npz"], "missing: no such file or folder"),
         (["m.keras", "m.keras"], "m.keras is an input of this recipe, which is never written to"),

@@ -1,4 +1,4 @@
-"""Every form of data: what it reads, in which order, and what it says of broken ones."""
+"""Every kind of data: what it reads, in which order, and what it says of broken ones."""
 
 import shutil
 import zipfile

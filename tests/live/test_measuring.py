@@ -85,7 +85,7 @@ WRONG = [
     (["--select", "nothing"], "nothing matches no weight"),
     (["--metric", "precisio", "--loss", LOSS], "Keras has no metric 'precisio' (did you mean"),
     (["--metric", "auc"], "the metric 'auc' is not measured; there are accuracy, loss"),
-    (["-p", "a=b"], "-p goes with a recipe"),
+    (["-p", "a=b"], "-p requires a recipe"),
 ]
 
 

@@ -124,7 +124,7 @@ def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
 def _operands(
     kind: str, node: Mapping[str, Any], names: Sequence[str], of_floats: bool
 ) -> list[Any]:
-    """Return the operands of a call.
+    """Return the operands of a call; with `of_floats`, plain numbers become floats.
 
     Raises NotInKeras2Error if TensorFlow, which converts no dtypes, would refuse them.
     """

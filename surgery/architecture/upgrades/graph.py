@@ -77,11 +77,11 @@ def _tell_of_training(entry: Mapping[str, Any], notes: Upgrade) -> None:
         training = _parts(node)[1].get("training") if isinstance(node, list) else None
         if training is True:
             notes.refused.append(
-                f"{name}: it is called with training=True, which Keras 3 does not heed in predict"
+                f"{name}: it is called with training=True, which Keras 3 ignores in predict"
             )
         elif training is False:
             notes.done.append(
-                f"{name}: it is called with training=False, which Keras 3 does not heed in fit: "
+                f"{name}: it is called with training=False, which Keras 3 ignores in fit: "
                 "freeze it before you train"
             )
 

@@ -71,10 +71,10 @@ class _GraphNode:
 
 
 def read_constants(path: Path, outer: Nested = ()) -> Model:
-    """Read the constants of the graph in a file, inside the messages `outer`, as a model.
+    """Read the constants of the graph in a file as a model.
 
-    Raises FormatError if the graph has variables, whose values are in other files, and ValueError
-    if it is damaged.
+    `outer` are the messages around the graph, outermost first. Raises FormatError if the graph has
+    variables, whose values are in other files, and ValueError if it is damaged.
     """
     data, descriptor = disk.contents(path), Descriptor.open(path)
     constants: dict[str, Constant] = {}
