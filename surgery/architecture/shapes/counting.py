@@ -23,7 +23,7 @@ from surgery.architecture.shapes.registry import (
     leaves,
     output_shapes,
 )
-from surgery.architecture.shapes.sizes import count, per_axis, split
+from surgery.architecture.shapes.sizes import count, numbers, split
 
 _EACH = {
     "BatchNormalization": 2,  # the statistics are known: a factor and a summand
@@ -139,7 +139,7 @@ def _merged(output: Shape, inputs: list[Shape], *, entry: Entry) -> int:
 @LAYERS.cost(*pooling.POOLING)
 @OPERATIONS.cost("AveragePool", "MaxPool")
 def _pooled(output: Shape, *, pool_size: Any) -> int:
-    return count(output) * count(per_axis(pool_size, len(output) - 2))
+    return count(output) * count(numbers(pool_size, len(output) - 2))
 
 
 @LAYERS.cost(*pooling.GLOBAL)

@@ -6,7 +6,7 @@ from typing import Any
 
 from surgery.architecture.shapes.convolution import conv
 from surgery.architecture.shapes.registry import LAYERS, Entry, Shape
-from surgery.architecture.shapes.sizes import count, known, per_axis, split
+from surgery.architecture.shapes.sizes import count, known, numbers, split
 
 _GATES = {"LSTM": 4, "CuDNNLSTM": 4, "ConvLSTM": 4, "GRU": 3, "CuDNNGRU": 3, "SimpleRNN": 1}
 _STATES = {"LSTM": 2, "CuDNNLSTM": 2}
@@ -49,8 +49,7 @@ def _units(cell: Entry) -> int:
     kind = str(cell["class_name"]).removesuffix("Cell")
     if kind not in _PLAIN or str(cell.get("registered_name") or "").partition(">")[1]:
         raise ValueError(kind)  # a cell of the user's own
-    units: int = cell["config"]["units"]
-    return units
+    return count([cell["config"]["units"]])
 
 
 def _output_size(cell: Entry) -> int:
@@ -138,5 +137,5 @@ def _conv_recurrent_cost(
     state = _conv_step((batch, *rest), entry)
     _, space, filters = split(state, data_format)
     channels = known([split((batch, *rest), data_format)[2], filters])
-    taps = count(per_axis(kernel_size, len(space))) * sum(channels)
+    taps = count(numbers(kernel_size, len(space))) * sum(channels)
     return steps * 4 * count(state) * (2 * taps + bool(use_bias))

@@ -10,11 +10,12 @@ from surgery.architecture.shapes.registry import Shape
 
 
 def known(shape: Iterable[int | None]) -> list[int]:
-    """The sizes of a shape; raises ValueError where one is unknown."""
+    """The sizes of a shape; raises ValueError where one is unknown, or no number."""
     sizes = list(shape)
-    if None in sizes:
+    found = [size for size in sizes if isinstance(size, int)]
+    if len(found) < len(sizes):
         raise ValueError(sizes)
-    return [size for size in sizes if size is not None]
+    return found
 
 
 def count(shape: Iterable[int | None]) -> int:
@@ -45,6 +46,11 @@ def per_axis(value: Any, rank: int) -> list[Any]:
     if len(values) != rank:
         raise ValueError(value)
     return values
+
+
+def numbers(value: Any, rank: int) -> list[int]:
+    """One number for each axis; raises ValueError for anything else."""
+    return known(per_axis(value, rank))
 
 
 def split(shape: Shape, data_format: Any) -> tuple[int | None, Shape, int | None]:
@@ -82,7 +88,7 @@ def window(
 
 def axis_of(axis: int, rank: int) -> int:
     """The axis counted from the first; raises ValueError where there is none."""
-    if not -rank <= axis < rank:
+    if not isinstance(axis, int) or not -rank <= axis < rank:
         raise ValueError(axis)
     return axis % rank
 
