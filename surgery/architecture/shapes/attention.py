@@ -103,7 +103,7 @@ def _projected(
     use_bias: bool,
     use_gate: bool,
 ) -> int:
-    """The cost of attention with projections.
+    """Return the cost of attention with projections.
 
     `heads` are those of the queries and those of keys and values, `sizes` the sizes of a key and
     a value, `made` that of an output.

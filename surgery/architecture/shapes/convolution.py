@@ -24,7 +24,7 @@ def conv(
     data_format: Any = None,
     dilation_rate: Any = 1,
 ) -> Shape:
-    """The shape of a convolution's output."""
+    """Return the shape of a convolution's output."""
     batch, space, _ = split(inputs, data_format)
     sides = zip(
         space,
@@ -72,7 +72,7 @@ def transposed(
     data_format: Any = None,
     dilation_rate: Any = 1,
 ) -> Shape:
-    """The shape of a transposed convolution's output."""
+    """Return the shape of a transposed convolution's output."""
     batch, space, _ = split(inputs, data_format)
     sides = zip(
         space,
@@ -92,7 +92,7 @@ def transposed(
 def _unwound(
     size: int | None, kernel: int, stride: int, padding: str, more: int | None
 ) -> int | None:
-    """The size whose windows are that many."""
+    """Return the size of a transposed convolution's output on one axis."""
     if size is None:
         return None
     if padding == "valid":

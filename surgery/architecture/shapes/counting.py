@@ -1,9 +1,8 @@
 """The FLOPs of what has no kernel.
 
-What a trained model does when it is called counts: an operation on each element is one, a maximum
-or a comparison too, and a softmax is five, as TensorFlow's profiler counts them. Moving elements
-is none, and neither is what layers do in training alone. An activation counts where it is a layer
-of its own, not where it is an argument of another layer.
+An operation on each element, a maximum or a comparison counts as one, a softmax as five, as in
+TensorFlow's profiler. Moving elements counts as none, and so do layers that act in training only.
+An activation counts if it is a layer of its own, not if it is an argument of another layer.
 """
 
 from __future__ import annotations

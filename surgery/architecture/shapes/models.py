@@ -13,7 +13,7 @@ from surgery.architecture.graph import Graph, Ref, is_graph, mapped, parse, refs
 from surgery.architecture.graph.model import CallKey
 from surgery.architecture.shapes.registry import (
     LAYERS,
-    UNTOLD,
+    RULE_ERRORS,
     Entry,
     Shape,
     flops,
@@ -50,7 +50,7 @@ class ModelShapes:
         return [key for key, cost in self.flops.items() if cost is None]
 
     def of_call(self, layer: str, call: int = 0) -> tuple[Shape | None, ...]:
-        """The shapes of the outputs of a layer's call; empty where nothing is known of them."""
+        """Return the shapes of the outputs of a layer's call; empty if nothing is known of them."""
         return self._by_call.get((layer, call), ())
 
     @cached_property
@@ -74,7 +74,7 @@ def model_shapes(model: Entry | Graph) -> ModelShapes:
 def _with_flops(
     found: ModelShapes, counted: ModelShapes, done: dict[int, ModelShapes]
 ) -> ModelShapes:
-    """The shapes of one walk, which may leave the batch open, with the FLOPs of another.
+    """Return the shapes of one walk, whose batch may be unknown, with the FLOPs of another.
 
     `done` has what was made of models that several calls share, by the identity of `counted`.
     """
@@ -89,8 +89,8 @@ def _with_flops(
 class _Walk:
     """A walk through the calls of a model.
 
-    `given` are the shapes of its inputs, or empty where its own count. Where it counts FLOPs, an
-    open batch is one.
+    `given` are the shapes of its inputs, or empty if those in the config are taken. With `counts`
+    it counts FLOPs, and takes 1 for an unknown batch.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class _Walk:
         return ModelShapes(self.shapes, self.flops, self.inner, outputs)
 
     def call(self, key: CallKey) -> tuple[Any, int | None]:
-        """The outputs of a call, and its FLOPs."""
+        """Return the outputs of a call, and its FLOPs."""
         entry, call = self.graph.layers[key[0]], self.graph.calls[key]
         if Ref(*key, 0) in self.given:
             return self.given[Ref(*key, 0)], 0
@@ -152,21 +152,21 @@ class _Walk:
             self.shapes[needed[0]] = self.read(tuple(shape))
 
     def nested(self, entry: Entry, key: CallKey, given: Any) -> tuple[Any, int | None]:
-        """The outputs and the FLOPs of a model's call."""
+        """Return the outputs and the FLOPs of a model's call."""
         try:
             graph = parse(entry)
             inputs = tuple(_in_order(graph.inputs, given))
             if (key[0], inputs) not in self.models:
                 walk = _Walk(graph, inputs, counts=self.counts)
                 self.models[key[0], inputs] = walk.run()
-        except UNTOLD:
+        except RULE_ERRORS:
             return None, None
         found = self.inner[key] = self.models[key[0], inputs]
         return found.outputs, found.total
 
 
 def _in_order(inputs: Any, given: Any) -> list[Any]:
-    """What is given for each input: by its name where both are mappings, else in order."""
+    """Return what is given for each input: by its name where both are mappings, else in order."""
     if isinstance(inputs, Mapping) and isinstance(given, Mapping):
         return [shape for name in sorted(inputs) for shape in _in_order(inputs[name], given[name])]
     return [shape if isinstance(shape, tuple) else None for shape in leaves(given)]

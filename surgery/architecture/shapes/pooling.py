@@ -21,7 +21,7 @@ def pooled(
     padding: str = "valid",
     data_format: Any = None,
 ) -> Shape:
-    """The shape after pooling."""
+    """Return the shape after pooling."""
     batch, space, channels = split(inputs, data_format)
     pools = numbers(pool_size, len(space))
     steps = pools if strides is None else numbers(strides, len(space))

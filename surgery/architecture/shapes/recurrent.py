@@ -26,13 +26,13 @@ def _recurrent(
 
 
 def _first(sequences: Any) -> Shape:
-    """The sequences alone, where older Keras lists the states after them."""
+    """Return the sequences alone, where older Keras lists the states after them."""
     found: Shape = sequences[0] if isinstance(sequences, list) else sequences
     return found
 
 
 def _cell(entry: Entry) -> Entry:
-    """The cell of a recurrent layer, which most have in their own config."""
+    """Return the cell of a recurrent layer, which most have in their own config."""
     class_name, config = str(entry["class_name"]), entry["config"]
     if class_name == "RNN":
         cell: Entry = config["cell"]
@@ -57,7 +57,7 @@ def _output_size(cell: Entry) -> int:
 
 
 def _state_sizes(cell: Entry) -> list[Any]:
-    """The size of each state; of cells that are stacked, those of each cell."""
+    """Return the size of each state; of cells that are stacked, those of each cell."""
     if cell["class_name"] == "StackedRNNCells":
         sizes = [_state_sizes(inner) for inner in _cells(cell)]
         return [inner[0] if len(inner) == 1 else inner for inner in sizes]
