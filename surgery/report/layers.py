@@ -7,7 +7,7 @@ from typing import Any
 
 from surgery.architecture.graph import Ref
 from surgery.architecture.graph.nodes import Node, graph_of
-from surgery.architecture.shapes import UNTOLD, Shape, model_shapes
+from surgery.architecture.shapes import RULE_ERRORS, Shape, model_shapes
 from surgery.errors import SelectorError, printable
 from surgery.report.tables import plural
 from surgery.weights.layer_selectors import SelectLayers
@@ -20,7 +20,7 @@ def selected_calls(model: Model, selector: Any) -> list[dict[str, Any]]:
         layers = SelectLayers(selector).layers(model, allow_empty=True)
         parents = dict.fromkeys(layer.parent for layer in layers)
         return [fact for parent in parents for fact in _calls(model, parent, layers)]
-    except (SelectorError, *UNTOLD):  # it is about weights, or the config is odd
+    except (SelectorError, *RULE_ERRORS):  # it is about weights, or the config is odd
         return []
 
 
