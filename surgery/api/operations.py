@@ -49,7 +49,8 @@ def op_function(name: str) -> Callable[..., Any]:
         if len(selectors) > 1:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
         op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
-        return as_model(op.apply(as_keras3(model) if op.needs_keras3 else model))
+        before = as_keras3(model) if op.needs_keras3 else model
+        return as_model(op.resolved(before).apply(before))
 
     def run(
         model: core.Model,

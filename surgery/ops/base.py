@@ -47,6 +47,10 @@ class Op(ABC):
     def apply(self, model: Model) -> Model:
         """The model with this done to it; nothing is computed yet."""
 
+    def resolved(self, model: Model) -> Op:
+        """The op with what depends on the values of weights, which are read for it."""
+        return self
+
     def matched(self, model: Model) -> tuple[Weight, ...]:
         """The weights that the step acts on."""
         return ()
