@@ -157,6 +157,17 @@ def extract(
 ) -> Model:
     """Cut a model at inner layers, whose outputs become its outputs."""
 
+def factorize(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    rank: int | None = ...,
+    energy: float | str | None = ...,
+    kind: Literal["channel", "spatial"] = "channel",
+    seed: int = 0,
+) -> Model:
+    """Replace layers by two each, whose kernels multiplied are close to the old one."""
+
 def flatten(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any],

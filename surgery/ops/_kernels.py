@@ -25,6 +25,11 @@ _KERNELS: Mapping[str, Sequence[str]] = {
 """The kernels of each class, in the order in which they are applied."""
 
 
+_ZEROS: Mapping[str, Any] = {
+    "module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None,
+}  # fmt: skip
+
+
 def family(entry: Mapping[str, Any]) -> str:
     """Return a layer's class without its number of dimensions: Conv for Conv2D."""
     return re.sub(r"\dD", "", class_of(entry))
@@ -41,6 +46,31 @@ def kernels_of(entry: Mapping[str, Any]) -> Sequence[str]:
 def is_linear(entry: Mapping[str, Any]) -> bool:
     """Return whether a layer has no activation."""
     return entry["config"].get("activation") in (None, "linear")
+
+
+def without_arrays(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer's config for variables of other shapes.
+
+    Its initialisers that hold arrays, which Keras would not fit to these, give way to Zeros.
+    """
+    return {key: _ZEROS if _holds_array(key, value) else value for key, value in config.items()}
+
+
+def _holds_array(key: str, value: Any) -> bool:
+    if not key.endswith("_initializer") or not isinstance(value, Mapping):
+        return False
+    return isinstance((value.get("config") or {}).get("value"), list | Mapping)
+
+
+def built_on_shape(
+    entry: Mapping[str, Any], shape: Sequence[int | None] | None
+) -> Mapping[str, Any]:
+    """Return a layer's entry for an input of another shape, None where it is not known.
+
+    Keras builds a layer by the shape that its entry has, and fails where that is an old one.
+    """
+    plain = {key: value for key, value in entry.items() if key != "build_config"}
+    return plain if shape is None else {**plain, "build_config": {"input_shape": list(shape)}}
 
 
 def channel_axis(entry: Mapping[str, Any], rank: int) -> int:

@@ -52,6 +52,10 @@ class Op(ABC):
     def apply(self, model: Model) -> Model:
         """Return the changed model, lazily: no tensor is computed yet."""
 
+    def resolved(self, model: Model) -> Op:
+        """The op with what depends on the values of weights, which are read for it."""
+        return self
+
     def matched(self, model: Model) -> tuple[Weight, ...]:
         """Return the weights that the step acts on."""
         return ()
