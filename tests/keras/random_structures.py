@@ -123,7 +123,7 @@ def places(keras, model, above=""):
 def by_hand(keras, model, address, change):
     """A model in which the calls of the layer at an address are changed, as Keras clones it."""
     first, _, rest = address.partition("/")
-    if not rest and first in functional(keras, model).input_names:
+    if not rest and first in [t.name for t in functional(keras, model).inputs]:
         return behind_input(keras, functional(keras, model), first, change)
     if not rest:
         return structures.edited(
