@@ -96,7 +96,9 @@ class Format(ABC):
 
     def refusals(self, model: Model) -> Sequence[str]:
         """Return why the model is not written: general reasons, then `problems`."""
-        if not model.weights and not (self.holds_states and model.states):
+        holds_others = self.holds_states and model.states
+        is_whole = self.holds_architecture and _needs_none(model)
+        if not model.weights and not holds_others and not is_whole:
             return [NO_WEIGHTS]
         if "" in model.by_address:
             return ["a weight has an empty name; rename it, or select the others"]
@@ -125,6 +127,12 @@ class Format(ABC):
     @abstractmethod
     def create(self, model: Model, path: Path) -> Output:
         """Start writing the model to a path that does not exist yet."""
+
+
+def _needs_none(model: Model) -> bool:
+    """Return whether none of a model's layers has variables."""
+    layers = model.architecture.root.walk() if model.architecture else ()
+    return bool(layers) and all(layer.variables == () for layer in layers)
 
 
 def odd_names(model: Model) -> list[str]:

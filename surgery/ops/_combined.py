@@ -13,6 +13,7 @@ from surgery.architecture.shapes import leaves
 from surgery.architecture.shapes.models import model_shapes
 from surgery.architecture.sharing import told_apart
 from surgery.errors import SelectorError
+from surgery.ops.structure import check_graphs
 from surgery.weights.model import Model
 from surgery.weights.restructuring import moved_state, restructured
 
@@ -39,6 +40,7 @@ def nested(models: Mapping[str, Model]) -> dict[str, Entry]:
                 f"{model.origin} is of Keras {model.carried.keras_version}; convert it first: "
                 "surgery convert OLD NEW.keras"
             )
+        model.once(check_graphs)
         if not is_graph(config):
             raise SelectorError(
                 f"{model.origin} is a {config.get('class_name')}, whose inputs and outputs the "

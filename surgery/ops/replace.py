@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any, Literal
 
-from surgery.architecture.graph import Graph
+from surgery.architecture.graph import Call, Graph
 from surgery.architecture.graph.editing import renamed
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.declared.fields import key
@@ -77,7 +77,11 @@ class Replace(StructureOp):
         }
 
         def change(graph: Graph) -> Graph:
-            return changed(graph, layers={**graph.layers, **entries})
+            calls = {  # the other arguments are those of the layer that goes
+                key: Call([call.refs()[0]]) if key[0] in entries else call
+                for key, call in graph.calls.items()
+            }
+            return changed(graph, layers={**graph.layers, **entries}, calls=calls)
 
         def new(config: Mapping[str, Any]) -> Iterator[Weight]:
             layers = {node.address: built[node.name] for node in nodes}
