@@ -134,6 +134,9 @@ def copy(
 ) -> Model:
     """Take the values of the selected weights from another model."""
 
+def deepen(model: _Model, *, after: str, name_: str, seed: int = 0) -> Model:
+    """Put a layer of the same class behind a layer, which returns what it is given at first."""
+
 def evaluate(
     model: _Model,
     *,
@@ -439,6 +442,17 @@ def unfreeze(
     seed: int = 0,
 ) -> Model:
     """Let Keras train the selected layers, and unfreeze the models that contain them."""
+
+def widen(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    by: float | None = ...,
+    to: int | None = ...,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Model:
+    """Give layers more output channels, so that the model returns what it returned."""
 
 def zero(
     model: _Model,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from surgery.architecture.entries import join
 from surgery.architecture.graph import Graph, Ref
 from surgery.architecture.graph.editing import with_refs
 from surgery.ops._folds import Direction, Fold, Folds
-from surgery.ops._kernels import Kernel, kernels_of
+from surgery.ops._kernels import Kernel, kernels_of, norm_variables
 from surgery.ops._neighbours import UnfitError
 from surgery.ops.structure import with_graph
 from surgery.weights.model import Model
@@ -127,7 +126,7 @@ class Folding:
 
     def _affine(self, norm: str) -> _Affine:
         entry = self.graph.layers[norm]
-        parts = {name: self._weight(norm, name) for name in _statistics(entry["config"])}
+        parts = {name: self._weight(norm, name) for name in norm_variables(entry["config"])}
         tensors = {name: weight.tensor for name, weight in parts.items() if weight is not None}
         return _Affine(tensors, float(entry["config"].get("epsilon", _EPSILON)))
 
@@ -154,7 +153,7 @@ class Folding:
         """Raise UnfitError where the model lacks weights of the layers."""
         layer, norm = (self.graph.layers[name] for name in (fold.layer, fold.norm))
         wanted = [join(fold.layer, name) for name in kernels_of(layer)]
-        wanted += [join(fold.norm, name) for name in _statistics(norm["config"])]
+        wanted += [join(fold.norm, name) for name in norm_variables(norm["config"])]
         if layer["config"].get("use_bias", True):
             wanted.append(join(fold.layer, "bias"))
         for each in wanted:
@@ -197,14 +196,6 @@ class _Affine:
         values = {name: _wide(tensor.numpy()) for name, tensor in self._tensors.items()}
         scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + self._epsilon)
         return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
-
-
-def _statistics(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the variables that a BatchNormalization uses at inference."""
-    own = [
-        name for name, flag in (("gamma", "scale"), ("beta", "center")) if config.get(flag, True)
-    ]
-    return [*own, "moving_mean", "moving_variance"]
 
 
 def _wide(values: Array) -> Array:

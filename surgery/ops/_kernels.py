@@ -43,6 +43,14 @@ def kernels_of(entry: Mapping[str, Any]) -> Sequence[str]:
     return _KERNELS.get(family(entry), ())
 
 
+def norm_variables(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the variables that a BatchNormalization uses at inference."""
+    own = [
+        name for name, flag in (("gamma", "scale"), ("beta", "center")) if config.get(flag, True)
+    ]
+    return [*own, "moving_mean", "moving_variance"]
+
+
 def is_linear(entry: Mapping[str, Any]) -> bool:
     """Return whether a layer has no activation."""
     return entry["config"].get("activation") in (None, "linear")

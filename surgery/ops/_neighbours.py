@@ -50,7 +50,7 @@ class Neighbours:
         if told:
             raise UnfitError(f"{key[0]} is called with {told[0]}")
         if len(call.args) != 1 or not isinstance(call.args[0], Ref):
-            raise UnfitError(f"{key[0]} has not one input")
+            raise UnfitError(f"{key[0]} ({self.class_of(key[0])}) has more than one input")
         return call.args[0]
 
     def readers(self, tensor: Ref) -> Sequence[CallKey]:

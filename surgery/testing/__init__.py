@@ -4,8 +4,8 @@ For example:
 
     from surgery.testing import check_format, check_op, check_structure
 
-   def test_halve():
-       check_op(Halve(select=Select("a/kernel")), lambda values: values / 2)
+    def test_halve():
+        check_op(Halve(select=Select("a/kernel")), lambda values: values / 2)
 
     def test_raw(tmp_path):
         check_format(Raw(), tmp_path)
