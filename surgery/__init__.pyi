@@ -134,7 +134,7 @@ def copy(
 ) -> Model:
     """Take the values of the selected weights from another model."""
 
-def deepen(model: _Model, *, after: str, name_: str, seed: int = 0) -> Model:
+def deepen(model: _Model, *, after: str, name: str, seed: int = 0) -> Model:
     """Put a layer of the same class behind a layer, which returns what it is given at first."""
 
 def evaluate(
