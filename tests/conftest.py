@@ -28,6 +28,9 @@ TENSORFLOW_FORMS = {
 settings.register_profile("same", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+THOROUGH = os.environ.get("SURGERY_TESTS") == "thorough"
+"""Whether tests take every example, also those whose kin are there anyway."""
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -187,7 +187,7 @@ def become(files, arguments, cwd, environment, module="surgery.cli.main", limits
         if number != file:
             os.dup2(file, number)
             os.close(file)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.argv = [module, *arguments]
     code = 0
     try:
