@@ -28,6 +28,9 @@ TENSORFLOW_FORMS = {
 settings.register_profile("same", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+THOROUGH = os.environ.get("SURGERY_TESTS") == "thorough"
+"""Whether tests take every example, also those whose kin are there anyway."""
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -72,7 +75,7 @@ def _keras_is_imported_once():
     """Processes with Keras are forked; those of the commands that are not start their own."""
     from surgery.live.session import Session
 
-    Session._start = forking.session_of(functools.partial(forking_server, "keras"))
+    Session._start = forking.session_of(lambda: forking_server("keras").address)
 
 
 def streamed_formats():
@@ -123,23 +126,27 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
     With `keras` the process is one that has Keras imported, which saves two seconds.
     """
     arguments = [str(argument) for argument in arguments]
-    server = forking_server(*(["keras"] if keras else []))
     with (
         open(os.devnull) as nothing,
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
     ):
-        code, megabytes = server.run(
-            [file.fileno() for file in (nothing, out, err)],
-            arguments=arguments,
+        process = forking.Forked(
+            forking_server(*(["keras"] if keras else [])).address,
+            ["surgery.cli.main", *arguments],
+            files=[file.fileno() for file in (nothing, out, err)],
             cwd=str(cwd or Path.cwd()),
             environment={**os.environ, **environment},
             limits=limits or {},
         )
+        try:
+            code = process.wait(300)
+        finally:
+            process.kill()
         for file in (out, err):
             file.seek(0)
         done = subprocess.CompletedProcess(arguments, code, out.read(), err.read())
-        done.megabytes = megabytes
+        done.megabytes = process.megabytes
         return done
 
 

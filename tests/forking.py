@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -22,118 +23,123 @@ MOST = 1 << 17
 
 
 def main():
+    """Fork a process for each request, until the process that began this one is gone."""
     # TensorFlow and Keras are not among these; a command that needs them imports them itself.
     from surgery.recipe.schema import recipe_schema
+    from surgery.sweeps import local, worker
 
     recipe_schema()  # asks all ops and formats for their keys
+    listening = socket.socket(fileno=int(sys.argv[1]))
+    address = listening.getsockname()
+    local.worker_process = lambda arguments: Forked(
+        address, [worker.__name__, *arguments], subprocess.PIPE, text=True
+    )
     if "keras" in sys.argv:
         from surgery.live.quiet import import_keras
         from surgery.live.session import Session
 
         import_keras()
-        Session._start = forked_session
+        Session._start = session_of(lambda: address)
     gc.freeze()
-    asked = socket.socket(fileno=0)
+    serve(listening)
+
+
+def serve(listening):
+    """Answer each request by the id of a process, and when it has ended by how."""
+    selector = selectors.DefaultSelector()
+    selector.register(0, selectors.EVENT_READ)
+    selector.register(listening, selectors.EVENT_READ)
     while True:
-        request, files, _, _ = socket.recv_fds(asked, MOST, 3)
-        if not request:
-            return
-        what, given = json.loads(request)
-        asked.send(json.dumps(ANSWERS[what](files=files, **given)).encode())
-
-
-def started(files, **given):
-    """Fork a process that has those files as its first three; gives its id."""
-    pid = os.fork()
-    if pid == 0:
-        become(files, **given)
-    for file in files:
-        os.close(file)
-    return pid
-
-
-def ended(pid, files=()):
-    """The exit code and the peak memory in MB of a process, once it has ended."""
-    _, status, usage = os.wait4(pid, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
-
-
-ANSWERS = {"start": started, "end": ended}
+        for key, _ in selector.select():
+            if key.fd == 0:
+                return
+            if key.data is None:
+                asked = listening.accept()[0]
+                request, files, _, _ = socket.recv_fds(asked, MOST, 3)
+                pid = os.fork()
+                if pid == 0:
+                    become(files, **json.loads(request))
+                for file in files:
+                    os.close(file)
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, asked))
+                answer = pid
+            else:
+                pid, asked = key.data
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                _, status, usage = os.wait4(pid, 0)
+                answer = os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                asked.send(json.dumps(answer).encode())
 
 
 class Server:
-    """That process, as a test sees it: started when it is needed, and anew after one that hangs."""
+    """That process, as a test sees it: started when it is needed."""
 
     def __init__(self, *imported):
-        self._imported, self._process, self._asked = imported, None, None
+        self._imported, self._process = imported, None
 
-    def run(self, files, seconds=300, **given):
-        """The exit code and the peak memory in MB of one command; TimeoutError after those seconds.
-
-        A command that hangs is killed, and the server with it.
-        """
-        return self.end(self.start(files, **given), seconds)
-
-    def start(self, files, **given):
-        """Begin a command, or another module's `main`; gives the id of its process."""
-        return self._answer("start", 300, files, **given)
-
-    def end(self, pid, seconds=300):
-        """The exit code and the peak memory in MB of what was begun."""
-        return self._answer("end", seconds, [], pid=pid)
-
-    def _answer(self, what, seconds, files, **given):
-        try:
-            asked = self._started()
-            socket.send_fds(asked, [json.dumps([what, given]).encode()], files)
-            if not select.select([asked], [], [], seconds)[0]:
-                raise TimeoutError(f"the process takes longer than {seconds} s")
-            return json.loads(asked.recv(MOST))
-        except BaseException:
-            self.kill()
-            raise
-
-    def _started(self):
-        if self._process is None or self._process.poll() is not None:
-            self._asked, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    @property
+    def address(self):
+        """Where it listens."""
+        if self._process is None:
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            listening.bind("")
+            listening.listen(100)
+            self._address = listening.getsockname()
+            number = listening.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forking", *self._imported],
-                stdin=theirs,
+                [sys.executable, "-m", "tests.forking", str(number), *self._imported],
+                stdin=subprocess.PIPE,
+                pass_fds=[number],
                 cwd=Path(__file__).parents[1],
-                process_group=0,
             )
-            theirs.close()
-        return self._asked
-
-    def kill(self):
-        """End it, and what it has begun."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._asked.close()
-            self._process = None
+            listening.close()
+        return self._address
 
 
 class Forked:
-    """A process with a pipe to it and one from it; what a Session needs of a Popen."""
+    """A process that a server has forked; what is needed of a Popen."""
 
-    def __init__(self, start, end):
-        (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
-        self.pid = start([its_in, its_out, 2], ours=[our_out, our_in])
-        self._end, self._code = end, None
-        os.close(its_in)
-        os.close(its_out)
-        self.stdin, self.stdout = open(our_out, "wb"), open(our_in, "rb")  # noqa: SIM115
+    def __init__(self, address, arguments, pipes=None, text=False, files=(0, 1, 2), **given):
+        """The first argument is a module whose `main` is called.
+
+        With pipes, there is one to its standard input, and one from its standard output.
+        """
+        files, ours = list(files), []
+        if pipes:
+            (files[0], to), (back, files[1]) = os.pipe(), os.pipe()
+            kind = "" if text else "b"
+            self.stdin, self.stdout = open(to, f"w{kind}"), open(back, f"r{kind}")  # noqa: SIM115
+            ours = files[:2]
+        place = {"cwd": str(Path.cwd()), "environment": dict(os.environ), **given}
+        request = json.dumps({"arguments": arguments, **place}).encode()
+        self._asked = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._asked.connect(address)
+        socket.send_fds(self._asked, [request], files)
+        for file in ours:
+            os.close(file)
+        self.pid = json.loads(self._asked.recv(MOST))
+        self.returncode = self.megabytes = None
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self):
-        if self._code is None:
-            os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def wait(self):
-        if self._code is None:
-            self._code = self._end(self.pid)[0]
-        return self._code
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout=None):
+        if self.returncode is None:
+            if not select.select([self._asked], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("the forked process", timeout)
+            self.returncode, self.megabytes = json.loads(self._asked.recv(MOST))
+            self._asked.close()
+        return self.returncode
 
     def communicate(self):
         self.stdin.close()
@@ -141,43 +147,19 @@ class Forked:
         self.wait()
 
 
-def forked_session(session):
-    """In place of `Session._start`, where Keras has been imported: forks this process."""
-
-    def start(files, ours):
-        pid = os.fork()
-        if pid == 0:
-            for file in ours:  # else it would never see the end
-                os.close(file)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            become(files, **worker(session))
-        return pid
-
-    return Forked(start, ended)
-
-
-def session_of(server):
-    """In place of `Session._start`, where Keras is not: has the server do that."""
+def session_of(address):
+    """In place of `Session._start`: the process with Keras is forked by the server there."""
 
     def start(session):
-        return Forked(lambda files, ours: server().start(files, **worker(session)), server().end)
+        session._folder = lasting_folder()
+        arguments = ["surgery.live.process.worker", str(session.threads), session._folder]
+        return Forked(address(), arguments, subprocess.PIPE)
 
     return start
 
 
-def worker(session):
-    """The process with Keras, as the session wants it."""
-    session._folder = lasting_folder()
-    return {
-        "module": "surgery.live.process.worker",
-        "arguments": [str(session.threads), session._folder],
-        "cwd": str(Path.cwd()),
-        "environment": dict(os.environ),
-    }
-
-
-def become(files, arguments, cwd, environment, module="surgery.cli.main", limits=()):
-    """Be what `python -m` and that module would be; ends the process."""
+def become(files, arguments, cwd, environment, limits=()):
+    """Be what `python -m` with these arguments would be; ends the process."""
     for name, most in dict(limits).items():
         resource.setrlimit(getattr(resource, name), (most, most))
     os.environ.clear()
@@ -188,10 +170,10 @@ def become(files, arguments, cwd, environment, module="surgery.cli.main", limits
             os.dup2(file, number)
             os.close(file)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.argv = [module, *arguments]
+    sys.argv = arguments
     code = 0
     try:
-        importlib.import_module(module).main()
+        importlib.import_module(arguments[0]).main()
     except SystemExit as end:
         code = end.code
     # As Python ends, but for taking all modules apart.

@@ -38,15 +38,17 @@ def free_memory() -> int:
     return min(found)
 
 
+def worker_process(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a process that does runs, with pipes to it and from it."""
+    command = [sys.executable, "-m", "surgery.sweeps.worker", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 class _Worker:
     """A worker process, and its current run."""
 
     def __init__(self, folder: SweepFolder, threads: int, edition: str) -> None:
-        command = [sys.executable, "-m", "surgery.sweeps.worker",
-                   str(folder.path), str(threads), edition]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = worker_process([str(folder.path), str(threads), edition])
         self.run: PlannedRun | None = None
 
     @property
