@@ -95,7 +95,7 @@ class Format(ABC):
         return None
 
     def refusals(self, model: Model) -> Sequence[str]:
-        """Return why the model is not written: general reasons, then `problems`."""
+        """Return why the model cannot be written: general reasons, then `problems`."""
         if not model.weights and not (self.holds_states and model.states):
             return [NO_WEIGHTS]
         if "" in model.by_address:
