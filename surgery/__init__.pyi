@@ -471,4 +471,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all elements, or those that one key chooses."""
+    """Set the selected weights to zero: all elements, or those chosen by one key."""

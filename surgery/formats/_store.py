@@ -276,7 +276,7 @@ def _is_old(model: Model) -> bool:
 
 
 def write_store(writer: Writer, model: Model) -> None:
-    """Lay out a Keras 3 weights file."""
+    """Lay out a Keras 3 weights file by the writer."""
     carried, facts = model.carried, model.format_facts
     names = {}
     if isinstance(facts, StoreFacts):
