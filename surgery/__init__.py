@@ -2,7 +2,7 @@
 
 import surgery
 
-surgery.run("recipe.yaml", lowest="20%").metrics  # what the command does, and found out
+surgery.run("recipe.yaml", lowest="20%").metrics  # run a recipe, return its metrics
 model = surgery.open("model.keras")               # lazy: nothing is read yet
 model["dense/kernel"].numpy()
 model = surgery.scale(model, "dense", by=2)       # every op is a function
@@ -26,7 +26,7 @@ _MODULES = {
                "UsageError"),
     "weights.weight": ("Weight",),
 }  # fmt: skip
-"""Where the public names are, imported when first used; each op is a function, too."""
+"""The modules of the public names, imported on first use; each op is a function, too."""
 
 _PLACES = {name: f"surgery.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -36,7 +36,7 @@ __all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - all are strings
 def __getattr__(name: str) -> object:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    # A room of ours is imported after this, and is no op.
+    # `surgery.ops` and other subpackages are asked for here before they are imported.
     if name.startswith("_") or find_spec(f"surgery.{name}"):
         raise AttributeError(f"module 'surgery' has no attribute {name!r}")
     return import_module("surgery.api.operations").op_function(name)

@@ -67,7 +67,7 @@ def activations(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Measure what inner layers put out for data, and perhaps keep it as features."""
+    """Measure the outputs of inner layers on data, and optionally save them as features."""
 
 def append(
     model: _Model,
@@ -101,6 +101,16 @@ def cast(
 ) -> Model:
     """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
 
+def chain(
+    model: _Model,
+    *,
+    with_: _Model | Mapping[str, Any],
+    as_: str | None = ...,
+    name: str = "chained",
+    seed: int = 0,
+) -> Model:
+    """Feed this model's output to the next one, and so on: one model that calls them in order."""
+
 def clip(
     model: _Model,
     select: _Selector,
@@ -124,7 +134,7 @@ def copy(
 ) -> Model:
     """Take the values of the selected weights from another model."""
 
-def deepen(model: _Model, *, after: str, name_: str, seed: int = 0) -> Model:
+def deepen(model: _Model, *, after: str, name: str, seed: int = 0) -> Model:
     """Put a layer of the same class behind a layer, which returns what it is given at first."""
 
 def evaluate(
@@ -144,7 +154,8 @@ def extract(
     model: _Model,
     *,
     at: str | Sequence[Any] | Mapping[str, Any],
-    inputs_: Literal["keep", "used"] = "keep",
+    verify: Mapping[str, Any] | bool = False,
+    inputs: Literal["keep", "used"] = "keep",
     seed: int = 0,
 ) -> Model:
     """Cut a model at inner layers, whose outputs become its outputs."""
@@ -173,6 +184,7 @@ def fold_batchnorm(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any] = "**",
     *,
+    verify: Mapping[str, Any] | bool = True,
     direction: Literal["both", "after", "before"] = "both",
     others: Literal["skip", "error"] = "skip",
     seed: int = 0,
@@ -193,6 +205,26 @@ def insert(
     seed: int = 0,
 ) -> Model:
     """Put a new layer behind a layer, or before one."""
+
+def join(
+    model: _Model,
+    *,
+    models: _Model | Mapping[str, Any],
+    as_: str | None = ...,
+    inputs: Literal["shared", "apart"] = "shared",
+    outputs: Literal["list", "average", "concatenate", "add"] = "list",
+    name: str = "joined",
+    seed: int = 0,
+) -> Model:
+    """Put other models beside this one: one model that calls each of them."""
+
+def lora_merge(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    seed: int = 0,
+) -> Model:
+    """Merge LoRA into the kernels of the selected layers, which are trainable again."""
 
 def noise(
     model: _Model,
@@ -216,7 +248,7 @@ def normalize(
     to: float = 1.0,
     seed: int = 0,
 ) -> Model:
-    """Divide the selected weights by their norm; what is zero stays zero."""
+    """Divide the selected weights by their norm; a weight that is all zero stays zero."""
 
 def permute(
     model: _Model,
@@ -239,7 +271,7 @@ def predict(
     progress: bool = False,
     allow_code: bool = False,
 ) -> dict[str, Any]:
-    """Write what the model puts out for data to a .npz file."""
+    """Write the model's outputs for data to a .npz file."""
 
 def prefix(model: _Model, *, with_: str, seed: int = 0) -> Model:
     """Put text before the names of all layers, of nested ones and of the model itself."""
@@ -254,7 +286,7 @@ def quantize_values(
     per: Literal["tensor", "output_channel"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Round the selected weights to few values, which stay floats (weight sharing)."""
+    """Round the selected weights to few distinct values, stored as floats (weight sharing)."""
 
 def reinitialize(
     model: _Model,
@@ -265,7 +297,7 @@ def reinitialize(
     arguments: Mapping[str, Any] | None = ...,
     seed: int = 0,
 ) -> Model:
-    """Draw the selected weights anew, from a Keras initialiser."""
+    """Draw new values for the selected weights from a Keras initialiser."""
 
 def remove(
     model: _Model,
@@ -285,7 +317,7 @@ def rename(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+    """Rename layers or the model: in the config with all references, and in weights' addresses."""
 
 def replace(
     model: _Model,
@@ -307,13 +339,25 @@ def replace_head(
     layers: Sequence[Any] = ...,
     dropout: float | str | None = ...,
     activation: str | None = "softmax",
-    name_: str = "head",
+    name: str = "head",
     dtype: str = "model",
-    outputs_: Literal["keep", "drop"] = "keep",
+    outputs: Literal["keep", "drop"] = "keep",
     compile: Literal["keep", "drop"] = "keep",
     seed: int = 0,
 ) -> Model:
     """Cut behind a layer, and put new layers that end in a Dense there."""
+
+def resize_input(
+    model: _Model,
+    *,
+    input: str | None = ...,
+    size: Sequence[Any] | None = ...,
+    channels: int | None = ...,
+    by: Literal["sum", "mean", "tile", "first"] = "sum",
+    changed: Literal["error", "reinitialize"] = "error",
+    seed: int = 0,
+) -> Model:
+    """Give an input another size or number of channels, and fit the kernels that read it."""
 
 def scale(
     model: _Model,
@@ -335,6 +379,15 @@ def set(
     seed: int = 0,
 ) -> Model:
     """Set the selected weights to a number, or to the values of a .npy file."""
+
+def set_config(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    keys: Mapping[str, Any],
+    seed: int = 0,
+) -> Model:
+    """Set keys in the configs of the selected layers, none that changes their variables."""
 
 def shift(
     model: _Model,
@@ -388,7 +441,7 @@ def unfreeze(
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Let Keras train the selected layers, and open the frozen models they are in."""
+    """Let Keras train the selected layers, and unfreeze the models that contain them."""
 
 def widen(
     model: _Model,
@@ -418,4 +471,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all of them, or the part that one key names."""
+    """Set the selected weights to zero: all elements, or those that one key chooses."""

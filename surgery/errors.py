@@ -1,4 +1,4 @@
-"""The errors a user can cause, each with the exit code the command ends with."""
+"""The errors that users can cause, each with the command's exit code."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text of which a terminal acts on nothing: what a file calls a layer may be anything.
+    """Escape the characters of a text that a terminal acts on; names in a file may be hostile.
 
-    Controls, invisible characters, marks that turn the direction of writing, and half
-    characters are shown by their escapes.
+    Control characters, invisible characters, marks that change the direction of writing, and lone
+    surrogates are escaped, except those in `keep`.
     """
+    if text.isprintable():  # nearly all is, and that is told in no time
+        return text
     return _UNPRINTABLE.sub(
         lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text
     )
 
 
 class SurgeryError(Exception):
-    """Something the user can put right: a broken file, a full disk, a wrong recipe.
+    """An error that the user can fix: a damaged file, a full disk, a wrong recipe.
 
     The message says where, what, and what to do instead, in that order.
     """
@@ -39,7 +41,7 @@ class SurgeryError(Exception):
 
 
 class FormatError(SurgeryError):
-    """A model file that cannot be read, or a model that a format cannot hold."""
+    """A model file that cannot be read, or a model that a format cannot store."""
 
     has_lines = False
 
@@ -58,18 +60,18 @@ class SelectorError(SurgeryError):
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception, so that what is half-written is removed."""
+    """SIGTERM as an exception, so that unfinished files are removed."""
 
 
 def terminate(number: int, _frame: FrameType | None) -> None:
-    """Handle SIGTERM by raising Terminated; what then cleans up is not interrupted by another."""
+    """Handle SIGTERM by raising Terminated; further SIGTERMs are ignored during cleanup."""
     signal.signal(number, signal.SIG_IGN)
     raise Terminated
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake in a recipe, with the place it stands at (1-based line and column)."""
+    """One mistake in a recipe, with its position (1-based line and column)."""
 
     line: int
     column: int
@@ -77,13 +79,13 @@ class Problem:
     message: str
 
     def text(self, file: str) -> str:
-        """The line that is printed: `recipe.yaml:7:12: steps[2].scale.select: ...`."""
+        """Return the line that is printed, as `recipe.yaml:7:12: steps[2].scale.select: ...`."""
         place = f"{file}:{self.line}:{self.column}: "
         return printable(place + (f"{self.where}: " if self.where else "") + self.message)
 
 
 class RecipeError(SurgeryError):
-    """All mistakes of one recipe, in the order they stand in the file."""
+    """All mistakes in one recipe, in the order of their positions."""
 
     exit_code = 2
 
@@ -94,9 +96,9 @@ class RecipeError(SurgeryError):
 
 
 class ExpectationError(RecipeError):
-    """Expectations of a recipe that do not hold; nothing was written.
+    """Expectations of a recipe that failed; nothing was written.
 
-    `result` is what the run did, where it has got so far.
+    `result` is the Result of the run as far as it got.
     """
 
     exit_code = 3
@@ -104,7 +106,7 @@ class ExpectationError(RecipeError):
 
 
 def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
-    """The allowed words that `word` may have been meant as, the closest first."""
+    """Return up to `count` allowed words similar to `word`, the closest first."""
     return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)
 
 
@@ -121,11 +123,11 @@ _SYNONYMS = {
     "test": "evaluate", "validate": "evaluate", "variables": "params", "weights": "select",
     "write": "export",
 }  # fmt: skip
-"""What people call things elsewhere, and what they are called here."""
+"""Words that other tools use, and surgery's words for the same things."""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return ` (did you mean 'scale'?)`; nothing if no allowed word is close or means the same."""
+    """Return a hint as ` (did you mean 'scale'?)`; empty if no allowed word is close."""
     known = list(allowed)
     close = nearest(word, known)
     meant = synonym(word, known) or (close[0] if close else None)
@@ -133,6 +135,9 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 
 def synonym(word: str, allowed: Collection[str]) -> str | None:
-    """Return the allowed word for what is called so elsewhere; else None."""
+    """Return the allowed word that means the same as a word used elsewhere; None if none does.
+
+    `synonym("fit", ["train"])` is "train".
+    """
     meant = _SYNONYMS.get(word.lower().replace("-", "_"))
     return meant if meant in allowed else None

@@ -1,3 +1,3 @@
-"""The version of surgery, which nothing has to be imported for."""
+"""The version of surgery, in a module without imports."""
 
 __version__ = "0.2.0"

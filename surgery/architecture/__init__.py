@@ -1,4 +1,4 @@
-"""What Keras's own configs say about a model, read without importing Keras."""
+"""Keras's model configs, read without importing Keras."""
 
 from surgery.architecture.entries import snake_case
 from surgery.architecture.layer import Layer

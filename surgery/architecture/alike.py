@@ -1,4 +1,4 @@
-"""Two models that are the same but for the names that Keras gave their layers by counting."""
+"""Comparison of models up to the layer names that Keras numbers automatically (`dense_2`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COUNTED = "shared_object_id"
 
 
 def names_in(architecture: Architecture, other: Architecture) -> Mapping[str, str]:
-    """The layers that are called otherwise in the other model, with their names there.
+    """Return {address: name in `other`} for the layers whose names differ between two models.
 
-    None of them where the two differ in more than automatic names (`dense`, `dense_2`).
+    Empty if the models differ in more than automatic names (`dense`, `dense_2`).
     """
     pairs = list(zip(_named(architecture), _named(other), strict=False))
     names = {ours.address: theirs.name for ours, theirs in pairs if ours.name != theirs.name}
@@ -40,7 +40,7 @@ def _is_automatic(ours: Layer, theirs: Layer) -> bool:
 
 
 def _plain(architecture: Architecture) -> Any:
-    """The config without the model's own name and what Keras counts."""
+    """Return the config without the model's name, automatic input names and object ids."""
     config = architecture.config.get("config")
     inner = config.items() if isinstance(config, Mapping) else ()
     return _uncounted({name: value for name, value in inner if name != "name"})
@@ -48,7 +48,7 @@ def _plain(architecture: Architecture) -> Any:
 
 def _uncounted(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if value.get("class_name") == "InputLayer":  # which nothing in a Sequential refers to
+        if value.get("class_name") == "InputLayer":  # nothing in a Sequential refers to its name
             config = value.get("config")
             inner = config if isinstance(config, Mapping) else {}
             value = {**value, "name": "", "config": {**inner, "name": ""}}

@@ -1,4 +1,4 @@
-"""Which axes of a layer's variable are its inputs, its outputs, and its window in space."""
+"""The input, output and spatial axes of a layer's variable."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from surgery.architecture.variables import Config, known_classes
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes of a variable, counted from the first.
+    """The axes of a variable, by index.
 
     Attributes:
-        inputs: those of the layer's inputs.
-        outputs: those of its units, filters or features; a depthwise kernel's inputs are among
-            them.
-        spatial: those of a convolution's window, and what else there is one kernel each for.
-        gates: how many times all outputs stand side by side on the last axis (an LSTM's four).
+       inputs: the axes of the layer's inputs.
+       outputs: the axes of its units, filters or features; for a depthwise kernel, the input
+           axis is among them.
+       spatial: the axes of a convolution's window, and all others that have one kernel an index.
+       gates: how many blocks of outputs stand side by side on the last axis (four in an LSTM).
     """
 
     inputs: tuple[int, ...] = ()
@@ -31,16 +31,16 @@ _KERNELS = (
     "kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "embeddings",
     "reverse_embeddings", "real_kernel", "imag_kernel",
 )  # fmt: skip
-"""The variables of Keras's layers that have an axis of inputs."""
+"""The variables of Keras's layers that have an input axis."""
 
 _GATES = {"LSTMCell": 4, "ConvLSTMCell": 4, "GRUCell": 3}
 
 
 def axes_of(class_name: str, config: Config, variable: str, rank: int) -> Axes:
-    """The axes of a variable of so many dimensions.
+    """Return the axes of a variable with `rank` dimensions.
 
-    Of a class that is not Keras's, the last axis is taken for the outputs and the one before it
-    for the inputs.
+    For a class that is not Keras's, the last axis is assumed to be the outputs, and the one before
+    it the inputs.
     """
     if rank == 0:
         return Axes()
@@ -53,7 +53,7 @@ def axes_of(class_name: str, config: Config, variable: str, rank: int) -> Axes:
 
 
 def _last(rank: int, has_inputs: bool, gates: int = 1) -> Axes:
-    """Outputs on the last axis, and inputs on the one before it."""
+    """Return axes with the outputs last, and the inputs (if any) before them."""
     count = 2 if has_inputs and rank > 1 else 1
     inputs = (rank - 2,) if count == 2 else ()
     return Axes(inputs, (rank - 1,), tuple(range(rank - count)), gates)
@@ -95,4 +95,4 @@ _BY_CLASS: Mapping[str, Callable[[Config, str, int], Axes | None]] = {
     "SeparableConv": _depthwise,
     "EinsumDense": _einsum,
 }
-"""By class, without its number of dimensions."""
+"""The function for each class name without its number of dimensions (Conv2DTranspose)."""

@@ -1,4 +1,4 @@
-"""Builds the tree of layers from a config: names, addresses, and where Keras stores what."""
+"""Construction of the layer tree from a config: names, addresses, and Keras 3's storage paths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ _ATTENTIONS = {
 
 
 def tree_of(config: Mapping[str, Any], shares_layers: bool) -> Layer:
-    """Return the model of a config as a tree of layers; raises ConfigError where it is none."""
+    """Return the layer tree of a model's config; raises ConfigError if it is malformed.
+
+    With `shares_layers`, entries with the same `shared_object_id` are one layer.
+    """
     check_types(config)
     return _Builder(shares_layers).model(config)
 
@@ -96,7 +99,7 @@ class _Builder:
         )
 
     def free_name(self, parent: str, name: str) -> str:
-        """The name, numbered where its address is taken: Keras lets cells share a name."""
+        """Return the name, with a number appended if it is taken: Keras lets cells share one."""
         number, free = 0, name
         while join(parent, free) in self.taken:
             number += 1
@@ -152,7 +155,7 @@ class _Builder:
     def numbered(
         self, entries: Sequence[Any], keys: Keys, address: str, group: str
     ) -> tuple[Layer, ...]:
-        """The layers of a list, whose groups Keras numbers by class."""
+        """Return the layers of a list; Keras numbers their groups by class."""
         used: dict[str, int] = {}
         layers: list[Layer] = []
         for index, entry in enumerate(entries):
@@ -197,7 +200,10 @@ class _Builder:
 
 
 def _named_after_forward(entry: Any) -> Any:
-    """Keras 2 names the backward layer after the layer it was given, not after the forward one."""
+    """Return a Bidirectional's layer entry with the name that Keras 2 bases the backward name on.
+
+    Keras 2 names the backward layer after the given layer, not after the forward one.
+    """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
         return entry
     name = str(entry["config"].get("name") or "").removeprefix("forward_")
@@ -207,7 +213,7 @@ def _named_after_forward(entry: Any) -> Any:
 def _implicit(
     class_name: str, name: str, config: Config, parent: str, group: str, trainable: bool
 ) -> Layer:
-    """A sublayer that Keras makes itself from its owner's config."""
+    """Return a sublayer that Keras creates itself from its owner's config, as an RNN's cell."""
     address = join(parent, name)
     variables = _layer_variables(class_name, config, address, group, ())
     return Layer(name, class_name, address, group, config, None, variables, (), trainable)
@@ -224,9 +230,9 @@ def _projections(class_name: str, config: Config, address: str, group: str) -> I
 
 
 def _projection(name: str, config: Config) -> Config:
-    """The config of an attention's EinsumDense, of which only the kernel's axes are told.
+    """Return the config of an attention's EinsumDense: only its equation and bias axes.
 
-    b is the batch; m are features, h heads and k what each of them has.
+    In the equation, b is the batch, m the features, h the heads, and k the size of a head.
     """
     outputs = "hk"
     equation = f"bm,m{outputs}->b{outputs}"
@@ -256,7 +262,7 @@ def _layer_variables(
 
 
 def _owned(class_name: str, variable: VariableSpec, address: str, children: Sequence[Layer]) -> str:
-    """The address; SpectralNormalization's kernel is the wrapped layer's."""
+    """Return a variable's address; SpectralNormalization's kernel is the wrapped layer's."""
     if class_name == "SpectralNormalization" and variable.name == "kernel":
         for child in children:
             for held in child.variables or ():

@@ -1,4 +1,4 @@
-"""The types in a model's config: names are text, layers are lists of layers, and so on."""
+"""Type checks of a model's config: names are text, layers are lists of mappings, and so on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _WORDS: Mapping[type, str] = {str: "text", bool: "true or false", int: "a number
 
 
 class ConfigError(ValueError):
-    """A config that no Keras writes; says where in it, and what is there."""
+    """A config that Keras does not write; the message has the place in it, and the value."""
 
 
 def check_types(entry: Any, place: str = "") -> None:
-    """Raise ConfigError for the first value in a layer's config, or in one below it, that is odd.
+    """Raise ConfigError for the first value of a wrong type in a layer's config or below it.
 
-    A class that is not Keras's own may use any key but these as it likes.
+    A class that is not Keras's own may use any other key freely.
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("class_name"), str):
         raise ConfigError(f"{place or 'it'} is {_shown(entry)}, not a layer with a class_name")
@@ -55,7 +55,10 @@ def _check_values(values: Mapping[str, Any], place: str) -> None:
 
 
 def _inner(config: Any, place: str, is_model: bool) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the config of each layer inside a layer's config."""
+    """Yield (place, config) of each layer inside a layer's config at `place`.
+
+    Raises ConfigError if the layers of a model (`is_model`) are not a list.
+    """
     layers, where = (config, place) if isinstance(config, list) else (None, _at(place, "layers"))
     if isinstance(config, Mapping):
         layers = config.get("layers")

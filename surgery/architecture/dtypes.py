@@ -1,4 +1,4 @@
-"""The dtype policies of layers, in the config only."""
+"""Dtype policies of layers, changed in the config only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgery.architecture.tree import Architecture
 
 
 def with_dtype(architecture: Architecture, layers: Iterable[str], dtype: str) -> Architecture:
-    """The architecture with those layers (addresses) computing and keeping weights in a dtype."""
+    """Return the architecture with a dtype policy set for the layers at those addresses."""
     config = copy.deepcopy(dict(architecture.config))
     for address in layers:
         layer = architecture.by_address[address]
@@ -24,7 +24,7 @@ def with_dtype(architecture: Architecture, layers: Iterable[str], dtype: str) ->
 
 
 def _policy(old: Any, dtype: str) -> Any:
-    """In the form of the old one: a name (Keras 1 and 2), or an object."""
+    """Return a dtype policy in the form of the old one: a name (Keras 1 and 2), or an object."""
     if not isinstance(old, dict):
         return dtype
     return {

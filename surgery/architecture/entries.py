@@ -1,4 +1,4 @@
-"""Entries of Keras's configs: their classes, names, and the parts that keys lead to."""
+"""Entries of Keras's configs: their classes and names, and access by keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _OPERATIONS = ("keras.ops", "keras.src.ops")
 
 
 def snake_case(class_name: str) -> str:
-    """Keras's name for a group of that class: `BatchNormalization` -> `batch_normalization`."""
+    """Return Keras's group name of a class: `BatchNormalization` -> `batch_normalization`."""
     name = re.sub(r"\W+", "", class_name.rpartition(">")[2])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def class_of(entry: Mapping[str, Any]) -> str:
-    """The class a layer's config names, with its package where Keras has one of that name."""
+    """Return the class name of an entry: current names for old ones (Convolution2D -> Conv2D).
+
+    A custom class that has the name of a Keras class gets its package as prefix: `my>Dense`.
+    """
     stored = str(entry.get("class_name", ""))
     name = stored.rpartition(">")[2]
     module = str(entry.get("module") or "keras").partition(".")[0]
@@ -31,7 +34,7 @@ def class_of(entry: Mapping[str, Any]) -> str:
         return f"{package or module}>{name}"
     if name == "Model" and layer_entries(entry) is not None:
         return "Functional"
-    if name == "GroupQueryAttention":  # what Keras calls the class to the outside
+    if name == "GroupQueryAttention":  # the public name of the class
         return "GroupedQueryAttention"
     # Older names, which Keras 3 keeps as aliases: Convolution2D, GlobalAvgPool2D, MaxPool2D.
     name = name.replace("Convolution", "Conv").replace("AvgPool", "AveragePool")
@@ -39,22 +42,22 @@ def class_of(entry: Mapping[str, Any]) -> str:
 
 
 def is_of_keras(class_name: str) -> bool:
-    """Whether it is a layer class of Keras (1 to 3) itself."""
+    """Return whether it is a layer class of Keras (1 to 3) itself."""
     return class_name in WITHOUT_VARIABLES or class_name in known_classes()
 
 
 def is_operation(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry in a model's list is an operation of Keras 3, such as `x * 2`."""
+    """Return whether an entry in a model's list is an operation of Keras 3, such as `x * 2`."""
     return str(entry.get("module") or "").startswith(_OPERATIONS)
 
 
 def join(*parts: str) -> str:
-    """The parts that are not empty, with `/` between them."""
+    """Join the parts that are not empty by `/`."""
     return "/".join(part for part in parts if part)
 
 
 def at(config: Any, keys: Keys) -> Any:
-    """The part of a config that those keys lead to."""
+    """Return the part of a config at a path of keys; raises LookupError if there is none."""
     for key in keys:
         config = config[key]
     return config

@@ -1,4 +1,4 @@
-"""Freezing and unfreezing layers, in the config only."""
+"""Freezing and unfreezing of layers, in the config only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from surgery.architecture.tree import Architecture
 
 
 def with_frozen(architecture: Architecture, layers: Iterable[str]) -> Architecture:
-    """The architecture with those layers (addresses) frozen.
+    """Return the architecture with the layers at those addresses frozen.
 
-    A wrapper or nested model of which nothing is left to train is frozen too, as setting
+    A wrapper or nested model whose layers are then all frozen is frozen too, as setting
     `trainable = False` on it would do.
     """
     flags = dict.fromkeys(layers, False)
@@ -27,9 +27,9 @@ def with_frozen(architecture: Architecture, layers: Iterable[str]) -> Architectu
 
 
 def with_unfrozen(architecture: Architecture, layers: Iterable[str]) -> Architecture:
-    """The architecture with those layers (addresses) unfrozen, and all that they are in opened.
+    """Return the architecture with those layers unfrozen, and all layers that contain them.
 
-    A frozen model hides its layers; where one is opened, its other layers stay frozen.
+    Unfreezing a frozen model leaves its other layers frozen.
     """
     flags: dict[str, bool] = {}
     if not architecture.root.trainable:

@@ -1,8 +1,8 @@
-"""Recurrent layers with a hard sigmoid, which Keras 2 and Keras 3 compute by another line.
+"""Recurrent layers with a hard sigmoid, which Keras 2 and Keras 3 define differently.
 
 Keras 2 has clip(0.2 x + 0.5, 0, 1), Keras 3 relu6(x + 3) / 6, which is clip(x / 6 + 0.5, 0, 1).
 A gate's x is linear in its columns of kernel, recurrent kernel and bias, so scaling these by a
-constant makes one of the other.
+constant converts one into the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from surgery.architecture.tree import Architecture
 TO_KERAS_3 = 1.2
 TO_KERAS_2 = 1 / 1.2
 
-# The gates that take the recurrent activation, among those in the order of the columns.
+# Ranges [first, last) of the gates that take the recurrent activation, in the order of columns.
 _SIGMOID_GATES = {
     "LSTMCell": ((0, 2), (3, 4)),  # i, f, c, o: c takes the other activation
     "ConvLSTMCell": ((0, 2), (3, 4)),
@@ -25,14 +25,14 @@ _SIGMOID_GATES = {
 
 @dataclass(frozen=True)
 class ScaledColumns:
-    """Which columns (places on the last axis) of a weight are multiplied by a factor."""
+    """Ranges [first, last) of a weight's last axis that are multiplied by a factor."""
 
     factor: float
     columns: tuple[tuple[int, int], ...]
 
 
 def scaled_gates(architecture: Architecture, factor: float) -> Mapping[str, ScaledColumns]:
-    """By address: the columns of the gates that a hard sigmoid is applied to.
+    """Return by address the columns of the gates that a hard sigmoid is applied to.
 
     The factor is TO_KERAS_3 or TO_KERAS_2.
     """

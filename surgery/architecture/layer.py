@@ -1,4 +1,4 @@
-"""A layer of a model's tree, and its variables."""
+"""A layer of a model's layer tree, and its variables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from surgery.architecture.variables import Config
 
 @dataclass(frozen=True)
 class LayerVariable:
-    """A variable of a layer, and the place Keras 3 stores it at.
+    """A variable of a layer, and the path at which Keras 3 stores it.
 
-    `trainable` is the variable's own: whether an unfrozen layer trains it. `position` is its
-    place among the layer's own in `layer.weights`.
+    `trainable` is the variable's own flag: whether an unfrozen layer trains it. `position` is its
+    index among the layer's own variables in `layer.weights`.
     """
 
     name: str
@@ -28,9 +28,9 @@ class LayerVariable:
 class Layer:
     """A layer (or the model itself, whose address is empty) as Keras builds it from its config.
 
-    `group` is its place in a Keras 3 weights file; `keys` leads from the model's config to
-    this layer's own, or is None for a layer that Keras makes itself, such as a cell.
-    `variables` is None for a class that is not Keras's own. `trainable` says whether Keras
+    `group` is its path in a Keras 3 weights file; `keys` is the path of keys from the model's
+    config to the layer's own, or None for a layer that Keras creates itself, such as a cell.
+    `variables` is None for a class that is not Keras's own. `trainable` is whether Keras
     trains its variables after loading. `repeat` marks another use of a shared layer.
     """
 
@@ -47,11 +47,11 @@ class Layer:
     repeat: bool = False
 
     def owns(self, address: str) -> bool:
-        """Whether a weight of that address is its own or that of a layer inside it."""
+        """Return whether an address is of a weight of this layer or of a layer inside it."""
         return address.startswith(f"{self.address}/") or not self.address
 
     def walk(self) -> Iterator[Layer]:
-        """This layer and all below it, owners first, each shared layer once."""
+        """Yield this layer and all below it, owners first, each shared layer once."""
         if self.repeat:
             return
         yield self
@@ -59,7 +59,7 @@ class Layer:
             yield from child.walk()
 
     def weights(self) -> Iterator[tuple[Layer, LayerVariable]]:
-        """Its variables in the order of Keras's `layer.weights`, each with its owner."""
+        """Yield (layer, variable) in the order of Keras's `layer.weights`."""
         for variable in sorted(self.variables or (), key=lambda variable: variable.position):
             yield self, variable
         for child in self.children:

@@ -1,4 +1,4 @@
-"""The normalisations that stand right behind layers."""
+"""Batch normalisations that directly follow a layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BY_CHANNEL = ("BatchNormalization", "SyncBatchNormalization")
 
 
 def norms_behind(architecture: Architecture) -> Mapping[str, list[Layer]]:
-    """By a layer's address: the batch normalisations that take its output, and nothing else."""
+    """Return by layer address the batch normalisations whose only input is that layer."""
     found: dict[str, list[Layer]] = {}
     for parent in architecture.root.walk():
         for address, layer in _behind(architecture, parent):
@@ -24,7 +24,7 @@ def norms_behind(architecture: Architecture) -> Mapping[str, list[Layer]]:
 
 
 def _behind(architecture: Architecture, parent: Layer) -> Iterator[tuple[str, Layer]]:
-    """Layers of a model with the address of the only one that they are called on."""
+    """Yield (address of a layer, layer that is called on it alone) in a model."""
     if parent.class_name == "Sequential":
         for before, after in zip(parent.children, parent.children[1:], strict=False):
             yield before.address, after
@@ -36,7 +36,7 @@ def _behind(architecture: Architecture, parent: Layer) -> Iterator[tuple[str, La
 
 
 def _inputs(architecture: Architecture, layer: Layer) -> list[str]:
-    """The names of the layers whose outputs a layer is called on, in all its calls."""
+    """Return the names of the layers that a layer is called on, over all its calls."""
     entry = at(architecture.config, layer.keys[:-1]) if layer.keys else {}
     return list(_references(entry.get("inbound_nodes")))
 

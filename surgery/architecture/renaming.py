@@ -1,4 +1,4 @@
-"""Renaming layers in a model's config: their own names, and all that refers to them."""
+"""Renaming of layers in a model's config, with all references to them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ _REFERENCES = ("inbound_nodes", "input_layers", "output_layers")
 
 
 def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architecture:
-    """The architecture with new names for those layers (addresses); the empty one is the model."""
+    """Return the architecture with new names by address; the empty address is the model.
+
+    Raises ValueError for a layer that Keras names itself.
+    """
     config = copy.deepcopy(dict(architecture.config))
     for address, new in names.items():
         layer = architecture.by_address[address]
         if layer.keys is None:
-            raise ValueError(f"{address} has no name of its own in the config; Keras makes it")
+            raise ValueError(f"{address} has no name in the config; Keras creates and names it")
         entry = at(config, layer.keys[:-1])
         entry["config"]["name"] = new
         if "name" in entry:
@@ -33,9 +36,9 @@ def with_names(architecture: Architecture, names: Mapping[str, str]) -> Architec
 
 
 def without_slashes(architecture: Architecture) -> tuple[Architecture, Mapping[str, str]]:
-    """The architecture with `_` for each `/` in its layers' names, which Keras 3 refuses.
+    """Return the architecture with `_` for `/` in layer names, which Keras 3 refuses.
 
-    Also gives the new name of each renamed layer by its address.
+    Also returns {address: new name} of the renamed layers.
     """
     taken = {layer.name for layer in architecture.layers}
     names: dict[str, str] = {}
@@ -50,14 +53,14 @@ def without_slashes(architecture: Architecture) -> tuple[Architecture, Mapping[s
 
 
 def parent_of(architecture: Architecture, address: str) -> str:
-    """The address of what a layer or weight is in; a layer's own name may hold a `/`."""
+    """Return the address of the parent of a layer or weight; a layer's name may contain `/`."""
     layer = architecture.by_address.get(address)
     name = layer.name if layer else address.rpartition("/")[2]
     return address.removesuffix(name).removesuffix("/")
 
 
 def new_address(architecture: Architecture, names: Mapping[str, str], address: str) -> str:
-    """What an address is called once those layers are renamed."""
+    """Return an address after the renaming `names`, {old address: new name}."""
     if not address:
         return ""
     parent = parent_of(architecture, address)
@@ -66,7 +69,7 @@ def new_address(architecture: Architecture, names: Mapping[str, str], address: s
 
 
 def _rename_references(config: Any, names: Mapping[str, str]) -> None:
-    """In a functional model's own config; models inside it have names of their own."""
+    """Rename references in a functional model's own config, not in nested models."""
     if not isinstance(config, dict):
         return
     for key in _REFERENCES:
@@ -78,7 +81,7 @@ def _rename_references(config: Any, names: Mapping[str, str]) -> None:
 
 
 def is_reference(value: Any) -> bool:
-    """Return True for `[layer, node, tensor]`, with or without the call's arguments behind it."""
+    """Return True for `[layer, node, tensor]`, with or without a fourth item of arguments."""
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -88,7 +91,7 @@ def is_reference(value: Any) -> bool:
 
 
 def _replace(value: Any, names: Mapping[str, str]) -> None:
-    """Change every `[name, node, tensor]` in place."""
+    """Rename the layer of every `[name, node, tensor]` in a structure, in place."""
     if isinstance(value, dict):
         for inner in value.values():
             _replace(inner, names)

@@ -14,7 +14,7 @@ from surgery.architecture.layer import Layer
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model's config, as Keras serialises it; never changed in place."""
+    """A model's config, as Keras serialises it; immutable."""
 
     config: Mapping[str, Any]
     shares_layers: bool = True
@@ -24,42 +24,42 @@ class Architecture:
 
     @cached_property
     def root(self) -> Layer:
-        """The model as a tree of layers; raises ConfigError where it is none."""
+        """The model as a tree of layers; raises ConfigError if the config is malformed."""
         return tree_of(self.config, self.shares_layers)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer but the model itself, in layer order."""
+        """All layers except the model itself, in layer order."""
         return tuple(self.root.walk())[1:]
 
     @cached_property
     def weight_order(self) -> Mapping[str, int]:
-        """The place of each known weight in Keras's `model.weights`."""
+        """The index of each known weight in Keras's `model.weights`, by address."""
         addresses = dict.fromkeys(variable.address for _, variable in self.root.weights())
         return {address: place for place, address in enumerate(addresses)}
 
     @cached_property
     def by_address(self) -> Mapping[str, Layer]:
-        """The layers by their addresses; the model itself has the empty one."""
+        """The layers by address; the model itself has the empty address."""
         return {layer.address: layer for layer in self.root.walk()}
 
     def owner(self, address: str) -> Layer:
-        """The innermost layer that has a weight of that address."""
+        """Return the innermost layer that contains a weight of that address."""
         while address and address not in self.by_address:
             address = address.rpartition("/")[0]
         return self.by_address.get(address, self.root)
 
     def configured_owner(self, address: str) -> Layer:
-        """The innermost layer with a config of its own: for a cell's weight, the RNN layer."""
+        """Return the innermost owner with its own config: for a cell's weight, the RNN layer."""
         owner = self.owner(address)
         while owner.keys is None:
             owner = self.owner(owner.address.rpartition("/")[0])
         return owner
 
     def is_trained(self, address: str, variable_trains: bool) -> bool | None:
-        """Whether a weight is in the `trainable_weights` of the model that Keras loads.
+        """Return whether Keras has a weight in `trainable_weights` after loading the model.
 
-        None where that is for a custom class to say.
+        None for a weight of a custom class, which decides itself.
         """
         owner = self.owner(address)
         if not (self.root.trainable and variable_trains and owner.trainable):
@@ -68,5 +68,5 @@ class Architecture:
 
     @property
     def is_graph(self) -> bool:
-        """True where the config lists the model's layers (functional or Sequential)."""
+        """True if the config lists the model's layers (functional or Sequential)."""
         return layer_entries(self.config) is not None

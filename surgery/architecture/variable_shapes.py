@@ -1,4 +1,4 @@
-"""The shapes that a layer's config asks of its variables, as far as a config alone tells."""
+"""The shapes of a layer's variables, as far as its config determines them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from surgery.architecture.variables import Config, quantization_mode
 
 Pattern = tuple[int | None, ...]
-"""A shape in which None stands for any number."""
+"""A shape in which None matches any size."""
 
 
 def shape_pattern(class_name: str, config: Config, variable: str) -> Pattern | None:
-    """The shape of a layer's variable; None where the config does not tell its rank.
+    """Return the shape pattern of a layer's variable; None if the config does not give its rank.
 
-    It tells nothing of quantised layers, whose kernels are packed.
+    It is None for quantised layers too, whose kernels are packed.
     """
     find = _PATTERNS.get(re.sub(r"\dD", "", class_name))
     if find is None or quantization_mode(config) is not None:
@@ -26,7 +26,7 @@ def shape_pattern(class_name: str, config: Config, variable: str) -> Pattern | N
 
 
 def fits(shape: Sequence[int], pattern: Pattern | None) -> bool:
-    """Whether a shape is of a pattern."""
+    """Return whether a shape matches a pattern; the pattern None matches all shapes."""
     if pattern is None:
         return True
     return len(shape) == len(pattern) and all(
@@ -35,7 +35,7 @@ def fits(shape: Sequence[int], pattern: Pattern | None) -> bool:
 
 
 def _window(class_name: str, config: Config) -> Pattern:
-    """The kernel's size in space."""
+    """Return the spatial size of a kernel; raises ValueError for a malformed `kernel_size`."""
     size = config["kernel_size"]
     match = re.search(r"(\d)D", class_name)
     rank = int(match[1]) if match else len(size)
@@ -99,4 +99,4 @@ _PATTERNS: Mapping[str, Callable[[str, Config], Mapping[str, Pattern]]] = {
     "GRUCell": _cell(3),
     "SimpleRNNCell": _cell(1),
 }
-"""By class, without its number of dimensions."""
+"""The function for each class name without its number of dimensions (Conv2D)."""

@@ -1,8 +1,8 @@
-"""Which variables each Keras layer class has, in the order Keras stores them.
+"""The variables of each Keras layer class, in the order in which Keras stores them.
 
 One line a class: the variables' names in the order of `save_own_variables`; a leading `-`
-marks one that is never trained; `name?key` is there only where the layer's config says so
-(`!key`: only where it does not). Held against the real Keras by
+marks one that is never trained; `name?key` is there only if the layer's config has `key` true
+(`!key`: only if it is false). Compared with the real Keras by
 tests/keras/test_layer_variables.py.
 """
 
@@ -19,7 +19,7 @@ Config = Mapping[str, Any]
 class VariableSpec:
     """A variable's own name in Keras, and whether an unfrozen layer trains it.
 
-    `position` is its place among the layer's own variables in Keras's `layer.weights`.
+    `position` is its index among the layer's own variables in Keras's `layer.weights`.
     """
 
     name: str
@@ -95,9 +95,9 @@ WITHOUT_VARIABLES = frozenset(
     ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """.split()  # noqa: SIM905 - as a list it is a page
 )
-"""Classes that have none of their own; some have sublayers that do."""
+"""Classes without variables of their own; some have sublayers with variables."""
 
-# What Keras assumes where an older config leaves the key out.
+# Keras's defaults for keys that older configs leave out.
 _DEFAULTS: dict[str, Any] = {
     "use_bias": True,
     "scale": True,
@@ -107,8 +107,8 @@ _DEFAULTS: dict[str, Any] = {
     "use_scale": False,
 }
 
-# By quantization mode: the names behind those of the float layer, none of them trained.
-# The last ones are missing where the mode's config does without them.
+# By quantization mode: the names of the variables, in stored order.
+# The last ones are absent if the mode's config does not need them.
 _QUANTIZED = {
     "int8": "kernel bias -kernel_scale",
     "int4": "kernel bias -kernel_scale -kernel_zero -g_idx",
@@ -128,16 +128,51 @@ _QUANTIZED_REVERSE = {
     "int4": "-reverse_embeddings -reverse_embeddings_scale -reverse_embeddings_zero",
 }
 
+_HARMLESS_ENDS = ("activation", "regularizer", "constraint", "initializer")
+_HARMLESS = frozenset(
+    [
+        "alpha",
+        "data_format",
+        "dilation_rate",
+        "dropout",
+        "epsilon",
+        "go_backwards",
+        "interpolation",
+        "mask_value",
+        "max_value",
+        "merge_mode",
+        "momentum",
+        "negative_slope",
+        "noise_shape",
+        "padding",
+        "pool_size",
+        "rate",
+        "recurrent_dropout",
+        "return_sequences",
+        "seed",
+        "stateful",
+        "stddev",
+        "strides",
+        "threshold",
+        "unroll",
+    ]
+)
+
+
+def is_harmless(key: str) -> bool:
+    """Return whether a key of a layer's config never adds, drops or reshapes a variable."""
+    return key in _HARMLESS or key.endswith(_HARMLESS_ENDS)
+
 
 def known_classes() -> frozenset[str]:
-    """Every layer class whose own variables are known."""
+    """Return every layer class whose own variables are known."""
     return frozenset(_SPECS)
 
 
 def own_variables(class_name: str, config: Config) -> tuple[VariableSpec, ...] | None:
-    """The variables a layer owns itself (not its sublayers'), in Keras's stored order.
+    """Return the variables of a layer itself (not of its sublayers), in Keras's stored order.
 
-    Returns None for a class that is not one of Keras's, `()` for one without variables.
+    None for a class that is not Keras's, `()` for one without variables.
     """
     mode = quantization_mode(config)
     if class_name in ("Dense", "EinsumDense") and mode in _QUANTIZED:
@@ -165,10 +200,10 @@ def own_variables(class_name: str, config: Config) -> tuple[VariableSpec, ...] |
 def variables_by_count(
     class_name: str, count: int, quantized: bool = False
 ) -> tuple[VariableSpec, ...] | None:
-    """The variables of a layer of that class when only their number is known.
+    """Return the variables of a layer of which only the class and their number are known.
 
-    None where the number leaves more than one reading, such as a LayerNormalization with
-    one variable. `quantized` says that the first of them is of integers.
+    None if the number is ambiguous, as for a LayerNormalization with one variable. `quantized`
+    means that the first variable has an integer dtype.
     """
     spec = _SPECS.get(class_name)
     if spec is None:
@@ -187,7 +222,7 @@ def variables_by_count(
 
 
 def quantization_mode(config: Config) -> str | None:
-    """`int8`, `int4`, `float8`, `gptq`, `awq`, or None for a float layer."""
+    """Return `int8`, `int4`, `float8`, `gptq` or `awq`; None for a float layer."""
     policy = config.get("dtype")
     if isinstance(policy, str):
         mode = policy.partition("_from_")[0] if "_from_" in policy else None
@@ -201,10 +236,10 @@ def quantization_mode(config: Config) -> str | None:
 def _variables(
     items: Sequence[str], scales_first: bool = False, frozen: Sequence[str] = ()
 ) -> tuple[VariableSpec, ...]:
-    """The variables of these items; Keras lists the trained ones first, however it stores them.
+    """Return the specs of these items; in `layer.weights` Keras lists the trained ones first.
 
-    `frozen` are those that LoRA holds fast: they stay where they are in the list. A float8
-    layer makes its scales before its kernel when it is loaded (`scales_first`).
+    `frozen` names those that LoRA freezes, which keep their positions. A float8 layer creates its
+    scales before its kernel when it is loaded (`scales_first`).
     """
     names = [item.partition("?")[0] for item in items]
 

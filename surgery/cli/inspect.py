@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,13 +12,16 @@ from surgery.cli import _options
 
 if TYPE_CHECKING:
     from surgery.weights.model import Model
+    from surgery.weights.selectors import Select
     from surgery.weights.weight import Weight
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--select", metavar="S", help='Only these weights: "*/kernel", or "{state: optimizer}".'
+    "--select",
+    metavar="S",
+    help='Only these weights ("*/kernel", "{state: optimizer}"), or layers without any.',
 )
 @click.option("--stats", is_flag=True, help="Show min, max, mean, std, zeros, non-finite.")
 @click.option("--values", is_flag=True, help="Print the values.")
@@ -37,14 +40,23 @@ def command(
     """Show a model's layers and weights."""
     from surgery.errors import UsageError
     from surgery.formats.base import open_model
+    from surgery.report.layers import calls_text
     from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:
-        raise UsageError("--slice goes with --values")
+        raise UsageError("--slice requires --values")
     if values and (as_json or stats or hashes):
-        raise UsageError("--values goes with neither --json, --stats nor --hash")
+        raise UsageError("--values cannot be combined with --json, --stats or --hash")
     opened = open_model(model)
-    weights = opened.weights if select is None else _options.selector(select).weights(opened)
+    selector = None if select is None else _options.selector(select)
+    if selector and not (values or stats or hashes) and (calls := _calls(opened, selector)):
+        facts = {"path": opened.origin, "format": opened.format, "calls": calls}
+        if as_json:
+            _options.echo_json(facts)
+        else:
+            _options.echo(calls_text(calls))
+        return
+    weights = opened.weights if selector is None else selector.weights(opened)
     if as_json:
         facts = model_facts(opened, opened.origin, weights, stats, hashes)
         _check(opened, stats or hashes)
@@ -59,8 +71,17 @@ def command(
         _options.echo(text)
 
 
+def _calls(model: Model, selector: Select) -> list[dict[str, Any]]:
+    """Return the calls of layers that are selected, if no weights are."""
+    from surgery.report.layers import selected_calls
+
+    if selector.weights(model, allow_empty=True):
+        return []
+    return selected_calls(model, selector.value)
+
+
 def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:
-    """The values of each weight, or that part of them."""
+    """Yield the values of each weight, or of a part, as text; raises UsageError."""
     from surgery.errors import UsageError
     from surgery.report.models import values_text
 
@@ -74,18 +95,18 @@ def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:
         try:
             yield values_text(weight, index)
         except (IndexError, ValueError):
-            message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
+            message = f"--slice {part} is out of range for {weight.address}, which is {list(shape)}"
             raise UsageError(message) from None
 
 
 def _check(model: Model, was_read: bool) -> None:
-    """Compare what was read with the file's own checksums."""
+    """Raise FormatError if what was read does not match the file's own checksums."""
     if was_read:
         model.check_read()
 
 
 def _slices(text: str) -> tuple[slice | int, ...]:
-    """`0:3,-1,::2` as NumPy would have it."""
+    """Parse `0:3,-1,::2` as NumPy's index; raises UsageError."""
     from surgery.errors import UsageError
 
     try:

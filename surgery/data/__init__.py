@@ -1,1 +1,1 @@
-"""Examples to train and measure models on; one file a form of data."""
+"""Kinds of data for training and evaluation, one a module."""

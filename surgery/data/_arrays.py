@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, mapped into memory where they lie there as they are."""
+"""Arrays in .npy and .npz files, memory-mapped if they are not compressed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from surgery.weights.tensor import Array
 
 
 def npy(path: Path) -> Array:
-    """Map the array in a .npy file; raises FormatError where it is none."""
+    """Memory-map the array in a .npy file; raises FormatError if it is not one."""
     with _read_as(path, ".npy"):
         descriptor = Descriptor.open(path)
         return _mapped(descriptor, 0, os.fstat(descriptor).st_size)
 
 
 def npz(path: Path, names: list[str]) -> dict[str, Array]:
-    """Map arrays of a .npz file by name; raises FormatError where it has no such ones."""
+    """Memory-map arrays of a .npz file by name; compressed ones are first unpacked to a file.
+
+    Raises FormatError for a damaged file or a missing array.
+    """
     with _read_as(path, ".npz"):
         archive = Archive(path)
         return {name: _member(archive, name) for name in names}
@@ -34,12 +37,12 @@ def npz(path: Path, names: list[str]) -> dict[str, Array]:
 
 @contextmanager
 def _read_as(path: Path, kind: str) -> Iterator[None]:
-    """Raise FormatError for what is wrong with a file of that kind."""
+    """Turn OSError and ValueError inside the context into FormatError: PATH is not a KIND file."""
     try:
         yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path} is no {kind} file of numbers: {reason}") from None
+        raise FormatError(f"{path} is not a {kind} file of numbers: {reason}") from None
 
 
 def _member(archive: Archive, name: str) -> Array:
@@ -53,10 +56,10 @@ def _member(archive: Archive, name: str) -> Array:
 
 
 def _mapped(descriptor: int, start: int, size: int) -> Array:
-    """Map the array of a .npy file that lies in an open one; raises ValueError where it is none."""
+    """Memory-map the array of the .npy file at byte `start` of a file; raises ValueError."""
     header = npyfiles.read_header(descriptor, start, size)
     if header.end > size:
-        raise ValueError(f"it is cut short: {size} bytes of {header.end}")
+        raise ValueError(f"it is truncated: {size} bytes of {header.end}")
     if not all(header.shape):
         return np.empty(header.shape, header.dtype)
     with open(os.dup(descriptor), "rb") as file:
@@ -69,11 +72,11 @@ def _mapped(descriptor: int, start: int, size: int) -> Array:
 def examples(
     arrays: Mapping[str, Array], where: str, x: Names, y: Names | None, weight: str | None
 ) -> Examples:
-    """Return examples from arrays whose first axes are the examples; raises FormatError."""
+    """Make examples from arrays whose first axis is the examples; raises FormatError."""
     counts = {name: len(array) if array.shape else -1 for name, array in arrays.items()}
     if len(set(counts.values())) > 1 or -1 in counts.values():
-        said = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-        raise FormatError(f"{where}: its arrays have not the same number of examples: {said}")
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        raise FormatError(f"{where}: the arrays differ in their number of examples: {shapes}")
 
     def gather(rows: Rows) -> Mapping[str, Array]:
         return {name: np.asarray(array[rows]) for name, array in arrays.items()}

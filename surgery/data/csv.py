@@ -1,4 +1,4 @@
-"""A table with a line for every example."""
+"""CSV tables with one line for every example."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ _BLOCK = 1 << 24
 @data
 @dataclass(frozen=True, kw_only=True)
 class Csv(Data):
-    """A .csv file whose first line names the columns, which are numbers."""
+    """A .csv file of numbers, whose first line names the columns."""
 
     kind = "csv"
 
     csv: Path = key("A .csv file; its first line names the columns.", "iris.csv")
-    target: str | None = key(
-        "The column that is to come out.", "species", default=None, in_example=True
-    )
+    target: str | None = key("The column of labels.", "species", default=None, in_example=True)
     columns: tuple[str, ...] | None = key(
-        "The columns that go in, as one row of numbers; all others without it.",
+        "The columns of inputs, as one vector; by default all but the target.",
         ["petal_length", "petal_width"],
         default=None,
     )
     classes: tuple[str, ...] | None = key(
-        "What the target's words are called, in the order of their numbers 0, 1, ...",
+        "The words in the target's column, in the order of their class indices 0, 1, ...",
         ["setosa", "versicolor", "virginica"],
         default=None,
     )
@@ -86,7 +84,10 @@ class Csv(Data):
         return Examples(len(lines) - 1, columns, gather, Names("x"), Names("y"), labels=labels)
 
     def _labels(self, place: int, count: int) -> Array:
-        """Return the target of every example: a class's name, or else a number."""
+        """Return the target of every example: class names, or else numbers.
+
+        Raises FormatError if quotes contain a line break.
+        """
         with self.csv.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             cells = (line[place : place + 1] for line in csv.reader(file) if line)
             next(cells)  # the header
@@ -118,7 +119,10 @@ class Csv(Data):
 
 
 def _line_places(path: Path) -> Array:
-    """Return where each line that is not empty begins and ends, the header first."""
+    """Return the first and last byte offset [start, end) of each non-empty line, header first.
+
+    Raises FormatError if there is only a header.
+    """
     ends, done = [0], 0
     try:
         with path.open("rb") as file:
@@ -140,7 +144,10 @@ def _line_places(path: Path) -> Array:
 
 
 def _cells(file: BinaryIO, lines: Array, number: int, width: int | None = None) -> list[str]:
-    """Return the cells of a line; the header is number 0."""
+    """Return the cells of a line; the header is number 0.
+
+    Raises FormatError if there are not `width` cells.
+    """
     begin, end = (int(place) for place in lines[number])
     file.seek(begin)
     cells = next(csv.reader([_text(file.read(end - begin), file.name, number + 1)]), [])
@@ -152,7 +159,7 @@ def _cells(file: BinaryIO, lines: Array, number: int, width: int | None = None) 
 
 
 def _text(line: bytes, path: str, number: int) -> str:
-    """Return a line as text; raises FormatError where it is none."""
+    """Decode a line; raises FormatError if it is not UTF-8."""
     try:
         return line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:

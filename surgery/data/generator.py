@@ -1,4 +1,4 @@
-"""Batches that Python code of the user's makes."""
+"""Batches from the user's Python code."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from surgery.live.code import CodeName, called
 @data
 @dataclass(frozen=True, kw_only=True)
 class Generator(Data):
-    """A Python function whose batches make one epoch; runs with --allow-code only."""
+    """A Python function that yields the batches of an epoch; needs --allow-code."""
 
     kind = "generator"
 
     generator: CodeName = key(
-        "A function that returns an iterator over the batches, (x, y), of one epoch; where it "
-        "takes `epoch`, it is given the epoch's number from 0.",
+        "A function that returns an iterator over the batches, (x, y), of one epoch; if it "
+        "has a parameter `epoch`, it gets the epoch's number from 0.",
         "my_package.data:batches",
     )
     arguments: Mapping[str, Any] | None = key(
@@ -45,7 +45,7 @@ class Generator(Data):
             try:
                 return iter(made)
             except TypeError:
-                raise SurgeryError(f"{self.generator.text} returns no iterator") from None
+                raise SurgeryError(f"{self.generator.text} does not return an iterator") from None
 
         return Batches(make)
 

@@ -1,4 +1,4 @@
-"""A folder of images, with a folder for each class where labels are wanted."""
+"""Folders of images, with a folder for each class if labels are needed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Images(Data):
         "in it.",
         "flowers",
     )
-    size: tuple[int, ...] = key("Their height and width for the model, in pixels.", [224, 224])
+    size: tuple[int, ...] = key("Height and width to resize to, in pixels.", [224, 224])
     channels: Literal[1, 3, 4] = key("Grey, RGB, or RGB with alpha.", 3, default=3)
     classes: tuple[str, ...] | None = key(
-        "The folders in the order of their numbers 0, 1, ...; alphabetical without it.",
+        "The folders in the order of their class indices 0, 1, ...; alphabetical by default.",
         ["daisy", "rose"],
         default=None,
     )
@@ -71,7 +71,7 @@ class Images(Data):
         return replace(made, y=Names("y"), labels=lambda: numbers, by_class=True)
 
     def _labelled(self) -> list[tuple[Path, int]]:
-        """Return the images, each with the number of its class's folder."""
+        """Return (image, class index) of all images; raises FormatError if there are none."""
         there = sorted(path.name for path in self.images.iterdir() if path.is_dir())
         classes = self.classes or tuple(there)
         if missing := [name for name in classes if name not in there]:
@@ -88,7 +88,10 @@ class Images(Data):
         return files
 
     def _all(self) -> list[tuple[Path, int]]:
-        """Return the images, in folders or not; nobody asks for their classes."""
+        """Return (image, 0) of all images; raises FormatError if there are none.
+
+        Subfolders are not classes.
+        """
         files = [(file, 0) for file in _images(self.images)]
         if not files:
             raise FormatError(f"{self.images} has no images ({', '.join(_SUFFIXES)})")
@@ -99,5 +102,5 @@ class Images(Data):
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the images in a folder and those inside it, by name."""
+    """Return all images below a folder, sorted by path."""
     return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in _SUFFIXES]

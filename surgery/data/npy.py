@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files of their own."""
+"""Arrays in separate `.npy` files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from surgery.declared.fields import key
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The files of x and y."""
+    """The files of inputs, labels and sample weights."""
 
-    x: Path = key("What goes in, one example a row.", "x.npy")
-    y: Path | None = key("What is to come out.", "y.npy", default=None)
-    sample_weight: Path | None = key("What each example counts.", "weight.npy", default=None)
+    x: Path = key("The inputs, one example a row.", "x.npy")
+    y: Path | None = key("The labels.", "y.npy", default=None)
+    sample_weight: Path | None = key("The weight of each example.", "weight.npy", default=None)
 
     def __post_init__(self) -> None:
         if self.y is None and self.sample_weight is not None:
-            raise ValueError("sample_weight goes with y")
+            raise ValueError("sample_weight requires y")
 
 
 @data

@@ -1,4 +1,4 @@
-"""Arrays of one `.npz` file."""
+"""Arrays in one `.npz` file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Npz(Data):
 
     npz: Path = key("A .npz file with an array for x and one for y.", "digits.npz")
     x: Names = key(
-        "What goes in: an array's name, a list of them, or one for each of the model's inputs.",
+        "The inputs: an array's name, a list of names, or a name for each of the model's inputs.",
         "x_train",
         default=Names("x"),
         in_example=True,
     )
     y: Names | None = key(
-        "What is to come out: likewise; null for none.",
+        "The labels, in the same forms; null for none.",
         "y_train",
         default=Names("y"),
         in_example=True,
     )
-    sample_weight: str | None = key("What each example counts.", "weight", default=None)
+    sample_weight: str | None = key("The weight of each example.", "weight", default=None)
 
     def __post_init__(self) -> None:
         if self.y is None and self.sample_weight is not None:
-            raise ValueError("sample_weight goes with y")
+            raise ValueError("sample_weight requires y")
 
     def inputs(self) -> tuple[Path, ...]:
         return (self.npz,)

@@ -26,14 +26,14 @@ class Feature:
 
     shape: tuple[int, ...] = key("Its shape.", [28, 28, 1], default=())
     dtype: Literal["float32", "int64", "string", "image", "uint8"] = key(
-        "What it holds: numbers, a string, an encoded image, or raw bytes (uint8).",
+        "The kind of contents: numbers, a string, an encoded image, or raw bytes (uint8).",
         "float32",
         default="float32",
     )
 
     @property
     def column(self) -> Column:
-        """Return the column that it is to Keras."""
+        """The column that Keras gets."""
         kinds = {"image": np.uint8, "string": object}
         return Column(self.shape, np.dtype(kinds.get(self.dtype, self.dtype)))
 
@@ -41,7 +41,7 @@ class Feature:
 @data
 @dataclass(frozen=True, kw_only=True)
 class TfRecord(Data):
-    """TFRecord files of `tf.train.Example`, not compressed."""
+    """Uncompressed TFRecord files of `tf.train.Example`."""
 
     kind = "tfrecord"
 
@@ -51,10 +51,10 @@ class TfRecord(Data):
         {"image": {"dtype": "image", "shape": [28, 28, 1]}, "label": {"dtype": "int64"}},
     )
     x: Names = key(
-        "The feature that goes in, or several.", "image", default=Names("x"), in_example=True
+        "The feature, or features, of the inputs.", "image", default=Names("x"), in_example=True
     )
     y: Names | None = key(
-        "The feature that is to come out.", "label", default=Names("y"), in_example=True
+        "The feature, or features, of the labels.", "label", default=Names("y"), in_example=True
     )
 
     def __post_init__(self) -> None:
@@ -100,7 +100,10 @@ class TfRecord(Data):
 
 
 def _records(path: Path) -> list[tuple[Path, int, int]]:
-    """Return where each record of a file lies, from the lengths alone."""
+    """Return (path, offset, size) of each record of a file, from the lengths alone.
+
+    Raises FormatError if the file is not a TFRecord file, or truncated.
+    """
     found, offset = [], 0
     try:
         size = path.stat().st_size
@@ -110,7 +113,7 @@ def _records(path: Path) -> list[tuple[Path, int, int]]:
                 length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
                 end = offset + _HEADER + length + _FOOTER
                 if end > size:
-                    raise FormatError(f"{path} is no TFRecord file, or cut off, or compressed")
+                    raise FormatError(f"{path} is not a TFRecord file, or truncated, or compressed")
                 found.append((path, offset + _HEADER, length))
                 offset = end
     except OSError as error:
@@ -119,7 +122,7 @@ def _records(path: Path) -> list[tuple[Path, int, int]]:
 
 
 def _read(places: Sequence[tuple[Path, int, int]]) -> list[bytes]:
-    """Return the records at those places, each file opened once."""
+    """Return the records at those (path, offset, size), opening each file once."""
     records = [b""] * len(places)
     by_file: dict[Path, list[int]] = {}
     for number, (path, _, _) in enumerate(places):

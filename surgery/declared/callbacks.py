@@ -1,4 +1,4 @@
-"""Callbacks of Keras, as a recipe names them."""
+"""Callbacks of Keras, as recipes declare them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ class EarlyStopping:
 
     monitor: str = key("The metric.", "val_loss", default="val_loss")
     patience: int = key("Epochs without progress.", 5, default=0, minimum=0)
-    min_delta: float = key("What counts as progress.", 0.001, default=0.0)
+    min_delta: float = key("The least change that counts as progress.", 0.001, default=0.0)
     mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
     restore_best_weights: bool = key("Go back to the best epoch.", True, default=False)
-    start_from_epoch: int = key("Epochs before it begins to look.", 0, default=0, minimum=0)
+    start_from_epoch: int = key(
+        "The epoch from which the metric is monitored.", 0, default=0, minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,9 @@ class ReduceLROnPlateau:
     """Lower the learning rate when a metric no longer gets better."""
 
     monitor: str = key("The metric.", "val_loss", default="val_loss")
-    factor: float = key("What the rate is multiplied by.", 0.5, default=0.1)
+    factor: float = key("The factor by which the rate is multiplied.", 0.5, default=0.1)
     patience: int = key("Epochs without progress.", 2, default=10, minimum=0)
-    min_delta: float = key("What counts as progress.", 0.0001, default=0.0001)
+    min_delta: float = key("The least change that counts as progress.", 0.0001, default=0.0001)
     cooldown: int = key("Epochs to wait after lowering it.", 0, default=0, minimum=0)
     min_lr: float = key("The lowest rate.", 0.00001, default=0.0)
     mode: str = key("auto, min or max.", "auto", default="auto", enum=["auto", "min", "max"])
@@ -37,9 +39,11 @@ class ReduceLROnPlateau:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCheckpoint:
-    """Save the model after epochs, beside what the run itself writes."""
+    """Save the model after epochs, in addition to the run's own targets."""
 
-    filepath: Path = key("Where to, by Keras's own pattern.", "out/epoch-{epoch:02d}.keras")
+    filepath: Path = key(
+        "The file to write, as a pattern of Keras's.", "out/epoch-{epoch:02d}.keras"
+    )
     monitor: str = key("The metric.", "val_loss", default="val_loss")
     save_best_only: bool = key("Only when the metric got better.", True, default=False)
     save_weights_only: bool = key("Only the weights.", True, default=False)
@@ -51,7 +55,7 @@ class TensorBoard:
     """Write logs that TensorBoard shows."""
 
     log_dir: Path = key("The folder.", "out/logs")
-    histogram_freq: int = key("Histograms of weights every so many epochs.", 1, default=0)
+    histogram_freq: int = key("Epochs between histograms of weights; 0 for none.", 1, default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +89,17 @@ class Callbacks:
 
     @property
     def given(self) -> list[Any]:
-        """Return those that are given."""
+        """The callbacks that the recipe declares."""
         each = [getattr(self, name) for name in self.__dataclass_fields__]
         return [callback for callback in each if callback is not None]
 
     def paths(self) -> list[Path]:
-        """Return the paths that they write to."""
+        """Return the paths that the callbacks write to."""
         values = (value for callback in self.given for value in vars(callback).values())
         return [value for value in values if isinstance(value, Path)]
 
     def calls(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Return Keras's class and arguments of each."""
+        """Return (Keras's class name, arguments) of each callback."""
         return [(type(callback).__name__, _arguments(callback)) for callback in self.given]
 
 

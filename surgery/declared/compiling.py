@@ -1,4 +1,4 @@
-"""What `compile` is called with: Keras's own names, checked without Keras."""
+"""The arguments of `compile`: Keras's own names, checked without Keras."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCHEDULES = (
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay",
     "PiecewiseConstantDecay", "PolynomialDecay",
 )  # fmt: skip
-"""The classes of each kind; a test holds them against Keras."""
+"""The classes of each kind; a test compares them with Keras's."""
 
 _SHORT_LOSSES = ("bce", "kld", "mae", "mape", "mse", "msle")
 _SHORT_METRICS = ("accuracy", "acc", "crossentropy", "ce", "bce", "mae", "mape", "mse", "msle")
@@ -48,14 +48,14 @@ _OLD = {
     "lr": " (it is learning_rate)",
     "decay": " (write learning_rate: {inverse_time_decay: ...})",
 }
-"""Keras 2's arguments, and what they are today."""
+"""Keras 2's arguments, with a hint on their equivalents in Keras 3."""
 
 
 @functools.cache
 def signatures() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
-    """Return the arguments that each class `takes`, and those that it `needs`, by kind.
+    """Return the arguments that each class `takes` and `needs`, by kind and class.
 
-    `tests/live/signatures.py` makes the table.
+    `tests/live/signatures.py` generates the table.
     """
     made: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = json.loads(
         Path(__file__).with_name("signatures.json").read_text()
@@ -65,7 +65,7 @@ def signatures() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
 
 @dataclass(frozen=True)
 class NamedClass:
-    """A name, or a name with its arguments, as Keras takes it."""
+    """A class name, or a class with its arguments, in the form that Keras takes."""
 
     value: Any
     kind: ClassVar[str] = ""
@@ -80,13 +80,13 @@ class NamedClass:
 
     @property
     def text(self) -> str:
-        """Return its name alone."""
+        """The name alone."""
         value = self.value
         return str(value["class_name"] if isinstance(value, Mapping) else value)
 
     @classmethod
     def one(cls, value: object) -> object:
-        """Return one of them in the form that Keras takes."""
+        """Return a single value in the form that Keras takes; raises ValueError or TypeError."""
         if isinstance(value, str):
             cls.known(value)
             return value
@@ -105,12 +105,12 @@ class NamedClass:
 
     @classmethod
     def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a class with its arguments, in Keras's form."""
+        """Return a class with its arguments in Keras's form."""
         return {"class_name": name, "config": cls.arguments(name, config)}
 
     @classmethod
     def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a class's arguments; raises ValueError for what it does not take, or lacks."""
+        """Return a class's arguments, checked; raises ValueError for wrong or missing ones."""
         if ">" in name:
             return dict(given)
         if (row := signatures()[cls.classes].get(name)) is None:
@@ -126,8 +126,8 @@ class NamedClass:
 
     @classmethod
     def known(cls, name: str) -> str:
-        """Return the class of that name; raises ValueError for an unknown one."""
-        if ">" in name:  # a registered one
+        """Return the class for a name in a recipe; raises ValueError for an unknown one."""
+        if ">" in name:  # a registered custom class
             return name
         if name not in cls.names:
             raise ValueError(
@@ -145,13 +145,13 @@ class NamedClass:
 def _both(
     classes: Sequence[str], spelt: Callable[[str], str], short: Sequence[str] = ()
 ) -> Mapping[str, str]:
-    """Return the classes by their own names and as text, and by short names."""
+    """Return classes by their own names, by `spelt(name)`, and by the names in `short`."""
     return {**{spelt(name): name for name in classes}, **{n: n for n in (*short, *classes)}}
 
 
 @dataclass(frozen=True)
 class LearningRate(NamedClass):
-    """A number, or a schedule of Keras."""
+    """A number, or a learning rate schedule of Keras."""
 
     kind = "learning rate"
     classes = "schedules"
@@ -160,18 +160,20 @@ class LearningRate(NamedClass):
 
     @classmethod
     def one(cls, value: object) -> object:
-        """Return a number as it is, a schedule in the form that Keras takes."""
+        """Return a number unchanged, a schedule in Keras's form; raises ValueError."""
         if isinstance(value, str):
             raise ValueError(f"write a learning rate as a number, or as {cls.example}")
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not 0 <= value < math.inf:
-                raise ValueError(f"{value} is no learning rate")
+                raise ValueError(
+                    f"{value} is not a learning rate; write a finite number of at least 0"
+                )
             return float(value)
         return super().one(value)
 
     @classmethod
     def serialized(cls, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a schedule with the module that Keras finds it in."""
+        """Return a schedule in Keras's form, with its module."""
         made = super().serialized(name, config)
         return {"module": "keras.optimizers.schedules", **made, "registered_name": None}
 
@@ -196,7 +198,7 @@ class Optimizer(NamedClass):
 
     @classmethod
     def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return its arguments, of which the learning rate may be a schedule."""
+        """Check the arguments, and return them; the learning rate may be a schedule."""
         found = super().arguments(name, given)
         if found.get("learning_rate") is not None:
             found["learning_rate"] = LearningRate.one(found["learning_rate"])
@@ -204,7 +206,7 @@ class Optimizer(NamedClass):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Return the arguments that are given."""
+        """The arguments in the recipe."""
         return (self.value.get("config") or {}) if isinstance(self.value, Mapping) else {}
 
 
@@ -233,7 +235,7 @@ class Loss(NamedClass):
 
     @property
     def outputs(self) -> int:
-        """Return how many outputs it is for, as far as it tells."""
+        """The number of outputs with a loss of their own; 1 for a single loss."""
         value = self.value
         is_each = isinstance(value, list) or (
             isinstance(value, Mapping) and "class_name" not in value

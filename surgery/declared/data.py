@@ -1,4 +1,4 @@
-"""What every form of data is: declared in a recipe, checked from headers, read by rows."""
+"""The base classes of data: declared in a recipe, checked from file headers, read by rows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from surgery.declared.registry import Registry
 from surgery.weights.tensor import Array
 
 Rows = Array
-"""The numbers of examples, int64."""
+"""The indices of examples, int64."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Which columns go into a model, or are wanted from it: one, a list, or one for each name."""
+    """The columns that are a model's inputs, labels or weights: one, a list, or a mapping."""
 
     value: str | Sequence[str] | Mapping[str, str]
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Names:
-        """Read a name, a list of names, or a name for each input or output."""
+        """Read a name, a list of names, or a name for each input or output; raises TypeError."""
         inner = list(value.values()) if isinstance(value, Mapping) else value
         inner = [inner] if isinstance(inner, str) else inner
         if not isinstance(inner, list) or not inner or not all(isinstance(n, str) for n in inner):
@@ -40,13 +40,13 @@ class Names:
 
     @property
     def columns(self) -> list[str]:
-        """Return the names of the columns, in order."""
+        """The names of the columns, in order."""
         if isinstance(self.value, str):
             return [self.value]
         return list(self.value.values() if isinstance(self.value, Mapping) else self.value)
 
     def packed(self, columns: Mapping[str, Any]) -> Any:
-        """Return the columns' values in the form that Keras wants."""
+        """Return the columns' values in Keras's form: an array, a tuple, or a dict by name."""
         if isinstance(self.value, str):
             return columns[self.value]
         if isinstance(self.value, Mapping):
@@ -55,14 +55,14 @@ class Names:
 
 
 def used(x: Names, y: Names | None, weight: str | None = None) -> list[str]:
-    """Return the columns that are read for x, y and sample weights, each once."""
+    """Return the columns to read for x, y and sample weights, without duplicates."""
     names = [*x.columns, *(y.columns if y else []), *([weight] if weight else [])]
     return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
 class Column:
-    """One thing that every example has: its shape without the examples' axis, and its dtype."""
+    """The shape of a column, without the axis of examples, and its dtype."""
 
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
@@ -70,11 +70,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Examples:
-    """Data that is open: `gather` reads rows of the columns in use, in any order.
+    """Open data; `gather(rows)` reads rows of the columns, in any order.
 
-    `x`, `y` and `weight` say what the columns are to Keras. `labels` reads what every example is
-    to come out as, where that is known without TensorFlow; examples `by_class` lie in a folder
-    for each class. `files` are the examples' own files, where each has one.
+    `x`, `y` and `weight` name the columns for Keras's arguments. `labels()` returns the label of
+    every example, if known without TensorFlow; `by_class` means a folder for each class. `files`
+    are the examples' own files, if each has one.
     """
 
     count: int
@@ -89,11 +89,11 @@ class Examples:
 
     @property
     def used(self) -> list[str]:
-        """Return the columns that are read."""
+        """The columns that are read."""
         return used(self.x, self.y, self.weight)
 
     def packed(self, columns: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return a batch as Keras wants it: x, y and sample weights, as far as there are any."""
+        """Return a batch as Keras wants it: (x,), (x, y) or (x, y, sample weights)."""
         parts = [self.x.packed(columns)]
         if self.y is not None:
             parts.append(self.y.packed(columns))
@@ -103,10 +103,10 @@ class Examples:
 
 
 class Data(ABC):
-    """Examples to train on or to be measured on."""
+    """Examples for training or evaluation."""
 
     kind: ClassVar[str]
-    """The key that tells it apart."""
+    """The recipe key by which this kind of data is recognised."""
 
     @abstractmethod
     def inputs(self) -> tuple[Path, ...]:
@@ -114,18 +114,18 @@ class Data(ABC):
 
     @abstractmethod
     def open(self) -> Examples | Batches:
-        """Return the examples, from headers; raises FormatError where there are none.
+        """Open the examples, reading headers only; raises FormatError if they are unusable.
 
-        What TensorFlow must decode is decoded when rows are gathered.
+        Encoded images and records are decoded when rows are gathered.
         """
 
     def without_labels(self) -> Data:
-        """Return the same examples without y and sample weights, for a model's outputs alone."""
+        """Return the same examples without y and sample weights."""
         return self
 
     @property
     def runs_code(self) -> bool:
-        """Return whether reading it runs code of the user's."""
+        """True if reading it runs the user's Python code."""
         return False
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ class Data(ABC):
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches that Python code of the user's makes, an epoch at a time."""
+    """Batches made by the user's Python code; `make(epoch)` iterates over those of an epoch."""
 
     make: Callable[[int], Iterator[Any]]
 
@@ -145,16 +145,16 @@ DATA: Registry[type[Data]] = Registry(
 
 
 def data(declared: type[Data]) -> type[Data]:
-    """Make a form of data known to recipes; a class decorator."""
+    """Register a kind of data for recipes; a class decorator."""
     DATA.register(declared)
     return declared
 
 
 def kinds() -> Mapping[str, type[Data]]:
-    """Return surgery's own forms of data, by the key that tells them apart."""
+    """Return surgery's own kinds of data, by recipe key."""
     return DATA.own()
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Return how many batches so many examples make."""
+    """Return the number of batches of `count` examples."""
     return math.ceil(count / batch_size)

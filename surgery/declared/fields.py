@@ -1,7 +1,7 @@
-"""How a dataclass declares the keys of a recipe's mapping: type, meaning, example, default.
+"""Declaration of a recipe mapping's keys by a dataclass: type, meaning, example, default.
 
 Ops, sources and targets are such dataclasses. Their JSON Schema, validation, help and
-reference all come from here.
+reference are derived from them.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from surgery.storage import locations
 REQUIRED = dataclasses.MISSING
 
 REFERENCE = r"^\$\{[^}]+\}$"
-"""The pattern of a text that stands for a number or truth value: one parameter's name."""
+"""The pattern of a reference to a parameter, `${name}`, in place of a number or boolean."""
 
 
 class FieldType(Protocol):
-    """The type of a key: one class that says how it is read, checked and shown.
+    """A key's type: a class that reads, checks and describes its values.
 
-    Schema and reference show a default by its attribute `value`, where that is a number or text,
+    Schema and reference show a default by its attribute `value`, if that is a number or text,
     else by `str()`.
     """
 
     @classmethod
     def from_recipe(cls, value: Any, folder: Path) -> Self:
-        """Return the value of a recipe in that folder; raises ValueError with what is wrong.
+        """Make the value from a recipe in `folder`; raises ValueError if it is wrong.
 
-        Raises TypeError for a value of the wrong kind, of which the schema has told.
+        Raises TypeError for a value of a wrong type, which the schema check has already reported.
         """
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Return its JSON Schema, without description and examples."""
+        """Return the JSON Schema of its values, without description and examples."""
 
 
 def field_type(hint: Any) -> type[FieldType] | None:
-    """Return a key's type where it is a class that reads its own values; else None."""
+    """Return a type hint if it is a FieldType; else None."""
     return hint if hasattr(hint, "from_recipe") else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """A share between 0 and 1, exactly as written: `29%` is 29/100, not its nearest float."""
+    """A fraction between 0 and 1, exactly as written: `29%` is 29/100, not its nearest float."""
 
     fraction: Fraction
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Share:
-        """Read a number or text; raises ValueError for one that is no share."""
+        """Read a number or text; raises ValueError if it is not a share."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise TypeError
         return cls.parse(value)
@@ -87,13 +87,13 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """A number exactly as written: a whole one of any size stays whole, and true stays true."""
+    """A number exactly as written: integers of any size stay integers, booleans stay booleans."""
 
     value: bool | int | float
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Number:
-        """Read a number or a truth value; raises ValueError for one that is not finite."""
+        """Read a number or boolean; raises ValueError if it is not finite."""
         if not isinstance(value, bool | int | float):
             raise TypeError
         finite_number(value)
@@ -101,7 +101,7 @@ class Number:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Return its JSON Schema; a text is a reference to a parameter."""
+        """Return its JSON Schema; a text must be a reference to a parameter."""
         return {"type": ["number", "boolean", "string"], "pattern": REFERENCE}
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Number:
 
 
 def finite_number(value: float) -> float:
-    """Return the number as a float; raises ValueError where that is not finite."""
+    """Return the number as a float; raises ValueError if that is not finite."""
     try:
         number = float(value)
     except OverflowError:
@@ -128,7 +128,7 @@ def key(
 ) -> Any:
     """Declare a key of the mapping; `schema` adds JSON Schema keywords such as `minimum`.
 
-    The mapping's own example has all keys that are required, and those that are `in_example`.
+    The example of the whole mapping has all required keys, and those with `in_example`.
     """
     metadata = {
         "description": description,
@@ -142,15 +142,15 @@ def key(
 
 
 def as_json(value: object) -> str:
-    """Return JSON in ASCII, indented, a line for each mapping or list that holds no mapping.
+    """Return indented ASCII JSON, with one line for a mapping or list that holds no mapping.
 
-    Null stands for a number that is none or infinite, which JSON has not.
+    NaN and infinity, which JSON lacks, become null.
     """
     try:
         text = _indented(value, "\n")
     except (TypeError, ValueError):
         text = _indented(_finite(value), "\n")
-    return text.replace("\x7f", r"\u007f")  # the one control character that json leaves
+    return text.replace("\x7f", r"\u007f")  # the one control character that json does not escape
 
 
 def json_line(value: object) -> str:
@@ -162,11 +162,11 @@ def json_line(value: object) -> str:
     return text.replace("\x7f", r"\u007f")
 
 
-_on_one_line = json.JSONEncoder(allow_nan=False).encode  # in C, as no indenting one is
+_on_one_line = json.JSONEncoder(allow_nan=False).encode  # the C encoder, which cannot indent
 
 
 def _indented(value: Any, line: str) -> str:
-    """Return JSON whose lines begin with `line`, a line break and an indentation."""
+    """Return JSON whose lines begin with `line`: a line break and an indentation."""
     inner = f"{line} "
     if isinstance(value, dict) and not _is_plain(value.values()):
         items = (f"{_on_one_line(str(k))}: {_indented(v, inner)}" for k, v in value.items())
@@ -178,15 +178,15 @@ def _indented(value: Any, line: str) -> str:
 
 
 def _is_plain(items: Iterable[Any]) -> bool:
-    """Return True where there is no mapping among the items, nor in their lists."""
-    return not any(
-        isinstance(item, dict) or (isinstance(item, list | tuple) and not _is_plain(item))
-        for item in items
-    )
+    """Return True if there is no mapping among the items, nor in nested lists."""
+    for item in items:  # a manifest has a mapping for each of very many weights
+        if isinstance(item, dict) or (isinstance(item, (list, tuple)) and not _is_plain(item)):
+            return False
+    return True
 
 
 def _finite(value: Any) -> Any:
-    """Return the value with plain mappings and lists, and None for numbers that JSON has not."""
+    """Return the value with plain dicts and lists, and None for NaN and infinity."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -195,16 +195,16 @@ def _finite(value: Any) -> Any:
 
 
 def recipe_path(value: str, folder: Path) -> Path:
-    """Return a recipe's path: `~` is the user's home, a relative one starts at `folder`.
+    """Return the path that a recipe's text means, relative to `folder`; `~` is the user's home.
 
-    A URL becomes the path of its twin.
+    A URL becomes the path of its twin. Raises ValueError if the path is malformed.
     """
     if "\0" in value:
-        raise ValueError("a path has no NUL in it")
+        raise ValueError("a path cannot contain a NUL character")
     if locations.url_in(value):
         return locations.resolve(value)
     path = folder / os.path.expanduser(value)
-    short = Path(os.path.normpath(path))  # another place where a folder before `..` is a link
+    short = Path(os.path.normpath(path))  # differs if the folder before a `..` is a link
     return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
@@ -216,23 +216,23 @@ def version(package: str) -> str:
 
 @functools.cache
 def hints_of(declared: type) -> Mapping[str, Any]:
-    """Return the types of a class's fields."""
+    """Return the type hints of a class's fields."""
     return typing.get_type_hints(declared)
 
 
 def first_line(declared: type) -> str:
-    """Return the first line of a class's docstring, which tables and help show."""
+    """Return the first line of a class's docstring, shown in tables and help."""
     return (declared.__doc__ or "").strip().partition("\n")[0]
 
 
 def keys_of(declared: type) -> Mapping[str, dataclasses.Field[Any]]:
-    """Return the keys that a declared class takes, in order; `from_` is the key `from`."""
+    """Return the keys of a declared class, in order; the field `from_` is the key `from`."""
     fields = dataclasses.fields(declared)
     return {f.name.rstrip("_"): f for f in fields if "description" in f.metadata}
 
 
 def required_of(declared: type) -> list[str]:
-    """Return the keys that a declared class has no default for."""
+    """Return the keys of a declared class that have no default."""
     return [
         name
         for name, f in keys_of(declared).items()
@@ -241,5 +241,5 @@ def required_of(declared: type) -> list[str]:
 
 
 def missing(name: str, example: object) -> str:
-    """Say that a mapping lacks a key, and how it is written."""
+    """Return the message for a missing key, with an example."""
     return f"the key {name!r} is missing; for example {name}: {json.dumps(example)}"

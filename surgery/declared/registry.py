@@ -1,7 +1,7 @@
-"""Find ops, formats, expectations, forms of data, sources and commands by name.
+"""Registries of ops, formats, expectations, kinds of data, sources and commands by name.
 
-surgery's own are found by importing a package's modules; those of other installed packages by
-their entry points, which are looked up only for a word that surgery itself does not know.
+surgery's own are registered by importing a package's modules; those of other installed packages
+by their entry points, which are looked up only for words that surgery itself does not know.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class PluginError(SurgeryError):
-    """What another package adds to surgery, and cannot be used; `word` is its name there."""
+    """An extension in another package that cannot be used; `word` is its name in recipes."""
 
     def __init__(self, message: str, word: str = "") -> None:
         super().__init__(message)
@@ -32,23 +32,23 @@ class PluginError(SurgeryError):
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of an installed package; `name` is the word in a recipe."""
+    """An entry point of an installed package; `name` is its word in recipes."""
 
     name: str
     package: str
     version: str
     place: metadata.EntryPoint
 
-    def error(self, said: str) -> PluginError:
-        """Return the error that names the package."""
+    def error(self, reason: str) -> PluginError:
+        """Make an error that names the package, the entry point and the reason."""
         what = f"{self.place.group.removeprefix('surgery.')}: {self.name} = {self.place.value}"
         return PluginError(
-            f"the package {self.package} {self.version} ({what}) {said}; mend or uninstall it",
+            f"the package {self.package} {self.version} ({what}) {reason}; fix or uninstall it",
             self.name,
         )
 
     def load(self) -> Any:
-        """Import what the entry point names; raises PluginError where that fails."""
+        """Import the object of the entry point; raises PluginError if that fails."""
         try:
             return self.place.load()
         except Exception as error:
@@ -61,7 +61,7 @@ def _in_a_line(error: Exception) -> str:
 
 @functools.cache
 def plugins(group: str) -> tuple[Plugin, ...]:
-    """Return the entry points of a group in all installed packages; nothing is imported."""
+    """Return the entry points of a group in all installed packages, without importing them."""
     return tuple(sorted(_plugins(group), key=lambda each: (each.name, each.package)))
 
 
@@ -72,11 +72,11 @@ def _plugins(group: str) -> Iterator[Plugin]:
 
 
 class Registry(Generic[T]):
-    """The things of one kind, by name.
+    """The registered classes of one kind, by name.
 
     `group` is the entry points' group, `home` the package or module that holds surgery's own,
-    `base` what all of them are, and `attribute` where a class says its name. `made` gives what
-    is kept of a class; `first` is the name that lists begin with.
+    `base` their base class, and `attribute` the class attribute with the name. `made` maps a
+    class to the registered value; `first` is the name that lists begin with.
     """
 
     def __init__(
@@ -94,28 +94,28 @@ class Registry(Generic[T]):
         self._found: dict[Plugin, T] = {}
 
     def register(self, declared: type) -> None:
-        """Add one of surgery's own; a package's is found by its entry point."""
+        """Register one of surgery's own classes; others are found by entry points."""
         if declared.__module__.startswith(self._home):
             self._own[getattr(declared, self._attribute)] = self._made(declared)
 
     def own(self) -> Mapping[str, T]:
-        """Return surgery's own."""
+        """Return surgery's own, sorted by name."""
         import_all(self._home)
         return dict(sorted(self._own.items(), key=lambda i: (i[0] != self._first, i[0])))
 
     def named(self, words: Collection[str]) -> Mapping[str, T]:
-        """Return surgery's own, and what packages have of those names.
+        """Return surgery's own, and those of other packages with these names.
 
-        Raises PluginError for one of them that cannot be used.
+        Raises PluginError if one of them cannot be used.
         """
         return {**self.own(), **{name: self._plugin(name) for name in sorted(self.others(words))}}
 
     def find(self, name: str) -> T | None:
-        """Return what has that name, here or in a package; raises PluginError."""
+        """Return the one with that name, or None; raises PluginError."""
         return self.own().get(name) or self.named([name]).get(name)
 
     def others(self, words: Collection[str] | None = None) -> set[str]:
-        """Return the names, of those words or of all, that only packages have."""
+        """Return the names, among `words` or all, that only other packages have."""
         import_all(self._home)
         if words is not None and not set(words) - self._own.keys():
             return set()
@@ -123,13 +123,13 @@ class Registry(Generic[T]):
         return names if words is None else names & set(words)
 
     def packages(self, words: Iterable[str]) -> dict[str, str]:
-        """Return the packages that those words come from, with their versions."""
+        """Return {package: version} of the packages that provide the words."""
         if not (names := self.others(frozenset(words))):
             return {}
         return {p.package: p.version for p in plugins(self.group) if p.name in names}
 
     def everything(self) -> tuple[Mapping[str, T], list[PluginError]]:
-        """Return surgery's own and all of other packages, and why some cannot be used."""
+        """Return all, including those of other packages, and the errors of unusable ones."""
         found, problems = dict(self.own()), []
         for plugin in plugins(self.group):
             if plugin.name in self._own:
@@ -155,11 +155,11 @@ class Registry(Generic[T]):
         return self._found[first]
 
     def _check(self, name: str, declared: Any) -> None:
-        """Raise TypeError or ValueError where that is none of this kind."""
+        """Raise TypeError or ValueError if a class does not fit this registry."""
         if not (isinstance(declared, type) and issubclass(declared, self._base)):
-            raise TypeError(f"{declared!r} is no subclass of {self._base.__name__}")
+            raise TypeError(f"{declared!r} is not a subclass of {self._base.__name__}")
         if not dataclasses.is_dataclass(declared) or inspect.isabstract(declared):
-            raise TypeError(f"{declared.__name__} is no dataclass, or lacks a method")
+            raise TypeError(f"{declared.__name__} is not a dataclass, or lacks a method")
         if (own := getattr(declared, self._attribute, None)) != name:
             raise ValueError(f"{declared.__name__}.{self._attribute} is {own!r}, not {name!r}")
         hints_of(declared)
@@ -167,7 +167,7 @@ class Registry(Generic[T]):
 
 @functools.cache
 def import_all(package: str) -> None:
-    """Import every module of a package, so that dropping a file in registers it."""
+    """Import every module of a package, which registers their classes."""
     module = importlib.import_module(package)
     for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
         importlib.import_module(f"{package}.{info.name}")

@@ -1,4 +1,4 @@
-"""The registry of sources: where the models of `load` and of donors come from."""
+"""The registry of sources: the kinds of `load` and of donors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ SOURCES: Registry[type[Source]] = Registry(
 
 
 def source(declared: type[Source]) -> type[Source]:
-    """Class decorator: make a source known to recipes."""
+    """Register a source for recipes; a class decorator."""
     SOURCES.register(declared)
     return declared

@@ -1,4 +1,4 @@
-"""Divide examples into those to train on and those to be measured on."""
+"""The split of examples into a training and a validation part."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAMED = 3
 
 
 def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Rows, Rows]:
-    """Return the rows to train on and those for validation; raises FormatError for too few.
+    """Return (training rows, validation rows); raises FormatError if there are too few.
 
-    The last ones are for validation, as Keras splits arrays; of a folder for each class a share
-    of every class, drawn from the seed.
+    The last rows are for validation, as Keras splits arrays; if there is a folder for each class,
+    a random share of every class.
     """
     rows = np.arange(examples.count)
     if examples.by_class and examples.labels is not None:
@@ -34,10 +34,9 @@ def parts(examples: Examples, share: Fraction, seed: int, name: str) -> tuple[Ro
 def trained_on(
     examples: Examples | None, share: Fraction | None, seed: int, name: str
 ) -> tuple[int | None, str | None]:
-    """Return how many examples are trained on, and a note on how they are split.
+    """Return (number of training examples, note on the split); each may be None.
 
-    The number is None where it takes code to know it. Raises FormatError for data that cannot be
-    split.
+    The number is None for data made by code. Raises FormatError if data cannot be split.
     """
     if examples is None:
         if share is not None:
@@ -50,7 +49,10 @@ def trained_on(
 
 
 def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
-    """Return rows of every class, at least one and never all."""
+    """Draw validation rows from every class: at least one, and never all.
+
+    Raises FormatError, with `name`, for a class with a single example.
+    """
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -62,7 +64,7 @@ def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
 
 
 def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
-    """Return what is wrong with Keras's split where data is sorted by class; else None."""
+    """Return a warning if Keras's split separates classes, as in sorted data; else None."""
     if examples.by_class or examples.labels is None:
         return None
     rows, others = parts(examples, share, 0, name)
@@ -74,15 +76,15 @@ def split_note(examples: Examples, share: Fraction, name: str) -> str | None:
         f"class {_listed(missing)} {where}"
         for missing, where in (
             (measured - trained, "only in the validation part"),
-            (trained - measured, "only in what is trained on"),
+            (trained - measured, "only in the training part"),
         )
         if missing
     )
-    if not (said := " and ".join(lacking)):
+    if not (missing_classes := " and ".join(lacking)):
         return None
     return (
         f"validation_split takes the last {len(others)} examples of {name}, as Keras does, and has "
-        f"{said}; mix the examples, or give validation"
+        f"{missing_classes}; shuffle the examples, or give validation"
     )
 
 
@@ -93,7 +95,7 @@ def _listed(classes: set[object]) -> str:
 
 
 def _classes(labels: Array) -> Array | None:
-    """Return the class of every example; None where labels are no classes but quantities."""
+    """Return the class of every example; None if the labels are quantities, not classes."""
     if labels.ndim == 2 and labels.shape[1] > 1:
         is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
         return labels.argmax(axis=1) if is_one_hot else None

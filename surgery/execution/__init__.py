@@ -1,1 +1,1 @@
-"""Planning a recipe, and carrying the plan out."""
+"""Planning of recipes, and execution of the plans."""

@@ -1,4 +1,4 @@
-"""What must hold before a run's targets are put in place."""
+"""The checks between writing a run's targets and putting them in place."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from surgery.weights.weight import Weight
 
 
 def check_inputs(plan: Plan) -> None:
-    """Raise SurgeryError where an input changed meanwhile, or is not what its checksums say."""
+    """Raise SurgeryError if an input changed during the run, or fails its own checksums."""
     check_unchanged(plan)
     for model in (plan.source, *plan.donors):
         model.check_read()
 
 
 def check_unchanged(plan: Plan) -> None:
-    """Raise SurgeryError where a file that is read is another than when the run began."""
+    """Raise SurgeryError if an input file changed since the run was planned."""
     for path, state in plan.inputs.items():
         if not path.exists() or file_state(path) != state:
             raise SurgeryError(f"{path} was changed while it was read; nothing was written")
 
 
 class Watcher:
-    """Statistics of a tensor whose chunks come in any order."""
+    """The statistics of a tensor whose chunks arrive in any order."""
 
     def __init__(self) -> None:
         self._parts: dict[int, Statistics] = {}
@@ -39,18 +39,18 @@ class Watcher:
         self._parts[start] = of_chunk(values)
 
     def total(self) -> Statistics:
-        """Of all chunks, added in order."""
+        """Return the statistics of all chunks, combined in order."""
         return sum((part for _, part in sorted(self._parts.items())), Statistics())
 
 
 def watchers(plan: Plan) -> dict[str, Watcher]:
-    """One for every weight whose values something is expected of."""
+    """Return a watcher for every weight whose statistics an expectation needs, by address."""
     needing = (e.expectation for e in plan.recipe.expect if e.expectation.needs == "statistics")
     return {w.address: Watcher() for each in needing for w in each.selected(plan.model)}
 
 
 def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], digests: Digests) -> None:
-    """Raise ExpectationError with all that does not hold."""
+    """Raise ExpectationError with all failures."""
     changed = {}
     for each in plan.recipe.expect:
         if each.expectation.needs == "changed":
@@ -70,7 +70,7 @@ def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], digests: Dig
 
 
 def _has_changed(plan: Plan, weight: Weight, digests: Digests) -> bool:
-    """Whether it differs from the weight that it was when the model was loaded."""
+    """Return whether a weight differs from the same weight of the loaded model."""
     new = old = weight.tensor
     while isinstance(old, Mapped):
         old = old.before

@@ -1,4 +1,4 @@
-"""Models as they are compared: opened, with names for their weights, and selected."""
+"""Preparation of models for comparison: opened, with addresses, and selected."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from surgery.weights.selectors import Select
 
 
 def comparable(given: Sequence[Path | Model], select: Select | None = None) -> list[Model]:
-    """Return models as they are compared, those of paths opened.
+    """Open models for comparison, with matching addresses.
 
-    One that holds weights only gets its names from the first that has an architecture; with a
-    selector, each has only the weights that it names.
+    Models of weights only get their addresses from the first model with an architecture. With
+    `select`, each keeps only the matching weights.
     """
     opened = [each if isinstance(each, Model) else open_model(each) for each in given]
     known = next((m.architecture for m in opened if m.architecture is not None), None)

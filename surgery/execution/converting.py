@@ -1,4 +1,4 @@
-"""From one file to another of another format: a recipe without steps."""
+"""Conversion from one format to another: a recipe without steps."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def conversion(
 ) -> Plan:
     """Plan to write the model in `source` to `target`.
 
-    `to` is the format where the target's name does not tell, `select` a selector,
-    `architecture` the model whose weights the source holds, `for_` keras2 for an old .h5.
-    Raises UsageError and FormatError.
+    `to` is the format if the target's suffix does not tell, `select` a selector, `architecture`
+    the model whose weights are in the source, `for_` is "keras2" for an old .h5. Raises UsageError
+    and FormatError.
     """
     form = _format(target, to)
     if for_ is not None and form != "h5":
@@ -40,15 +40,18 @@ def conversion(
         return make_plan(recipe_from(recipe_text(recipe).encode(), "convert", Path(), {}), threads)
     except RecipeError as error:
         raise UsageError("\n".join(problem.message for problem in error.problems)) from None
-    except FormatError as error:  # there is no recipe that it stands in
+    except FormatError as error:  # without the position in the generated recipe
         raise FormatError(re.sub(r"^convert:\d+:\d+: load: ", "", str(error))) from None
 
 
 def _format(target: Path, name: str | None) -> str:
-    """Return the format's name, which may follow from the target's."""
+    """Return the name of the format, derived from the target's suffix if `name` is None.
+
+    Raises UsageError.
+    """
     form = name or format_for(target)
     if form is None or FORMATS.find(form) is None:
-        what = f"{form!r} is no format" if form else f"{target} does not tell its format"
+        what = f"{form!r} is not a format" if form else f"{target} has no suffix of a known format"
         hint = did_you_mean(form or "", formats())
         raise UsageError(f"{what}{hint}; give --to with one of {', '.join(formats())}")
     return form

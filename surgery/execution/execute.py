@@ -1,4 +1,4 @@
-"""Carrying out a plan: all targets are written, checked and put in place, or none."""
+"""Execution of a plan: all targets are written, checked and put in place, or none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from surgery.weights.model import Model
 
 @dataclass(frozen=True)
 class Result:
-    """What a run did."""
+    """The result of a run."""
 
     plan: Plan
     outputs: tuple[Written, ...]
@@ -48,11 +48,11 @@ class Result:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What its steps measured, by the step's name where it has one: `val/accuracy`."""
+        """The metrics of its steps, as `accuracy`, and `val/accuracy` for a step named val."""
         return self.plan.metrics
 
     def effects(self) -> Iterator[tuple[StepPlan, Effect]]:
-        """Yield each step with its effect on the elements that it matched."""
+        """Yield (step, its effect on the elements that it matched)."""
         for step in self.plan.steps:
             yield step, step.observer.total()
 
@@ -64,11 +64,11 @@ def execute(
     hashes: bool = False,
     memo: Memo | None = None,
 ) -> Result:
-    """Do what the plan says; all targets are there afterwards, or none.
+    """Execute a plan; afterwards all targets are in place, or none.
 
-    `hashes` adds the SHA-256 of whole files to the manifest; `memo` may know what live steps
-    made in another run. Raises SurgeryError where the disk is full or a file cannot be read or
-    written, or is changed while it is read.
+    `hashes` adds the SHA-256 of whole files to the manifest; `memo` may return results of live
+    steps from another run. Raises SurgeryError if the disk is full, or a file cannot be read or
+    written, or changes while it is read.
     """
     started = time.monotonic()
     progress = progress or Silent()
@@ -98,8 +98,8 @@ def execute(
     for number, (step, effect) in enumerate(result.effects(), 1):
         progress.say("step", number=number, step=step.step.title, changed=effect.changed)
     for each in written:
-        told = {"check": each.check} if each.check else {}
-        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **told)
+        extra = {"check": each.check} if each.check else {}
+        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **extra)
     progress.say("done", seconds=round(result.seconds, 3))
     return result
 
@@ -109,8 +109,8 @@ def _more_files(
 ) -> dict[str, Any]:
     """Return the manifest's facts of data, code and callbacks' outputs.
 
-    Data is what was there when the run began; a file that was added since is not proved. What a
-    resumed training wrote before it was killed is its own, too.
+    Data files are those at the start of the run; files added later are not covered. All output of
+    callbacks counts if a training was resumed, since the killed run wrote a part of it.
     """
     resumed = any(step.found.get("resumed_from") for step in plan.steps)
     written = file_states(callback_files(plan.recipe))
@@ -137,10 +137,13 @@ def _written(
     started: float,
     more_files: Callable[[Path], Mapping[str, Any]],
 ) -> tuple[Written, ...]:
-    """Write all targets, what live steps made, and the manifest if it has a path."""
+    """Write all targets, the files of live steps, and the manifest if it has a path.
+
+    `hashes` adds the SHA-256 of whole files to the manifest.
+    """
     watchers = checking.watchers(plan)
     checks = load_checks(plan.targets)
-    # Of what goes to a URL nothing stays here, so sizes are looked up first.
+    # The local files of URLs are gone after the upload, so sizes are looked up first.
     beside = [Written("npz", place, made.stat().st_size) for place, made in plan.files.items()]
 
     def conclude(temporary: Mapping[Path, Path], digests: Digests) -> Mapping[Path, Path]:
@@ -170,7 +173,7 @@ def _written(
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
-        # Without a target, too, it is observed what the steps did, and what is expected of it.
+        # Without a target, the weights are still read, for effects and expectations.
         seen=() if plan.targets else [weight.tensor for weight in plan.model.weights],
     )
     written = tuple(replace(each, check=checks.get(each.path, "")) for each in written)
@@ -210,6 +213,7 @@ def _manifest(
                 "changed": effect.changed,
                 "before": effect.before.as_dict(),
                 "after": effect.after.as_dict(),
+                **({"sizes": dict(step.sizes)} if step.sizes else {}),
                 **({"found": step.found} if step.found else {}),
             }
         )
@@ -227,7 +231,7 @@ def _manifest(
 
 
 def _sparsity(plan: Plan) -> float | None:
-    """Return the share of zeros in all weights that steps matched, after the last of them."""
+    """Return the share of zeros in all weights that steps matched, after the last such step."""
     after = {}
     for step in plan.steps:
         for address, effect in step.observer.effects():

@@ -1,10 +1,11 @@
-"""What a manifest says of files and models: sizes, times and digests."""
+"""A manifest's facts of files and models: sizes, times and digests."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from surgery.execution.seen import Facts, place, relative, stat_facts
@@ -15,15 +16,15 @@ from surgery.storage.states import files_in
 from surgery.weights.digest import HashingTensor, sha256
 from surgery.weights.model import Model
 from surgery.weights.sources import Source
-from surgery.weights.tensor import FileTensor, Tensor
+from surgery.weights.tensor import FileTensor, Tensor, dtype_name
 
 _BLOCK = 1 << 20
 
 
 def input_facts(model: Model, source: Source, folder: Path) -> Facts:
-    """Describe a model that was read: its files, and the digests of those weights that were read.
+    """Return the facts of a model that was read: its files, and digests of the weights read.
 
-    Files whose weights have got other shapes, dtypes or owners are hashed as a whole.
+    If the file's weights are not stored as the model has them, whole files are hashed.
     """
     facts: Facts = {
         "origin": model.origin,
@@ -38,7 +39,7 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
         return {**facts, "files": [_summed(file, folder) for file in facts["files"]]}
     whole = open_model(model.inputs[0]) if source.is_view else model
     names = {weight.stored: weight.address for weight in whole.weights}
-    if locations.url_of(model.inputs[0]) is None:  # else it would be read whole
+    if locations.url_of(model.inputs[0]) is None:  # otherwise all of it would be downloaded
         facts["rest_sha256"] = rest_sha256(whole, model.inputs[0], _files(model.inputs))
     facts["weights"] = [
         {
@@ -51,14 +52,17 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
 
 
 def _sum(tensor: Tensor, is_here: bool) -> str | None:
-    """Return the digest of what was read; None where nothing was, or only a part behind a URL."""
+    """Return a tensor's digest; None if it was not read.
+
+    If it was read partly, the rest is read now, unless its file is behind a URL (not `is_here`).
+    """
     if not isinstance(tensor, HashingTensor) or not tensor.is_read:
         return None
     return tensor.seen or (tensor.hexdigest() if is_here else None)
 
 
 def tree_facts(path: Path, folder: Path, files: Iterable[Path]) -> Facts:
-    """Describe a file, or those files of a folder, with the digests of whole files."""
+    """Return the facts of a file, or of `files` in a folder, with digests of whole files."""
     facts = [_summed(file, folder) for file in file_facts(files, folder)]
     return {"path": relative(path, folder), "files": facts}
 
@@ -70,9 +74,9 @@ def _summed(file: Facts, folder: Path) -> Facts:
 def output_facts(
     form: Format, written: Path, path: Path, model: Model, digests: Mapping[int, str], folder: Path
 ) -> Facts:
-    """Describe a target that will be at `path`, and is at `written` until then.
+    """Return the facts of a target that will be at `path` and is now at `written`.
 
-    One that another program wrote has other names for the weights; its files are hashed.
+    If another program wrote it, its files are hashed, as its weights may have other names.
     """
     if form.is_foreign(model):
         return file_output(form.name, written, path, folder)
@@ -85,7 +89,7 @@ def output_facts(
             {
                 "address": weight.address,
                 "shape": list(weight.tensor.shape),
-                "dtype": weight.tensor.dtype.name,
+                "dtype": dtype_name(weight.tensor.dtype),
                 "sha256": digests.get(id(weight.tensor)) or sha256(weight.tensor),
             }
             for weight in model.weights
@@ -94,7 +98,7 @@ def output_facts(
 
 
 def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
-    """Describe an output by the digests of its whole files, without weights."""
+    """Return the facts of an output with digests of whole files, without weights."""
     facts: Facts = {
         "format": name,
         "path": relative(path, folder),
@@ -107,18 +111,21 @@ def file_output(name: str, written: Path, path: Path, folder: Path) -> Facts:
 
 
 def add_file_hashes(facts: Facts, written: Path) -> None:
-    """Add the SHA-256 of every whole file of an output, which is still here if it goes to a URL."""
+    """Add the SHA-256 of every whole file of an output, before it is uploaded to a URL."""
     for entry, file in zip(facts["files"], files_in(written), strict=True):
         entry["sha256"] = _sha256_here(file)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """Return all files that the paths stand for, each once."""
+    """Return all files of the paths, without duplicates."""
     return list(dict.fromkeys(file for path in paths for file in files_in(path)))
 
 
 def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
-    """Return path, size and times of every file; of folders those of the files in them."""
+    """Return the path (relative to the manifest's folder), size and times of every file.
+
+    Folders are searched recursively.
+    """
     return [{"path": relative(file, folder), **stat_facts(file)} for file in _files(paths)]
 
 
@@ -139,20 +146,21 @@ def _sha256_here(path: Path) -> str:
 
 
 def rest_sha256(model: Model, path: Path, files: Iterable[Path]) -> str:
-    """Return the SHA-256 of all bytes of a model's files that are not elements of its weights."""
+    """Return the SHA-256 of all bytes of a model's files outside of its weights' elements."""
     held: dict[str, list[tuple[int, int]]] = {}
+    absolute = cache(os.path.abspath)
     for weight in model.weights:
         tensor = weight.tensor.tensor if isinstance(weight.tensor, HashingTensor) else weight.tensor
         if isinstance(tensor, FileTensor):
-            file = os.path.abspath(tensor.file_range.path)
-            held.setdefault(file, []).append((tensor.file_range.offset, tensor.nbytes))
+            file, offset = tensor.file_range
+            held.setdefault(absolute(file), []).append((offset, tensor.nbytes))
     digest = hashlib.sha256()
     for name, each in sorted((Path(os.path.relpath(file, path)), file) for file in files):
         digest.update(name.as_posix().encode() + b"\0")
         descriptor, done = Descriptor.open(each), 0
         places = sorted(held.get(os.path.abspath(each), ()))
         for offset, size in [*places, (each.stat().st_size, 0)]:
-            while block := pread(descriptor, min(_BLOCK, max(0, offset - done)), done):
+            while done < offset and (block := pread(descriptor, min(_BLOCK, offset - done), done)):
                 digest.update(block)
                 done += len(block)
             done = max(done, offset + size)

@@ -1,6 +1,6 @@
-"""Several targets put in place together: a journal says how, so that a killed run can be ended.
+"""Atomic renaming of several targets: a journal lets a later run finish a killed one.
 
-It stands beside the target that comes last, the manifest, and is on disk before the first rename.
+It lies beside the target that comes last, the manifest, and is on disk before the first rename.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _SUFFIX = ".surgery-journal"
 
 @dataclass(frozen=True)
 class Move:
-    """Rename `new`, of that inode, to `path`; until all are renamed, what stood there is `old`."""
+    """The renaming of `new`, with this inode, to `path`; a previous `path` is kept as `old`.
+
+    The old one is removed when all moves are done.
+    """
 
     path: Path
     new: Path
@@ -32,22 +35,22 @@ class Move:
 
     @classmethod
     def of(cls, path: Path, new: Path) -> Move:
-        """Return the move of a finished target to its place."""
+        """Make the move of a finished target to its path."""
         inode = os.lstat(new).st_ino
         return cls(path, new, beside(path, "-old"), inode, os.path.lexists(path))
 
     @property
     def is_done(self) -> bool:
-        """Return whether the new file is in its place."""
+        """True if the new file is in place."""
         return _inode(self.path) == self.inode
 
     @property
     def can_be_done(self) -> bool:
-        """Return whether it is done, or still can be."""
+        """True if the new file is in place, or still under its temporary name."""
         return self.inode in (_inode(self.path), _inode(self.new))
 
     def do(self) -> None:
-        """Rename, unless that is done."""
+        """Rename the new file, unless that is done."""
         if self.is_done:
             return
         if os.path.lexists(self.path):
@@ -55,19 +58,19 @@ class Move:
         os.replace(self.new, self.path)
 
     def undo(self) -> None:
-        """Put back what stood there before, and remove what was written."""
+        """Restore the old file, and remove the new one."""
         if os.path.lexists(self.old):
             if self.is_done and self.path.is_dir():
-                os.rename(self.path, self.new)  # no folder replaces one that is not empty
+                os.rename(self.path, self.new)  # a folder cannot replace one that is not empty
             os.replace(self.old, self.path)
-            remove(self.old)  # two names of one file stay two
+            remove(self.old)  # os.replace leaves both names of one file
         elif self.is_done and not self.replaces:
             os.rename(self.path, self.new)
         remove(self.new)
 
 
 def put_in_place(temporary: Mapping[Path, Path]) -> None:
-    """Rename all; where one cannot be, those before it become again what they were."""
+    """Rename all {path: temporary path}; if one fails, undo those before it."""
     moves = [Move.of(path, new) for path, new in temporary.items()]
     if not moves:
         return
@@ -85,9 +88,10 @@ def put_in_place(temporary: Mapping[Path, Path]) -> None:
 
 
 def recover(folder: Path) -> list[str]:
-    """End what killed runs have left half in place there: forward where that can be, else back.
+    """Finish the renames of killed runs in a folder: forward if possible, else undo them.
 
-    Returns what could not be ended: that of a live run, or of a folder that is not writable.
+    Returns messages about those that cannot be finished: of a live run, or in a folder that is not
+    writable.
     """
     problems = []
     for journal in sorted(folder.glob(f".*{_SUFFIX}")):
@@ -106,16 +110,16 @@ def recover(folder: Path) -> list[str]:
             where = error.filename or journal
             problems.append(
                 f"{last} is unfinished: a run was killed while it put its targets in place, and "
-                f"that cannot be ended here ({where}: {error.strerror}); run it again as somebody "
-                "who may write there"
+                f"that cannot be finished ({where}: {error.strerror}); run it again as a user "
+                "with write permission there"
             )
     return problems
 
 
 def _end(moves: Sequence[Move], journal: Path) -> None:
-    """Finish all moves where that is possible, else undo them.
+    """Finish all moves if that is possible, else undo them.
 
-    The last is renamed last: where it is in place, all are.
+    If the last move is done, all are, since it comes last.
     """
     is_over = bool(moves) and moves[-1].is_done
     forward = all(move.can_be_done for move in moves)
@@ -141,7 +145,7 @@ def _journal_of(last: Path) -> Path:
 
 
 def _write(journal: Path, moves: Sequence[Move]) -> None:
-    """Write the journal to disk, after all files that it names."""
+    """Write the journal and sync it to disk, after the files that it lists."""
     for move in moves:
         for file in files_in(move.new):
             sync(file)
@@ -159,7 +163,7 @@ def _facts(move: Move, folder: Path) -> dict[str, object]:
 
 
 def _read(journal: Path) -> list[Move]:
-    """Return the moves of a journal; none where it is gone, or was not whole before any rename."""
+    """Return the moves in a journal; none if it is gone or incomplete, when no rename was done."""
     try:
         facts = json.loads(journal.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -181,7 +185,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(path: Path, old: Path) -> None:
-    """Give what stands there a second name; a file keeps the first until it is replaced."""
+    """Give the file at `path` the second name `old`; a folder is renamed."""
     try:
         os.link(path, old, follow_symlinks=False)
     except OSError:  # a folder, or a file system without links

@@ -35,13 +35,13 @@ from surgery.storage.temporary import new_folder
 from surgery.weights.model import Model
 
 Memo = Callable[[int, Callable[[], Mapping[str, Any]]], Mapping[str, Any]]
-"""What the job of that number made, or makes when it is called."""
+"""A function `memo(number, do)`: the cached result of that job, else of `do()`."""
 
 
 class LiveRunner:
-    """Does live steps; used as a context manager.
+    """The environment of live steps; a context manager.
 
-    With a plan they are those of a run, which may be taken up again when it was killed.
+    With a plan, the steps are those of a run, which can be resumed if it was killed.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class LiveRunner:
         if isinstance(error, KeyboardInterrupt | Terminated) and self._kept:
             kept = [int(each.name.partition("-")[2]) for each in self._kept.glob("epoch-*")]
             if kept:
-                error.add_note(f"run it again: the training goes on after epoch {max(kept)}")
+                error.add_note(f"run it again: the training resumes after epoch {max(kept)}")
 
     @property
     def imported(self) -> Collection[Path]:
@@ -83,16 +83,19 @@ class LiveRunner:
         return self._session.imported
 
     def finish(self) -> None:
-        """Remove what is kept for a killed run, which is not needed any more."""
+        """Remove the state that is kept to resume a killed run."""
         for folder in _left(self._plan.recipe) if self._plan else ():
             shutil.rmtree(folder, ignore_errors=True)
 
     def room(self, name: str) -> Path:
-        """Return a free path that is removed when the run is over."""
+        """Return a free path in a temporary folder of the run."""
         return self._folder / f"{next(self._names)}-{name}"
 
     def resume_folder(self) -> Path:
-        """Return a folder for the next step, which the next run finds where this one is killed."""
+        """Return a folder for the next step, which the next run finds if this one is killed.
+
+        Raises SurgeryError if another run of the recipe is going on.
+        """
         if self._plan is None:
             return self.room("resume")
         if self._kept is None:
@@ -107,7 +110,10 @@ class LiveRunner:
         return self._kept
 
     def open(self, path: Path, like: Model) -> Model:
-        """Return the model in a file that a job wrote, with the addresses that another one has."""
+        """Open a file that a job wrote, with the addresses of the model `like`.
+
+        Raises SurgeryError if weights are missing.
+        """
         made = _form(like).restored(open_model(path, like.architecture), like)
         wanted = {weight.address for weight in like.weights}
         if like.carried.code is None and made.by_address.keys() >= wanted:
@@ -121,11 +127,13 @@ class LiveRunner:
         ]
         weights += [weight for weight in like.weights if not weight.stored]
         if len({weight.address for weight in weights}) < len(like.weights):
-            raise SurgeryError(f"what Keras saved of {like.origin} has not all of its weights")
+            raise SurgeryError(
+                f"{like.origin}: the file that Keras saved lacks some of its weights"
+            )
         return replace(made, weights=tuple(weights))
 
     def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
-        """Have a job of live.process done on a model; raises SurgeryError where it fails."""
+        """Run a job of live.process on a model and return its result; raises SurgeryError."""
 
         def do() -> Mapping[str, Any]:
             given = {
@@ -138,13 +146,13 @@ class LiveRunner:
         return self._memo(next(self._calls), do)
 
     def file(self, model: Model) -> LiveFile:
-        """Return the model in a file that Keras loads."""
+        """Write a model to a file that Keras can load; raises SurgeryError if it cannot be."""
         form = _form(model)
         others = [w for w in model.weights if _is_built(model) and not w.stored]
         saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)
         given = replace(model, weights=saved)
         if problems := form.problems(given):
-            raise SurgeryError(f"no live model can be made of {model.origin}: {problems[0]}")
+            raise SurgeryError(f"{model.origin} cannot become a live model: {problems[0]}")
         path = self.room("model").with_suffix(form.suffix)
         write([TargetPlan(form, path, given)], self._threads, Silent())
         written = form.open(path, model.architecture)
@@ -165,7 +173,7 @@ class LiveRunner:
         )
 
     def listen(self, listener: Listener) -> None:
-        """Have one more told of what happens while a job is done."""
+        """Add a listener for the messages of jobs."""
         self._listeners.append(listener)
 
     def _tell(self, event: str, facts: Mapping[str, Any]) -> None:
@@ -182,7 +190,7 @@ class LiveRunner:
 
 
 def _form(model: Model) -> Format:
-    """Return the format of the files that a model goes to Keras in, and comes back."""
+    """Return the format in which a model is exchanged with the process with Keras."""
     return WeightsH5() if _is_built(model) else Keras()
 
 
@@ -191,9 +199,9 @@ def _is_built(model: Model) -> bool:
 
 
 def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
-    """Return the folder of what a killed run leaves, named by a hash of recipe, files and code.
+    """Return the folder for resuming, named by a hash of the recipe, its files and code.
 
-    Those of other recipes or files are removed when a run ends well.
+    Folders of other recipes or files are removed when a run succeeds.
     """
     code = [path.read_text(encoding="utf-8", errors="replace") for path in code_files(recipe)]
     text = json.dumps([key_of(recipe), sorted(named_states(read)), code])
@@ -203,7 +211,7 @@ def _resume_folder(recipe: Recipe, read: Sequence[Path]) -> Path:
 
 
 def callback_files(recipe: Recipe) -> Iterator[Path]:
-    """Yield the files that are there now of those that the trainings' callbacks write."""
+    """Yield the existing files at the paths that trainings' callbacks write to."""
     for step in recipe.steps:
         for path in step.op.writes() if isinstance(step.op, LiveOp) else ():
             pattern = re.sub(r"\{[^}]*\}", "*", glob.escape(str(path)))

@@ -1,4 +1,4 @@
-"""Carries out the steps of a plan that need a running Keras model."""
+"""Execution of a plan's steps that need a live Keras model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from surgery.execution.plan import Plan
 from surgery.execution.planning import Chain, plan_of, plan_step, predicted, step_problem
 from surgery.expectations.base import LiveExpectation
 from surgery.ops.live import Done, LiveOp, Runner
+from surgery.ops.structure import VerifiedOp
 from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
 
 
 def with_live_steps(plan: Plan, runner: Runner) -> Plan:
-    """Return the plan once its live steps are done, with what they made and measured.
+    """Run a plan's live steps, and return the plan with their results and measurements.
 
-    Raises SurgeryError for a step that fails, RecipeError and ExpectationError where what it
-    made does not do for what comes after.
+    Raises SurgeryError if a step fails, RecipeError and ExpectationError if its result does not fit
+    the rest of the recipe.
     """
     recipe, model = plan.recipe, plan.source
     steps = []
@@ -35,18 +36,23 @@ def with_live_steps(plan: Plan, runner: Runner) -> Plan:
 
 
 def do_step(step: Step, model: Model, runner: Runner) -> Done:
-    """Return what a step makes of a model; a live one is run."""
-    return step.op.run(model, runner) if isinstance(step.op, LiveOp) else predicted(step, model)
+    """Apply a step to a model; a live step is run."""
+    if isinstance(step.op, LiveOp):
+        return step.op.run(model, runner)
+    done = predicted(step, model)
+    if isinstance(step.op, VerifiedOp) and step.op.needs_live:
+        return replace(done, facts=step.op.verified(model, done.model, runner))
+    return done
 
 
 def _failed(recipe: Recipe, step: Step, error: SurgeryError) -> SurgeryError:
-    if isinstance(step.op, LiveOp):
+    if step.op.needs_live:
         return SurgeryError(recipe.document.problem(step.place, str(error)).text(recipe.file))
     return RecipeError(recipe.file, [step_problem(recipe, step, error)])
 
 
 def _measured(plan: Plan, runner: Runner) -> Mapping[int, Mapping[str, Any]]:
-    """Return what live expectations measure, by their number in the recipe."""
+    """Return the measurements of live expectations, by their number in the recipe."""
     recipe = plan.recipe
     return {
         number: each.expectation.measure(plan.source, plan.model, runner.call, recipe.seed)

@@ -1,4 +1,4 @@
-"""The manifest of a run: what it read, did and wrote, so that it can be proved later."""
+"""The manifest of a run: what it read, did and wrote, for later verification."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from surgery.version import __version__
 
 
 def path_of(recipe: Recipe) -> Path:
-    """Return the path of a recipe's manifest, which is beside its first output."""
+    """Return the path of a recipe's manifest, beside its first output."""
     return recipe.home / f"{recipe.name}{ENDING}"
 
 
 def key_of(recipe: Recipe) -> str:
-    """Return a hash of all that a run's outputs depend on but the inputs' contents."""
+    """Return a hash of all that a run's outputs depend on except the contents of files."""
     return _key(recipe, needs_keras(recipe), packages_of(recipe))
 
 
@@ -52,18 +52,18 @@ def _key(recipe: Recipe, with_keras: bool, packages: Mapping[str, str]) -> str:
 
 
 def packages_of(recipe: Recipe) -> Mapping[str, str]:
-    """Return the packages that ops, formats and so on are from, with their versions."""
+    """Return {package: version} of the packages that provide ops, formats and so on."""
     if not FORMATS.others():
         return recipe.packages
     names = []
     for path in (getattr(source, "path", None) for source in recipe.sources()):
-        with contextlib.suppress(SurgeryError):  # of which the run tells
+        with contextlib.suppress(SurgeryError):  # the run reports it
             names += [format_of(path).name] if path is not None else []
     return {**recipe.packages, **FORMATS.packages(names)}
 
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
-    """Yield the paths of all donors, also of those that a pattern names."""
+    """Yield the paths of all donors, including those that match a pattern."""
     for donor in (donor for step in recipe.steps for donor in step.op.donors()):
         path = getattr(donor.source, "path", None)
         if path is not None:
@@ -81,8 +81,8 @@ def needs_keras(recipe: Recipe) -> bool:
 
 
 def is_live(recipe: Recipe) -> bool:
-    """Return whether a running Keras model is needed."""
-    return any(isinstance(step.op, LiveOp) for step in recipe.steps) or any(
+    """Return whether a live Keras model is needed."""
+    return any(step.op.needs_live for step in recipe.steps) or any(
         isinstance(each.expectation, LiveExpectation) for each in recipe.expect
     )
 
@@ -92,18 +92,18 @@ def _may_be_tensorflows(form: Format) -> bool:
 
 
 def data_files(recipe: Recipe) -> list[Path]:
-    """Return the files and folders that steps and expectations read, models left out."""
+    """Return the files and folders that steps and expectations read, except models."""
     given = [path for step in recipe.steps for path in step.op.inputs()]
     return [*given, *(path for each in recipe.expect for path in paths_in(each.expectation))]
 
 
 def code_files(recipe: Recipe) -> list[Path]:
-    """Return the files beside the recipe with code that it names."""
+    """Return the files beside the recipe with code named in it."""
     return [name.file for name in _code(recipe) if name.file.is_file()]
 
 
 def runs_code(recipe: Recipe) -> bool:
-    """Return whether the recipe names code of the user's."""
+    """Return whether the recipe names the user's code."""
     return bool(_code(recipe))
 
 
@@ -127,7 +127,7 @@ def _parts(recipe: Recipe) -> Iterator[object]:
 
 
 def check_free(recipe: Recipe) -> None:
-    """Raise UsageError where the manifest of another recipe, whose outputs are there, would go."""
+    """Raise UsageError if the manifest would replace that of another recipe with its outputs."""
     path = path_of(recipe)
     if is_remote(recipe):
         return
@@ -135,21 +135,21 @@ def check_free(recipe: Recipe) -> None:
         facts = read(path)
         other = facts["recipe_path"]
         outputs = {each["path"] for each in facts["outputs"]}
-    except (FormatError, KeyError, TypeError):  # none, or of an earlier version
+    except (FormatError, KeyError, TypeError):  # no manifest, or an earlier version
         return
     own = {relative(target.path, path.parent) for target in recipe.export}
     if other == relative(Path(recipe.file), path.parent) or own & outputs:
         return
     if all(place(each, path.parent).exists() for each in (other, *outputs)):
         raise UsageError(
-            f"{recipe.file}: its manifest would take the place of {path}, which is that of "
+            f"{recipe.file}: its manifest would replace {path}, which belongs to "
             f"{os.path.normpath(place(other, path.parent))}; give one of them another name: in its "
             "recipe"
         )
 
 
 def check_apart(recipes: Sequence[Recipe]) -> None:
-    """Raise UsageError where two recipes would write the same manifest."""
+    """Raise UsageError if two recipes would write the same manifest."""
     seen: dict[Path, Recipe] = {}
     for recipe in recipes:
         path = path_of(recipe).resolve()
@@ -162,7 +162,7 @@ def check_apart(recipes: Sequence[Recipe]) -> None:
 
 
 def head(recipe: Recipe) -> Facts:
-    """Return the manifest's facts of the recipe and of the versions that ran it."""
+    """Return the manifest's facts of the recipe and of the versions that run it."""
     with_keras, packages = needs_keras(recipe), packages_of(recipe)
     used = ("keras", "tensorflow") if with_keras else ()
     return {

@@ -1,4 +1,4 @@
-"""Measuring models outside a run: how much each weight matters, and which step broke a model."""
+"""Measurements outside of runs: the sensitivity to each weight, and the step that broke a model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LEVELS: Mapping[str, Sequence[str]] = {
     "noise": ("0.05", "0.1", "0.2", "0.5", "1", "2"),
     "bits": ("8", "6", "5", "4", "3", "2"),
 }
-"""What is tried, by kind: shares of zeros, standard deviations of noise, bits."""
+"""The levels by kind: shares of zeros, relative standard deviations of noise, bits."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """The metrics with one weight changed at one level; without a weight, as the model is."""
+    """The metrics with one weight changed at one level; an empty weight is the unchanged model."""
 
     weight: str
     level: str
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How a model is measured."""
+    """The data, batch size and compile arguments of a measurement."""
 
     data: Data
     batch_size: int
@@ -59,12 +59,12 @@ def sensitivity(
 ) -> list[Point]:
     """Measure the model with each selected weight at each level.
 
-    With a table (.csv) every finding is added to it at once; what stands in it already, of the
-    same model and data, is not measured again.
+    With a table (.csv), every result is appended to it at once, and results that it already has
+    for the same model and data are reused. Raises UsageError.
     """
     weights = [w.address for w in select.weights(model) if w.tensor.dtype.kind == "f"]
     if not weights:
-        raise UsageError(f"{select} names no weight of floats")
+        raise UsageError(f"{select} selects no floating weight")
     wanted = [("", ""), *((weight, level) for weight in weights for level in levels)]
     run = _run_id(model, how, kind, seed)
     known = {(p.weight, p.level): p for p in _kept(table, run)} if table else {}
@@ -95,7 +95,7 @@ def sensitivity(
 
 
 def _run_id(model: Model, how: Measurement, kind: str, seed: int) -> str:
-    """Return a hash of all that the findings depend on."""
+    """Return a hash of all that the results depend on."""
     states = named_states([*model.inputs, *how.data.inputs()])
     facts = [states, repr(how), kind, seed, model.origin, [w.address for w in model.weights]]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
@@ -105,14 +105,16 @@ _COLUMNS = ("run", "kind", "weight", "level")
 
 
 def _kept(table: Path, run: str) -> Iterator[Point]:
-    """Yield the points of the same run that a table has."""
+    """Yield the points that a table has of the same measurement; raises UsageError."""
     if not table.exists():
         return
     with table.open(newline="", encoding="utf-8") as file:
-        whole = [line for line in file if line.endswith("\n")]  # a killed run leaves a part
+        whole = [
+            line for line in file if line.endswith("\n")
+        ]  # a killed run may leave a partial line
         reader = csv.DictReader(whole)
         if tuple(reader.fieldnames or ())[:4] != _COLUMNS:
-            raise UsageError(f"{table} is no table of sensitivity; choose another file")
+            raise UsageError(f"{table} is not a table of sensitivity; choose another file")
         for row in reader:
             values = {k: v for k, v in row.items() if k not in _COLUMNS}
             if row["run"] == run and values and all(values.values()):
@@ -121,7 +123,7 @@ def _kept(table: Path, run: str) -> Iterator[Point]:
 
 
 def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
-    """Begin the table anew with what is known."""
+    """Write the table again with the known points."""
     table.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     for point in points:
@@ -143,9 +145,9 @@ def _write(file: TextIO, run: str, kind: str, point: Point) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which step broke a model: `step` counts from 1, or is None where none did.
+    """The step that broke a model, counted from 1; None if no step did.
 
-    `measured` has the metric after so many steps, as far as it was measured.
+    `measured` maps a number of steps to the metric after them, as far as measured.
     """
 
     step: int | None
@@ -155,10 +157,10 @@ class Verdict:
 def bisect(
     runner: LiveRunner, recipe: Recipe, how: Measurement, metric: str, drop: float, lower: bool
 ) -> Verdict:
-    """Return the first step after which the metric is worse than at first by more than `drop`.
+    """Find the first step after which the metric is worse by more than `drop` than before.
 
-    Steps are bisected, as commits are: it is taken that the metric does not recover. `lower`
-    says whether less of it is better.
+    Steps are bisected like commits: the metric is assumed not to recover. `lower` is whether lower
+    values are better.
     """
     models = list(_models(recipe, runner))
     measured: dict[int, float] = {}
@@ -166,7 +168,7 @@ def bisect(
     def is_broken(count: int) -> bool:
         measured[count] = _metric(runner, models[count], how, metric)
         worse = measured[0] - measured[count]
-        # What is no number any more is broken.
+        # NaN counts as broken.
         return not (-worse if lower else worse) <= drop
 
     is_broken(0)
@@ -183,7 +185,7 @@ def bisect(
 
 
 def _models(recipe: Recipe, runner: LiveRunner) -> Iterator[Model]:
-    """Yield the model as it is loaded, then after each step."""
+    """Yield the loaded model, then the model after each step."""
     model = recipe.load.opened(recipe.seed)
     yield model
     for step in recipe.steps:
@@ -207,7 +209,7 @@ def _metric(runner: LiveRunner, model: Model, how: Measurement, metric: str) -> 
 
 
 def picked(found: Mapping[str, float], metric: str) -> float:
-    """Return one of the metrics; raises UsageError for one that is not among them."""
+    """Return one of the metrics; raises UsageError if it was not measured."""
     if metric not in found:
         hint = did_you_mean(metric, found)
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Metrics by their names: those of a run, and which of two values is the better one."""
+"""Metrics of a run by name, and which of two values is better."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _HIGHER = {
     "fbeta", "io", "iou", "kappa", "map", "mcc", "ndcg", "pearson", "precision", "psnr", "r",
     "r2", "recall", "rouge", "sensitivity", "similarity", "specificity", "ssim", "true",
 }  # fmt: skip
-"""Words in the names of metrics, by which values are better."""
+"""Words in names of metrics that tell whether lower or higher values are better."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+\d?")
 
 
 def is_lower_better(metric: str, direction: str | None = None) -> bool | None:
-    """Return whether less of the metric is better; None where that is not known.
+    """Return whether lower values of a metric are better; None if unknown.
 
-    A direction (`minimize` or `maximize`) decides, else the name; where words of a name disagree
-    (`accuracy_loss`), the last word that tells.
+    A direction (`minimize` or `maximize`) decides, else the name; if its words disagree
+    (`accuracy_loss`), the last one counts.
     """
     if direction:
         return direction == "minimize"
-    told = [word in _LOWER for word in map(str.lower, _WORD.findall(metric.rpartition("/")[2]))
+    lower = [word in _LOWER for word in map(str.lower, _WORD.findall(metric.rpartition("/")[2]))
             if word in _LOWER | _HIGHER]  # fmt: skip
-    return told[-1] if told else None
+    return lower[-1] if lower else None
 
 
 def unknown_direction(metric: str, key: str) -> str:
-    """Return the message that nobody knows whether less of a metric is better."""
-    return f"whether less of {metric} is better is not known; give {key} minimize (or maximize)"
+    """Return the message that it is unknown which values of a metric are better."""
+    return f"it is unknown which values of {metric} are better; give {key} minimize (or maximize)"
 
 
 def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[str, float]:
-    """Return all metrics of a run, from each step's op, name and metrics.
+    """Return all metrics of a run, given (op, name, metrics) of each step.
 
-    `metric` is that of the last step that measured it. `step/metric` is that of one step, called
-    by its name, or by its op and number where several steps of that op have no name.
+    `metric` is the value of the last step that measured it. `step/metric` is that of one step,
+    identified by its name, or by op and number if several steps of the op have no name.
     """
     steps = list(found)
     unnamed = Counter(op for op, name, _ in steps if not name)
@@ -68,7 +68,7 @@ def named(found: Iterable[tuple[str, str | None, Mapping[str, float]]]) -> dict[
 
 
 def objective_problems(file: RecipeFile) -> list[Problem]:
-    """Return the problem that a recipe does not say which values of its objective are better."""
+    """Return a problem if it is unknown which values of the objective are better."""
     objective = file.objective
     if objective is None or is_lower_better(objective.metric, objective.direction) is not None:
         return []

@@ -1,4 +1,4 @@
-"""What a run is to tell before it begins, though nothing is wrong."""
+"""Notes on a run before it begins, which are not errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surgery.weights.model import Model
 
 
 def notes(recipe: Recipe, model: Model) -> Iterator[str]:
-    """Yield what targets change or leave out, and steps that reach none."""
+    """Yield notes on what targets change or leave out, and on steps that affect no target."""
     yield from model.notes
     yield from _of_targets(recipe, model)
     yield from _of_urls(recipe)
@@ -20,18 +20,18 @@ def notes(recipe: Recipe, model: Model) -> Iterator[str]:
 
 def _of_targets(recipe: Recipe, model: Model) -> Iterator[str]:
     for target in recipe.export:
-        said = [*target.format.notes(target.optimizer.left(model))]
+        found = [*target.format.notes(target.optimizer.left(model))]
         if target.format.holds_states:
-            said = [*target.optimizer.notes(model), *said]
-        yield from (f"{target.format.name}: {note}" for note in said)
+            found = [*target.optimizer.notes(model), *found]
+        yield from (f"{target.format.name}: {note}" for note in found)
 
 
 def _of_urls(recipe: Recipe) -> Iterator[str]:
     urls = [url for target in recipe.export if (url := locations.url_of(target.path))]
     if urls and len(recipe.export) > 1:
         yield (
-            f"{urls[0]}: what goes to a URL is not put in place in one step with the other "
-            "targets; a run that is killed then may leave some of them new, and some old"
+            f"{urls[0]}: a URL is not written atomically with the other "
+            "targets; a run killed at that moment may leave some of them new, and some old"
         )
 
 
@@ -39,8 +39,8 @@ def _of_idle_steps(recipe: Recipe) -> Iterator[str]:
     targets = [target.format for target in recipe.export]
     idle = only_config(recipe)
     if idle and not targets:
-        yield f"{idle[0].op.name} reaches no target, as there is none"
+        yield f"{idle[0].op.name} affects no target, as there is none"
     elif idle and not any(target.holds_architecture for target in targets):
         names = ", ".join(dict.fromkeys(step.op.name for step in idle))
         held = " and ".join(target.name for target in targets)
-        yield f"{names} reaches no target: {held} hold weights only"
+        yield f"{names} affects no target: {held} store weights only"

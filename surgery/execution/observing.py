@@ -1,10 +1,10 @@
-"""What each step did to each weight, noted while the bytes stream by."""
+"""The effect of each step on each weight, observed while the weights are read."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from surgery.weights.tensor import Array, Observed, Tensor, chunk_ranges
 
 @dataclass(frozen=True)
 class Effect:
-    """Count the elements that a step changed, with the statistics before and after."""
+    """The effect of a step: the number of changed elements, and statistics before and after."""
 
     changed: int = 0
     before: Statistics = field(default_factory=Statistics)
@@ -28,9 +28,9 @@ class Effect:
 
 
 class Observer:
-    """Notes the effect of one step, chunk by chunk.
+    """An observer of one step's effect, chunk by chunk.
 
-    A chunk may pass more than once (to be ranked, to be written); it counts once.
+    A chunk may pass several times (to be ranked, to be written), but counts once.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class Observer:
         self._lock = threading.Lock()
 
     def watch(self, before: Model, after: Model) -> Model:
-        """Return the model after the step, with every tensor that it changes observed."""
+        """Return the model after the step, with every changed tensor observed."""
         changed = [
-            replace(weight, tensor=self._watched(weight.address, old.tensor, weight.tensor))
+            weight.with_tensor(self._watched(weight.address, old.tensor, weight.tensor))
             for weight in (*after.weights, *after.states)
             if (old := before.by_address.get(weight.address)) is not None
             and weight.tensor is not old.tensor
@@ -61,14 +61,14 @@ class Observer:
         return observed
 
     def finish(self) -> None:
-        """Read what has not been read in whole chunks: a later step may want other pieces."""
+        """Read the chunks not observed yet, as later steps may have read other ranges."""
         for address, tensor in self._tensors.items():
             for start, stop in chunk_ranges(tensor.size):
                 if (address, start) not in self._effects:
                     tensor.read(start, stop)
 
     def effects(self) -> Iterator[tuple[str, Effect]]:
-        """Yield the address of each weight and the effect on it."""
+        """Yield (address, effect on that weight)."""
         totals: dict[str, Effect] = {}
         for (address, _), effect in sorted(self._effects.items()):
             totals[address] = totals[address] + effect if address in totals else effect
@@ -85,6 +85,6 @@ def _effect(before: Array, after: Array) -> Effect:
         return Effect(0, old, old)
     new = of_chunk(after)
     changed = int(np.count_nonzero(before != after))
-    if old.nonfinite and new.nonfinite:  # NaN that stays NaN is no change
+    if old.nonfinite and new.nonfinite:  # NaN that stays NaN does not count
         changed -= int(np.count_nonzero((before != before) & (after != after)))  # noqa: PLR0124
     return Effect(changed, old, new)

@@ -1,4 +1,4 @@
-"""What is wrong with the places that a recipe writes to."""
+"""Problems with the paths that a recipe writes to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgery.recipe.language import Recipe, Step
 
 
 def place_problems(recipe: Recipe) -> Iterator[Problem]:
-    """Yield targets in each other's way, or in the manifest's."""
+    """Yield targets that collide with each other or with the manifest."""
     manifest = path_of(recipe)
     if manifest.is_dir():
         message = f"{manifest}, for the manifest, is a folder"
@@ -30,19 +30,19 @@ def place_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _in_the_way(path: Path, manifest: Path, seen: Mapping[Path, int]) -> Iterator[str]:
-    """Yield what else is written to a target's path, above it or below it."""
+    """Yield collisions of a target's path with other outputs."""
     resolved = path.resolve()
     if resolved == manifest.resolve():
-        yield f"{path} is where the run's manifest goes"
+        yield f"{path} is the path of the run's manifest"
     for other in overlapping(path, seen):
         if other == resolved:
-            yield f"{path} is a target already (export[{seen[other]}])"
+            yield f"{path} is already a target (export[{seen[other]}])"
         else:
-            yield f"{path} and export[{seen[other]}] are one in the other"
+            yield f"{path} and export[{seen[other]}] contain one another"
 
 
 def overlapping(path: Path, others: Iterable[Path]) -> Iterator[Path]:
-    """Yield those of other resolved paths that are the same as a path, above it or below it."""
+    """Yield the resolved paths that are equal to a path, above it or below it."""
     resolved = path.resolve()
     for other in others:
         if resolved == other or other in resolved.parents or resolved in other.parents:
@@ -50,9 +50,9 @@ def overlapping(path: Path, others: Iterable[Path]) -> Iterator[Path]:
 
 
 def output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]:
-    """Yield what is wrong with the files that live steps write."""
+    """Yield problems with the files that live steps write."""
     taken = {target.path.resolve(): "a target" for target in recipe.export}
-    taken[path_of(recipe).resolve()] = "where the run's manifest goes"
+    taken[path_of(recipe).resolve()] = "the path of the run's manifest"
     for step in recipe.steps:
         if isinstance(step.op, LiveOp):
             yield from _written_on_the_way(recipe, step, step.op, taken, inputs)
@@ -62,12 +62,12 @@ def output_problems(recipe: Recipe, inputs: Sequence[Path]) -> Iterator[Problem]
 def _written_on_the_way(
     recipe: Recipe, step: Step, op: LiveOp, taken: Mapping[Path, str], inputs: Sequence[Path]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the files that a live step writes while it runs."""
+    """Yield problems with the files that a live step writes while it runs."""
     for path in op.writes():
         place = (*step.place, op.name)
         above = (path.resolve(), *path.resolve().parents)
-        if said := taken.get(path.resolve()):
-            message = f"{path} is {said}; choose another path"
+        if use := taken.get(path.resolve()):
+            message = f"{path} is {use}; choose another path"
             yield recipe.document.problem(place, message)
         elif read := [each for each in inputs if each.resolve() in above]:
             where = "is an input" if read[0].resolve() == path.resolve() else f"is in {read[0]}"
@@ -78,27 +78,27 @@ def _written_on_the_way(
 def _made_files(
     recipe: Recipe, step: Step, op: LiveOp, taken: dict[Path, str], inputs: Sequence[Path]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the files that a live step makes; add them to those taken."""
+    """Yield problems with the output files of a live step, and add these to `taken`."""
     for path, name in op.outputs().items():
         place = (*step.place, op.name, name)
-        if said := taken.get(path.resolve()):
-            yield recipe.document.problem(place, f"{path} is {said}; choose another path")
+        if use := taken.get(path.resolve()):
+            yield recipe.document.problem(place, f"{path} is {use}; choose another path")
         elif wrong := path_problem(path, formats()["npz"], inputs):
             yield recipe.document.problem(place, wrong)
-        taken[path.resolve()] = f"what {step.title} writes"
+        taken[path.resolve()] = f"an output of {step.title}"
 
 
 def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:
-    """Return what is wrong with a place to write to, such as an input or a link to one."""
-    if said := input_problem(path, inputs):
-        return said
+    """Return what is wrong with a path to write to, such as an input or a link; else None."""
+    if problem := input_problem(path, inputs):
+        return problem
     if path.exists() and not path.is_file() and not path.is_dir():
         return f"{path} is neither a file nor a folder; choose another path"
     if form.is_folder and path.exists() and not path.is_dir():
         return f"{path} is a file, and {form.name} writes a folder"
     if form.is_folder and path.is_dir() and any(path.iterdir()) and not form.owns(path):
         return (
-            f"{path} is a folder that holds what surgery did not write; remove it or choose "
+            f"{path} is a folder with files that surgery did not write; remove it or choose "
             "another path"
         )
     if form.is_folder and path.is_symlink():
@@ -110,7 +110,7 @@ def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None
 
 
 def input_problem(path: Path, inputs: Sequence[Path]) -> str | None:
-    """Return what is wrong with a place to write to where it is an input, or in the way of one."""
+    """Return the problem with a path to write to if it overlaps an input; else None."""
     resolved = path.resolve()
     for source in inputs:
         given = source.resolve()

@@ -1,4 +1,4 @@
-"""What a run does, step by step and target by target, as frozen data."""
+"""The plan of a run, step by step and target by target, as frozen data."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from surgery.weights.tensor import CHUNK
 from surgery.weights.weight import Weight
 
 BASE_MEMORY = 100 << 20
-"""Bytes that Python, NumPy and h5py take before the first weight is read; measured."""
+"""Bytes of memory of Python, NumPy and h5py before the first weight is read; measured."""
 
 TENSORFLOW_MEMORY = 620 << 20
-"""Bytes that importing TensorFlow takes; measured."""
+"""Bytes of memory for importing TensorFlow; measured."""
 
 _CHUNKS_PER_THREAD = 4
-"""How many chunks a thread holds at once, at most: before, after and what lies between."""
+"""The most chunks in a thread's memory: input, output and intermediate results."""
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """Say what a step matches, at most how many elements it changes, and old names with new ones.
+    """The plan of a step: the weights it matches, and at most how many elements change.
 
-    Of a live step that was done, `found` has what it measured, and `files` what it wrote, by paths.
+    `renames` is {old name: new name}. After a live step, `found` has its measurements, and `files`
+    is {path: temporary file}.
     """
 
     step: Step
@@ -42,6 +43,9 @@ class StepPlan:
     changes: int | None
     observer: Observer
     renames: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    """Of a step that changes layers: how many layers, parameters, bytes and FLOPs there are before
+    and after it; None for what is not known."""
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
 
@@ -50,13 +54,13 @@ class StepPlan:
 
     @property
     def elements(self) -> int:
-        """The number of elements of what it matches."""
+        """The number of elements of the matched weights."""
         return sum(weight.tensor.size for weight in self.matched)
 
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """Name a target, the model that goes into it, and what Keras is asked before."""
+    """The plan of a target: the model to write, and a check by Keras (or None)."""
 
     format: Format
     path: Path
@@ -68,13 +72,13 @@ class TargetPlan:
 
     @property
     def bytes(self) -> int:
-        """The bytes of weights, optimizer state left out."""
+        """The bytes of the weights, without optimizer state."""
         return self.model.nbytes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run does, before it does it."""
+    """All that a run will do."""
 
     recipe: Recipe
     source: Model
@@ -82,7 +86,7 @@ class Plan:
     model: Model
     steps: tuple[StepPlan, ...]
     data: tuple[Path, ...]
-    """What steps and expectations read besides models."""
+    """The files that steps and expectations read, except models."""
     read: tuple[Path, ...]
     """All files and folders that are read."""
     inputs: Mapping[Path, FileState]
@@ -91,7 +95,7 @@ class Plan:
     needs_tensorflow: bool
     notes: tuple[str, ...]
     measured: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """What a live model was measured for, by the number of the expectation."""
+    """The measurements of live expectations, by number of the expectation."""
 
     def __repr__(self) -> str:
         counts = f"{len(self.steps)} steps, {len(self.targets)} targets"
@@ -99,42 +103,42 @@ class Plan:
 
     @property
     def is_live(self) -> bool:
-        """Whether a running Keras model is needed."""
+        """True if a live Keras model is needed."""
         return is_live(self.recipe)
 
     @property
     def files(self) -> Mapping[Path, Path]:
-        """Return the files that live steps wrote, by the paths where they will be."""
+        """The files that live steps wrote: {path: temporary file}."""
         return {path: made for step in self.steps for path, made in step.files.items()}
 
     def files_of(self, path: Path) -> list[Path]:
-        """Return the files that an input path stood for when the run was planned."""
+        """Return the files of an input path at the time of planning."""
         return [file for file in self.inputs if file == path or path in file.parents]
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What live steps that have been done measured."""
+        """The metrics of the live steps run so far."""
         found = ((s.step.op.name, s.step.name, s.found.get("metrics")) for s in self.steps)
         return named((op, name, metrics) for op, name, metrics in found if metrics)
 
     @property
     def passes(self) -> int:
-        """How often the weight that is read most is read."""
+        """The most times that any weight is read."""
         return max((weight.tensor.passes for weight in self.model.weights), default=1)
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read: each weight once, and once more for each pass that a step needs."""
+        """The bytes to read: each weight once, and again for each extra pass of a step."""
         return sum(weight.tensor.passes * weight.tensor.nbytes for weight in self.model.weights)
 
     @property
     def bytes_written(self) -> int:
-        """Bytes written to all targets."""
+        """The bytes to write to all targets."""
         return sum(target.bytes for target in self.targets)
 
     @property
     def memory(self) -> int:
-        """The most memory the run takes, in bytes; only that of exports grows with the model."""
+        """The most memory of the run in bytes; only that of exports grows with the model."""
         itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
         chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
         writing = max((t.format.memory(t.model) for t in self.targets), default=0)
@@ -151,11 +155,11 @@ def cores() -> int:
 
 
 def default_threads() -> int:
-    """Return the number of cores, at most four; more threads bring nothing but memory."""
+    """Return the number of cores, at most four; more threads only take more memory."""
     return min(4, cores())
 
 
 def target_plan(target: Target, model: Model) -> TargetPlan:
-    """Return the plan of a target for a model that its format has no problems with."""
+    """Make the plan of a target for a model that its format can store."""
     left, form = target.optimizer.left(model), target.format
     return TargetPlan(form, target.path, form.prepared(left), form.load_check(left))

@@ -1,4 +1,4 @@
-"""Plans a run from headers alone: open the source, chain the steps, check, judge."""
+"""Planning of a run from file headers: open the source, chain the steps, check, judge."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from surgery.execution.notes import notes
 from surgery.execution.observing import Observer
 from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
 from surgery.execution.problems import model_problems, recipe_problems
+from surgery.execution.sizes import sizes_changed
 from surgery.expectations.base import Findings
 from surgery.formats.upgrading import as_keras3
 from surgery.ops.live import Done
+from surgery.ops.structure import StructureOp
 from surgery.recipe.language import Recipe, Step
 from surgery.storage import locations
 from surgery.storage.states import file_states
@@ -32,7 +34,7 @@ from surgery.weights.model import Model
 
 @dataclass(frozen=True)
 class Chain:
-    """The source, the steps' plans, and the model after the last."""
+    """The source, the steps' plans, and the model after the last step."""
 
     source: Model
     model: Model
@@ -40,10 +42,10 @@ class Chain:
 
 
 def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
-    """Return what a recipe will do; of its live steps, what they will make is predicted.
+    """Plan a recipe; the results of its live steps are predicted.
 
-    Raises RecipeError with all that does not fit the model, ExpectationError where an
-    expectation cannot hold, and FormatError for a broken source.
+    Raises RecipeError with all that does not fit the model, ExpectationError if an expectation
+    that needs no values fails, and FormatError for a damaged source.
     """
     source = _opened(recipe)
     chain, problems = _chained(recipe, source)
@@ -51,7 +53,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
 
 
 def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Problem] = ()) -> Plan:
-    """Return the plan of a chain of steps; raises RecipeError or ExpectationError."""
+    """Make the plan of a chain of steps; raises RecipeError or ExpectationError."""
     donors = [donor.model for each in chain.steps for donor in each.step.op.donors()]
     data = data_files(recipe)
     for path in data:
@@ -76,7 +78,7 @@ def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Probl
 
 
 def _opened(recipe: Recipe) -> Model:
-    """Return the source, whose weights are hashed while they are read."""
+    """Open the source, whose weights are hashed while they are read; raises FormatError."""
     try:
         return recipe.load.opened(recipe.seed).hashed()
     except FormatError as error:
@@ -86,7 +88,7 @@ def _opened(recipe: Recipe) -> Model:
 
 
 def _chained(recipe: Recipe, source: Model) -> tuple[Chain, list[Problem]]:
-    """Return the chain of all steps that fit their models, and what is wrong with the others."""
+    """Chain all steps that fit their models, and return the problems of the others."""
     model, steps = source, []
     problems: list[Problem] = []
     for step in recipe.steps:
@@ -100,14 +102,14 @@ def _chained(recipe: Recipe, source: Model) -> tuple[Chain, list[Problem]]:
 
 
 def predicted(step: Step, model: Model) -> Done:
-    """Return the model after a step; after a live one, what it will be like."""
+    """Apply a step to a model, lazily; the result of a live step is a prediction."""
     return Done(step.op.apply(model), {})
 
 
 def plan_step(
     step: Step, model: Model, do: Callable[[Step, Model], Done]
 ) -> tuple[StepPlan, Model]:
-    """Return the plan of a step and the model after it, which `do` makes."""
+    """Return (plan of a step, model after it), which `do` makes."""
     op = step.op
     for path in op.inputs():
         locations.download(path)
@@ -116,34 +118,39 @@ def plan_step(
     matched, renames = op.matched(model), op.renames(model)
     observer = Observer()
     done = do(step, model)
-    # A rename may call one weight as another one was called.
+    # A rename may give a weight the former address of another.
     after = observer.watch(model, done.model) if op.changes_weights else done.model
     changes = op.changes(matched)
-    return StepPlan(step, matched, changes, observer, renames, done.facts, done.files), after
+    sizes = sizes_changed(model, after) if isinstance(op, StructureOp) else {}
+    return StepPlan(step, matched, changes, observer, renames, sizes, done.facts, done.files), after
 
 
 def step_problem(recipe: Recipe, step: Step, error: SurgeryError) -> Problem:
-    """Return the problem that a step does not fit its model, where it stands in the recipe."""
+    """Return the problem of a step that does not fit its model."""
     message = str(error) + _elsewhere(recipe, str(error))
-    key = ("select",) if isinstance(error, SelectorError) else ()
+    has_selector = isinstance(error, SelectorError) and hasattr(step.op, "select")
+    key = ("select",) if has_selector else ()
     return recipe.document.problem((*step.place, step.op.name, *key), message)
 
 
 def _elsewhere(recipe: Recipe, message: str) -> str:
-    """Return where a missing file lies in the shell's folder: a path given with -p."""
+    """Return a hint if a missing file exists relative to the shell's folder, from -p."""
     folder = Path(recipe.file).parent
     for name, value in recipe.params.items():
         if not isinstance(value, str) or os.path.normpath(value) not in message:
             continue
         if os.path.exists(value) and not recipe_path(value, folder).exists():
             from_there = os.path.relpath(value, folder)
-            return (f"; a relative path starts at the recipe's folder, {folder}, and {value} lies "
-                    f"in the shell's: -p {name}={from_there}")  # fmt: skip
+            return (f"; relative paths start at the recipe's folder, {folder}, and {value} is "
+                    f"in the shell's: write -p {name}={from_there}")  # fmt: skip
     return ""
 
 
 def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequence[Problem]) -> None:
-    """Raise RecipeError with these problems and all others."""
+    """Raise RecipeError for the given problems, and those of paths, the final model and selectors.
+
+    `read` are the files that the recipe reads, which no target may overwrite.
+    """
     written = Path(recipe.file)
     inputs = [written, *read] if written.is_file() else read
     found = [
@@ -161,7 +168,7 @@ def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequenc
 
 
 def _judge(recipe: Recipe, model: Model) -> None:
-    """Raise ExpectationError where an expectation that needs no values does not hold."""
+    """Raise ExpectationError if an expectation that needs no values fails."""
     failures = [
         recipe.document.problem(each.place, message)
         for each in recipe.expect

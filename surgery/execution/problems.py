@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, and with what it makes of its model."""
+"""Problems of a recipe, and of the model that it makes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from surgery.weights.model import Model
 
 
 def recipe_problems(recipe: Recipe) -> Iterator[Problem]:
-    """Yield what is wrong with it whatever the model: its metrics, and where it writes."""
+    """Yield problems that do not depend on the model: of metrics, steps and paths."""
     yield from _metric_problems(recipe)
     yield from _unseen_steps(recipe)
     yield from _unheld_steps(recipe)
@@ -28,27 +28,27 @@ def recipe_problems(recipe: Recipe) -> Iterator[Problem]:
 def model_problems(
     recipe: Recipe, model: Model, steps: Sequence[StepPlan], inputs: Sequence[Path]
 ) -> Iterator[Problem]:
-    """Yield why the targets cannot be written with that model, and steps that reach none."""
+    """Yield why the targets cannot be written with the model, and steps that reach none."""
     yield from output_problems(recipe, inputs)
     yield from _target_problems(recipe, model, inputs)
     yield from _idle_steps(recipe, model, steps)
 
 
 def only_config(recipe: Recipe) -> list[Step]:
-    """Return the steps that edit the architecture only."""
+    """Return the steps that change only the architecture."""
     steps = (step for step in recipe.steps if not isinstance(step.op, LiveOp))
     return [step for step in steps if not step.op.changes_weights]
 
 
 def _unheld_steps(recipe: Recipe) -> Iterator[Problem]:
-    """Yield that all steps edit the architecture, which no target holds."""
+    """Yield a problem if all steps change the architecture, which no target stores."""
     targets = [target.format for target in recipe.export]
     changing = any(step.op.changes_weights for step in recipe.steps)
     if not targets or changing or any(form.holds_architecture for form in targets):
         return
     if only_config(recipe):
         names = " and ".join(form.name for form in targets)
-        message = f"no step reaches a target: {names} hold weights only; add keras or h5"
+        message = f"no step affects a target: {names} store weights only; add keras or h5"
         yield recipe.document.problem(("export",), message)
 
 
@@ -57,47 +57,45 @@ def _target_problems(recipe: Recipe, model: Model, inputs: Sequence[Path]) -> It
         form = target.format
         place: Place = ("export", index, form.name)
         for problem in form.refusals(target.optimizer.left(model)):
-            yield recipe.document.problem(place, f"{form.name} cannot hold this model: {problem}")
+            yield recipe.document.problem(place, f"{form.name} cannot store this model: {problem}")
         try:
             wrong = path_problem(target.path, form, inputs)
-        except OSError as error:  # a name that is too long, a folder that cannot be looked into
+        except OSError as error:  # a name that is too long, a folder without permission
             wrong = f"{target.path}: {error.strerror}"
         if wrong:
             yield recipe.document.problem(place, wrong)
 
 
 def _metric_problems(recipe: Recipe) -> Iterator[Problem]:
-    """Yield expected metrics that no step measures."""
+    """Yield a problem for each expected metric that no step measures."""
     steps = (s for s in recipe.steps if isinstance(s.op, LiveOp) and s.op.finds_metrics)
     prefixes = list(named((step.op.name, step.name, {"": 0.0}) for step in steps))
     for each in recipe.expect:
         if not isinstance(each.expectation, Metric):
             continue
         if not prefixes:
-            message = "no step finds out a metric; add evaluate, or train"
+            message = "no step measures a metric; add evaluate, or train"
             yield recipe.document.problem(each.place, message)
         prefix = each.expectation.name_.rpartition("/")[0]
         if prefix and prefixes and f"{prefix}/" not in prefixes:
             hint = did_you_mean(prefix, [known.rstrip("/") for known in prefixes if known])
-            message = f"no step that finds out metrics is called {prefix!r}{hint}"
+            message = f"no step that measures metrics is called {prefix!r}{hint}"
             yield recipe.document.problem(each.place, message)
 
 
 def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
-    """Yield, of a recipe without targets, the steps whose changes nothing measures or writes."""
+    """Yield a problem for each step after which nothing measures or writes the model."""
     if recipe.export or any(isinstance(e.expectation, LiveExpectation) for e in recipe.expect):
         return
     for step in reversed(recipe.steps):
         if isinstance(step.op, LiveOp) and not step.op.changes_weights:
             return
-        message = (
-            "no step behind it measures or writes the model, and there is no target; add export"
-        )
+        message = "no later step measures or writes the model, and there is no target; add export"
         yield recipe.document.problem((*step.place, step.op.name), message)
 
 
 def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iterator[Problem]:
-    """Yield steps that only change variables which no target holds."""
+    """Yield a problem for each step that changes only variables that no target stores."""
     if any(target.format.holds_states for target in recipe.export):
         return
     states = {weight.address for weight in model.states}
@@ -105,6 +103,6 @@ def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iter
         if done.matched and all(weight.address in states for weight in done.matched):
             yield recipe.document.problem(
                 (*done.step.place, done.step.op.name),
-                "it changes variables that are no weights, which no target holds; add checkpoint "
+                "it changes variables that are not weights, which no target stores; add checkpoint "
                 "or savedmodel",
             )

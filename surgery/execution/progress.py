@@ -1,4 +1,4 @@
-"""Progress: a bar in a terminal, plain lines in a batch log, or nothing."""
+"""Progress of a run: a bar in a terminal, lines in a batch log, or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALWAYS = ("epoch",)
 
 
 class Progress(ABC):
-    """What is told of a run while it runs; used as a context manager."""
+    """A listener to the progress of a run; a context manager."""
 
     def __enter__(self) -> Progress:
         return self
@@ -34,20 +34,20 @@ class Progress(ABC):
         return None
 
     def say(self, event: str, **facts: object) -> None:
-        """Tell of an event: the run begins, a target is written, the run is over."""
+        """Report an event: the run begins, a target is written, the run is over."""
         return
 
     @abstractmethod
     def phase(self, name: str, total: int) -> None:
-        """Begin a new phase of so many bytes (0: not known)."""
+        """Begin a new phase of `total` bytes (0: unknown)."""
 
     @abstractmethod
     def advance(self, count: int) -> None:
-        """Add so many bytes that are done; called from many threads."""
+        """Add `count` bytes of progress; called from many threads."""
 
 
 class Silent(Progress):
-    """Tells nothing."""
+    """Progress that is not shown."""
 
     def phase(self, name: str, total: int) -> None:
         return None
@@ -57,19 +57,19 @@ class Silent(Progress):
 
 
 class Log(Progress):
-    """A line on stderr for every event: `text` for people, `json` for machines.
+    """Progress as a line on stderr for every event: `text` for people, `json` for programs.
 
-    `brief` leaves out all but epochs and the progress of phases that take long.
+    `brief` is limited to epochs and the progress of long phases.
     """
 
     def __init__(self, title: str, form: str = "text", brief: bool = False) -> None:
         self._title, self._form, self._brief = title, form, brief
         self._lock = threading.Lock()
         self._name, self._total, self._done = "", 0, 0
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
 
     def say(self, event: str, **facts: object) -> None:
-        """Tell of one event."""
+        """Print an event."""
         if not self._brief or event in _ALWAYS:
             self._print(event, facts)
 
@@ -78,27 +78,27 @@ class Log(Progress):
         if self._form == "json":
             line = json_line({"time": now, "recipe": self._title, "event": event, **facts})
         else:
-            said = " ".join(f"{key}={value}" for key, value in facts.items())
-            line = f"{now} {self._title}: {event} {said}".rstrip()
+            text = " ".join(f"{key}={value}" for key, value in facts.items())
+            line = f"{now} {self._title}: {event} {text}".rstrip()
         print(printable(locations.with_urls(line)), file=sys.stderr, flush=True)
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
-        self._told = time.monotonic()
-        if total:  # of others, the event that they begin with tells more
+        self._last_line = time.monotonic()
+        if total:  # phases of unknown size begin with another event
             self.say(name, bytes=total)
 
     def advance(self, count: int) -> None:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._told > _SECONDS_BETWEEN_LINES and self._total:
-                self._told = now
+            if now - self._last_line > _SECONDS_BETWEEN_LINES and self._total:
+                self._last_line = now
                 self._print(self._name, {"percent": 100 * self._done // self._total})
 
 
 class Bar(Progress):
-    """A bar that goes away when the run is over."""
+    """Progress as a bar, removed at the end of the run."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -125,7 +125,7 @@ class Bar(Progress):
         self._bar.stop()
 
     def say(self, event: str, **facts: object) -> None:
-        """Leave a line above the bar for every epoch."""
+        """Print a line above the bar for every epoch."""
         if event == "epoch":
             self._bar.console.print(printable(_epoch_text(facts)), markup=False, highlight=False)
 
@@ -150,7 +150,10 @@ def _epoch_text(facts: Mapping[str, object]) -> str:
 
 
 def progress_for(title: str, quiet: bool, log_format: str | None = None) -> Progress:
-    """Return a log where one is asked for, a bar where a person watches, else a few lines."""
+    """Return a Log if a format is given, a Bar in a terminal, else a brief Log.
+
+    `quiet` gives Silent.
+    """
     if log_format is not None:
         return Log(title, log_format)
     if quiet:

@@ -1,4 +1,4 @@
-"""What a manifest proves: whether all is as the run left it, and so whether a run is needed."""
+"""Verification of a manifest: whether files are as the run left them, and a run is up to date."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from surgery.weights.digest import sha256
 
 @dataclass(frozen=True)
 class Finding:
-    """Tell of one thing that verify looked at; `problem` is empty where it is as the run saw it."""
+    """The result for one path that verify compared; `problem` is empty if it is unchanged."""
 
     path: Path
     weights: int
@@ -45,9 +45,9 @@ class Finding:
 
 
 def verify(path: Path, threads: int) -> Iterator[Finding]:
-    """Compare what stands on disk with what a run saw; raises FormatError for no manifest.
+    """Compare files on disk with a manifest; raises FormatError if it is not one.
 
-    What a killed run left half in place beside the manifest is brought to its end first.
+    Renames left unfinished by a killed run are finished first.
     """
     folder = locations.resolve(path).parent
     if unfinished := journal.recover(folder):
@@ -66,7 +66,7 @@ def verify(path: Path, threads: int) -> Iterator[Finding]:
         raise FormatError(f"{path} is damaged: {error!r}") from error
     yield from found
     if not any(finding.weights or finding.files or finding.problem for finding in found):
-        yield Finding(path, 0, 0, "it has no digests, so it proves nothing")
+        yield Finding(path, 0, 0, "it has no digests, so nothing can be verified")
 
 
 def _verified(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> list[Finding]:
@@ -90,7 +90,7 @@ def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) 
         if size != file["bytes"]:
             yield f"{file['path']} has {size} bytes, not {file['bytes']}"
     if strange := foreign(facts, folder):
-        yield f"{strange[0]} was not there"
+        yield f"{strange[0]} is new: it is not in the manifest"
         return
     differing: list[str] = []
     if _summed(facts) or facts.get("rest_sha256"):
@@ -106,7 +106,7 @@ def _problems(path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor) 
 def _differing_parts(
     path: Path, facts: Facts, folder: Path, pool: ThreadPoolExecutor
 ) -> Iterator[str]:
-    """Yield the weights whose digests differ or that are missing, and whether the rest differs."""
+    """Yield the weights that differ or are missing, and whether the other bytes differ."""
     model = open_model(path)
     there = model.by_address
     known = [weight for weight in _summed(facts) if weight["address"] in there]
@@ -119,16 +119,16 @@ def _differing_parts(
             yield f"{weight['address']} is missing"
     files = [file for name in _rest(facts) for file in files_in(place(name, folder))]
     if facts["rest_sha256"] and rest_sha256(model, path, files) != facts["rest_sha256"]:
-        yield "what is not a weight differs (config, names, optimizer state)"
+        yield "bytes other than weights differ (config, names, optimizer state)"
 
 
 def _rest(facts: Facts) -> list[str]:
-    """Return the files that `rest_sha256` is the sum of."""
+    """Return the files that `rest_sha256` covers."""
     return facts.get("rest") or [file["path"] for file in facts["files"]]
 
 
 def _differing_files(facts: Facts, folder: Path, pool: ThreadPoolExecutor) -> Iterator[str]:
-    """Yield the files whose own digests differ, where the manifest has some."""
+    """Yield the files whose own digests differ, if the manifest has them."""
     files = [file for file in facts["files"] if "sha256" in file]
     found = pool.map(lambda file: file_sha256(place(file["path"], folder)), files)
     for file, sum_ in zip(files, found, strict=True):
@@ -141,12 +141,12 @@ def is_current(
 ) -> bool:
     """Return whether a recipe's manifest still holds: the same recipe, inputs and outputs.
 
-    With `hashes` the manifest must have the digests of whole files, too. A recipe that runs code
-    of the user's is never current, but with `trusts_code` where the imported files are the same.
+    With `hashes`, the manifest must also have the digests of whole files. A recipe that runs the
+    user's code is never current, unless `trusts_code` and the imported files are unchanged.
     """
     path = path_of(recipe)
     if is_remote(recipe) or (runs_code(recipe) and not trusts_code):
-        return False  # nobody knows who writes to a bucket
+        return False  # others may write to a bucket at any time
     try:
         if journal.recover(path.parent):
             return False
@@ -171,7 +171,7 @@ def is_current(
 
 
 def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
-    """Return whether nothing has changed by the digests; a weight without one was not read."""
+    """Return whether all digests are unchanged; weights without digests were not read."""
     if facts.get("rest_sha256") is None and any("sha256" not in file for file in facts["files"]):
         return False
     with ThreadPoolExecutor(threads) as pool:
@@ -179,7 +179,7 @@ def _is_same(facts: Facts, folder: Path, threads: int) -> bool:
 
 
 def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
-    """Return the manifest with the times that its files now have."""
+    """Return the manifest with its files' current times."""
     for each in entries(facts):
         for file in each["files"]:
             file.update(stats[file["path"]])
@@ -187,9 +187,9 @@ def _restamped(facts: Facts, stats: Mapping[str, Facts]) -> Facts:
 
 
 def _note(path: Path, facts: Facts, before: Facts) -> None:
-    """Write the manifest with its files' new times, so that the next check need not hash them.
+    """Write the manifest with its files' new times, to save hashing them at the next check.
 
-    Not where that cannot be written, nor over the manifest of a run that has ended meanwhile.
+    Nothing is written if that is not permitted, or if another run has replaced the manifest.
     """
     del facts["digest"]
     with contextlib.suppress(OSError, SurgeryError), contextlib.ExitStack() as undo:

@@ -1,4 +1,4 @@
-"""Whether a recipe is up to date, told at once: without its models, formats and operations."""
+"""A fast check that a recipe is up to date, without importing models, formats and ops."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from surgery.storage import locations
 
 
 def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) -> Path | None:
-    """Return the manifest of a recipe that is up to date by the times of its files.
+    """Return a recipe's manifest if it is up to date by the times of its files.
 
-    None where it is not, or where that takes more than the times.
+    None if it is not, or if more than the times is needed to tell. With `hashes`, the manifest must
+    also have the digests of whole files.
     """
     try:
         resolved = _resolved(recipe, overrides)
@@ -45,13 +46,13 @@ def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) ->
             return None
         return manifest if _is_untouched(facts, manifest.parent, hashes) else None
     except (SurgeryError, OSError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # what is wrong is told by the run
+        return None  # the run reports the error
 
 
 def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the recipe with every parameter's value in its place.
+    """Return the recipe with all references replaced; None if it has a matrix or patterns.
 
-    None for one with a matrix, or that asks the environment or the folder.
+    None, too, if it uses environment variables.
     """
     with recipe.open("rb") as file:
         document = parse(file.read(MOST_BYTES + 1), str(recipe))
@@ -70,7 +71,7 @@ def _resolved(recipe: Path, overrides: Mapping[str, str]) -> dict[str, Any] | No
 
 
 def _manifest_of(recipe: Path, resolved: Mapping[str, Any]) -> Path | None:
-    """Return the manifest's path; None for a URL, or where a killed run left unfinished files."""
+    """Return the manifest's path; None for a URL, or if a killed run left unfinished files."""
     ((_, target),) = resolved["export"][0].items()
     path = recipe_path(target if isinstance(target, str) else target["path"], recipe.parent)
     name = resolved.get("name") or recipe.name.removesuffix(".yaml")
@@ -85,7 +86,7 @@ def _is_littered(folder: Path) -> bool:
 
 def _is_untouched(facts: Facts, folder: Path, hashes: bool) -> bool:
     files = [file for each in entries(facts) for file in each["files"]]
-    if any("version" in file for file in files):  # a URL is asked by the run
+    if any("version" in file for file in files):  # the run checks URLs
         return False
     if hashes and not has_hashes(facts):
         return False

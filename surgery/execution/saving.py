@@ -1,4 +1,4 @@
-"""Writing one model to its targets, without a recipe."""
+"""Writing of one model to its targets, without a recipe."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from surgery.weights.model import Model
 
 
 def save(model: Model, targets: Sequence[Target], progress: Progress | None = None) -> None:
-    """Write a model: all of its targets, or none.
+    """Write a model to all of its targets, or none.
 
-    Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
-    is not what the file's own checksums say.
+    Raises FormatError, before writing, if a format cannot store the model, and after reading if
+    the bytes read do not match the source file's own checksums.
     """
     if problems := list(_problems(model, targets)):
         raise FormatError(problems[0])
@@ -42,5 +42,5 @@ def _problems(model: Model, targets: Sequence[Target]) -> Iterator[str]:
         if problem := path_problem(target.path, target.format, model.inputs):
             yield f"{name}: {problem}"
         for other in overlapping(target.path, seen):
-            yield f"{name}: {target.path} is in the way of another target, {other}"
+            yield f"{name}: {target.path} collides with another target, {other}"
         seen.append(target.path.resolve())

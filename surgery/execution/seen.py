@@ -1,6 +1,6 @@
-"""What one sees of a run from its manifest and the times of its files, without opening a model.
+"""The state of a run by its manifest and the times of its files, without opening a model.
 
-It imports next to nothing: whether a run is up to date is told at once.
+It imports very little, so that a recipe that is up to date is recognised quickly.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from surgery.version import __version__
 VERSION = 2
 
 ENDING = ".run.json"
-"""How the names of manifests end."""
+"""The suffix of manifests."""
 
 _SETTLED_NS = 10**9
-"""A file that is not older than this may have been changed since, within one tick of its clock."""
+"""A younger file may have changed within the resolution of its timestamps."""
 
 Facts = dict[str, Any]
 
 
 def place(text: str, folder: Path) -> Path:
-    """Return where a file of a manifest in that folder is, prepared if it is behind a URL."""
+    """Return the path of a file in a manifest of that folder; a URL's twin is prepared."""
     path = recipe_path(text, folder)
     locations.prepare(path)
     return path
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Return a path as a manifest in that folder has it."""
+    """Return a path in the form of a manifest in that folder."""
     if url := locations.url_of(path):
         return url
     if locations.url_of(folder):
@@ -50,9 +50,10 @@ def relative(path: Path, folder: Path) -> str:
 def key(
     start: str, seed: int, resolved: object, with_keras: bool, packages: Iterable[str] = ()
 ) -> str:
-    """Return a hash of what outputs depend on besides what files hold.
+    """Return a hash of what outputs depend on besides the contents of files.
 
-    `start` is where the recipe's paths start, `packages` are those that add words of it.
+    `start` is the folder of the recipe's relative paths, `packages` those that provide its words.
+    With `with_keras`, the versions of Keras and TensorFlow are included.
     """
     facts = [VERSION, __version__, start, seed, resolved]
     facts += [[name, installed(name)] for name in sorted(packages)]
@@ -62,7 +63,7 @@ def key(
 
 
 def has_patterns(resolved: Mapping[str, Any]) -> bool:
-    """Return whether a step may name donors by a pattern, which stands for the files there are."""
+    """Return whether a step names donors by a pattern, which depends on the existing files."""
     steps = [keys for step in resolved.get("steps") or () for keys in step.values()]
     donors = [text for keys in steps if isinstance(keys, dict) for text in _texts(keys.get("from"))]
     return any(letter in text for text in donors for letter in "*?{")
@@ -77,7 +78,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def installed(package: str) -> str:
-    """Return the version of a package; empty where it is not installed."""
+    """Return the version of a package; empty if it is not installed."""
     try:
         return version(package)
     except metadata.PackageNotFoundError:
@@ -98,7 +99,7 @@ def stat_facts(file: Path) -> Facts:
 
 
 def read(path: Path) -> Facts:
-    """Return a manifest; raises FormatError where the file is none, or was changed by hand."""
+    """Read a manifest; raises FormatError if it is malformed, or was modified."""
     path = locations.resolve(path)
     locations.download(path)
     try:
@@ -109,7 +110,7 @@ def read(path: Path) -> Facts:
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no manifest, which is NAME{ENDING}: {error}") from None
+        raise FormatError(f"{path} is not a manifest (NAME{ENDING}): {error}") from None
     if not isinstance(facts, dict) or "manifest" not in facts or "outputs" not in facts:
         raise FormatError(f"{path} is not the manifest of a run (NAME{ENDING})")
     if facts["manifest"] == 1:
@@ -122,14 +123,14 @@ def read(path: Path) -> Facts:
     body, _, digest = data.rpartition(_DIGEST)
     if hashlib.sha256(body).hexdigest().encode() not in digest:
         raise FormatError(
-            f"{path} is not as the run wrote it: its own digest differs, so it proves nothing; run "
+            f"{path} was modified: its own digest differs, so nothing can be verified; run "
             "the recipe again"
         )
     return facts
 
 
 def _of_version_1(facts: Facts) -> Facts:
-    """Return a manifest of version 1 in the form of version 2, as far as it has the facts."""
+    """Convert a manifest of version 1 to version 2, as far as possible; raises FormatError."""
     try:
         files = [{"path": file["path"], "files": [file]} for file in facts.get("files", ())]
         given = [{**each, "rest": [each["path"]]} for each in facts.get("inputs", ())]
@@ -142,25 +143,25 @@ _DIGEST = b',\n "digest": '
 
 
 def as_text(facts: Facts) -> str:
-    """Return the text of a manifest; its last line has the digest of all before it."""
+    """Return the text of a manifest; its last line has the digest of all text before it."""
     body = locations.with_urls(as_json(facts)).removesuffix("\n}")
     digest = hashlib.sha256(body.encode()).hexdigest()
     return f'{body}{_DIGEST.decode()}"{digest}"\n}}\n'
 
 
 def entries(facts: Facts) -> list[Facts]:
-    """Return a manifest's facts of all that the run read and wrote."""
+    """Return a manifest's facts of everything that the run read and wrote."""
     kinds = ("files", "code", "inputs", "callbacks", "outputs")
     return [each for kind in kinds for each in facts[kind] if each["path"] is not None]
 
 
 def has_hashes(facts: Facts) -> bool:
-    """Return whether a manifest has the digests of its outputs' whole files."""
+    """Return whether a manifest has digests of its outputs' whole files."""
     return all("sha256" in file for each in facts["outputs"] for file in each["files"])
 
 
 def stats_of(facts: Facts, folder: Path) -> Mapping[str, Facts]:
-    """Return what `stat_facts` now says of every file of a manifest; raises OSError."""
+    """Return the current `stat_facts` of every file in a manifest; raises OSError."""
     files = [file["path"] for each in entries(facts) for file in each["files"]]
     return {path: stat_facts(place(path, folder)) for path in files}
 
@@ -178,7 +179,7 @@ def _is_settled(file: Facts, noted_ns: int) -> bool:
 
 
 def foreign(facts: Facts, folder: Path) -> Sequence[str]:
-    """Return the files in a folder that were not there when the manifest was written."""
+    """Return the files in a folder that are not in the manifest."""
     known = {place(file["path"], folder) for file in facts["files"]}
     files = files_in(place(facts["path"], folder))
     return [relative(file, folder) for file in files if file not in known]

@@ -1,4 +1,4 @@
-"""Pulling every chunk through: read once, changed, hashed, and given to all targets."""
+"""Streaming of weights: each chunk is read once, changed, hashed, and written to all targets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from surgery.weights.digest import Digest, HashingTensor
 from surgery.weights.tensor import CHUNK, Array, Mapped, Span, Tensor
 
 Digests = dict[int, str]
-"""The SHA-256 of tensors, by their id."""
+"""The SHA-256 of tensors, by `id`."""
+
+_SMALL = 1 << 14
+"""Bytes of a tensor that take Python longer than the system; threads would only take turns."""
 
 Watch = Callable[[int, Array], None]
-"""Is shown every chunk of a tensor, with the flat index of its first element."""
+"""A function `watch(start, elements)` that gets every chunk of a tensor."""
 
 
 def stream(
@@ -27,9 +30,9 @@ def stream(
     watchers: Mapping[int, Watch],
     summing: bool,
 ) -> Digests:
-    """Pull all tensors through to the outputs; returns their digests where they are wanted.
+    """Stream all tensors to the outputs; with `summing`, return their digests.
 
-    `watchers` are shown the chunks of a tensor, by its id.
+    `watchers` get the chunks of tensors, by `id`.
     """
     streams = _streams(outputs, watchers)
     with _threads(threads) as pool:
@@ -50,7 +53,7 @@ def stream(
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool that, on an error or a signal, does not begin what has not begun."""
+    """Yield a thread pool that cancels jobs not yet begun on an error or a signal."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
@@ -59,7 +62,7 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress) -> None:
-    """Find out what must be known of whole tensors, in the order the steps need it."""
+    """Compute the reductions over whole tensors, in the order in which steps need them."""
     mapped = [tensor for tensor in tensors if isinstance(tensor, Mapped)]
     reductions = dict.fromkeys(r for tensor in mapped for r in tensor.reductions())
     for reduction in reductions:
@@ -68,7 +71,7 @@ def _prepare(tensors: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Prog
 
 
 class _Stream:
-    """A tensor, and all the places it goes to."""
+    """A tensor, and the sinks that it goes to."""
 
     def __init__(self, tensor: Tensor, watch: Watch | None) -> None:
         self.tensor = tensor
@@ -76,12 +79,12 @@ class _Stream:
         self.watch = watch
         self.digest = tensor.digest if isinstance(tensor, HashingTensor) else Digest(tensor.size)
         self.next = 0
-        """The first element that no thread has taken."""
+        """The flat index of the first element that no thread has taken."""
         self.taken: list[int] = []
-        """The first elements of the chunks that threads work at."""
+        """The flat indices of the chunks in progress."""
 
     def pull(self, start: int, stop: int, summing: bool) -> int:
-        """Read a chunk and give it to all that want it; returns its bytes."""
+        """Read a chunk and pass it to sinks, watcher and digest (if `summing`); return its size."""
         values = self.tensor.read(start, stop)
         for sink in self.sinks:
             sink(start, values)
@@ -93,7 +96,7 @@ class _Stream:
 
 
 def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_Stream]:
-    """Each tensor once."""
+    """Return one stream for each distinct tensor."""
     streams: dict[int, _Stream] = {}
     for output in outputs:
         for tensor, sink in output.tensors:
@@ -103,20 +106,21 @@ def _streams(outputs: Sequence[Output], watchers: Mapping[int, Watch]) -> list[_
 
 
 class _Queue:
-    """The chunks of all streams, handed out to threads so that digests get them nearly in order.
+    """A queue that hands out chunks to threads in nearly sequential order for each digest.
 
-    A digest takes chunks in order, and one that comes too early is kept or read again. So a
-    thread stays with its stream, the largest streams come first, and threads that share a
-    stream stay close together. No thread waits that holds a chunk, so the oldest chunk of a
-    stream is always being worked at.
+    A digest takes chunks in order, and early ones must be kept or read again. So a thread stays
+    with its stream, the largest streams come first, and threads that share a stream stay close
+    together. No thread waits while it has a chunk, so the oldest chunk of a stream is always in
+    progress.
     """
 
     def __init__(self, streams: Sequence[_Stream], threads: int) -> None:
         self._most_ahead = (threads + 1) * CHUNK
         self._changed = threading.Condition()
         by_size = sorted(streams, key=lambda stream: -stream.tensor.nbytes)
-        self._untouched = deque(stream for stream in by_size if stream.tensor.size)
+        self._untouched = deque(by_size)
         self._begun: list[_Stream] = []
+        self.is_stopped = False
 
     def take(self, last: _Stream | None) -> tuple[_Stream, Span] | None:
         """Return the next chunk for a thread, from its last stream if possible; None at the end."""
@@ -128,7 +132,7 @@ class _Queue:
         return None
 
     def _choose(self, last: _Stream | None) -> _Stream | None:
-        """Return the stream to go on with; None where all that are left are too far ahead."""
+        """Return the stream to continue; None if all are too far ahead of their oldest chunk."""
         if last in self._begun and self._is_close(last):
             return last
         if self._untouched:
@@ -137,7 +141,7 @@ class _Queue:
         return next(filter(self._is_close, self._begun), None)
 
     def _is_close(self, stream: _Stream) -> bool:
-        """Whether the next chunk is near to the oldest one that is worked at."""
+        """Return whether a stream's next chunk is close to its oldest one in progress."""
         return stream.next - min(stream.taken, default=stream.next) < self._most_ahead
 
     def _taken_from(self, stream: _Stream) -> Span:
@@ -149,14 +153,15 @@ class _Queue:
         return start, stream.next
 
     def done(self, stream: _Stream, start: int) -> None:
-        """Note that the chunk that begins there has gone everywhere."""
+        """Mark the chunk at `start` as processed."""
         with self._changed:
             stream.taken.remove(start)
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more chunks."""
         with self._changed:
+            self.is_stopped = True
             self._untouched.clear()
             self._begun.clear()
             self._changed.notify_all()
@@ -169,8 +174,22 @@ def _pump(
     advance: Callable[[int], None],
     summing: bool,
 ) -> None:
-    """Pull every chunk through, in as many threads; the first error stops them all."""
-    queue = _Queue(streams, threads)
+    """Process all chunks in parallel threads; the first error stops them all.
+
+    One thread begins with all small tensors. With `summing`, digests are computed.
+    """
+    small = [stream for stream in streams if 0 < stream.tensor.nbytes < _SMALL]
+    queue = _Queue([stream for stream in streams if stream.tensor.nbytes >= _SMALL], threads)
+
+    def pull_small() -> None:
+        try:
+            for stream in small:
+                if queue.is_stopped:
+                    return
+                advance(stream.pull(0, stream.tensor.size, summing))
+        except BaseException:
+            queue.stop()
+            raise
 
     def work() -> None:
         stream = None
@@ -184,7 +203,7 @@ def _pump(
             queue.done(stream, start)
             advance(size)
 
-    workers = [pool.submit(work) for _ in range(threads)]
+    workers = [pool.submit(job) for job in (pull_small, *[work] * threads)]
     try:
         for worker in workers:
             worker.result()

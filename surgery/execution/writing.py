@@ -1,4 +1,4 @@
-"""Writing targets: all of them are put in place, or none."""
+"""Writing of targets: all of them are put in place, or none."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Conclude = Callable[[Mapping[Path, Path], Digests], Mapping[Path, Path]]
 
 @dataclass(frozen=True)
 class Written:
-    """A target as it now stands: its path and the bytes of its files.
+    """A target in place: its path and the bytes of its files.
 
-    `check` says whether Keras was asked if it loads it, where that was in doubt.
+    `check` is the result of the check by Keras, if there was one.
     """
 
     format: str
@@ -45,11 +45,11 @@ def write(
     watchers: Mapping[int, Watch] | None = None,
     seen: Sequence[Tensor] = (),
 ) -> tuple[Written, ...]:
-    """Write all targets at once, or none; what they share is read once.
+    """Write all targets, or none; weights that they share are read once.
 
-    `conclude` gets the unfinished name of every target and of every `extra` path before they
-    are put in place, and the digests of all tensors by id; it returns what else is put in place.
-    The tensors in `seen` are pulled through, too, though they go nowhere.
+    `conclude` gets the temporary path of every target and `extra` path before they are put in
+    place, and the digests of all tensors by id; it returns further {path: temporary path} to put
+    in place. The tensors in `seen` are read, too, without being written. Raises SurgeryError.
     """
     with contextlib.ExitStack() as undo:
         try:
@@ -70,14 +70,14 @@ def write(
                 locations.upload(made.pop(path), path)
             journal.put_in_place(made)
         except OSError as error:
-            raise SurgeryError(_said(error)) from error
+            raise SurgeryError(_message(error)) from error
     return tuple(written)
 
 
 def load_checks(targets: Sequence[TargetPlan]) -> Mapping[Path, str]:
-    """Ask Keras whether it loads what is to be written, where that is in doubt.
+    """Run the checks that Keras can load the targets, before writing.
 
-    Raises SurgeryError where it does not.
+    Raises SurgeryError if it cannot.
     """
     found: dict[Path, str] = {}
     for target in targets:
@@ -86,8 +86,8 @@ def load_checks(targets: Sequence[TargetPlan]) -> Mapping[Path, str]:
                 found[target.path] = load_check_result(target.check)
             except SurgeryError as error:
                 raise SurgeryError(
-                    f"{target.path}: Keras does not load the upgraded model, so nothing is "
-                    f"written: {error}; config: keep leaves the config as it is"
+                    f"{target.path}: Keras cannot load the upgraded model, so nothing is "
+                    f"written: {error}; config: keep writes the config unchanged"
                 ) from None
     return found
 
@@ -98,13 +98,13 @@ def _begun(target: TargetPlan, path: Path, undo: contextlib.ExitStack) -> Output
     return output
 
 
-def _said(error: OSError) -> str:
+def _message(error: OSError) -> str:
     where = f"{replacing.target_of(str(error.filename))}: " if error.filename else ""
     return f"{where}{error.strerror or error}; nothing was written"
 
 
 def _check_space(targets: Sequence[TargetPlan]) -> None:
-    """A disk that is too small is told at once, not after half the work."""
+    """Raise SurgeryError if a disk has too little space, before the work begins."""
     needed: dict[int, int] = {}
     for target in targets:
         folder = _existing_parent(target.path)

@@ -1,1 +1,1 @@
-"""What a recipe expects of its result; a file dropped in here registers itself."""
+"""Expectations that recipes have of their results; each module here registers its classes."""

@@ -1,4 +1,4 @@
-"""What every expectation is: a frozen dataclass of its keys that says what does not hold."""
+"""The base classes of expectations: frozen dataclasses that report failures."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from surgery.weights.statistics import Statistics
 from surgery.weights.weight import Weight
 
 Call = Callable[..., Mapping[str, Any]]
-"""Has a job done on a live model."""
+"""A function that runs a job on a live model and returns its result."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out of the result once everything has streamed by, by address."""
+    """Facts of the result, found while its weights were written; by address where of a weight."""
 
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     changed: Mapping[str, bool] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Those that steps found out; `name/metric` of a step that has a name."""
+    """The metrics found by steps; `name/metric` for a step with a name."""
     measured: Mapping[str, Any] = field(default_factory=dict)
-    """What this expectation itself had measured on a live model."""
+    """The result of this expectation's own `measure`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation(ABC):
     """One expectation; its name in a recipe is its class's name in snake case.
 
-    `needs` says what must be found first: nothing, the weights' statistics, whether they
-    changed, metrics, or what a live model does.
+    `needs` is the kind of findings that it needs: "" for none, "statistics" or "changed" of the
+    weights, "metrics", or "live" for a measurement on a live model.
     """
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
 
     def selected(self, model: Model) -> tuple[Weight, ...]:
-        """The weights it is about; raises SelectorError for none."""
+        """Return the weights it is about; raises SelectorError if there are none."""
         return ()
 
     def failures(self, model: Model, found: Findings) -> Iterator[str]:
-        """What does not hold of the result."""
+        """Yield a message for each way in which the result fails."""
         yield from ()
 
 
@@ -55,7 +55,7 @@ class Expectation(ABC):
 class WeightExpectation(Expectation):
     """An expectation of selected weights."""
 
-    select: Select = key("The weights it is about.", "fc1/kernel")
+    select: Select = key("The weights to check.", "fc1/kernel")
 
     def selected(self, model: Model) -> tuple[Weight, ...]:
         return self.select.weights(model)
@@ -63,12 +63,12 @@ class WeightExpectation(Expectation):
 
 @dataclass(frozen=True, kw_only=True)
 class LiveExpectation(Expectation):
-    """An expectation of what a running model does."""
+    """An expectation of a live model's behaviour."""
 
     needs = "live"
 
     def measure(self, source: Model, model: Model, call: Call, seed: int) -> Mapping[str, Any]:
-        """Find out on live models, by jobs of live.process."""
+        """Measure the models before and after the steps, by jobs of live.process; abstract."""
         raise TypeError
 
 
@@ -78,7 +78,7 @@ EXPECTATIONS: Registry[type[Expectation]] = Registry(
 
 
 def expectation(declared: type[Expectation]) -> type[Expectation]:
-    """Class decorator: make the expectation known to recipes."""
+    """Register an expectation for recipes; a class decorator."""
     declared.name = snake_case(declared.__name__)
     EXPECTATIONS.register(declared)
     return declared
@@ -87,7 +87,7 @@ def expectation(declared: type[Expectation]) -> type[Expectation]:
 def outside(
     value: float, low: float | None, high: float | None, exactly: float | None = None
 ) -> str:
-    """Which limit a number breaks, as ` at least 3`; nothing where it keeps them all."""
+    """Return the limit that a number breaks, as `at least 3`; empty if it breaks none."""
     if exactly is not None and value != exactly:
         return f"exactly {exactly:,g}"
     if low is not None and not value >= low:

@@ -1,4 +1,4 @@
-"""What the model does: its metrics, and how far its outputs are from those it had."""
+"""Expectations of the model's behaviour: its metrics, and the change of its outputs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from surgery.weights.model import Model
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Metric(Expectation):
-    """A metric that an evaluate (or train) step found; of several steps, the last."""
+    """A metric found by an evaluate (or train) step; of several steps, the last."""
 
     needs = "metrics"
 
     name_: str = key(
-        "The metric, as Keras calls it; val/accuracy is that of the step whose name is val.",
+        "The metric's name in Keras; val/accuracy is the metric of the step named val.",
         "accuracy",
     )
     at_least: float | None = key("This or more.", 0.95, default=None, in_example=True)
@@ -50,7 +50,7 @@ class Metric(Expectation):
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class OutputChange(LiveExpectation):
-    """The largest difference between what the model puts out now and what it put out at first."""
+    """The largest absolute difference between the model's outputs before and after the steps."""
 
     at_most: float = key("This or less, in the outputs' own unit.", 0.05, minimum=0)
     on: Literal["probes", "data"] = key(

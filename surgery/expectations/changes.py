@@ -1,4 +1,4 @@
-"""Whether weights are still what they were in the model that was loaded."""
+"""Expectations of whether weights differ from the loaded model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surgery.weights.model import Model
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Unchanged(WeightExpectation):
-    """Every selected weight is bit for bit what it was when it was loaded."""
+    """Every selected weight is bit for bit the same as in the loaded model."""
 
     needs = "changed"
 
@@ -25,7 +25,7 @@ class Unchanged(WeightExpectation):
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Changed(WeightExpectation):
-    """No selected weight is what it was when it was loaded."""
+    """Every selected weight differs from the loaded model."""
 
     needs = "changed"
 

@@ -1,4 +1,4 @@
-"""What the values are: found while they stream by."""
+"""Expectations of the weights' values, checked while they are written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _OfValues(WeightExpectation):
     needs = "statistics"
 
     def of_each(self, model: Model, found: Findings) -> Iterator[tuple[str, Statistics]]:
-        """Each selected weight's address and statistics."""
+        """Yield (address, statistics) of each selected weight."""
         for weight in self.selected(model):
             yield weight.address, found.statistics[weight.address]
 
@@ -37,13 +37,13 @@ class Sparsity(_OfValues):
 
     def failures(self, model: Model, found: Findings) -> Iterator[str]:
         total = sum((statistics for _, statistics in self.of_each(model, found)), Statistics())
-        said = f"{self.select} has {total.zeros:,} zeros of {total.count:,}"
+        fact = f"{self.select} has {total.zeros:,} zeros of {total.count:,}"
         if self.at_least is not None and total.zeros < math.floor(
             self.at_least.fraction * total.count
         ):
-            yield f"{said}, expected at least {self.at_least}"
+            yield f"{fact}, expected at least {self.at_least}"
         if self.at_most is not None and total.zeros > self.at_most.fraction * total.count:
-            yield f"{said}, expected at most {self.at_most}"
+            yield f"{fact}, expected at most {self.at_most}"
 
 
 @expectation
@@ -60,7 +60,7 @@ class Finite(_OfValues):
 @expectation
 @dataclass(frozen=True, kw_only=True)
 class Range(_OfValues):
-    """Every selected element lies between these; NaN does not."""
+    """Every selected element is in this range; NaN is not."""
 
     min: float | None = key("No element is below this.", -1.0, default=None, in_example=True)
     max: float | None = key("No element is above this.", 1.0, default=None, in_example=True)

@@ -1,1 +1,1 @@
-"""The file formats; every file here that declares one adds it."""
+"""The file formats; each module here registers its classes."""

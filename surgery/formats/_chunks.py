@@ -1,7 +1,7 @@
-"""The chunks of an HDF5 dataset: whether each unpacks to all of its elements.
+"""Checks that each chunk of an HDF5 dataset unpacks to all of its elements.
 
-HDF5 takes a chunk that ends too early without a word, and the elements behind it are whatever
-its memory held before.
+HDF5 accepts a chunk that ends too early, and returns whatever its buffer held before for the
+missing elements.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from surgery.storage.descriptors import pread
 
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _SUM = 4
-"""Bytes that Fletcher's sum adds; a shuffle adds none."""
+"""Bytes that a Fletcher32 checksum adds; a shuffle adds none."""
 _PIECE = 1 << 20
 
 
 def check_chunks(dataset: h5py.Dataset, descriptor: int, base: int) -> None:
-    """Raise ValueError for a chunk that is too short; `base` is where the HDF5 file begins."""
+    """Raise ValueError if a chunk is too short; `base` is the offset of the HDF5 file."""
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     size = math.prod(plist.get_chunk()) * dataset.id.get_type().get_size()
@@ -37,7 +37,7 @@ def check_chunks(dataset: h5py.Dataset, descriptor: int, base: int) -> None:
 
 
 def _unpacked_size(filters: list[int], descriptor: int, place: int, size: int) -> int | None:
-    """The bytes of a chunk's elements; None where only the filter itself can tell."""
+    """Return the unpacked size of a chunk in bytes; None if only the filter itself can tell."""
     packed = [number for number, code in enumerate(filters) if code not in (_SHUFFLE, _FLETCHER32)]
     if not packed:
         return size - _SUM * filters.count(_FLETCHER32)
@@ -49,7 +49,7 @@ def _unpacked_size(filters: list[int], descriptor: int, place: int, size: int) -
 
 
 def _inflated(descriptor: int, place: int, size: int) -> int:
-    """How many bytes deflated ones unpack to."""
+    """Return the number of bytes to which deflated bytes at an offset unpack."""
     unpacking = zlib.decompressobj()
     end, total = place + size, 0
     for start in range(place, end, _PIECE):
@@ -61,7 +61,10 @@ def _inflated(descriptor: int, place: int, size: int) -> int:
 
 
 def _lzf(descriptor: int, place: int, size: int) -> int:
-    """How many bytes LZF's unpack to: runs of bytes as they are, and of bytes seen before."""
+    """Return the number of bytes to which LZF-compressed bytes unpack.
+
+    LZF alternates literal runs and references to earlier bytes.
+    """
     packed = pread(descriptor, size, place)
     at = total = 0
     while at < len(packed):

@@ -1,4 +1,4 @@
-"""Keras's config in its two clothings: `config.json` of Keras 3, `model_config` of `.h5`."""
+"""Conversion of Keras's config between `config.json` of Keras 3 and `model_config` of `.h5`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ _MODULES: Mapping[str, Mapping[str, Any]] = {
 
 
 LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
-"""Keras's layers with a vocabulary."""
+"""Keras's layers that have a vocabulary."""
 
 _LARGEST = 16 << 20
-"""Bytes of JSON; a model of 2,000 layers has two million."""
+"""The most bytes of JSON; a model of 2,000 layers has two million."""
 
 
 def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
-    """A JSON object; raises FormatError for anything else, absurd depth included."""
+    """Parse a JSON object; `what` names it in messages.
+
+    Raises FormatError for anything else, and for too deep nesting.
+    """
     if len(text) > _LARGEST:
         raise FormatError(f"{path}: its {what} is absurdly large ({len(text):,} bytes)")
     try:
@@ -49,14 +52,14 @@ def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
 
 
 def dump(value: object) -> bytes:
-    """JSON as Keras writes it."""
+    """Serialise a value to JSON bytes as Keras does."""
     return json.dumps(value).encode()
 
 
 def as_keras3(config: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
-    """A model's config for `config.json`.
+    """Return a model's config for `config.json`.
 
-    Layers that Keras 1 or 2 wrote stay in the older form; a config that was upgraded has none.
+    Layers that Keras 1 or 2 wrote keep their form; an upgraded config has no such layers.
     """
     if "module" in config:
         return dict(config)
@@ -69,7 +72,7 @@ def as_keras3(config: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
 
 
 def _modern(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer that Keras 3 wrote into an `.h5`, and those in it, as Keras 3 writes them else."""
+    """Convert a layer that Keras 3 wrote to `.h5`, and all inside it, to the form in `.keras`."""
     config = entry.get("config")
     if isinstance(config, Mapping) and isinstance(config.get("layers"), list):
         config = {**config, "layers": [_modern(layer) for layer in config["layers"]]}
@@ -79,22 +82,22 @@ def _modern(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _module(class_name: str) -> Mapping[str, Any]:
-    """Where Keras 3 finds a class; nothing for one that is not its own."""
+    """Return the module and names by which Keras 3 finds a class; empty for custom classes."""
     if class_name in _MODULES:
         return _MODULES[class_name]
     return {"module": "keras.layers", "registered_name": None} if is_of_keras(class_name) else {}
 
 
 def as_h5(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's config for the `model_config` of an `.h5` file."""
-    # A custom class is found by the name it was registered under.
+    """Return a model's config for the `model_config` of an `.h5` file."""
+    # Keras finds a custom class by its registered name.
     own = not str(config.get("module") or "").startswith("keras")
     name = (config.get("registered_name") if own else None) or config.get("class_name")
     return {"class_name": name, "config": config.get("config")}
 
 
 def check_shapes(model: Model) -> Model:
-    """The model; raises FormatError where a stored shape contradicts its layer's config."""
+    """Return the model; raises FormatError if a stored shape contradicts its layer's config."""
     architecture = model.architecture
     if architecture is None or model.carried.keras_version.startswith("1"):
         return model
@@ -107,14 +110,14 @@ def check_shapes(model: Model) -> Model:
                 asked = ", ".join("?" if size is None else str(size) for size in pattern or ())
                 raise FormatError(
                     f"{model.origin}: {variable.address} is {list(weight.tensor.shape)} (stored as "
-                    f"{', '.join(weight.stored)}), and the config of its {layer.class_name} asks "
-                    f"for [{asked}]; the file's weights and its config do not belong together"
+                    f"{', '.join(weight.stored)}), the config of its {layer.class_name} requires "
+                    f"[{asked}]; the file's weights and its config do not belong together"
                 )
     return model
 
 
 def compile_config(carried: Carried) -> Mapping[str, Any] | None:
-    """The compile config in Keras 3's form, where there is one that it can read."""
+    """Return the compile config in Keras 3's form; None if there is none that it can read."""
     if carried.compile_config is not None or carried.training_config is None:
         return carried.compile_config
     if not carried.is_keras3:
@@ -131,7 +134,7 @@ def compile_config(carried: Carried) -> Mapping[str, Any] | None:
 
 
 def _with_module(value: Any, module: str) -> Any:
-    """An argument of `compile` as Keras 3 writes it into `.keras`: objects name their module."""
+    """Return an argument of `compile` in the form of `.keras`, where objects name their module."""
     if isinstance(value, list):
         return [_with_module(item, module) for item in value]
     if not isinstance(value, Mapping):
@@ -139,20 +142,20 @@ def _with_module(value: Any, module: str) -> Any:
     if set(value) != {"class_name", "config"}:
         return {name: _with_module(item, module) for name, item in value.items()}
     name = str(value["class_name"])
-    if ">" in name:  # registered; Keras finds it by that name
+    if ">" in name:  # a registered custom class, found by that name
         last = name.rpartition(">")[2]
         return {**value, "module": None, "class_name": last, "registered_name": name}
     return {"module": module, **value, "registered_name": None}
 
 
 def scales_loss(carried: Carried) -> bool:
-    """Whether the optimizer is one inside a LossScaleOptimizer."""
+    """Return whether the optimizer is wrapped in a LossScaleOptimizer."""
     optimizer = (compile_config(carried) or {}).get("optimizer")
     return isinstance(optimizer, Mapping) and optimizer.get("class_name") == "LossScaleOptimizer"
 
 
 def training_config(carried: Carried) -> Mapping[str, Any] | None:
-    """The compile config in the form of an `.h5` file, where there is one it can hold."""
+    """Return the compile config in the form of `.h5`; None if there is none it can store."""
     if carried.training_config is not None or not carried.compile_config:
         return carried.training_config
     rest = dict(carried.compile_config)

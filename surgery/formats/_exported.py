@@ -1,4 +1,4 @@
-"""Targets that Keras itself writes, from a whole model."""
+"""Targets that Keras itself exports, from a whole model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from surgery.live.objects import object_graph
 from surgery.weights.model import Model
 
 _TIMES = {"savedmodel": 5, "tflite": 10, "onnx": 10}
-"""How many times the weights' bytes Keras and the converters take; measured on VGG16."""
+"""The memory of an export in multiples of the weights' bytes; measured on VGG16."""
 
 
 def export_memory(kind: str, model: Model) -> int:
-    """The bytes that Keras's export takes."""
+    """Return the bytes of memory that Keras's export takes."""
     return _TIMES[kind] * model.nbytes
 
 
 def export_problems(model: Model) -> Iterator[str]:
-    """Why Keras cannot export the model, as far as that shows without running it."""
+    """Yield why Keras cannot export the model, as far as known without running it."""
     whole = list(Keras().problems(model))
     yield from whole
     if not whole and model.architecture is not None:
@@ -35,13 +35,13 @@ def export_problems(model: Model) -> Iterator[str]:
 
 
 def keras3_config(model: Model) -> dict[str, Any]:
-    """The config that Keras 3 builds the model from."""
+    """Return the config from which Keras 3 builds the model."""
     ready = Keras().prepared(model)
     return _configs.as_keras3(ready.need_architecture("an export").config, ready.carried)
 
 
 def exported(kind: str, model: Model, path: Path) -> Output:
-    """Write a `.keras` file beside the target, have Keras export it, and remove it."""
+    """Write a temporary `.keras` file beside the target, and export it by Keras on finish."""
     whole = path.with_name(f"{path.name}-model.keras")
     output = Keras().create(model.without_optimizer(), whole)
 

@@ -1,4 +1,4 @@
-"""The layout of `.h5` models: layers at the top, each with its weights in Keras's order."""
+"""The layout of `.h5` models: top-level layers, each with its weights in Keras's order."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from surgery.weights.model import FormatFacts, Model
 from surgery.weights.weight import Weight, prefixes
 
 TOP_LEVEL = "top_level_model_weights"
-"""The group of weights that no layer at the top owns."""
+"""The group of weights that no top-level layer owns."""
 
 
 @dataclass(frozen=True)
 class H5Facts(FormatFacts):
-    """The layers at the top in the file's order, and the architecture as the file has it."""
+    """The top-level layers in the file's order, and the architecture as it is in the file."""
 
     layers: tuple[str, ...] = ()
     architecture: Architecture | None = None
 
     def renamed(self, model: Model, names: Mapping[str, str]) -> Model:
-        """Return the model with new names of layers, which are a part of the stored names."""
+        """Return the model with layers renamed in the stored names."""
         before = model.need_architecture("rename acts on layers")
         saved = self.architecture and with_names(self.architecture, names)
         layers = tuple(dict.fromkeys(new_address(before, names, layer) for layer in self.layers))
@@ -42,28 +42,28 @@ def _with_names(weight: Weight, before: Architecture, names: Mapping[str, str]) 
 
 
 def _with_name(place: str, old: str, new: str) -> str:
-    """A stored name with another name of a layer in it."""
+    """Return a stored name with a layer's name replaced."""
     return re.sub(rf"(?<![^/]){re.escape(old)}(?=/)", lambda _: new, place)
 
 
 def top_layer(address: str, layers: Collection[str]) -> str:
-    """The layer at the top that a weight is kept under; some names have a `/` in them."""
+    """Return the top-level layer that stores a weight; layer names may contain a `/`."""
     return next((owner for owner in prefixes(address) if owner in layers), TOP_LEVEL)
 
 
 def all_known(layer: Layer) -> bool:
-    """Return whether the variables of a layer, and of all layers inside it, are known."""
+    """Return whether the variables of a layer and all layers inside it are known."""
     return all(inner.variables is not None for inner in layer.walk())
 
 
 def is_known(layer: Layer, addresses: Collection[str]) -> bool:
-    """Whether the order of those weights of a layer at the top follows from its config."""
+    """Return whether a top-level layer's config determines the order of these weights."""
     expected = {variable.address for _, variable in layer.weights()}
     return all_known(layer) and expected == set(addresses)
 
 
 def legacy_order(layer: Layer) -> list[LayerVariable]:
-    """Keras's order in this layout: the trainable weights, then the others."""
+    """Return a top-level layer's variables in `.h5` order: the trainable ones first."""
     variables = {
         variable.address: (owner, variable) for owner, variable in reversed(list(layer.weights()))
     }

@@ -1,4 +1,4 @@
-"""Reads the weights, the config and the optimizer state of an `.h5` file."""
+"""Reading of the weights, config and optimizer state of an `.h5` file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _NOT_TRAINED = ("moving_mean", "moving_variance", "running_mean", "running_std")
 
 
 def read_model(reader: _hdf5.Reader, path: Path, architecture: Architecture | None) -> Model:
-    """The model in a file; `architecture` names the weights of one that holds no config."""
+    """Read the model in a file; `architecture` gives addresses if the file has no config.
+
+    Raises FormatError.
+    """
     file = reader.file
     config = _json_attribute(reader, "model_config")
     if config is not None:
@@ -75,7 +78,7 @@ def _json_attribute(reader: _hdf5.Reader, name: str) -> Mapping[str, Any] | None
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras splits into `name0`, `name1`... where it is long."""
+    """Return a list of names; Keras splits long ones into attributes `name0`, `name1`..."""
     if attribute in group.attrs:
         return [_text(name) for name in group.attrs[attribute]]
     names: list[str] = []
@@ -94,9 +97,13 @@ def _layer_weights(
     parent: str,
     architecture: Architecture | None,
 ) -> Iterator[Weight]:
-    """The weights of a layer at the top; those of a nested model are all kept under it."""
+    """Yield the weights of `layer` in `group`, including those of layers nested in it.
+
+    `top` is the group's path, `parent` the layer's address. Raises FormatError if the file has no
+    group for the layer.
+    """
     if layer not in group or not isinstance(group[layer], h5py.Group):
-        raise FormatError(f"{reader.path} names the layer {layer} but does not hold it")
+        raise FormatError(f"{reader.path} lists the layer {layer}, but has no group for it")
     stored = _names(group[layer], "weight_names")
     variables = _layer_variables(architecture, parent, stored)
     for name, variable in zip(stored, variables, strict=True):
@@ -114,9 +121,9 @@ def _layer_weights(
 def _layers_by_order(
     group: h5py.Group, layers: Sequence[str], architecture: Architecture | None
 ) -> dict[str, str]:
-    """For weights alone: the architecture's name of each stored layer, matched as Keras does.
+    """Return {stored layer: layer of the architecture} for a file of weights only.
 
-    Keras goes by order among the layers that have weights; automatic names differ.
+    Keras matches the layers that have weights by order, as their automatic names may differ.
     """
     if architecture is None:
         return {}
@@ -126,7 +133,7 @@ def _layers_by_order(
 
 
 def _own_name(layer: str, name: str) -> str:
-    """The address that a stored name gives; Keras 3 puts the names of some models before it."""
+    """Return the address from a stored name; Keras 3 prefixes names with some models' names."""
     name = name.removesuffix(":0")
     if not layer or name.startswith(f"{layer}/"):
         return name
@@ -137,7 +144,7 @@ def _own_name(layer: str, name: str) -> str:
 def _layer_variables(
     architecture: Architecture | None, layer: str, stored: Sequence[str]
 ) -> Sequence[LayerVariable | None]:
-    """Which variable each stored name is: by order, as Keras loads, or by name."""
+    """Match stored names with variables: by order as Keras does, or by name; else None each."""
     unknown = [None] * len(stored)
     found = architecture.by_address.get(layer) if architecture and layer else None
     if found is None or not all_known(found):
@@ -149,7 +156,7 @@ def _layer_variables(
     if sorted(names) == sorted(variable.name for variable in variables) and names != [
         s.name for s in variables
     ]:
-        # Written by a Keras that hides a frozen model's layers in another way.
+        # Written by a Keras version that orders a frozen model's weights differently.
         by_path = {variable.address: variable for variable in variables}
         matched = [by_path.get(_own_name(layer, name)) for name in stored]
         return matched if None not in matched else unknown
@@ -159,9 +166,10 @@ def _layer_variables(
 def _in_keras_order(
     weights: Mapping[str, Weight], architecture: Architecture | None
 ) -> list[Weight]:
-    """The order of Keras's `model.weights`.
+    """Return the weights in the order of Keras's `model.weights`.
 
-    Inside a layer at the top that is not known whole it is the file's, which Keras loads by.
+    Inside a top-level layer whose variables are not all known, the file's order is kept, by which
+    Keras loads them.
     """
     if architecture is None:
         return list(weights.values())

@@ -1,4 +1,4 @@
-"""Writes an `.h5` file: the weights of each layer at the top, in the order Keras loads them by."""
+"""Writing of an `.h5` file: the weights of each top-level layer, in the order Keras loads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from surgery.weights.weight import Weight
 
 
 def weights_by_layer(model: Model) -> dict[str, list[tuple[str, Weight]]]:
-    """For each layer at the top: its weights in order, each with its name in the file."""
+    """Return {top-level layer: [(name in the file, weight), ...] in order}.
+
+    Raises FormatError if the order is unknown.
+    """
     facts = model.format_facts
     if model.architecture is None and not isinstance(facts, H5Facts):
         raise FormatError(NEEDS_ARCHITECTURE)
@@ -51,9 +54,10 @@ def _stored_name(model: Model, layer: str, weight: Weight) -> str:
 def _reordered(
     model: Model, layer: str, entries: list[tuple[str, Weight]]
 ) -> list[tuple[str, Weight]]:
-    """Those weights of a layer at the top in the order by which Keras loads them.
+    """Return the weights of a top-level layer in the order in which Keras loads them.
 
-    Raises FormatError where it is not known: then a file keeps the order it had.
+    If it is unknown, a file's own order is kept while its frozen layers stay the same; otherwise
+    raises FormatError.
     """
     found = model.architecture.by_address.get(layer) if model.architecture else None
     if found is None:
@@ -70,17 +74,17 @@ def _reordered(
             return entries
         custom = next(inner for inner in found.walk() if inner.variables is None)
         raise FormatError(
-            f"it keeps weights by their order, and that of {layer} is not known: "
-            f"{custom.address} ({custom.class_name}) is not a layer of Keras; write keras instead"
-            + (", or leave its layers as frozen as they are" if isinstance(facts, H5Facts) else "")
+            f"it stores weights by their order, and the order in {layer} is unknown: "
+            f"{custom.address} ({custom.class_name}) is not a Keras layer; write keras instead"
+            + (", or do not freeze or unfreeze its layers" if isinstance(facts, H5Facts) else "")
         )
     order = [variable.address for variable in legacy_order(found)]
     if missing := sorted(set(order) - set(by_address)):
         raise FormatError(
-            f"{layer} has no {missing[0]}, and it is not known which other layer shares it"
+            f"{layer} has no {missing[0]}, and it is unknown which other layer shares it"
         )
     odd = sorted(set(by_address) - set(order))
-    raise FormatError(f"{layer} has a weight that its config does not ask for: {odd[0]}")
+    raise FormatError(f"{layer} has a weight that its config does not have: {odd[0]}")
 
 
 def _flags(layer: Layer | None) -> list[bool]:
@@ -126,7 +130,7 @@ def _write_weights(writer: _hdf5.Writer, path: str, entries: Sequence[tuple[str,
 
 
 def _write_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> None:
-    """A list of names, split as Keras does where it is too long for one attribute."""
+    """Write a list of names, split as Keras does if it is too long for one attribute."""
     data = np.asarray([name.encode() for name in names])
     parts = 1
     while any(part.nbytes > _hdf5.ATTRIBUTE_LIMIT for part in np.array_split(data, parts)):

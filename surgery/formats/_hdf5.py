@@ -1,4 +1,4 @@
-"""HDF5 without copying: datasets' bytes are read and written in place, by offset."""
+"""HDF5 without copying: the elements of datasets are read and written in place, by offset."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from surgery.weights.tensor import (
 )
 
 ATTRIBUTE_LIMIT = 64512
-"""Bytes; HDF5 keeps an attribute in the object's header, so longer ones are split or left out."""
+"""The most bytes of an attribute, which must fit into an object header; longer ones are split."""
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_UNSTORED, _MOST_UNPACKED = 64 << 20, 1100
-"""Bytes that a dataset may have beyond its stored ones, and how far those may unpack."""
+"""Bytes that any dataset may unpack to, plus this many times its stored size."""
 _LARGEST_CHUNK = 1 << 26
-"""Elements of a chunk, which HDF5 unpacks whole."""
+"""The most elements of a chunk, which HDF5 unpacks whole."""
 _MOST_ROWS = 1 << 22
-"""Elements that are read at once from a dataset whose bytes do not lie in one piece."""
+"""The most elements read at a time from a dataset that is not contiguous."""
 
 
 _LINKS = {h5py.h5l.TYPE_SOFT: "SoftLink", h5py.h5l.TYPE_EXTERNAL: "ExternalLink"}
 
 
 class _Padded(Window):
-    """A window as HDF5's own driver has it: zeros from its end on."""
+    """A window that reads zeros beyond its end, as HDF5's own driver does."""
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position; never less than is asked for."""
+        """Read at the current position, and fill the rest of the buffer with zeros."""
         view = memoryview(buffer)
         count = super().readinto(view)
         view[count:] = bytes(len(view) - count)
@@ -56,7 +56,7 @@ class _Padded(Window):
 
 
 class Reader:
-    """An HDF5 file, or a part of a file that is one, opened to be read lazily."""
+    """An HDF5 file, or one inside another file, opened for lazy reading."""
 
     def __init__(
         self,
@@ -64,7 +64,10 @@ class Reader:
         part: tuple[Descriptor, int, int] | None = None,
         seen: Callable[[int, memoryview], None] | None = None,
     ) -> None:
-        """`part` is a descriptor to read by, the first byte and the size."""
+        """Open the file; `part` is (descriptor, first byte, size) of one inside another file.
+
+        `seen(offset, bytes)` is called for every whole chunk read. Raises FormatError.
+        """
         self.path = path
         self._seen = seen
         self._is_needed = False
@@ -75,25 +78,25 @@ class Reader:
             self.file = h5py.File(_Padded(self.descriptor, self.base, self._end - self.base), "r")
             self._userblock = self.file.userblock_size
         except OSError as error:
-            raise FormatError(f"{path} {_said(error)}") from None
+            raise FormatError(f"{path} {_reason(error)}") from None
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the file, unless h5py must read elements that do not lie in one piece."""
+        """Close the file, unless h5py is needed to read datasets that are not contiguous."""
         if not self._is_needed:
             self.file.close()
 
     def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-        """Every group below `root`, and `root` itself, by path; links out are refused."""
+        """Yield (path, group) for `root` and all groups below it; raises FormatError for links."""
         stack = [("", root.id)]
         known = set()
         while stack:
             path, group = stack.pop()
             address = h5py.h5o.get_info(group).addr
             if address in known:
-                raise FormatError(f"{self.path}: {_path(group)} is a group that stands there twice")
+                raise FormatError(f"{self.path}: {_path(group)} is a group that is linked twice")
             known.add(address)
             yield path, h5py.Group(group)
             inner = [
@@ -104,16 +107,16 @@ class Reader:
             stack.extend(reversed(inner))
 
     def holds_variables(self) -> bool:
-        """Whether it keeps variables as Keras 3 does: by number, in groups called `vars`."""
+        """Return whether it stores variables as Keras 3: by number, in groups `vars`."""
         return any(
             path.rpartition("/")[2] == "vars" and all(name.isdigit() for name in group)
             for path, group in self.groups(self.file)
         )
 
     def _kind(self, group: h5py.h5g.GroupID, name: str) -> int:
-        """HDF5's type of what stands in a group; raises FormatError for what is in other files.
+        """Return HDF5's type of a group's member; raises FormatError for soft and external links.
 
-        By h5py's low-level calls, as all that is done for each of very many weights.
+        It uses h5py's low-level calls for speed, as it runs for each weight.
         """
         link = group.links.get_info(_bytes(name)).type
         if link != h5py.h5l.TYPE_HARD:
@@ -124,7 +127,7 @@ class Reader:
         return int(h5py.h5o.get_info(group, _bytes(name)).type)
 
     def tensor(self, group: h5py.Group, name: str) -> Tensor:
-        """The dataset of that name (or path) as a lazy tensor."""
+        """Return the dataset of that name (or path) as a lazy tensor; raises FormatError."""
         parent, _, last = name.rpartition("/")
         found = group.id
         for part in parent.split("/") if parent else []:
@@ -133,7 +136,7 @@ class Reader:
 
     def _member(self, group: h5py.h5g.GroupID, name: str, kind: int) -> Any:
         if not group.links.exists(_bytes(name)):
-            raise FormatError(f"{self.path} has no {_path(group)}/{name}, though it says so")
+            raise FormatError(f"{self.path} has no {_path(group)}/{name}, though it is listed")
         if self._kind(group, name) != kind:
             wanted = "group" if kind == h5py.h5o.TYPE_GROUP else "dataset"
             raise FormatError(f"{self.path}: {_path(group)}/{name} is not a {wanted}")
@@ -144,12 +147,12 @@ class Reader:
         layout = plist.get_layout()
         if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
             raise FormatError(
-                f"{self.path}: {_path(dataset)} keeps its values in other files, which are not read"
+                f"{self.path}: {_path(dataset)} has its values in other files, which are not read"
             )
         for number in range(plist.get_nfilters()):
             if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
                 raise FormatError(
-                    f"{self.path}: {_path(dataset)} is packed by a filter that is not installed "
+                    f"{self.path}: {_path(dataset)} is compressed by a filter that is missing "
                     f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
                 )
         dtype, shape = _dtype(dataset), dataset.shape
@@ -165,7 +168,7 @@ class Reader:
                 )
             if layout == h5py.h5d.CHUNKED and math.prod(plist.get_chunk()) > _LARGEST_CHUNK:
                 raise FormatError(
-                    f"{self.path}: {_path(dataset)} is stored in chunks of absurd size"
+                    f"{self.path}: {_path(dataset)} is stored in chunks that are too large"
                 )
         little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
         if offset is None or self._userblock or self._is_beyond(offset, dataset):
@@ -179,7 +182,7 @@ class Reader:
         )
 
     def _computed(self, dataset: h5py.Dataset, layout: int, dtype: np.dtype[Any]) -> Tensor:
-        """A tensor whose elements h5py reads, as they do not lie in one piece."""
+        """Return a tensor whose elements h5py reads, as they are not contiguous in the file."""
         self._is_needed = True
         elements = _element_reader(dataset, dtype)
         whole = Reduction(lambda _: self._check_chunks(dataset, layout), 0)
@@ -200,12 +203,12 @@ class Reader:
     def _is_beyond(self, offset: int, dataset: h5py.h5d.DatasetID) -> bool:
         end = self.base + offset + dataset.get_storage_size()
         if end > self._end:
-            raise FormatError(f"{self.path} is cut short: {_path(dataset)} would end at byte {end}")
+            raise FormatError(f"{self.path} is truncated: {_path(dataset)} would end at byte {end}")
         return False
 
 
-def _said(error: OSError) -> str:
-    """What is wrong with a file that does not open."""
+def _reason(error: OSError) -> str:
+    """Return what is wrong with a file that HDF5 does not open, to follow its name."""
     if found := re.search(r"truncated file: eof = (\d+).* stored_eof = (\d+)", str(error)):
         there, wanted = (f"{int(number):,}" for number in found.groups())
         return f"is truncated: it has {there} bytes of {wanted}; download or copy it again"
@@ -213,17 +216,17 @@ def _said(error: OSError) -> str:
 
 
 def _bytes(name: str) -> bytes:
-    """A name as HDF5 has it; one that is not UTF-8 was read with surrogates."""
+    """Return a name as HDF5's bytes; bytes that are not UTF-8 were read as surrogates."""
     return name.encode(errors="surrogateescape")
 
 
 def _path(item: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> str:
-    """Where it stands in the file, for messages."""
+    """Return an object's path in the file, for messages."""
     return (h5py.h5i.get_name(item) or b"?").decode(errors="replace")
 
 
 def _dtype(dataset: h5py.h5d.DatasetID) -> np.dtype[Any]:
-    """The dtype; Keras keeps bfloat16 as two opaque bytes."""
+    """Return the dtype of a dataset; Keras stores bfloat16 as two opaque bytes."""
     dtype: np.dtype[Any] = dataset.dtype
     if dtype.kind == "V" and dtype.itemsize == 2 and not dtype.names:
         return dtype_named("bfloat16")
@@ -231,7 +234,7 @@ def _dtype(dataset: h5py.h5d.DatasetID) -> np.dtype[Any]:
 
 
 def _element_reader(dataset: h5py.Dataset, dtype: np.dtype[Any]) -> Callable[[int, int], Array]:
-    """Reads flat ranges of a compressed, chunked or never-written dataset."""
+    """Make a function that reads flat ranges of a dataset that is not contiguous."""
     shape = dataset.shape
 
     def read(start: int, stop: int, at: tuple[int, ...] = ()) -> Array:
@@ -259,20 +262,20 @@ _EMPTY = np.empty(0)
 
 
 class Writer:
-    """Lays out an HDF5 file: everything but the elements, whose places are then known."""
+    """A writer that lays out an HDF5 file, all but the elements, whose offsets are then known."""
 
     def __init__(self, file: h5py.File) -> None:
         self.file = file
         self._placed: list[tuple[h5py.h5d.DatasetID, Tensor]] = []
 
     def group(self, path: str) -> h5py.Group:
-        """The group of that path, made where it is missing."""
+        """Return the group at that path, created if it is missing."""
         return self.file.require_group(path) if path else self.file
 
     def dataset(self, path: str, tensor: Tensor) -> None:
-        """Make a place for a tensor's elements, which are written later.
+        """Create a dataset for a tensor's elements, which are written later.
 
-        bfloat16, which HDF5 has not, are two opaque bytes and named by an attribute, as in Keras.
+        bfloat16, which HDF5 lacks, is stored as two opaque bytes with an attribute, as in Keras.
         """
         parent, _, name = path.rpartition("/")
         group = self.group(parent)
@@ -295,15 +298,15 @@ class Writer:
         self._placed.append((identifier, tensor))
 
     def places(self) -> list[tuple[int, Tensor]]:
-        """Where each tensor's bytes belong, from the file's start; empty ones left out."""
+        """Return (offset from the file's start, tensor) of all tensors that are not empty."""
         placed = [(identifier.get_offset(), tensor) for identifier, tensor in self._placed]
         return [(offset, tensor) for offset, tensor in placed if offset is not None]
 
 
 def unheld(model: Model) -> list[str]:
-    """The first weight of a dtype that HDF5 has no form for, where there is one."""
+    """Return a message about the first weight of a dtype that HDF5 cannot store, or nothing."""
     return [
-        f"{weight.address} is {weight.tensor.dtype.name}, which HDF5 files do not hold"
+        f"{weight.address} is {weight.tensor.dtype.name}, which HDF5 files cannot store"
         for weight in model.weights
         if not is_numpy_dtype(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
     ][:1]
@@ -312,9 +315,9 @@ def unheld(model: Model) -> list[str]:
 def lay_out(
     descriptor: int, base: int, build: Callable[[Writer], None]
 ) -> list[tuple[int, Tensor]]:
-    """Write the skeleton of an HDF5 file at `base`; returns the absolute places of its tensors.
+    """Write an HDF5 file without elements at byte `base`; returns (absolute offset, tensor)s.
 
-    The same calls give the same bytes: no times are tracked and no space is reused.
+    It is reproducible: no times are tracked and no space is reused.
     """
     with h5py.File(_Padded(descriptor, base), "w", libver="earliest") as file:
         writer = Writer(file)

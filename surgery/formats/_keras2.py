@@ -1,4 +1,4 @@
-"""A model of Keras 3 as TensorFlow 2.12 to 2.15 and tf_keras load it from an `.h5` file."""
+"""Conversion of a Keras 3 model for TensorFlow 2.12 to 2.15 and tf_keras, to an `.h5` file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from surgery.architecture import Architecture
 from surgery.architecture.entries import at
 from surgery.architecture.gates import TO_KERAS_2, scaled_gates
-from surgery.formats import _configs, _lora, _shared
+from surgery.formats import _configs, _shared
 from surgery.formats._store import StoreFacts
 from surgery.formats.upgrading import with_scaled_gates
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ _VERSION = "2.15.0"
 
 
 def for_keras2(model: Model) -> tuple[Model, Downgrade]:
-    """The model in the form of Keras 2, with what stands against that and what is left out.
+    """Return the model converted to Keras 2, with the problems found and the parts left out.
 
-    What Keras 1 or 2 wrote stays as it is, but for a `.keras` file, which may have been upgraded.
+    Models that Keras 1 or 2 wrote are unchanged; such a `.keras` file is a problem, as it may have
+    been upgraded.
     """
     return model.once(_for_keras2)
 
@@ -36,17 +38,17 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
     if model.architecture is None:
         return model, Downgrade()
     if not model.carried.is_keras3:
-        old = f"it is a .keras file of Keras {version}; give the .h5 that it was made of"
+        old = f"it is a .keras file of Keras {version}; give the .h5 it was made from"
         return model, Downgrade([old] if isinstance(model.format_facts, StoreFacts) else [])
-    plain = _shared.unshared(_lora.merged(model))
+    plain = _shared.unshared(lora.merged(model))
     assert plain.architecture is not None
     config, found = downgraded(_with_vocabularies(plain.architecture, model.carried.assets))
-    found.problems += _lora.problems(model)
-    found.notes += [*_lora.notes(model), *_shared.notes(model)]
+    found.problems += lora.problems(model)
+    found.notes += [*lora.notes(model), *_shared.notes(model)]
     if found.problems:
         return model, found
     if model.optimizer:
-        found.notes.append("the optimizer's state is left out, which Keras 2 keeps in another way")
+        found.notes.append("the optimizer's state is left out: Keras 2 stores it differently")
     carried = Carried(
         keras_version=_VERSION,
         backend="tensorflow",
@@ -60,7 +62,7 @@ def _for_keras2(model: Model) -> tuple[Model, Downgrade]:
 def _with_vocabularies(
     architecture: Architecture, assets: Mapping[str, bytes]
 ) -> Mapping[str, Any]:
-    """The config with the vocabularies that `.keras` keeps in files of their own."""
+    """Return the config with the vocabularies that `.keras` stores in separate files."""
     config = copy.deepcopy(dict(architecture.config))
     for layer in architecture.layers:
         file = assets.get(f"assets/{layer.group}/vocabulary.txt")
@@ -75,7 +77,7 @@ _COMPILED = {"loss": "losses", "metrics": "metrics", "weighted_metrics": "metric
 
 
 def _training_config(carried: Carried, found: Downgrade) -> Mapping[str, Any] | None:
-    """The compile config in Keras 2's form, or None with a note."""
+    """Return the compile config in Keras 2's form, or None, with a note."""
     from surgery.architecture.downgrades import compiled
 
     config = _configs.compile_config(carried)

@@ -1,6 +1,6 @@
-"""What people point at by mistake: what it is, and what to type instead.
+"""Advice for paths that are not models: what they are, and what to do instead.
 
-It is asked only where no format recognises a path.
+It is used only if no format recognises a path.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ _BEGINNINGS: Mapping[bytes, str] = {
     b"\x80\x03": "is a Python pickle, which can run code; load it in Python, and save .npz",
     b"\x80\x04": "is a Python pickle, which can run code; load it in Python, and save .npz",
     b"\x80\x05": "is a Python pickle, which can run code; load it in Python, and save .npz",
-    b"model_checkpoint_path:": "says which checkpoint of its folder is the newest; name the folder",
+    b"model_checkpoint_path:": "lists the checkpoints of its folder; name the folder",
     b"node {": "is a graph in text form; write it as binary .pb (as_text=False)",
     b"saved_model_schema_version:": "is a SavedModel in text form; save it as saved_model.pb",
-    bytes(16): "begins with zeros, as a download that never came does; download it again",
+    bytes(16): "begins with zeros, like an incomplete download; download it again",
 }
-"""By what a file begins with, in lower case or as it is."""
+"""Advice by the first bytes of a file, in lower case or unchanged."""
 
 _ENDINGS: Mapping[str, str] = {
     r"\.(part|crdownload|incomplete|download|aria2)": "is an unfinished download; finish it",
     r"\.meta": "is the graph of a checkpoint, whose .index is missing; copy it too",
     r"\.pbtxt": "is a graph in text form; write it as binary .pb (as_text=False)",
-    r"\.safetensors": "is truncated, or no safetensors file; download or copy it again",
-    r"\.(keras|npz)": "is not what its name says, or truncated; download or copy it again",
-    r"\.(h5|hdf5)": "is no HDF5 file, or its beginning is missing; download or copy it again",
-    r"\.py": "is Python code; save the model that it builds, or say load: {build: module:function}",
+    r"\.safetensors": "is truncated, or not a safetensors file; download or copy it again",
+    r"\.(keras|npz)": "does not match its suffix, or is truncated; download or copy it again",
+    r"\.(h5|hdf5)": "is not an HDF5 file, or its beginning is missing; download or copy it again",
+    r"\.py": "is Python code; save the model it builds, or write load: {build: module:function}",
 }
-"""By what a file's name ends with."""
+"""Advice by the end of a file's name."""
 
 
 def mistaken(path: Path, suffixes: Sequence[str]) -> str | None:
-    """What a path is that no format recognises, and what to type instead, where that is known.
+    """Return what a path is that no format recognises, and what to do; None if unknown.
 
-    `suffixes` are those of models' names.
+    `suffixes` are the suffixes of model files.
     """
     if path.is_dir():
         return _folder(path, suffixes)
@@ -74,7 +74,7 @@ def mistaken(path: Path, suffixes: Sequence[str]) -> str | None:
 
 
 def missing(path: Path) -> str:
-    """What to say of a path that is not there."""
+    """Return the message for a path that does not exist, with near names."""
     try:
         names = [file.name for file in path.parent.iterdir()]
     except OSError:
@@ -125,7 +125,9 @@ def _json(path: Path) -> str | None:
     if "modelTopology" in found:
         return "is a TensorFlow.js model, which is not read; tensorflowjs_converter converts it"
     if "class_name" in found and "config" in found:
-        return f"is a Keras config without weights; say load: {{config: {path.name}, weights: ...}}"
+        return (
+            f"is a Keras config without weights; write load: {{config: {path.name}, weights: ...}}"
+        )
     return None
 
 
@@ -136,7 +138,7 @@ def _is_index(entries: Sequence[object]) -> bool:
 def _recipe(path: Path, head: bytes) -> str | None:
     if not re.search(rb"^surgery:\s*\d", head, re.MULTILINE):
         return None
-    return f"is a recipe, not a model; surgery plan {path} says what it does"
+    return f"is a recipe, not a model; surgery plan {path} shows what it does"
 
 
 def _folder(path: Path, suffixes: Sequence[str]) -> str | None:

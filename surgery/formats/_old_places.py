@@ -1,4 +1,4 @@
-"""Where a weights file of Keras 2.12 to 2.14 keeps a group that Keras 3 keeps elsewhere.
+"""Paths of groups in weights files of Keras 2.12 to 2.14, and their paths in Keras 3.
 
 Those versions store a model's layers under `_layer_checkpoint_dependencies`, and 2.12 and 2.13
 count each layer that has weights twice: `dense`, `dense_2`, `dense_4` for the first three.
@@ -19,10 +19,10 @@ OLD_LAYERS = "_layer_checkpoint_dependencies"
 def todays_places(
     stored: Collection[str], filled: Collection[str], architecture: Architecture | None, file: str
 ) -> dict[str, str]:
-    """The place in Keras 3's layout of each stored group.
+    """Return {stored group: its path in Keras 3's layout}.
 
-    `filled` are the groups that hold variables. Without an architecture the numbers stay as they
-    are stored. Raises FormatError where the numbers fit neither way of counting.
+    `filled` are the groups that contain variables. Without an architecture the numbers are kept.
+    Raises FormatError if the numbers fit neither way of counting.
     """
     moved: dict[str, str] = {}
     if architecture is not None and any(OLD_LAYERS in path for path in stored):
@@ -32,9 +32,9 @@ def todays_places(
 
 
 def moved_asset(name: str, groups: Mapping[str, str]) -> str:
-    """The name in Keras 3's layout of a file that belongs to a layer.
+    """Return the name in Keras 3's layout of a file that belongs to a layer.
 
-    `groups` has the stored places of the weights' groups, each with the new one.
+    `groups` is {stored group of weights: its path in Keras 3's layout}.
     """
     moved: dict[str, str] = {}
     for old, new in groups.items():
@@ -57,11 +57,11 @@ def _moved(path: str, moved: Mapping[str, str]) -> str:
 def _moves(
     layer: Layer, stored: str, filled: Collection[str], file: str
 ) -> Iterator[tuple[str, str]]:
-    """Each layer's old place with its new one, owners first."""
+    """Yield (old path, new path) of each layer, owners first."""
     inside = join(layer.group, "layers")
     listed = [child for child in layer.children if child.group.startswith(f"{inside}/")]
     for child in layer.children:
-        if child not in listed:  # kept by its attribute: a cell, a wrapped layer
+        if child not in listed:  # stored under an attribute: a cell, a wrapped layer
             own = join(stored, child.group.rpartition("/")[2])
             yield from _moves(child, own, filled, file)
     for class_name in dict.fromkeys(_group_class(child) for child in listed):
@@ -80,7 +80,10 @@ def _group_class(layer: Layer) -> str:
 def _numbered(
     layers: Sequence[Layer], folder: str, class_name: str, filled: Collection[str], file: str
 ) -> list[tuple[Layer, int]]:
-    """The layers of a class in a container that have weights, each with its stored number."""
+    """Return (layer, stored number) of a container's layers of one class that have weights.
+
+    Raises FormatError if the numbers are ambiguous.
+    """
     pattern = re.compile(rf"{re.escape(folder)}/{re.escape(class_name)}(?:_(\d+))?(?:/.*)?")
     matches = (pattern.fullmatch(path) for path in filled)
     found = sorted({int(match[1] or 0) for match in matches if match})
@@ -94,14 +97,14 @@ def _numbered(
     if not found:  # saved before they were built
         return []
     raise FormatError(
-        f"{file}: it holds {class_name} number {', '.join(map(str, found))} under {folder}, and "
+        f"{file}: it has {class_name} number {', '.join(map(str, found))} under {folder}, and "
         f"its config has {len(weighted)} such layers with weights "
-        f"({', '.join(layer.address for layer in weighted[:5])}): which is which is not known"
+        f"({', '.join(layer.address for layer in weighted[:5])}), which cannot be matched"
     )
 
 
 def _counted_twice(layers: Sequence[Layer], weighted: Sequence[Layer]) -> list[int]:
-    """The numbers that Keras 2.12 and 2.13 give: a layer counts twice if it has weights."""
+    """Return the numbers in Keras 2.12 and 2.13, where a layer with weights counts twice."""
     numbers: list[int] = []
     next_number = 0
     for layer in layers:

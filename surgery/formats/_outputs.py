@@ -1,4 +1,4 @@
-"""Outputs of one file or of several, whose tensors have their places in them."""
+"""Outputs of one or more files in which each tensor has a known offset."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from surgery.storage.disk import release, sync, write_at
 from surgery.weights.tensor import Array, Tensor
 
 _ON_ITS_WAY = 1 << 26
-"""Bytes of a tensor that may be on their way to the disk when the next are written."""
+"""The most bytes of a tensor that may be in writeback while the next are written."""
 
 _WORTH_A_CALL = 1 << 16
-"""Bytes that the system is told to write to disk at once; thousands of small pieces would wait."""
+"""The fewest bytes for which a writeback call is made; small pieces would wait for each."""
 
 
 def as_bytes(values: Array) -> memoryview:
-    """The elements' bytes, without a copy where they lie in one piece."""
+    """Return the elements' bytes, without a copy if they are contiguous."""
     return np.ascontiguousarray(values).view(np.uint8).data
 
 
@@ -30,7 +30,7 @@ def sink_at(
     itemsize: int,
     seen: Callable[[int, memoryview], None] | None = None,
 ) -> Sink:
-    """A sink for a tensor whose first byte belongs at `offset`; `seen` is shown every chunk."""
+    """Make a sink for a tensor at byte `offset`; `seen(offset, bytes)` gets every chunk."""
 
     def write(start: int, values: Array) -> None:
         data = as_bytes(values)
@@ -46,7 +46,7 @@ def sink_at(
 
 
 def together(outputs: Sequence[Output], folder: Path) -> Output:
-    """Several outputs in one folder as one."""
+    """Combine several outputs in one folder."""
 
     def finish() -> None:
         for output in outputs:
@@ -66,7 +66,7 @@ def output(
     seen: Callable[[int, memoryview], None] | None = None,
     finish: Callable[[], None] = lambda: None,
 ) -> Output:
-    """An output of one file, in which each tensor has its place."""
+    """Make an output of one file, given (offset, tensor) of all tensors."""
     sinks = [
         (tensor, sink_at(descriptor, offset, tensor.dtype.itemsize, seen))
         for offset, tensor in places

@@ -1,6 +1,6 @@
-"""Layers that a model and one inside it share: `.keras` keeps their weights once.
+"""Layers shared between a model and a model nested in it, whose weights `.keras` stores once.
 
-Keras does not load such a `.keras` file. In an `.h5` file each of them has the weights.
+Keras cannot load such a `.keras` file. In an `.h5` file each of the layers has the weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from surgery.weights.weight import Weight
 
 
 def unshared(model: Model) -> Model:
-    """The model with shared layers as layers of their own, each with the weights."""
+    """Return the model with shared layers as separate ones, each with the weights."""
     if model.architecture is None or not model.architecture.is_graph:
         return model
     apart = Architecture(_without_numbers(model.architecture.config), shares_layers=False)
@@ -27,7 +27,10 @@ def unshared(model: Model) -> Model:
 
 
 def _copies(model: Model, apart: Architecture) -> Iterator[Weight]:
-    """The weights that a layer is missing and one other of its name and config has."""
+    """Yield copies of weights for layers of `apart` that lack them, from equal layers.
+
+    Layers are equal if they have the same name and config.
+    """
     for owner, variable in apart.root.weights():
         if variable.address in model.by_address:
             continue
@@ -38,10 +41,12 @@ def _copies(model: Model, apart: Architecture) -> Iterator[Weight]:
 
 
 def notes(model: Model) -> list[str]:
-    """What is said where a layer becomes two."""
+    """Return the notes on layers that become two."""
     added = unshared(model).weights[len(model.weights) :]
     owners = dict.fromkeys(weight.layer for weight in added)
-    return [f"{layer} is shared; the file holds it twice, trained apart" for layer in owners]
+    return [
+        f"{layer} is shared; the file has it twice, and trains each separately" for layer in owners
+    ]
 
 
 def _same(architecture: Architecture, owner: Layer) -> list[Layer]:
@@ -54,7 +59,7 @@ def _same(architecture: Architecture, owner: Layer) -> list[Layer]:
 
 
 def _without_numbers(value: Any) -> Any:
-    """A config without the numbers that Keras gives to initialisers and the like."""
+    """Return a config without the ids that Keras gives to shared objects."""
     if isinstance(value, Mapping):
         return {k: _without_numbers(v) for k, v in value.items() if k != "shared_object_id"}
     return [_without_numbers(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The variables of a Keras 3 weights file: which dataset is which weight."""
+"""The variables of a Keras 3 weights file, and their assignment to weights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
 _INNER = "optimizer/inner_optimizer"
-"""Where Keras keeps the variables that a LossScaleOptimizer has beside its own four."""
+"""The path of the variables of the optimizer inside a LossScaleOptimizer."""
 
 _CLASSES = {snake_case(name): name for name in known_classes()}
 
 
 @dataclass(frozen=True)
 class StoreFacts(FormatFacts):
-    """The `name` of each group of the Keras 3 weights file that a model was read from."""
+    """The `name` attribute of each group in the Keras 3 weights file of a model."""
 
     group_names: Mapping[str, str]
 
@@ -40,7 +40,7 @@ class StoreFacts(FormatFacts):
 
 @dataclass(frozen=True)
 class _Group:
-    """One object's variables; `place` is where Keras 3 of today would keep them."""
+    """The variables of one object; `place` is the path in today's layout of Keras 3."""
 
     place: str
     stored: str
@@ -50,7 +50,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class Store:
-    """What a Keras 3 weights file holds."""
+    """The contents of a Keras 3 weights file."""
 
     weights: tuple[Weight, ...]
     optimizer: tuple[tuple[str, Tensor], ...]
@@ -59,14 +59,14 @@ class Store:
 
 
 def read_store(readers: Sequence[Reader], architecture: Architecture | None) -> Store:
-    """Sort variables into weights, optimizer and state, and give weights addresses.
+    """Sort variables into weights, optimizer and state, and give weights their addresses.
 
-    They may lie in several files, and those of one group too.
+    They may be spread over several files, even those of one group. Raises FormatError.
     """
     groups = {group.place: group for group in _groups(readers, architecture)}
     names = {group.stored: group.name for group in groups.values() if group.name}
     optimizer = groups.pop("optimizer", None)
-    groups.pop(_INNER, None)  # the last of the optimizer's, once more
+    groups.pop(_INNER, None)  # a second copy of the optimizer's variables
     state = {
         f"{group.stored}/vars/{i}": tensor
         for group in list(groups.values())
@@ -104,12 +104,15 @@ def _groups(readers: Sequence[Reader], architecture: Architecture | None) -> Ite
 
 
 def with_slashes(stored: str) -> str:
-    """A group's path; Keras 2.12 to 2.14 and 3.0 to 3.3 separate by backslashes on Windows."""
+    """Return a group's path with slashes; some Keras versions use backslashes on Windows.
+
+    Those are 2.12 to 2.14 and 3.0 to 3.3.
+    """
     return stored.replace("\\", "/")
 
 
 def _is_state(group: _Group) -> bool:
-    """Seed generators and metrics: Keras variables, but not weights."""
+    """Return whether a group is a seed generator or metric: Keras variables, but not weights."""
     last = group.place.rpartition("/")[2]
     if group.place.startswith(("metrics/", "_metrics/")):
         return True
@@ -120,7 +123,7 @@ def _is_state(group: _Group) -> bool:
 
 
 class _Namer:
-    """Gives addresses: by the architecture where there is one, else by what the file says."""
+    """The assignment of addresses: by the architecture if there is one, else by the file."""
 
     def __init__(self, groups: Mapping[str, _Group], architecture: Architecture | None) -> None:
         self.left = {place: group for place, group in groups.items() if group.tensors}
@@ -152,7 +155,7 @@ class _Namer:
             self._add(variable.address, f"{found.stored}/vars/{i}", tensor, variable.trainable)
 
     def _take(self, place: str) -> _Group | None:
-        """The group at that place; older Keras versions stored attention's private attributes."""
+        """Remove and return the group at a path; older Keras used private attributes in it."""
         parent, _, last = place.rpartition("/")
         for candidate in (place, join(parent, "_" + last), join(parent, last.removeprefix("_"))):
             if candidate in self.left:
@@ -164,7 +167,7 @@ class _Namer:
     ) -> None:
         architecture = self.architecture
         if known := self.found.get(address):
-            # Stored twice: Keras loads the owner's own variables first, so the later one stays.
+            # Stored twice: Keras loads the owner's own variables first, so the later one wins.
             self.found[address] = replace(known, tensor=tensor, stored=(*known.stored, stored))
             return
         trainable = architecture.is_trained(address, trains) if architecture else None
@@ -174,7 +177,7 @@ class _Namer:
         order = architecture.weight_order
         layers = {layer.address: i for i, layer in enumerate(architecture.layers)}
         known = sorted((a for a in self.found if a in order), key=order.__getitem__)
-        # A custom layer's weights go behind those of the layers before it.
+        # A custom layer's weights are inserted after those of the layers before it.
         for address in self.found:
             if address not in order:
                 place = layers.get(architecture.owner(address).address, len(layers))
@@ -183,10 +186,10 @@ class _Namer:
         self.found = {address: self.found[address] for address in known}
 
     def _unknown(self, group: _Group, parent: str, below: str) -> None:
-        """A group that no config explains: names as stored, else Keras's numbered path."""
+        """Add a group that the config does not cover, under stored names or Keras's path."""
         self.left.pop(group.place, None)
         address = join(parent, *self._names(group.place, below))
-        custom = below == group.place  # whatever its name, it is not Keras's class
+        custom = below == group.place  # a custom class, even if it has the name of Keras's
         class_name = None if custom else self._class_of(group)
         count = len(group.tensors)
         quantized = bool(count) and group.tensors[0].dtype.kind == "i"
@@ -203,7 +206,7 @@ class _Namer:
             self._add(full, stored, tensor, variable.trainable, named)
 
     def _names(self, place: str, below: str) -> Iterator[str]:
-        """The names of the owners on the way, or the attributes that hold them."""
+        """Yield the names of the owners along a path, or the attributes that hold them."""
         path = ""
         for part in place.split("/"):
             path = join(path, part)
@@ -216,7 +219,7 @@ class _Namer:
                 yield part
 
     def _class_of(self, group: _Group) -> str | None:
-        """A numbered group is named after its class; cells and projections are Keras's own."""
+        """Return the class that the group of a cell or projection is named after, else None."""
         parent, _, last = group.place.rpartition("/")
         if last == "cell" or parent.endswith("cell/cells"):
             return _CLASSES.get(re.sub(r"_\d+$", "", group.name if last == "cell" else last))
@@ -228,11 +231,14 @@ class _Namer:
 
 
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
-    """Where Keras 3 expects each weight; raises FormatError for one it gives no place."""
+    """Return {address: paths at which Keras 3 expects the weight}.
+
+    Raises FormatError without an architecture, or for a weight that Keras does not save.
+    """
     if isinstance(model.format_facts, StoreFacts):
         homeless = [weight.address for weight in model.weights if not weight.stored]
         if homeless:
-            raise FormatError(f"Keras does not save {homeless[0]}, which no layer owns")
+            raise FormatError(f"Keras does not save {homeless[0]}, which belongs to no layer")
         return {w.address: tuple(map(with_slashes, w.stored)) for w in model.weights}
     if model.architecture is None:
         raise FormatError(NEEDS_ARCHITECTURE)
@@ -247,7 +253,7 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
         owner = model.architecture.owner(weight.address)
         if owner.variables is not None or weight.layer != owner.address:
             raise FormatError(
-                f"where {weight.address} belongs is not known: Keras 3 has no such variable in "
+                f"{weight.address} cannot be stored: Keras 3 has no such variable in "
                 f"{owner.class_name or 'the model'}"
             )
         number = custom[owner.address] = custom.get(owner.address, -1) + 1
@@ -256,14 +262,14 @@ def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
 
 
 def in_todays_layout(model: Model) -> Model:
-    """The model, to be laid out anew where Keras 2.12 to 2.14 laid it out."""
+    """Return the model, to be laid out anew if its file is by Keras 2.12 to 2.14."""
     if model.architecture is None or not _is_old(model):
         return model
     return replace(model.to_be_laid_out(), carried=replace(model.carried, state={}))
 
 
 def _is_old(model: Model) -> bool:
-    """Whether Keras 2.12 to 2.14 laid out the file that it was read from."""
+    """Return whether Keras 2.12 to 2.14 wrote the file from which the model was read."""
     places = (stored for weight in model.weights for stored in weight.stored)
     is_of_keras3 = isinstance(model.format_facts, StoreFacts)
     return is_of_keras3 and any(OLD_LAYERS in place for place in places)
@@ -295,7 +301,7 @@ def write_store(writer: Writer, model: Model) -> None:
 
 
 def store_problems(model: Model) -> list[str]:
-    """Why a Keras 3 weights file cannot hold the model."""
+    """Return why a Keras 3 weights file cannot store the model."""
     try:
         stored_names(model)
     except FormatError as error:
@@ -304,5 +310,5 @@ def store_problems(model: Model) -> list[str]:
 
 
 def carried_from(store: Store, carried: Carried) -> Carried:
-    """What rides along, with what the weights file adds."""
+    """Return `carried` with the optimizer's variables and the state of the weights file."""
     return replace(carried, optimizer=store.optimizer, state=store.state)

@@ -1,4 +1,4 @@
-"""What every format is: it recognises its files, opens them lazily, and writes models."""
+"""The base class of formats, which recognise files, open them lazily, and write models."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from surgery.weights.selectors import NO_WEIGHTS
 from surgery.weights.tensor import Array, Tensor
 
 NEEDS_ARCHITECTURE = (
-    "it needs the architecture, and the source holds weights only; load the whole model, or an "
+    "it needs the architecture, and the source has weights only; load the whole model, or an "
     "application with these weights"
 )
-"""Why a format cannot hold a model without an architecture."""
+"""The message for a model without an architecture, in a format that needs one."""
 
 Sink = Callable[[int, Array], None]
-"""Takes the elements of a chunk and the flat index of the first; called from many threads."""
+"""A function `sink(start, elements)` that writes a chunk; called from many threads."""
 
 
 @dataclass
 class Output:
-    """A file or folder being written beside its place, and the tensors it waits for.
+    """A file or folder being written under a temporary path, and (tensor, sink) for its tensors.
 
-    `finish` is called when all tensors have been given to their sinks; `close` always.
+    `finish` is called after all tensors have been written; `close` in any case.
     """
 
     tensors: Sequence[tuple[Tensor, Sink]]
@@ -47,11 +47,11 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Format(ABC):
-    """A file format; a target may give its keys, if it declares any.
+    """A file format; its keys, if any, can be given for a target.
 
-    `name` is the target's name in a recipe, `suffix` what its files usually end with. A format
-    `by_prefix` may be named by what its files' names begin with; one that `holds_states` has
-    room for variables that are no weights.
+    `name` is the word for a target in recipes, `suffix` the usual suffix of its files. A format
+    `by_prefix` may be named by the common prefix of its files; one that `holds_states` can store
+    variables that are not weights.
     """
 
     name: ClassVar[str]
@@ -65,72 +65,83 @@ class Format(ABC):
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> bool:
-        """Whether that is one of its files, by content; `head` is a file's first bytes."""
+        """Return whether a path is of this format, by content; `head` is a file's first bytes."""
 
     @abstractmethod
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        """The model in it; `architecture` names the weights of a file that holds no config."""
+        """Open the model in a file; `architecture` gives addresses if the file has no config.
+
+        Raises FormatError.
+        """
 
     @abstractmethod
     def problems(self, model: Model) -> Sequence[str]:
-        """Why it cannot hold that model; empty where it can."""
+        """Return why the format cannot store the model; empty if it can."""
 
     def prepared(self, model: Model) -> Model:
-        """The model as it goes into the file, if it has no problems."""
+        """Return the model as it will be in the file, if it has no problems."""
         return model
 
     def restored(self, made: Model, model: Model) -> Model:
-        """Return what Keras made of the prepared model, by the names and values of `model`."""
+        """Undo `prepared` for `made`, which Keras trained: names and gates are `model`'s again."""
         return made
 
     def compile_config(self, model: Model) -> Mapping[str, Any] | None:
-        """Return how Keras 3 compiles the model, or None where that is not known."""
+        """Return the compile config for Keras 3; None if it has none."""
         return compile_config(model.carried)
 
     def load_check(self, model: Model) -> LoadCheck | None:
-        """What Keras is asked to build before that model is written, where that is in doubt."""
+        """Return the check that Keras can load the written model; None if it certainly can."""
         return None
 
     def refusals(self, model: Model) -> Sequence[str]:
-        """Why that model is not written: what no file is of use with, then `problems`."""
-        if not model.weights and not (self.holds_states and model.states):
+        """Return why the model is not written: general reasons, then `problems`."""
+        holds_others = self.holds_states and model.states
+        is_whole = self.holds_architecture and _needs_none(model)
+        if not model.weights and not holds_others and not is_whole:
             return [NO_WEIGHTS]
         if "" in model.by_address:
             return ["a weight has an empty name; rename it, or select the others"]
         return self.problems(model)
 
     def notes(self, model: Model) -> Sequence[str]:
-        """What it leaves out of the model, beyond what the format is known not to hold."""
+        """Return notes on parts of the model that are changed or left out unexpectedly."""
         return []
 
     def needs_tensorflow(self, model: Model) -> bool:
-        """Whether writing that model imports TensorFlow."""
+        """Return whether writing the model imports TensorFlow."""
         return False
 
     def memory(self, model: Model) -> int:
-        """The bytes that writing takes, beyond what a stream of chunks does."""
+        """Return the bytes of memory for writing, in addition to streaming."""
         return 0
 
     def is_foreign(self, model: Model) -> bool:
-        """Whether another program writes that model, of whose bytes nothing is promised."""
+        """Return whether another program writes the file, so that its bytes may vary."""
         return not self.can_read
 
     def owns(self, folder: Path) -> bool:
-        """Whether a folder holds nothing but what this format wrote, so that it may go."""
+        """Return whether a folder has only files of this format, so that it may be replaced."""
         return False
 
     @abstractmethod
     def create(self, model: Model, path: Path) -> Output:
-        """Start writing the model to a path that nothing stands at."""
+        """Start writing the model to a path that does not exist yet."""
+
+
+def _needs_none(model: Model) -> bool:
+    """Return whether none of a model's layers has variables."""
+    layers = model.architecture.root.walk() if model.architecture else ()
+    return bool(layers) and all(layer.variables == () for layer in layers)
 
 
 def odd_names(model: Model) -> list[str]:
-    """The first address that does not do as a path in a file, where there is one."""
+    """Return a message about the first address that is not usable as a path, or nothing."""
     for weight in model.weights:
         parts = weight.address.replace("\\", "/").split("/")
         controls = any(ord(character) < 32 for character in weight.address)
         if controls or not {"", ".", ".."}.isdisjoint(parts) or re.match("[A-Za-z]:", parts[0]):
-            return [f"it has no place for the name {weight.address!r}; rename it, or write npy"]
+            return [f"it cannot store the name {weight.address!r}; rename it, or write npy"]
     return []
 
 
@@ -143,18 +154,18 @@ FORMATS: Registry[Format] = Registry(
 
 
 def register(declared: type[Format]) -> type[Format]:
-    """Class decorator: make the format known."""
+    """Register a format; a class decorator."""
     FORMATS.register(declared)
     return declared
 
 
 def formats() -> Mapping[str, Format]:
-    """Return surgery's own formats by name."""
+    """Return surgery's own formats, by name."""
     return FORMATS.own()
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file or folder, by its content; raises FormatError for an unknown one."""
+    """Return the format of a file or folder, by content; raises FormatError if it is unknown."""
     if not os.path.lexists(path):
         for known in formats().values():
             if known.by_prefix and known.sniff(path, b""):
@@ -181,12 +192,12 @@ def format_of(path: Path) -> Format:
             return plugins[name]
     names = [known.suffix for known in formats().values()]
     endings = [name for name in names if name.startswith(".")]
-    said = mistaken(path, endings) or f"is no model that surgery reads ({', '.join(names)})"
-    raise FormatError("; ".join([f"{path} {said}", *map(str, problems)]))
+    advice = mistaken(path, endings) or f"is not a model that surgery reads ({', '.join(names)})"
+    raise FormatError("; ".join([f"{path} {advice}", *map(str, problems)]))
 
 
 def _behind_user_block(path: Path) -> bytes | None:
-    """The first bytes of HDF5 in a file that has bytes of somebody else before it."""
+    """Return the first bytes of HDF5 data after a user block; None if there are none."""
     if path.is_dir():
         return None
     with path.open("rb") as file:
@@ -200,7 +211,7 @@ def _behind_user_block(path: Path) -> bytes | None:
 
 
 def format_for(path: Path) -> str | None:
-    """The name of the format that writes files of such a name; None where it does not tell."""
+    """Return the name of the format for a file's name; None if its suffix does not tell."""
     ends = [known for known in formats().values() if path.name.endswith(known.suffix)]
     if not ends:
         others = FORMATS.everything()[0].values()
@@ -210,7 +221,7 @@ def format_for(path: Path) -> str | None:
 
 
 def open_model(path: Path, architecture: Architecture | None = None) -> Model:
-    """The model in a file or folder of any format; a URL is one too."""
+    """Open a model of any format, by path or URL; raises FormatError."""
     path = locations.resolve(path)
     locations.prepare(path)
     with refusing(path):
@@ -223,7 +234,7 @@ def open_model(path: Path, architecture: Architecture | None = None) -> Model:
 
 @contextlib.contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Raise FormatError for whatever a damaged file makes h5py, json or us stumble over."""
+    """Turn errors that a damaged file causes inside the context into FormatError."""
     try:
         yield
     except SurgeryError:
@@ -235,4 +246,4 @@ def refusing(path: Path) -> Iterator[None]:
         raise FormatError(f"{path}: its config is damaged: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise FormatError(f"{path} is damaged, or not what it seems ({what})") from error
+        raise FormatError(f"{path} is damaged, or has unexpected contents ({what})") from error

@@ -1,4 +1,4 @@
-"""`checkpoint`: TensorFlow's checkpoints, by objects (TensorFlow 2) or by names (TensorFlow 1)."""
+"""`checkpoint`: TensorFlow's checkpoints, object-based (version 2) or name-based (version 1)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ from surgery.live import objects
 from surgery.storage import disk
 from surgery.weights.matching import names
 from surgery.weights.model import Model
+from surgery.weights.tensor import dtype_name
 from surgery.weights.weight import Weight
 
 STATE = "checkpoint"
-"""The file that names a folder's newest checkpoint."""
+"""The file that lists a folder's checkpoints, and the newest."""
 
 _NEWEST = re.compile(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _FILES = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
@@ -46,7 +47,7 @@ _BASE = "ckpt"
 @register
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Format):
-    """A TensorFlow checkpoint, in a folder with the file that names it."""
+    """A folder with a TensorFlow checkpoint, and the file that lists it."""
 
     name = "checkpoint"
     suffix = "a folder with .index"
@@ -93,7 +94,7 @@ class Checkpoint(Format):
         if isinstance(container, Container):
             if container.left_out(model) and _meta(container).is_file():
                 name = _meta(container).name
-                return [f"{name} is left out: its graph restores what is not there any more"]
+                return [f"{name} is left out: its graph would restore removed variables"]
             return []
         known = model.architecture is not None or _built_objects(model) is not None
         if not known:
@@ -103,10 +104,10 @@ class Checkpoint(Format):
             if left := [weight.address for weight in _untracked(model, tracked)]:
                 return [
                     f"TensorFlow does not track {names(left)} among the model's objects; they are "
-                    "kept by name, and tf.train.Checkpoint does not restore them"
+                    "stored by name, and tf.train.Checkpoint does not restore them"
                 ]
         except SurgeryError as error:
-            return [f"the variables are kept by name, which tf.train.load_checkpoint reads and "
+            return [f"the variables are stored by name, which tf.train.load_checkpoint reads and "
                     f"tf.train.Checkpoint does not: {error}"]  # fmt: skip
         return []
 
@@ -143,7 +144,7 @@ _STATE_KEYS = ("model_checkpoint_path", "all_model_checkpoint_paths")
 
 
 def _meta(container: Container) -> Path:
-    """Where TensorFlow 1 keeps a checkpoint's graph."""
+    """Return the path of the graph that TensorFlow 1 stores with a checkpoint."""
     return Path(f"{container.bundle.prefix}.meta")
 
 
@@ -152,24 +153,27 @@ def _indices(folder: Path) -> list[Path]:
 
 
 def _prefix(path: Path) -> str:
-    """What the names of a checkpoint's files begin with, from any way to name it."""
+    """Return the common prefix of a checkpoint's files, for any path that identifies it.
+
+    Raises FormatError if a folder has several checkpoints and none is marked as newest.
+    """
     if not path.is_dir():
         return _FILES.sub("", str(path)) if path.exists() else str(path)
     newest = None
     if (path / STATE).is_file():
         newest = _NEWEST.search(disk.beginning(path / STATE))
     if newest:
-        # It may name the folder of the machine that wrote it; only this one is looked into.
+        # It may name a folder of the machine that wrote it; only this folder is searched.
         return f"{path}/{_unescaped(newest[1]).rpartition('/')[2]}"
     found = [str(index).removesuffix(".index") for index in _indices(path)]
     if len(found) != 1:
         names = ", ".join(found[:5]) or "none"
-        raise FormatError(f"{path} does not say which of its checkpoints is meant: {names}")
+        raise FormatError(f"{path} has several checkpoints or none ({names}); name one")
     return found[0]
 
 
 def _unescaped(text: bytes) -> str:
-    """A string of a protocol buffer's text, in which odd bytes are in octal."""
+    """Decode a string of protocol buffers' text format, with its octal escapes."""
 
     def byte(found: re.Match[bytes]) -> bytes:
         return bytes([int(found[1], 8)]) if found[1].isdigit() else found[1]
@@ -178,54 +182,57 @@ def _unescaped(text: bytes) -> str:
 
 
 def _first_format(path: Path, architecture: Architecture | None) -> Model:
-    """A checkpoint of TensorFlow's first format: tables without files of data."""
+    """Open a checkpoint of TensorFlow's first format: tables without data files.
+
+    Raises FormatError if there is no such checkpoint.
+    """
     files = shards(path)
     if not files:
         raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")
     tensors = read_v1(files)
     states = states_of(tensors, {})
     found = [Weight(name, tensor, (name,), state=states[name]) for name, tensor in tensors.items()]
-    return replace(model_of(found, architecture, {}), inputs=tuple(files))
+    return replace(model_of(found, architecture), inputs=tuple(files))
 
 
 def _problems(model: Model) -> Iterator[str]:
     container = model.format_facts
     if not isinstance(container, Container):
         for weight in (*model.weights, *model.states):
-            if weight.tensor.dtype.name not in CODES:
-                yield f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
+            if dtype_name(weight.tensor.dtype) not in CODES:
+                yield f"{weight.address} is {weight.tensor.dtype.name}, which it cannot store"
         return
     for weight in model.weights:
         if weight.address not in container.names:
-            yield f"it keeps its source's names, and {weight.address} is not among them"
+            yield f"it keeps its source's names, and {weight.address} is not one of them"
     for address in container.left_out(model):
         if container.states[address] == "weight":
-            yield f"it keeps all of its source's variables, and {address} is left out"
+            yield f"it keeps all of its source's variables, and {address} was removed"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]
         if entry.slices and (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
-            yield f"{key} is kept in parts, whose shape and dtype stay"
-        if tensor.dtype.name not in CODES:
-            yield f"{key} is {tensor.dtype.name}, which it has no name for"
+            yield f"{key} is stored in parts, whose shape and dtype cannot change"
+        if dtype_name(tensor.dtype) not in CODES:
+            yield f"{key} is {tensor.dtype.name}, which it cannot store"
 
 
 def _new(model: Model, prefix: str) -> BundleWriter:
-    """By objects where Keras can build the model, else by names."""
+    """Make a writer: object-based if Keras can build the model, else name-based."""
     with contextlib.suppress(SurgeryError):
         return _by_objects(model, prefix)
     return _by_names(model, prefix)
 
 
 def _built_objects(model: Model) -> list[objects.TrackedNode] | None:
-    """The objects of a model that code has built."""
+    """Return the object graph of a model that code has built; None for other models."""
     code = model.carried.code
     return code.objects if code is not None else None
 
 
 def _by_objects(model: Model, prefix: str) -> BundleWriter:
-    """A checkpoint as `tf.train.Checkpoint(model=model)` writes one.
+    """Make a writer of a checkpoint as by `tf.train.Checkpoint(model=model)`.
 
-    What TensorFlow does not track (cells in a list) is kept by name.
+    Variables that TensorFlow does not track (cells in a list) are stored by name.
     """
     found, tracked = _tracked(model)
     tensors = {key: model[address].tensor for key, address in tracked.items()}
@@ -240,9 +247,9 @@ def _by_objects(model: Model, prefix: str) -> BundleWriter:
 
 
 def _tracked(model: Model) -> tuple[list[objects.TrackedNode], dict[str, str]]:
-    """The objects that TensorFlow tracks, and the addresses of those that are weights, by key.
+    """Return (the object graph, {key: address} of its weights).
 
-    Raises SurgeryError where Keras cannot build the model.
+    Raises SurgeryError if Keras cannot build the model.
     """
     built = _built_objects(model)
     if built is not None:
@@ -262,7 +269,7 @@ def _tracked(model: Model) -> tuple[list[objects.TrackedNode], dict[str, str]]:
                 "surgery does not find in its config; please report it"
             )
         if address not in model.by_address:
-            raise FormatError(f"{address}, which Keras finds in the model, is not in the file")
+            raise FormatError(f"{address}, a weight of the model in Keras, is not in the file")
         tracked[node.key] = address
     return found, tracked
 
@@ -273,6 +280,6 @@ def _untracked(model: Model, tracked: Mapping[str, str]) -> list[Weight]:
 
 
 def _by_names(model: Model, prefix: str) -> BundleWriter:
-    """A checkpoint as TensorFlow 1 writes one: each tensor by its address."""
+    """Make a writer of a checkpoint as by TensorFlow 1: each tensor by its address."""
     tensors = {weight.address: weight.tensor for weight in (*model.weights, *model.states)}
     return new_bundle(prefix, tensors, {})

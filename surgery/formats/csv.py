@@ -48,7 +48,7 @@ class Csv(Format):
         if not text.endswith("\n") or tuple(rows[-1]) != _end(
             sum(weight.tensor.size for weight in weights)
         ):
-            raise FormatError(f"{path} is cut short: its last row does not count the elements")
+            raise FormatError(f"{path} is truncated: its last row is not the number of elements")
         return Model(
             weights=weights,
             architecture=architecture,
@@ -66,7 +66,7 @@ class Csv(Format):
             ]
         complex_ones = [w for w in model.weights if w.tensor.dtype.kind == "c"]
         return odd_names(model) + [
-            f"{weight.address} is {weight.tensor.dtype.name}, which a table does not hold exactly"
+            f"{weight.address} is {weight.tensor.dtype.name}, which a table cannot store exactly"
             for weight in complex_ones[:1]
         ]
 
@@ -101,7 +101,7 @@ class Csv(Format):
 
 
 def _end(elements: int) -> tuple[str, ...]:
-    """The last row, without which the file is cut short."""
+    """Return the last row, which shows that a file is complete."""
     return ("", "elements", str(elements), "", "")
 
 
@@ -115,7 +115,10 @@ def _rows(weight: Weight, values: Array) -> Iterator[tuple[str, ...]]:
 
 
 def _weights(path: Path, rows: Sequence[Sequence[str]]) -> Iterator[Weight]:
-    """The weights in order; a weight's rows stand together, in C order."""
+    """Yield the weights in order; a weight's rows are consecutive, in C order.
+
+    Raises FormatError.
+    """
     line = 1
     seen: set[str] = set()
     while line < len(rows):
@@ -130,7 +133,7 @@ def _weights(path: Path, rows: Sequence[Sequence[str]]) -> Iterator[Weight]:
             values = _values(part, dtype, size, (address, name, form), shape)
         except (ValueError, TypeError, AttributeError, OverflowError):
             raise FormatError(
-                f"{path}:{line + 1}: the rows of a weight are not whole, or not in order"
+                f"{path}:{line + 1}: the rows of a weight are incomplete, or not in order"
             ) from None
         seen.add(address)
         yield Weight(address, constant(values.reshape(shape)), (address,))

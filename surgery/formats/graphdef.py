@@ -45,13 +45,13 @@ class GraphDef(Format):
             check_depth(disk.contents(path))
             model = read_constants(path)
         except (ValueError, IndexError) as error:
-            raise FormatError(f"{path} is damaged, or no graph: {error}") from None
+            raise FormatError(f"{path} is damaged, or not a graph: {error}") from None
         return replace(model, format="graphdef")
 
     def problems(self, model: Model) -> Sequence[str]:
         container = model.format_facts
         if not isinstance(container, GraphContainer):
-            return ["it is written from a frozen graph only, whose nodes it keeps"]
+            return ["it can only be written if the source is a frozen graph, whose nodes it keeps"]
         return list(constant_problems(model, container))[:1]
 
     def create(self, model: Model, path: Path) -> Output:

@@ -1,4 +1,4 @@
-"""`.h5`: a model or its weights in the layout of Keras 1 and 2, which Keras 3 writes too."""
+"""`.h5`: a model or its weights in the layout of Keras 1 and 2, which Keras 3 writes, too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import h5py
 from surgery.architecture import Architecture, Layer
 from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _configs, _hdf5, _keras2, _lora, _outputs, _shared
+from surgery.formats import _configs, _hdf5, _keras2, _outputs, _shared
 from surgery.formats._h5_layout import H5Facts
 from surgery.formats._h5_reading import read_model
 from surgery.formats._h5_writing import weights_by_layer, write_model
@@ -20,6 +20,7 @@ from surgery.formats._misfits import misfits
 from surgery.formats.base import Output, register
 from surgery.formats.upgrading import WithConfig
 from surgery.storage import disk
+from surgery.weights import lora
 from surgery.weights.model import Model
 
 
@@ -33,7 +34,7 @@ class H5(WithConfig):
     holds_architecture = True
 
     for_: Literal["keras2"] | None = key(
-        "For whom a model of Keras 3 is written: keras2 is tf_keras and TensorFlow 2.12 to 2.15.",
+        "Convert a model of Keras 3: keras2 is for tf_keras and TensorFlow 2.12 to 2.15.",
         "keras2",
         default=None,
     )
@@ -57,7 +58,7 @@ class H5(WithConfig):
         if self.for_ is not None:
             return _keras2.for_keras2(model)[0]
         model = self.upgraded(model)
-        return model if _is_own(model) else _shared.unshared(_lora.merged(model))
+        return model if _is_own(model) else _shared.unshared(lora.merged(model))
 
     def problems(self, model: Model) -> Sequence[str]:
         if self.for_ is not None and (found := _keras2.for_keras2(model)[1]).problems:
@@ -67,7 +68,7 @@ class H5(WithConfig):
         model = self.prepared(model)
         problems = [
             f"{w.address} is bfloat16, which Keras cannot load from an .h5 file; write .keras, "
-            "or leave the format to weights_h5"
+            "or weights_h5"
             for w in model.weights
             if w.tensor.dtype.name == "bfloat16"
         ][:1]
@@ -88,7 +89,7 @@ class H5(WithConfig):
         model = self.upgraded(model)
         if _is_own(model):
             return notes
-        notes += [*_lora.notes(model), *_shared.notes(model)]
+        notes += [*lora.notes(model), *_shared.notes(model)]
         if model.carried.compile_config and not _configs.training_config(model.carried):
             notes.append(
                 "the compile config is left out: it names no optimizer, which this format needs; "
@@ -105,11 +106,11 @@ class H5(WithConfig):
 
 
 def _is_own(model: Model) -> bool:
-    """Whether a file of this format is where the model is from, as it is laid out."""
+    """Return whether the model was read from a file of this format, and keeps its layout."""
     return isinstance(model.format_facts, H5Facts)
 
 
 def _beyond(root: Layer) -> Iterator[str]:
-    """What Keras cannot load from this layout."""
+    """Yield a message about a model that Keras cannot load from this layout."""
     if root.variables is None:
-        yield f"{root.class_name} is a model of its own class, which Keras keeps in .keras only"
+        yield f"{root.class_name} is a custom model class, which Keras stores in .keras only"

@@ -46,7 +46,7 @@ class Hdf5(Format):
         if not weights:
             raise FormatError(f"{path} is an HDF5 file without a dataset of numbers")
         if len({weight.address for weight in weights}) < len(weights):
-            raise FormatError(f"{path} names a weight twice")
+            raise FormatError(f"{path} has a weight twice")
         return Model(
             weights=weights,
             architecture=architecture,
@@ -54,7 +54,9 @@ class Hdf5(Format):
             format="hdf5",
             origin=str(path),
             inputs=(path,),
-            notes=(f"what is no array of numbers is left out: {some(odd)}",) if odd else (),
+            notes=(f"datasets that are not numeric arrays are left out: {some(odd)}",)
+            if odd
+            else (),
         )
 
     def problems(self, model: Model) -> Sequence[str]:
@@ -64,7 +66,7 @@ class Hdf5(Format):
             *odd_names(model),
             *_hdf5.unheld(model),
             *(
-                f"{address} lies inside another weight's address; rename it, or write npz"
+                f"{address} is below another weight's address; rename it, or write npz"
                 for address in inside[:1]
             ),
         ]
@@ -76,7 +78,7 @@ class Hdf5(Format):
 
 
 def _is_marked(reader: _hdf5.Reader) -> bool:
-    """Whether surgery wrote it."""
+    """Return whether surgery wrote the file."""
     return bool(reader.file.attrs.get("format") == _MARK)
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from surgery.architecture import Architecture
 from surgery.errors import FormatError
-from surgery.formats import _configs, _hdf5, _lora, _outputs, _store
+from surgery.formats import _configs, _hdf5, _outputs, _store
 from surgery.formats._misfits import misfits
 from surgery.formats.base import NEEDS_ARCHITECTURE, Output, register
 from surgery.formats.upgrading import MOST_NOTES, Config, WithConfig, config_key
 from surgery.storage import disk, zipfiles
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
 _NO_DATE = "1980-01-01@00:00:00"
-"""For a model that no file dates: Keras's own tools ask for one, and today's would differ."""
+"""The date of a model without one: Keras's tools need it, and today's is not reproducible."""
 
 
 @register
@@ -70,17 +71,17 @@ class Keras(WithConfig):
         return replace(model, checks=(check,)) if check else model
 
     def prepared(self, model: Model) -> Model:
-        return _lora.without_adapters(self.upgraded(model))
+        return lora.without_adapters(self.upgraded(model))
 
     def problems(self, model: Model) -> Sequence[str]:
         if model.architecture is None:
             return [NEEDS_ARCHITECTURE]
-        if refused := self.config_problems(model) or _lora.problems(model):
+        if refused := self.config_problems(model) or lora.problems(model):
             return refused
         return [*misfits(model), *_store.store_problems(self.prepared(model))]
 
     def notes(self, model: Model) -> Sequence[str]:
-        merged = [] if _lora.without_adapters(model) is model else _lora.notes(model)
+        merged = [] if lora.without_adapters(model) is model else lora.notes(model)
         return [*self.config_notes(model), *merged[:MOST_NOTES]]
 
     def create(self, model: Model, path: Path) -> Output:

@@ -35,8 +35,8 @@ class Npy(Format):
     is_folder = True
 
     layout: Literal["weight", "layer"] = key(
-        "Whether files are named by address (dense/kernel.npy), or by their place in the list "
-        "that get_weights() of the layer at the top gives (dense/0.npy).",
+        "Name files by address (dense/kernel.npy), or by index in the list that "
+        "get_weights() of the top-level layer returns (dense/0.npy).",
         "layer",
         default="weight",
     )
@@ -63,7 +63,7 @@ class Npy(Format):
             raise FormatError(f"{path / INDEX} is not a list of weights")
         weights = tuple(_weight(path, entry) for entry in entries)
         if len({weight.address for weight in weights}) < len(weights):
-            raise FormatError(f"{path / INDEX} names a weight twice")
+            raise FormatError(f"{path / INDEX} has a weight twice")
         return Model(
             weights=weights,
             architecture=architecture,
@@ -93,14 +93,14 @@ class Npy(Format):
 
 
 def _file_name(address: str) -> str:
-    """A path that is safe in any folder: what is unusual in a name is percent-encoded."""
+    """Return a file path that is safe on any system; unusual characters are percent-encoded."""
     parts = [urllib.parse.quote(part, safe="-_.+=@,") for part in address.split("/")]
     safe = ["%2E" + part[1:] if part.startswith(".") else part or "%00" for part in parts]
     return "/".join(safe) + ".npy"
 
 
 def _by_layer(model: Model) -> dict[str, str]:
-    """The weights' files, numbered inside each layer of the model."""
+    """Return {address: file} with files numbered inside each top-level layer."""
     tops: list[str] = []
     if model.architecture is not None and model.architecture.is_graph:
         tops = [layer.address for layer in model.architecture.root.children]
@@ -115,7 +115,7 @@ def _by_layer(model: Model) -> dict[str, str]:
 
 
 def _create_file(path: Path, tensor: Tensor) -> Sink:
-    """A .npy file with its header; opened for each chunk, as there may be very many."""
+    """Create a .npy file with its header; its sink opens it for each chunk, to save descriptors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = npy_header(tensor)
     with path.open("xb") as file:

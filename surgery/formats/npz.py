@@ -54,7 +54,7 @@ class Npz(Format):
             if not is_numpy_dtype(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
         ]
         return odd_names(model) + [
-            f"{weight.address} is {weight.tensor.dtype.name}, which NumPy cannot tell from others"
+            f"{weight.address} is {weight.tensor.dtype.name}, which a .npy file cannot identify"
             for weight in unknown[:1]
         ]
 
@@ -83,5 +83,5 @@ def _weight(
     if tensor.dtype.kind == "V":
         if tensor.dtype.itemsize != 2:
             raise FormatError(f"{path}: {name} holds raw bytes, not numbers")
-        tensor = viewed(tensor, dtype_named("bfloat16"))  # the only one that is written so
+        tensor = viewed(tensor, dtype_named("bfloat16"))  # the only dtype that is written so
     return Weight(address, tensor, (name,))

@@ -17,7 +17,7 @@ from surgery.weights.model import Model
 @register
 @dataclass(frozen=True, kw_only=True)
 class Onnx(Format):
-    """An ONNX file, as Keras exports it; written only, with tf-surgery[onnx]."""
+    """An ONNX file, as Keras exports it; write-only, with tf-surgery[onnx]."""
 
     name = "onnx"
     suffix = ".onnx"
@@ -27,7 +27,9 @@ class Onnx(Format):
         return head[:1] == b"\x08" and path.suffix == ".onnx"
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        raise FormatError(f"{path}: ONNX files are written, not read; load what it was made from")
+        raise FormatError(
+            f"{path}: ONNX files are written, not read; load the model that it was made from"
+        )
 
     def problems(self, model: Model) -> Sequence[str]:
         missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""`safetensors`: one file, or several with their index, as the PyTorch world shares weights."""
+"""`safetensors`: one file, or several with an index, the usual form of weights for PyTorch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from surgery.weights.weight import Weight
 
 INDEX = "model.safetensors.index.json"
 _MOST_HEADER = 100_000_000
-"""Bytes; the format's own limit."""
+"""The most bytes of a header, by the format's specification."""
 
 _DTYPES: Mapping[str, str] = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
@@ -50,7 +50,7 @@ class Safetensors(Format):
     suffix = ".safetensors"
 
     shard: str | None = key(
-        "At most so many bytes a file, which makes the target a folder with an index.",
+        "The most bytes a file; the target becomes a folder of files with an index.",
         "5GB",
         default=None,
         pattern=r"^\d+(KB|MB|GB)$|^\$\{[^}]+\}$",
@@ -58,7 +58,7 @@ class Safetensors(Format):
 
     @property
     def is_folder(self) -> bool:  # type: ignore[override]
-        """Several files need one."""
+        """True with `shard`, as there are several files."""
         return self.shard is not None
 
     def sniff(self, path: Path, head: bytes) -> bool:
@@ -87,7 +87,7 @@ class Safetensors(Format):
             metadata = {**own, **metadata}
             for weight in found:
                 if weight.address in weights:
-                    raise FormatError(f"{file} names {weight.address}, as another file does")
+                    raise FormatError(f"{file} has {weight.address}, which another file has, too")
                 weights[weight.address] = weight
         return Model(
             weights=tuple(weights.values()),
@@ -100,7 +100,7 @@ class Safetensors(Format):
 
     def problems(self, model: Model) -> Sequence[str]:
         return [
-            f"{weight.address} is {weight.tensor.dtype.name}, which it has no name for"
+            f"{weight.address} is {weight.tensor.dtype.name}, which safetensors cannot store"
             for weight in model.weights
             if weight.tensor.dtype.name not in _NAMES
         ][:1]
@@ -140,7 +140,7 @@ def _shards(weights: Sequence[Weight], most: int) -> Iterator[list[Weight]]:
 
 
 def _create(path: Path, weights: Sequence[Weight], metadata: Mapping[str, str]) -> Output:
-    """Write the header; loaders look at the format that `metadata` names."""
+    """Write a file's header, and return its output; loaders check the format in `metadata`."""
     header: dict[str, Any] = {"__metadata__": dict(metadata) or {"format": "tf"}}
     offset = 0
     for weight in weights:
@@ -164,7 +164,7 @@ def _create(path: Path, weights: Sequence[Weight], metadata: Mapping[str, str]) 
 
 
 def _indexed(index: Path) -> Iterator[Path]:
-    """The files of an index, each once."""
+    """Yield the files in an index, each once; raises FormatError."""
     try:
         places = json.loads(disk.small(index))["weight_map"]
         names = dict.fromkeys(places.values())
@@ -177,7 +177,7 @@ def _indexed(index: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> tuple[Mapping[str, str], Sequence[Weight]]:
-    """The metadata and the weights of a file."""
+    """Return a file's metadata and weights; raises FormatError."""
     descriptor = Descriptor.open(path)
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(pread(descriptor, 8, 0), "little")
@@ -191,25 +191,25 @@ def _read(path: Path) -> tuple[Mapping[str, str], Sequence[Weight]]:
         raise FormatError(f"{path}: its header is not a JSON object")
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FormatError(f"{path}: its __metadata__ is no mapping of names to texts")
+        raise FormatError(f"{path}: its __metadata__ is not a mapping of names to texts")
     weights = []
     start, done = 8 + length, 0
     for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
         shape, dtype, first, end = _checked(path, name, entry)
         if first != done or end - first != math.prod(shape) * dtype.itemsize:
-            raise FormatError(f"{path}: the bytes of {name} are not where its header says")
+            raise FormatError(f"{path}: the offsets of {name} in its header are wrong")
         if start + end > size:
-            raise FormatError(f"{path} is cut short: {name} would end at byte {start + end}")
+            raise FormatError(f"{path} is truncated: {name} would end at byte {start + end}")
         done = end
         stored = FileTensor(shape, dtype, FileRange(path, start + first), descriptor)
         weights.append(Weight(name, stored, (name,)))
     if start + done != size:
-        raise FormatError(f"{path} has {size - start - done} bytes that its header does not name")
+        raise FormatError(f"{path} has {size - start - done} more bytes than its header lists")
     return metadata, weights
 
 
 class _Entry(NamedTuple):
-    """What a header says of a tensor: a third of the memory that a dictionary takes."""
+    """A tensor's entry in a header: a third of the memory that a dictionary takes."""
 
     dtype: Any
     shape: tuple[Any, ...]
@@ -217,10 +217,10 @@ class _Entry(NamedTuple):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Entry:
-    """An object of the header; raises ValueError where a name stands twice."""
+    """Make an object of the header; raises ValueError for a duplicate name."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     if found.keys() == {"dtype", "shape", "data_offsets"}:
         with contextlib.suppress(TypeError):
             dtype, shape, offsets = (found[key] for key in ("dtype", "shape", "data_offsets"))
@@ -234,7 +234,7 @@ def _begin(entry: Any) -> int:
 
 
 def _checked(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
-    """An entry's shape, dtype, first byte and end."""
+    """Return an entry's (shape, dtype, first byte, end); raises FormatError if it is malformed."""
     if not isinstance(entry, _Entry) or len(entry.offsets) != 2 or entry.dtype not in _DTYPES:
         raise FormatError(f"{path}: the entry of {name} is broken")
     numbers = entry.shape + entry.offsets

@@ -37,7 +37,7 @@ _FILES = (FINGERPRINT, KERAS, "tfhub_module.pb")
 
 @register
 class SavedModel(Format):
-    """A TensorFlow SavedModel, whose graph, signatures and assets stay byte for byte."""
+    """A TensorFlow SavedModel, whose graph, signatures and assets are kept byte for byte."""
 
     name = "savedmodel"
     suffix = "a folder with saved_model.pb"
@@ -113,19 +113,19 @@ def _problems(model: Model) -> Iterator[str]:
         return
     if not isinstance(container, SavedModelContainer):
         yield (
-            "it is written from a SavedModel, whose graph it keeps, or from a model with an "
+            "it can be written if the source is a SavedModel, whose graph it keeps, or has an "
             "architecture; the source has neither"
         )
         return
     for address in container.left_out(model):
-        why = "is left out or renamed"
+        why = "was removed or renamed"
         if container.states[address] != "weight":
-            why = "is left out; keep the optimizer, or write a checkpoint without it"
+            why = "was removed; keep the optimizer, or write a checkpoint without it"
         yield f"its graph restores all of its variables, and {address} {why}"
     for key, tensor in stored_tensors(model, container).items():
         entry = container.bundle.entries[key]
         if (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
             yield (
-                f"{key} is {list(entry.shape)} {entry.dtype} in its graph, which stays as it is, "
+                f"{key} is {list(entry.shape)} {entry.dtype} in its graph, which cannot change, "
                 f"not {list(tensor.shape)} {tensor.dtype}"
             )

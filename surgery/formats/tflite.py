@@ -16,7 +16,7 @@ from surgery.weights.model import Model
 @register
 @dataclass(frozen=True, kw_only=True)
 class TFLite(Format):
-    """A LiteRT (TensorFlow Lite) file, as Keras exports it; written only."""
+    """A LiteRT (TensorFlow Lite) file, as Keras exports it; write-only."""
 
     name = "tflite"
     suffix = ".tflite"
@@ -26,7 +26,9 @@ class TFLite(Format):
         return head[4:8] == b"TFL3"
 
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
-        raise FormatError(f"{path}: LiteRT files are written, not read; load what it was made from")
+        raise FormatError(
+            f"{path}: LiteRT files are written, not read; load the model it was made from"
+        )
 
     def problems(self, model: Model) -> Sequence[str]:
         return list(export_problems(model))[:1]

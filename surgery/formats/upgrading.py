@@ -1,4 +1,4 @@
-"""Models of Keras 1 and 2 as they go into a target for Keras 3."""
+"""Upgrade of Keras 1 and 2 models for targets of Keras 3."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from surgery.weights.model import Model
 Config = Literal["upgrade", "keep"]
 
 _KERAS_3 = "3"
-"""What an upgraded file says of its Keras, so that it is not upgraded once more."""
+"""The Keras version in an upgraded file, so that it is not upgraded again."""
 
 
 MOST_NOTES = 5
 
 
 def config_key(default: Config) -> Any:
-    """The key that says what becomes of a config of Keras 1 or 2."""
+    """Declare the key that chooses between upgrading and keeping a config of Keras 1 or 2."""
     return key(
-        "A config of Keras 1 or 2: upgrade (for Keras 3, checked with Keras before anything is "
-        "written), or keep (as it is, for the Keras that wrote it).",
+        "A config of Keras 1 or 2: upgrade (to Keras 3, checked by Keras before anything is "
+        "written), or keep (unchanged, for the Keras version that wrote it).",
         default,
         default=default,
     )
@@ -41,17 +41,17 @@ def config_key(default: Config) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class WithConfig(Format):
-    """A format that holds a config, which it upgrades or keeps."""
+    """A format that stores a config, which it upgrades or keeps."""
 
     config: Config = config_key("keep")
     check: Literal["always", "never"] = key(
-        "Whether Keras is asked, before anything is written, if it loads an upgraded config.",
+        "Whether Keras must load an upgraded config before anything is written.",
         "never",
         default="always",
     )
 
     def upgraded(self, model: Model) -> Model:
-        """The model with the config that is written; raises FormatError where it has no equal."""
+        """Return the model with the config to write; raises FormatError if it has no equivalent."""
         done = for_keras3(model) if self.config == "upgrade" else Upgraded(model)
         if done.refused:
             raise FormatError(done.refused[0])
@@ -61,12 +61,14 @@ class WithConfig(Format):
         return _restored(made, model) if self.config == "upgrade" else made
 
     def config_problems(self, model: Model) -> list[str]:
-        """Why the model has no equal in Keras 3, each by its layer."""
+        """Return why the model has no equivalent in Keras 3, by layer."""
         refused = for_keras3(model).refused if self.config == "upgrade" else ()
-        return [f"{why}; config: keep writes it for the Keras that it is from" for why in refused]
+        return [
+            f"{why}; config: keep writes it unchanged, for its own Keras version" for why in refused
+        ]
 
     def config_notes(self, model: Model) -> list[str]:
-        """What becomes of a config of Keras 1 or 2."""
+        """Return notes on the upgrade of a config of Keras 1 or 2."""
         if model.architecture is None or model.carried.is_keras3:
             return []
         if self.config == "keep":
@@ -84,7 +86,7 @@ class WithConfig(Format):
 
 
 def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
-    """Return what Keras must be able to build before the upgraded model is written."""
+    """Return the check that Keras can build the upgraded model; `is_skipped` by `check: never`."""
     architecture = model.need_architecture("the check")
     places = _store.stored_names(model)
     variables = {
@@ -104,7 +106,7 @@ def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
 
 @dataclass(frozen=True)
 class Upgraded:
-    """A model for Keras 3, and what was done to it; `refused` says why it is not one."""
+    """A model upgraded for Keras 3, with notes; `refused` has the reasons if it cannot be."""
 
     model: Model
     notes: Sequence[str] = ()
@@ -112,10 +114,7 @@ class Upgraded:
 
 
 def for_keras3(model: Model) -> Upgraded:
-    """The model as Keras 3 loads it, its weights laid out anew.
-
-    A model of Keras 3 stays as it is.
-    """
+    """Upgrade a model to Keras 3, to be laid out anew; a Keras 3 model is returned unchanged."""
     return model.once(_for_keras3)
 
 
@@ -147,7 +146,7 @@ def _for_keras3(model: Model) -> Upgraded:
         return Upgraded(model, refused=changes.refused)
     gates = scaled_gates(renamed.architecture, TO_KERAS_3)
     scaled = with_scaled_gates(renamed, gates)
-    compiled, told = _compiled(model)
+    compiled, compile_notes = _compiled(model)
     bare = scaled.without_optimizer()
     carried = replace(bare.carried, keras_version=_KERAS_3, compile_config=compiled, state={})
     architecture = Architecture(config, renamed.architecture.shares_layers)
@@ -155,12 +154,12 @@ def _for_keras3(model: Model) -> Upgraded:
     if isinstance(model.format_facts, _store.StoreFacts) and carried.assets:
         new = replace(new, carried=replace(carried, assets=_moved_assets(new)))
     called = ", ".join(f"{old} is {new_name}" for old, new_name in names.items())
-    notes = [f"layers whose names hold a / are renamed: {called}"] if names else []
-    return Upgraded(new, [*notes, *_of_gates(renamed, gates), *told, *changes.done])
+    notes = [f"layers whose names contain a / are renamed: {called}"] if names else []
+    return Upgraded(new, [*notes, *_of_gates(renamed, gates), *compile_notes, *changes.done])
 
 
 def _restored(made: Model, like: Model) -> Model:
-    """Return what Keras 3 trained, with the names and gates from before the upgrade."""
+    """Return a model that Keras 3 trained, with names and gates as before the upgrade."""
     if like.architecture is None or like.carried.is_keras3:
         return made
     renamed, _ = _without_slashes(like)
@@ -172,7 +171,7 @@ def _restored(made: Model, like: Model) -> Model:
 
 
 def _without_slashes(model: Model) -> tuple[Model, Mapping[str, str]]:
-    """The model with `_` for the `/` in its layers' names, which Keras 3 refuses; and the names."""
+    """Return the model with `_` for `/` in layer names, and {address: new name}."""
     assert model.architecture is not None
     renamed, names = without_slashes(model.architecture)
     if not names:
@@ -185,7 +184,7 @@ def _without_slashes(model: Model) -> tuple[Model, Mapping[str, str]]:
 
 
 def with_scaled_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> Model:
-    """Return the model with the columns of its gates multiplied, by the weights' addresses."""
+    """Return the model with the gates' columns scaled; `gates` is by weight address."""
     weights = [weight for weight in model.weights if weight.address in gates]
     return model.map_each(
         weights,
@@ -199,7 +198,7 @@ _ACTING = ("kernel_regularizer", "bias_regularizer", "recurrent_regularizer", "_
 
 
 def _moved_assets(model: Model) -> Mapping[str, bytes]:
-    """The vocabularies of layers, where Keras 3 looks for them."""
+    """Return the assets under the names that Keras 3 expects."""
     groups = {
         _store.with_slashes(old).rpartition("/vars/")[0]: new.rpartition("/vars/")[0]
         for address, places in _store.stored_names(model).items()
@@ -212,16 +211,16 @@ def _moved_assets(model: Model) -> Mapping[str, bytes]:
 
 
 def _of_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> list[str]:
-    """What scaling the gates does, and what it does not keep."""
+    """Return notes on scaled gates, and on what scaling does not preserve."""
     there = [weight for weight in model.weights if weight.address in gates]
     if not there or model.architecture is None:
         return []
     notes = [
         f"{there[0].address} and {len(there) - 1} more: the columns of gates with hard_sigmoid are "
-        "scaled by 1.2, so that Keras 3's gives the same"
+        "scaled by 1.2, so that Keras 3 computes the same"
     ]
     if any(weight.tensor.dtype.itemsize < 4 for weight in there):
-        notes.append("gates of 16 bits are rounded anew: outputs agree to about three digits")
+        notes.append("gates of 16 bits are rounded again: outputs agree to about three digits")
     for address in sorted({model.architecture.configured_owner(w.address).address for w in there}):
         config = model.architecture.by_address[address].config
         if acting := [key for key in config if key.endswith(_ACTING) and config[key]]:
@@ -230,7 +229,7 @@ def _of_gates(model: Model, gates: Mapping[str, ScaledColumns]) -> list[str]:
 
 
 def _compiled(model: Model) -> tuple[Mapping[str, object] | None, list[str]]:
-    """The compile config for Keras 3, and what of it is left out."""
+    """Return the compile config for Keras 3 or None, and notes on parts left out."""
     from surgery.architecture.upgrades.compiling import upgraded_compile_config
 
     carried = model.carried

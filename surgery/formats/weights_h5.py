@@ -1,4 +1,4 @@
-"""`.weights.h5`: the weights alone, in Keras 3's layout."""
+"""`.weights.h5`: weights only, in Keras 3's layout."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgery.architecture import Architecture
-from surgery.formats import _hdf5, _lora, _outputs, _store
+from surgery.formats import _hdf5, _outputs, _store
 from surgery.formats.base import Format, Output, register
 from surgery.storage import disk
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 
 
 @register
 class WeightsH5(Format):
-    """The weights alone, as Keras 3's `save_weights` saves them."""
+    """Weights only, as Keras 3's `save_weights` saves them."""
 
     name = "weights_h5"
     suffix = ".weights.h5"
@@ -39,10 +40,10 @@ class WeightsH5(Format):
         )
 
     def prepared(self, model: Model) -> Model:
-        return _store.in_todays_layout(_lora.without_adapters(model))
+        return _store.in_todays_layout(lora.without_adapters(model))
 
     def problems(self, model: Model) -> Sequence[str]:
-        return _lora.problems(model) or _store.store_problems(self.prepared(model))
+        return lora.problems(model) or _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)

@@ -1,4 +1,4 @@
-"""`.weights.json`: Keras 3's weights in several files, and the map that says what is where."""
+"""`.weights.json`: Keras 3's weights in several files, and a map from groups to files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 from surgery.architecture import Architecture
 from surgery.declared.fields import key
 from surgery.errors import FormatError
-from surgery.formats import _hdf5, _lora, _outputs, _store
+from surgery.formats import _hdf5, _outputs, _store
 from surgery.formats.base import Format, Output, register
 from surgery.storage import disk
+from surgery.weights import lora
 from surgery.weights.model import Carried, Model
 from surgery.weights.tensor import Tensor
 
@@ -67,10 +68,10 @@ class WeightsJson(Format):
         )
 
     def prepared(self, model: Model) -> Model:
-        return _store.in_todays_layout(_lora.without_adapters(model))
+        return _store.in_todays_layout(lora.without_adapters(model))
 
     def problems(self, model: Model) -> Sequence[str]:
-        return _lora.problems(model) or _store.store_problems(self.prepared(model))
+        return lora.problems(model) or _store.store_problems(self.prepared(model))
 
     def create(self, model: Model, path: Path) -> Output:
         model = self.prepared(model)
@@ -94,7 +95,7 @@ class WeightsJson(Format):
 
 
 def _files_of(index: Path) -> Iterator[Path]:
-    """The files that a map names, each once."""
+    """Yield the files listed in a map, each once; raises FormatError."""
     try:
         places = json.loads(disk.small(index))["weight_map"].values()
         names = [
@@ -109,7 +110,7 @@ def _files_of(index: Path) -> Iterator[Path]:
 
 
 def _sharded(model: Model, most: float) -> list[dict[str, int]]:
-    """The groups of each file, with their sizes; a group is never split."""
+    """Return {group: size in bytes} for each file; a group is never split."""
     sizes: dict[str, int] = {}
     stored = {
         p: model[a].tensor for a, places in _store.stored_names(model).items() for p in places
@@ -132,9 +133,9 @@ def _write_part(
 
 
 class _Part(_hdf5.Writer):
-    """A writer that passes on only what belongs into one of several files.
+    """A writer that writes only the groups of one of several files.
 
-    Groups that hold nothing but a layer's name go into all of them.
+    Groups that contain only a layer's name are written to all files.
     """
 
     def __init__(
@@ -146,11 +147,11 @@ class _Part(_hdf5.Writer):
         self._elsewhere = elsewhere
 
     def group(self, path: str) -> Any:
-        """The group, or one that nobody keeps."""
+        """Return the group, or a dummy if it belongs to another file."""
         return _Nowhere() if path in self._elsewhere else self._whole.group(path)
 
     def dataset(self, path: str, tensor: Tensor) -> None:
-        """Make a place for the tensor, if it belongs here."""
+        """Create the dataset if its group belongs to this file."""
         if path.rpartition("/")[0] in self._groups:
             self._whole.dataset(path, tensor)
 

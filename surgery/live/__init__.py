@@ -1,1 +1,1 @@
-"""The only package that imports Keras and TensorFlow."""
+"""Everything that imports Keras and TensorFlow."""

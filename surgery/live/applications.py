@@ -1,4 +1,4 @@
-"""The models of keras.applications: their architecture, without memory for their weights."""
+"""Models of keras.applications: their architecture, built without memory for the weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "VGG19": (),
     "Xception": (),
 }
-"""Each application's arguments besides the common ones; a test holds them against Keras."""
+"""Each application's arguments besides the common ones; a test compares them with Keras."""
 
 _FORMAT = 1
 
@@ -60,14 +60,17 @@ _UNSET: Any = _Unset()
 
 @dataclass(frozen=True)
 class WeightsOf:
-    """`none`, `imagenet`, or a weights file."""
+    """The weights of an application: `none`, `imagenet`, or a weights file."""
 
     text: str
     path: Path | None = None
 
     @classmethod
     def from_recipe(cls, value: object, folder: Path) -> WeightsOf:
-        """Return the weights that a recipe names; a path starts at the recipe's folder."""
+        """Make the weights from "none", "imagenet", or a path relative to `folder`.
+
+        Raises TypeError for anything but text.
+        """
         if not isinstance(value, str):
             raise TypeError
         if value in ("none", "imagenet"):
@@ -76,7 +79,7 @@ class WeightsOf:
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Return the JSON Schema of what a recipe may say."""
+        """Return the JSON Schema of the recipe's text."""
         return {"type": "string", "minLength": 1}
 
     def __str__(self) -> str:
@@ -95,15 +98,17 @@ class Application:
         default=WeightsOf("imagenet"),
         in_example=True,
     )
-    include_top: bool = key("Whether to have the classifier.", False, default=_UNSET)
-    include_preprocessing: bool = key("Whether to have the rescaling layers.", True, default=_UNSET)
+    include_top: bool = key("Whether to include the classifier.", False, default=_UNSET)
+    include_preprocessing: bool = key(
+        "Whether to include the rescaling layers.", True, default=_UNSET
+    )
     input_shape: tuple[int, ...] = key(
         "The shape of an image: height, width, channels.", [96, 96, 3], default=_UNSET
     )
     pooling: Literal["avg", "max"] | None = key(
-        "What pools the features where there is no classifier.", "avg", default=_UNSET
+        "The pooling of the features if there is no classifier.", "avg", default=_UNSET
     )
-    classes: int = key("How many classes the classifier tells apart.", 10, default=_UNSET)
+    classes: int = key("The number of classes.", 10, default=_UNSET)
     classifier_activation: str | None = key(
         "The classifier's activation; null for logits.", "softmax", default=_UNSET
     )
@@ -131,19 +136,19 @@ class Application:
             and self.arguments.get("classes", 1000) != 1000
         ):
             raise ValueError(
-                f"classes: {self.classes}, but weights: imagenet (the default) tell 1000 classes "
-                "apart; say include_top: false for the layers below, or weights: none"
+                f"classes: {self.classes}, but weights: imagenet (the default) are for 1000 "
+                "classes; write include_top: false to leave out the classifier, or weights: none"
             )
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What is given to Keras's function, the weights left out."""
+        """The arguments in the recipe for Keras's function, without the weights."""
         names = [name for name in keys_of(type(self)) if name not in ("application", "weights")]
         return {n: getattr(self, n) for n in names if getattr(self, n) is not _UNSET}
 
     @cached_property
     def identity(self) -> str:
-        """All that decides what the application resolves to, as JSON."""
+        """Everything that determines what the application resolves to, as JSON."""
         decisive = {
             "format": _FORMAT,
             "application": self.application,
@@ -161,11 +166,11 @@ class Application:
 
     @property
     def is_cached(self) -> bool:
-        """Whether it has been resolved before, so that TensorFlow is not needed."""
+        """True if it has been resolved before, so that TensorFlow is not needed."""
         return self._cached.read() is not None
 
     def resolve(self) -> Resolved:
-        """Return the application's config and variables, from the cache, else from Keras."""
+        """Return the application's config and variables, from the cache or from Keras."""
         found = self._cached.read()
         if found is None:
             found = _from_keras(self)
@@ -175,10 +180,10 @@ class Application:
 
 @dataclass(frozen=True)
 class Resolved:
-    """An application's config, its variables in Keras's order, and where its weights are.
+    """A model's config, its variables in Keras's order, and the download of its weights.
 
-    Each variable is a dict of shape, dtype and initializer; `download` holds what Keras's
-    `get_file` is called with, or is None where no weights were asked for.
+    Each variable is a dict of name, shape, dtype and initializer; `download` has the arguments of
+    Keras's `get_file`, or is None if there is nothing to download.
     """
 
     config: Mapping[str, Any]
@@ -193,7 +198,10 @@ class Resolved:
 
 
 def _from_keras(application: Application) -> dict[str, Any]:
-    """Build the model symbolically, with nothing allocated and nothing downloaded."""
+    """Build the model symbolically, without allocating or downloading anything.
+
+    Raises SurgeryError with Keras's message for arguments that Keras rejects.
+    """
     from unittest import mock
 
     import_keras()
@@ -231,7 +239,7 @@ def _from_keras(application: Application) -> dict[str, Any]:
 
 
 def variable_facts(variable: Any) -> dict[str, Any]:
-    """Return name, shape, dtype and initializer of a variable that is not there yet."""
+    """Return the name, shape, dtype and initializer of a variable without a value."""
     return {
         "name": variable.name,
         "shape": list(variable.shape),
@@ -241,7 +249,11 @@ def variable_facts(variable: Any) -> dict[str, Any]:
 
 
 def _initializer_facts(initializer: Any) -> list[Any]:
-    """Return class and config; an LSTM with `unit_forget_bias` has a function of its own."""
+    """Return [class name, config] of an initializer.
+
+    For an LSTM with `unit_forget_bias`, which has a function instead of an initializer object,
+    returns ["UnitForgetBias", {"bias_initializer": [class name, config]}].
+    """
     if hasattr(initializer, "get_config"):
         return [type(initializer).__name__, initializer.get_config()]
     cell = initializer.__closure__[0].cell_contents
@@ -249,7 +261,10 @@ def _initializer_facts(initializer: Any) -> list[Any]:
 
 
 def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path:
-    """Return Keras's own weights file, downloaded into Keras's folder where it is not there."""
+    """Return the path of Keras's own weights file, downloaded if it is missing.
+
+    Raises SurgeryError if the download fails.
+    """
     path = keras_home() / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path

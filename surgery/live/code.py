@@ -1,4 +1,4 @@
-"""The user's own code: named in a recipe as `package.module:function`, run only where allowed."""
+"""The user's own code: named in a recipe as `package.module:function`, run only if allowed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from surgery.weights.tensor import dtype_named
 
 @dataclass(frozen=True)
 class CodeName:
-    """A function, or a module; modules beside the recipe are found too."""
+    """The name of a function or a module; modules beside the recipe are found, too."""
 
     text: str
     folder: Path
 
     @classmethod
     def from_recipe(cls, value: object, folder: Path) -> CodeName:
-        """As the recipe has it."""
+        """Make the name from a recipe's text; raises ValueError if it is malformed."""
         if not isinstance(value, str):
             raise TypeError
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.\w+)*)?", value):
-            raise ValueError(f"{value!r} is no name such as package.module:function")
+            raise ValueError(f"{value!r} is not a name such as package.module:function")
         return cls(value, folder)
 
     @classmethod
@@ -43,11 +43,14 @@ class CodeName:
 
     @property
     def file(self) -> Path:
-        """Where the module is, if it stands beside the recipe."""
+        """The file of the module, if it is beside the recipe."""
         return self.folder / f"{self.text.partition(':')[0].replace('.', '/')}.py"
 
     def load(self) -> Any:
-        """The module, or what is in it; raises SurgeryError where it cannot be imported."""
+        """Import the module or the object in it; raises SurgeryError if that fails.
+
+        It fails, too, if the user has not permitted code to run.
+        """
         need_permission(self.text)
         folder = str(self.folder.absolute())
         _FOLDERS.add(folder)
@@ -64,11 +67,14 @@ class CodeName:
 
 
 _FOLDERS: set[str] = set()
-"""Where this process has looked for code of the user's."""
+"""The folders in which this process has looked for the user's code."""
 
 
 def imported_files() -> list[Path]:
-    """The user's own files that this process has imported; installed packages are left out."""
+    """Return the user's own files that this process has imported, sorted.
+
+    Installed packages are left out.
+    """
     installed = tuple(sysconfig.get_paths().values())
     files = [
         str(getattr(module, "__file__", None) or "")
@@ -83,17 +89,17 @@ def imported_files() -> list[Path]:
 
 
 def code_names(value: Any) -> Iterator[CodeName]:
-    """All code that a declared part of a recipe names."""
+    """Return all names of code in a declared part of a recipe."""
     return (part for part in _parts(value) if isinstance(part, CodeName))
 
 
 def paths_in(value: Any) -> Iterator[Path]:
-    """All paths that a declared part of a recipe names."""
+    """Return all paths in a declared part of a recipe."""
     return (part for part in _parts(value) if isinstance(part, Path))
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """Yield the values inside a declared part of a recipe, however deep."""
+    """Yield the values inside a declared part of a recipe, at any depth."""
     if isinstance(value, tuple):
         for item in value:
             yield from _parts(item)
@@ -105,7 +111,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    """What the user's function returns; raises SurgeryError with what it raises."""
+    """Call a user's function and return its result; its errors become SurgeryError."""
     try:
         return function(*given, **named)
     except Exception as error:
@@ -113,39 +119,39 @@ def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any
 
 
 def failure(error: BaseException) -> str:
-    """An exception of somebody else's code in one line."""
+    """Return an exception of foreign code as one line: `ValueError: message`."""
     text = " ".join(str(error).split())
-    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return said if len(said) <= 500 else said[:500] + "..."
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return line if len(line) <= 500 else line[:500] + "..."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """An input of a model that is built by code."""
+    """An input of a model that code builds."""
 
     shape: tuple[int, ...] = key("Its shape, the batch's axis included.", [1, 10])
     dtype: str = key("Its dtype.", "int32", default="float32")
 
     def zeros(self) -> Any:
-        """An input of zeros."""
+        """Return an array of zeros of this shape and dtype."""
         return np.zeros(self.shape, dtype_named(self.dtype))
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a model needs of the user's code: modules with its classes, or what builds it."""
+    """The user's code that a model needs: modules with its classes, or a function to build it."""
 
     modules: tuple[CodeName, ...] = ()
     build: CodeName | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
     objects: Any = None
-    """What TensorFlow tracks of the built model, whose variables are in the model's own order."""
+    """The object graph of the built model (`live.objects.graph_of`), or None."""
     files: tuple[Path, ...] = ()
-    """What was imported of the user's own files to build it."""
+    """The user's own files that were imported to build it."""
 
     def custom_objects(self) -> dict[str, Any]:
-        """The classes and functions of the modules, by name; Keras registers some by itself."""
+        """Return the public classes and functions of the modules, by name."""
         found: dict[str, Any] = {}
         for module in self.modules:
             for name, value in vars(module.load()).items():
@@ -154,7 +160,7 @@ class Code:
         return found
 
     def model(self) -> Any:
-        """The model that the code builds, called once so that its variables exist."""
+        """Build the model, and call it once so that its variables exist; raises SurgeryError."""
         import keras
 
         assert self.build is not None
@@ -169,7 +175,7 @@ class Code:
 
 
 def call_once(model: Any, inputs: Sequence[Input], name: str) -> None:
-    """Call a model on zeros, so that its variables exist; raises SurgeryError where it fails."""
+    """Call a model on zeros so that its variables exist; raises SurgeryError if that fails."""
     if inputs:
         given = [each.zeros() for each in inputs]
         called(f"a forward pass of {name}", model, given[0] if len(given) == 1 else given)

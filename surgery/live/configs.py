@@ -1,4 +1,4 @@
-"""A model's config without weights: its variables, found without memory for them."""
+"""The variables of a model's config without weights, found without memory for them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _FORMAT = 1
 
 
 def cached(config: Mapping[str, Any]) -> Cached:
-    """Return where the config's variables are kept."""
+    """Return the cache entry of the config's variables."""
     return by_config("configs", _FORMAT, config)
 
 
 def resolved(config: Mapping[str, Any]) -> Resolved:
-    """The config and its variables in Keras's order: from the cache, else from Keras."""
+    """Return the config with its variables in Keras's order, from the cache or from Keras."""
     kept = cached(config)
     found = kept.read()
     if found is None:

@@ -1,4 +1,4 @@
-"""What TensorFlow decodes of data: images, and records of `tf.train.Example`."""
+"""Decoding by TensorFlow: images, and records of `tf.train.Example`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from surgery.weights.tensor import Array
 def decode_image(
     data: bytes, name: str, channels: int = 0, size: tuple[int, ...] | None = None
 ) -> Array:
-    """Return an encoded image (JPEG, PNG, GIF, BMP) as an array of height, width and channels.
+    """Decode an image (JPEG, PNG, GIF, BMP) to an array of shape (height, width, channels).
 
-    With `size` (height and width) it is resized, bilinearly, to float32; 0 channels are those
-    that it has. Raises FormatError, with `name`, for what is no image.
+    With `size` (height, width), it is resized bilinearly to float32, else it is uint8; `channels=0`
+    keeps the image's own. Raises FormatError, with `name`, if it is not an image.
     """
     import tensorflow as tf
 
@@ -31,10 +31,9 @@ def decode_image(
 def parse_examples(
     records: Sequence[bytes], features: Mapping[str, tuple[tuple[int, ...], str]], name: str
 ) -> Mapping[str, Array]:
-    """Return the features of serialized `tf.train.Example` messages, a row for each record.
+    """Parse serialized `tf.train.Example` messages to one array a feature, a row a record.
 
-    `features` says the shape and the dtype of each. Raises FormatError, with `name`, where a
-    record has no such features.
+    `features` maps names to (shape, dtype). Raises FormatError, with `name`, if a record lacks one.
     """
     import tensorflow as tf
 

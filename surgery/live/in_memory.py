@@ -1,4 +1,4 @@
-"""A keras.Model that the caller has in memory."""
+"""Opening of a keras.Model that the caller has in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from surgery.weights.model import Model
 
 
 def is_keras_model(value: object) -> bool:
-    """Return whether that is a model of Keras 3; Keras is not imported for that."""
+    """Return whether a value is a model of Keras 3, without importing Keras."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(value, keras.Model)
 
 
 def opened(model: Any, open_model: Callable[[Path], Model]) -> Model:
-    """Return what Keras saves of the model now, read from a file that is gone from its folder.
+    """Save a Keras model to a temporary file, and open that as a lazy model.
 
-    The descriptor that tensors are read by keeps its bytes on disk for as long as they are used.
+    The file is unlinked at once; the descriptors of its tensors keep its bytes while they are
+    used. Raises SurgeryError if Keras cannot save the model.
     """
     if not model.built:
         raise SurgeryError(f"the model {model.name!r} has no variables yet; call it, or build it")
@@ -31,7 +32,7 @@ def opened(model: Any, open_model: Callable[[Path], Model]) -> Model:
         path = Path(folder) / "model.keras"
         try:
             model.save(path)
-        except Exception as error:  # of the user's own get_config, too
+        except Exception as error:  # also from the user's own get_config
             raise SurgeryError(f"Keras does not save the model {model.name!r}: {error}") from error
         found = open_model(path)
     return replace(found, inputs=(), origin=f"the keras.Model {model.name!r}")

@@ -1,4 +1,4 @@
-"""Whether Keras makes a model of a config: asked in a process apart, before anything is written."""
+"""The check, in a separate process before writing, that Keras can build a model from a config."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SECONDS = 60.0
 
 @dataclass(frozen=True)
 class LoadCheck:
-    """A config, and the variables that Keras should give its model.
+    """A config, and the variables that Keras should build from it.
 
-    `variables` has each one's shape and dtype by its place in a weights file, in Keras's order.
-    `skipped` says why Keras is not asked.
+    `variables` has each variable's (shape, dtype) by its path in a weights file, in Keras's order.
+    `skipped` is the reason if Keras is not to be asked.
     """
 
     config: Mapping[str, Any]
@@ -30,7 +30,7 @@ class LoadCheck:
 
 
 def load_check_result(check: LoadCheck) -> str:
-    """`checked`, or `not checked:` and why; raises SurgeryError where Keras refuses the model."""
+    """Return `checked`, or `not checked: <reason>`; raises SurgeryError if Keras refuses."""
     from surgery.live.session import session
 
     if check.skipped:

@@ -1,4 +1,4 @@
-"""The graph of objects that TensorFlow saves of a Keras model in a checkpoint."""
+"""The object graph that TensorFlow saves for a Keras model in a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from surgery.storage.cache import Cached, by_config
 
 _FORMAT = 2
 _FAILED: dict[Cached, str] = {}
-"""What Keras said of the configs that it could not build in this process."""
+"""The error messages of configs that Keras could not build in this process."""
 
 
 @dataclass(frozen=True)
 class TrackedNode:
-    """An object: its children by name; for a variable its key, its name, and its place.
+    """A node of the object graph: its children, and for a weight its key, name and index.
 
-    The place is that in Keras's `model.weights`, which is so many long.
+    `children` are (name, number of the node). `place` is the weight's index in Keras's
+    `model.weights`, which has `weights` entries.
     """
 
     children: list[tuple[str, int]]
@@ -32,7 +33,10 @@ class TrackedNode:
 
 
 def object_graph(config: Mapping[str, Any]) -> list[TrackedNode]:
-    """What `tf.train.Checkpoint(model=model)` saves: from the cache, else from Keras."""
+    """Return the graph of `tf.train.Checkpoint(model=model)`, from the cache or from Keras.
+
+    Raises SurgeryError if Keras cannot build the model.
+    """
     kept = by_config("objects", _FORMAT, config)
     if kept in _FAILED:
         raise SurgeryError(_FAILED[kept])
@@ -48,7 +52,7 @@ def object_graph(config: Mapping[str, Any]) -> list[TrackedNode]:
 
 
 def is_cached(config: Mapping[str, Any]) -> bool:
-    """Whether the graph has been found before, so that TensorFlow is not needed."""
+    """Return whether the graph is in the cache, so that TensorFlow is not needed."""
     return by_config("objects", _FORMAT, config).read() is not None
 
 
@@ -59,7 +63,7 @@ def _from_keras(config: Mapping[str, Any]) -> list[TrackedNode]:
 
 
 def graph_of(model: Any, variables: Sequence[Any]) -> list[TrackedNode]:
-    """The objects of a model, of which those variables are its weights."""
+    """Return the object graph of a model whose weights are the given variables."""
     import tensorflow as tf
 
     places = {id(variable): place for place, variable in enumerate(variables)}
@@ -73,7 +77,10 @@ def graph_of(model: Any, variables: Sequence[Any]) -> list[TrackedNode]:
 def tracked(
     root: Any,
 ) -> tuple[list[Any], list[tuple[str, ...]], list[list[tuple[str, int]]]]:
-    """The objects that TensorFlow tracks from one on: with their paths and children."""
+    """Return all objects that TensorFlow tracks from `root`, breadth first.
+
+    They come as (objects, path of each, (name, number) of the children of each).
+    """
     import tensorflow as tf
 
     numbers: dict[int, int] = {}
@@ -108,5 +115,5 @@ def _node(
         name = getattr(item, "path", item.name.removesuffix(":0"))
         return TrackedNode(children, key, name, places[id(item)], len(places))
     if hasattr(item, "assign") and hasattr(item, "path"):
-        raise SurgeryError(f"{item.path} is a variable of the model, but none of its weights")
+        raise SurgeryError(f"{item.path} is a variable of the model, but not one of its weights")
     return TrackedNode(children)

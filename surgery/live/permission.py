@@ -1,4 +1,4 @@
-"""The user's permission to run code that a recipe names or a model file holds."""
+"""The user's permission to run code from a recipe or a model file."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Iterator
 from surgery.errors import SurgeryError
 
 ALLOW_CODE = "SURGERY_ALLOW_CODE"
-"""The environment variable that lets code run that a recipe names or a model file holds."""
+"""The environment variable that permits code from a recipe or a model file to run."""
 
 
 def may_run_code() -> bool:
-    """Whether the user lets such code run."""
+    """Return whether the user permits such code to run."""
     return os.environ.get(ALLOW_CODE, "") not in ("", "0")
 
 
 def need_permission(what: str) -> None:
-    """Raise SurgeryError where the user has not allowed code to run."""
+    """Raise SurgeryError if the user has not permitted code to run."""
     if not may_run_code():
         raise SurgeryError(
-            f"{what} is code, which runs only with --allow-code or {ALLOW_CODE}=1; look at it first"
+            f"{what} is code, which runs only with --allow-code or {ALLOW_CODE}=1; read it first"
         )
 
 
 @contextlib.contextmanager
 def code_allowed(is_allowed: bool) -> Iterator[None]:
-    """Let such code run inside the `with` block, if allowed; else all stays as it is."""
+    """Permit such code inside the `with` block if `is_allowed`; else change nothing."""
     before = os.environ.get(ALLOW_CODE)
     if is_allowed:
         os.environ[ALLOW_CODE] = "1"

@@ -1,4 +1,4 @@
-"""TensorFlow's start-up messages, kept from the user's terminal."""
+"""Suppression of TensorFlow's start-up messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Send what native code writes to standard error to nowhere, for a while."""
+    """Discard what native code writes to standard error inside the `with` block."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def import_keras() -> None:
-    """Import Keras, and TensorFlow with it, without a word; later on, errors alone are told."""
+    """Import Keras and TensorFlow silently; afterwards only errors are logged."""
     if "keras" not in sys.modules:
         with quiet():
             import keras  # noqa: F401

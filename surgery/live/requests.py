@@ -1,4 +1,4 @@
-"""What the process with Keras is asked: plain values, made without Keras."""
+"""The arguments of jobs in the process with Keras: plain values, made without Keras."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from surgery.weights.channels import Channels
 
 @dataclass(frozen=True)
 class LiveFile:
-    """A file to make a live model from, and where its weights are in it.
+    """A file to load a live model from, and the paths of the weights in it.
 
-    `stored` has each weight's place (`layers/dense/vars/0`) by its address; `code` is what the
-    model needs of the user's code, and `others` are .npy files of variables that Keras does not
-    save. `trained` says which weights a model that is loaded from the file trains, `frozen` which
-    ones stay frozen though Keras forgets it. `compile_config` is for a model that code builds;
-    `has_slots` says that the file holds an optimizer's state.
+    `stored` has each weight's paths (`layers/dense/vars/0`) by its address; `code` is the user's
+    code that the model needs, and `others` are .npy files of variables that Keras does not save.
+    `trained` has the trainable flags of a model that code builds, `frozen` the weights that must
+    stay frozen although Keras does not restore that. `compile_config` is for a model that code
+    builds; `has_slots` is whether the file has optimizer state.
     """
 
     path: Path
@@ -35,16 +35,16 @@ class LiveFile:
 
     @property
     def builds(self) -> bool:
-        """Whether the model is built by code, and the file holds weights alone."""
+        """True if code builds the model, and the file has weights only."""
         return self.code is not None and self.code.build is not None
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Elements that keep their values: those that are zero now, or those of a mask.
+    """Elements that keep their values: those that are zero now, or those in a mask.
 
-    With `kernels` those alone that are in a channel in which all of these are zero; `channels`
-    has the channels of all that it names.
+    With `kernels`, only elements in channels in which all these kernels are zero; `channels` has
+    the channels of each weight and kernel.
     """
 
     addresses: Sequence[str]
@@ -55,10 +55,10 @@ class Hold:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How sparse the weights are at each step of the optimizer.
+    """The sparsity of weights at each step of the optimizer.
 
     `polynomial` is the cubic schedule of Zhu and Gupta, "To prune, or not to prune" (2017,
-    arXiv:1710.01878): fast at first, slow towards the end. `constant` is sparse at once.
+    arXiv:1710.01878): fast at first, slow towards the end. `constant` prunes fully at once.
     """
 
     addresses: Sequence[str]
@@ -71,7 +71,7 @@ class Schedule:
     at_end: str
 
     def sparsity(self, step: int) -> Fraction | None:
-        """The share of zeros from that step on; None where nothing changes at it."""
+        """Return the share of zeros from that step on; None if it does not change there."""
         is_due = self.begin <= step < self.until and (step - self.begin) % self.every == 0
         if not is_due and step != self.until:
             return None
@@ -83,9 +83,9 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that a training is told; weights are named by their addresses.
+    """All settings of a training; weights are named by their addresses.
 
-    What `compile` does not give is the model's own, if it `goes_on`.
+    If `goes_on`, arguments missing in `compile` are the model's own.
     """
 
     data: Data

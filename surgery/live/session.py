@@ -1,4 +1,4 @@
-"""This side of the process with Keras: it is started late, given jobs, and listened to."""
+"""The parent's side of the process with Keras, which is started on first use."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 class Session:
-    """A process with Keras, for one job after another.
+    """A process with Keras that runs one job after another.
 
-    User code, TensorFlow's memory and its crashes stay in there; `imported` are the files with
-    that code.
+    User code, and TensorFlow's memory and crashes, stay in that process; `imported` are the user's
+    files that it has imported.
     """
 
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
         self.threads = threads
-        self.allows_code = may_run_code()  # as the process's environment will say
+        self.allows_code = may_run_code()  # the process inherits this by its environment
         self.listen = listen
         self.imported: set[Path] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process, and remove its temporary folder."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -45,11 +45,11 @@ class Session:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start the process already, so that it is ready when the first job comes."""
+        """Start the process if it is not running, to be ready for the first job."""
         self._process = self._process or self._start()
 
     def call(self, job: str, /, **arguments: Any) -> dict[str, Any]:
-        """Have a job done; raises SurgeryError with why it failed."""
+        """Run a job and return its result; raises SurgeryError with the reason of a failure."""
         self.start()
         process = self._process
         assert process is not None
@@ -75,7 +75,7 @@ class Session:
                 self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # TensorFlow leaves a file there for every function that it converts.
+        # TensorFlow leaves a temporary file for every function that it converts.
         self._folder = lasting_folder()
         command = [sys.executable, "-m", "surgery.live.process.worker",
                    str(self.threads), self._folder]  # fmt: skip
@@ -93,7 +93,7 @@ class Session:
     def _death(self, process: subprocess.Popen[bytes]) -> str:
         code = process.wait()
         if code == -signal.SIGKILL:
-            why = "was killed, as happens where memory runs out"
+            why = "was killed, perhaps because memory ran out"
         elif code < 0:
             why = f"ended by {signal.Signals(-code).name}"
         else:
@@ -106,10 +106,11 @@ _IDLE: list[Session] = []
 
 @contextlib.contextmanager
 def session(threads: int | None, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
-    """A session; one that an earlier run of this process has left is taken up.
+    """Yield a session, reusing an idle one of an earlier run in this process.
 
-    It has that many threads, or any number, and the same permission to run code. What runs code
-    of the user's gets one of its own: modules may have changed since. The newest is left.
+    The idle one must have as many threads (None: any) and the same permission to run code. With
+    `runs_code` it is always a new one, since the user's modules may have changed. The most recent
+    session is kept idle afterwards.
     """
     fits = [each for each in _IDLE if threads in (None, each.threads)]
     idle = [] if runs_code else [each for each in fits if each.allows_code == may_run_code()]
@@ -129,6 +130,6 @@ def session(threads: int | None, listen: Listener, runs_code: bool = False) -> I
 
 @atexit.register
 def _close() -> None:
-    """End the processes that wait for another run."""
+    """Kill the idle processes."""
     while _IDLE:
         _IDLE.pop().close()

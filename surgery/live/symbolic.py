@@ -1,4 +1,4 @@
-"""Keras models without memory for their weights, from a config."""
+"""Keras models built from a config without memory for their weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from surgery.live.permission import ALLOW_CODE, may_run_code
 from surgery.live.quiet import import_keras
 
 _WAITING = "uninitialized_variables"
-"""What Keras calls the variables that wait for their values."""
+"""Keras's global attribute for variables that are not initialised yet."""
 
 _OF_THE_PROCESS = ("object_name_uids", "dtype_policy")
-"""What Keras counts automatic names by, and the dtype that layers get which name none."""
+"""Keras's global counters of automatic names, and its default dtype policy."""
 
 _NEEDS_MEMORY = "in a stateless scope"
-"""What Keras says of a layer that calls others while it is built (a Lambda)."""
+"""Part of Keras's error for a layer that calls others while it is built (a Lambda)."""
 
 
 @contextlib.contextmanager
 def without_memory() -> Iterator[None]:
-    """A scope in which variables have a shape and no value, and are forgotten afterwards.
+    """Make Keras's variables without values inside the `with` block, and forget them after it.
 
-    Keras would else give them values when it next leaves a scope of its own. In it names are
-    counted from the start, and nothing depends on what else the process has done with Keras.
+    Otherwise Keras would initialise them when it next leaves a scope of its own. Inside, names are
+    counted from the start, so that nothing depends on earlier use of Keras in this process.
     """
     import keras
     from keras.src.backend.common import global_state
@@ -47,9 +47,9 @@ def without_memory() -> Iterator[None]:
 
 @contextlib.contextmanager
 def symbolic_model(config: Mapping[str, Any]) -> Iterator[Any]:
-    """The Keras model of a config, not compiled; nothing is allocated where its layers allow.
+    """Yield the uncompiled Keras model of a config, without allocation if its layers allow.
 
-    Raises SurgeryError where Keras refuses, with what it says in one line.
+    Raises SurgeryError, with Keras's message in one line, if Keras refuses.
     """
     import_keras()
     with contextlib.ExitStack() as scope:
@@ -72,21 +72,21 @@ def _built(config: Mapping[str, Any]) -> Any:
         return keras.saving.deserialize_keras_object(
             copy.deepcopy({**config, "compile_config": None}), safe_mode=not may_run_code()
         )
-    except Exception as error:  # Keras raises whatever a layer's own code does
+    except Exception as error:  # a layer's own code may raise any exception
         raise SurgeryError(f"Keras cannot build the model: {reason(error)}") from None
 
 
 def reason(error: BaseException) -> str:
-    """What Keras says of a failure, in one line."""
+    """Return Keras's error message in one line, with the name of the layer that it is about."""
     text = " ".join(str(error).split())
     if "safe_mode" in text or "unsafe" in text.lower():
         return (
-            "it holds code of its own (a Lambda layer), which runs only with --allow-code or "
+            "it contains code (a Lambda layer), which runs only with --allow-code or "
             f"{ALLOW_CODE}=1"
         )
     blamed = re.findall(r"'config': \{'name': '([^']+)'", text)
-    before, found, said = text.rpartition("Exception encountered: ")
+    before, found, message = text.rpartition("Exception encountered: ")
     if found:
         kind = re.findall(r"<class '(?:\w+\.)*(\w+)'>", before)
-        text = f"{blamed[-1] if blamed else kind[-1] if kind else 'the model'}: {said}"
+        text = f"{blamed[-1] if blamed else kind[-1] if kind else 'the model'}: {message}"
     return text if len(text) <= 300 else text[:300] + "..."

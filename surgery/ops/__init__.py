@@ -1,1 +1,1 @@
-"""The operations of the recipe language; every file here that declares one adds it."""
+"""The ops of the recipe language; each module here registers its classes."""

@@ -1,4 +1,4 @@
-"""Arrays that a live step made, as one `.npz` file."""
+"""Writing of a live step's arrays to one `.npz` file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _NO_DATE = (1980, 1, 1, 0, 0, 0)
 def write_npz(
     path: Path, arrays: Mapping[str, Mapping[str, Any]], files: Sequence[str] = ()
 ) -> Path:
-    """Pack raw arrays, each with its path, shape and dtype, the same way every time.
+    """Pack files of raw arrays, each with path, shape and dtype, into a reproducible .npz file.
 
-    `files`, the names of the examples' files, become an array of that name.
+    `files`, the names of the examples' files, become an array called `files`. Raises SurgeryError
+    if an array has that name.
     """
     if files and "files" in arrays:
         raise SurgeryError(
-            "an output is called files, as the array of the examples' names is; rename it"
+            "an output is called files, like the array of the examples' file names; rename it"
         )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, facts in arrays.items():

@@ -1,4 +1,4 @@
-"""Output channels of whole layers: which weights hold them, and which are the lowest."""
+"""Output channels of whole layers: the weights that share them, and the lowest ones."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ from surgery.weights.weight import Weight
 
 @dataclass(frozen=True)
 class Channelled:
-    """A layer's kernels with one and the same output channels, and what goes with them.
+    """A layer's kernels with the same output channels, and its other weights with them.
 
-    `others` are the layer's other weights of as many channels: its bias.
+    `others` are the weights without an input axis, as the bias.
     """
 
     kernels: tuple[Weight, ...]
     others: tuple[Weight, ...]
 
     def lowest(self, model: Model, share: Fraction, norm: Norm) -> Reduction[Array]:
-        """True for the channels of the lowest norms, over all kernels together."""
+        """Return a boolean array, lazily: True for the `share` of channels of lowest norm.
+
+        Norms are taken over all kernels together.
+        """
         tensors = [kernel.tensor for kernel in self.kernels]
         channels = [output_channels(model, kernel) for kernel in self.kernels]
 
@@ -48,7 +51,7 @@ class Channelled:
 
 
 def zeroed(weight: Weight, model: Model, chosen: Reduction[Array]) -> Weight:
-    """The weight with those of its channels set to zero."""
+    """Return the weight with the chosen channels set to zero."""
     channels = output_channels(model, weight)
 
     def zero(values: Array, start: int) -> Array:
@@ -59,7 +62,10 @@ def zeroed(weight: Weight, model: Model, chosen: Reduction[Array]) -> Weight:
 
 
 def channelled(model: Model, weights: Iterable[Weight]) -> Iterator[tuple[Weight, Channelled]]:
-    """Each weight with what it shares its channels with; raises SelectorError for one without."""
+    """Yield each weight with the weights that share its channels.
+
+    Raises SelectorError for a weight whose layer has no kernel with its channels.
+    """
     known: dict[tuple[str, bool, int], Channelled] = {}
     for weight in weights:
         key = (_layer(weight), *_kind(model, weight))
@@ -80,7 +86,7 @@ def _layer(weight: Weight) -> str:
 
 
 def _kind(model: Model, weight: Weight) -> tuple[bool, int]:
-    """A separable convolution's depthwise channels are not those of the layer's output."""
+    """Return a key for weights that share channels; a depthwise kernel's are apart."""
     return weight.variable == "depthwise_kernel", output_channels(model, weight).count
 
 
@@ -90,9 +96,9 @@ def _together(model: Model, weight: Weight) -> Channelled:
     kernels = tuple(each for each in same if axes(model, each).inputs)
     if not kernels:
         raise SelectorError(
-            f"{weight.address} belongs to no kernel by which its channels could be ranked; narrow "
-            "the selector, for example with variable: kernel (with_norm: true takes the bias and "
-            "the normalisation along)"
+            f"{weight.address} has no kernel by which its channels could be ranked; narrow "
+            "the selector, for example with variable: kernel (with_norm: true adds the bias and "
+            "the normalisation)"
         )
     need_floats(kernels, "zero")
     return Channelled(kernels, tuple(each for each in same if not axes(model, each).inputs))
@@ -101,26 +107,26 @@ def _together(model: Model, weight: Weight) -> Channelled:
 def with_channels(
     model: Model, weights: Sequence[Weight], with_norm: bool
 ) -> list[tuple[Weight, Channelled]]:
-    """Return what `channelled` gives; raises SelectorError where `with_norm` finds no norm."""
+    """Return the items of `channelled`; raises SelectorError if `with_norm` finds no norm."""
     layers = list(channelled(model, weights))
     if with_norm and layers and not any(norms_of(model, found) for _, found in layers):
         raise SelectorError(
-            "with_norm: no BatchNormalization takes the output of "
-            f"{names(list(dict.fromkeys(w.layer for w in weights)))} alone, with nothing "
-            "between them; leave out with_norm"
+            "with_norm: no BatchNormalization directly follows "
+            f"{names(list(dict.fromkeys(w.layer for w in weights)))} as its only input; "
+            "leave out with_norm"
         )
     return layers
 
 
 def taken_along(model: Model, found: Channelled) -> list[Weight]:
-    """The layer's bias, and the scale and offset of the normalisation behind it."""
+    """Return the layer's bias, and the scale and offset of the normalisation behind it."""
     return [*found.others, *norms_of(model, found)]
 
 
 def norms_of(model: Model, found: Channelled) -> list[Weight]:
-    """The scale and offset of the batch normalisations right behind the layer.
+    """Return the scale and offset of the batch normalisations directly behind the layer.
 
-    A channel of zeros then stays one. Without a scale, so does the mean that is taken away.
+    With these zeroed, a channel of zeros stays zero. Without a scale, the moving mean is returned.
     """
     kernel = found.kernels[0]
     if model.architecture is None or kernel.variable == "depthwise_kernel":
@@ -144,11 +150,11 @@ def _switches(model: Model, norm: str) -> Iterator[Weight]:
 
 
 def switched_off(model: Model) -> list[Hold]:
-    """Return the holds that keep zeros zero in channels whose kernels are zero."""
+    """Return the holds that keep bias and norm at zero in channels whose kernels are zero."""
     kernels = [w for w in model.weights if is_float(w.tensor.dtype) and axes(model, w).inputs]
     holds: dict[str, Hold] = {}
     for kernel in kernels:
-        with contextlib.suppress(SelectorError):  # its outputs are not side by side
+        with contextlib.suppress(SelectorError):  # its output axes are not adjacent
             ((_, found),) = channelled(model, [kernel])
             holds[found.kernels[0].address] = _hold(model, found)
     return [hold for hold in holds.values() if hold.addresses]

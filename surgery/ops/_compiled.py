@@ -1,4 +1,4 @@
-"""The optimizer that a model is compiled with, and whether training can continue with it."""
+"""The optimizer that a model is compiled with, and whether its state can be used further."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from surgery.weights.model import Carried, Model
 
 @dataclass(frozen=True)
 class OwnCompile:
-    """The optimizer that a model has: its class and arguments.
+    """The model's own optimizer: its class and arguments.
 
-    `problem` says why its state cannot be gone on with, if there is a reason. The name is empty
-    where Keras 3 has no equal for the compile config.
+    `problem` is the reason if its state cannot be used further. `name` is empty if Keras 3 has no
+    equivalent of the compile config.
     """
 
     name: str
@@ -24,16 +24,16 @@ class OwnCompile:
     problem: str = ""
 
     def need_state(self) -> None:
-        """Raise SurgeryError where its state cannot be gone on with."""
+        """Raise SurgeryError if the optimizer's state cannot be used further."""
         if self.problem:
             raise SurgeryError(
-                f"the model's own optimizer, {self.name}, cannot go on with its state: "
-                f"{self.problem}; give optimizer, for a new one"
+                f"the state of the model's own optimizer, {self.name}, cannot be used: "
+                f"{self.problem}; give optimizer, to start with a new one"
             )
 
 
 def own_compile(model: Model) -> OwnCompile | None:
-    """Return the optimizer that a model is compiled with; None where it is not compiled."""
+    """Return the optimizer that a model is compiled with; None if it is not compiled."""
     given = model.carried.compiled
     if not given:
         return None
@@ -44,18 +44,18 @@ def own_compile(model: Model) -> OwnCompile | None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         return OwnCompile("", {}, str(error))
     has_state = model.has_slots or any(s.state == "optimizer" for s in model.states)
-    problem = f"it is that of Keras {model.carried.keras_version}" if has_state else ""
+    problem = f"it was saved by Keras {model.carried.keras_version}" if has_state else ""
     return _of(made, _lost(model.carried) or problem)
 
 
 def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model:
-    """The model with an optimizer that starts anew, as far as that can be predicted."""
+    """Return the model as compiled with a new optimizer, as far as that can be predicted."""
     bare = model.without_optimizer()
     if own is not None:
         old = own.name or "the model's own optimizer"
-        bare = bare.with_note(f"train: {name} takes the place of {old}, and starts anew")
+        bare = bare.with_note(f"train: {name} replaces {old}, without its state")
     compiled = {"optimizer": {"class_name": name, "config": {}}}
-    # Keras 3 has no place for the state of older optimizers.
+    # Keras 3 cannot load the state of older optimizers.
     carried = replace(
         bare.carried, compile_config=compiled, lost_optimizer=not model.carried.is_keras3
     )
@@ -63,7 +63,7 @@ def with_new_optimizer(model: Model, name: str, own: OwnCompile | None) -> Model
 
 
 def _lost(carried: Carried) -> str:
-    return "a step before has dropped it" if carried.lost_optimizer else ""
+    return "an earlier step has dropped it" if carried.lost_optimizer else ""
 
 
 def _of(given: Mapping[str, Any], problem: str) -> OwnCompile:
@@ -78,13 +78,13 @@ def _of(given: Mapping[str, Any], problem: str) -> OwnCompile:
 
 
 def outputs(model: Model) -> int:
-    """How many outputs a model has; 1 where its config does not tell."""
+    """Return the number of a model's outputs; 1 if its config does not tell."""
     config = model.architecture.root.config if model.architecture else {}
     return max(1, _tensors(config.get("output_layers")))
 
 
 def _tensors(value: Any) -> int:
-    """The tensors in a nested list or mapping, each as Keras writes it: a layer and two numbers."""
+    """Count the tensors in a nested structure; Keras writes one as [layer, node, tensor]."""
     if isinstance(value, Mapping):
         return sum(map(_tensors, value.values()))
     if not isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Finds the weights that training must keep as they are, and those that it prunes."""
+"""The keys of train that hold or prune weights, and their translation for the training job."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ class Keep:
 
     select: Select = key("The weights.", "dense/kernel")
     mask: Path = key(
-        "A .npy file of the weight's shape; where it is not zero, the value stays.", "mask.npy"
+        "A .npy file of the weight's shape; elements where it is not zero are kept.", "mask.npy"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSchedule:
-    """How sparse weights become while they are trained, in steps of the optimizer."""
+    """The sparsity of weights over the optimizer's steps of a training."""
 
     select: Select = key("The weights to prune.", "**/kernel")
     to: Share = key("The share of zeros at the end.", "80%")
-    from_: Share = key("The share of zeros at its begin.", "0%", default=Share.parse(0))
+    from_: Share = key("The share of zeros at the beginning.", "0%", default=Share.parse(0))
     begin: int = key("The first step at which it prunes.", 0, default=0, minimum=0)
-    end: int = key("The step at which the last share is reached.", 400, minimum=1)
+    end: int = key("The step at which the final share is reached.", 400, minimum=1)
     every: int = key("Steps from one pruning to the next.", 20, default=100, minimum=1)
     kind: Literal["polynomial", "constant"] = key(
-        "polynomial (cubic: fast at first) or constant (the last share at once).",
+        "polynomial (cubic: fast at first) or constant (the final share at once).",
         "polynomial",
         default="polynomial",
     )
 
     at_end: Literal["fail", "prune"] = key(
-        "Where the training ends before its end: fail, or prune to the last share then.",
+        "If training ends before the schedule: fail, or prune to the final share then.",
         "prune",
         default="fail",
     )
@@ -54,11 +54,11 @@ class PruneSchedule:
         if self.end <= self.begin:
             raise ValueError("end is not after begin")
         if self.to.fraction < self.from_.fraction:
-            raise ValueError("to is less than from; what is pruned does not come back")
+            raise ValueError("to is less than from; pruned elements are not restored")
 
 
 def zeros(weights: Iterable[Weight]) -> Hold:
-    """Hold what is zero in the kernels among those weights."""
+    """Hold the zeros in the kernels among the weights."""
     return Hold([weight.address for weight in weights if _is_kernel(weight)])
 
 
@@ -67,10 +67,10 @@ def _is_kernel(weight: Weight) -> bool:
 
 
 def masked(keep: Keep, model: Model) -> Hold:
-    """Hold what a mask names; raises SelectorError where it does not fit."""
+    """Hold the elements in a mask; raises SelectorError if it does not fit the weights."""
     weights = keep.select.weights(model)
     if fixed := [w.address for w in weights if model.is_frozen(w)]:
-        raise SelectorError(f"{fixed[0]} is not trained by an optimizer; keep is for what is")
+        raise SelectorError(f"{fixed[0]} is not trained; keep applies to trained weights only")
     mask = open_npy(keep.mask)
     for weight in weights:
         if weight.tensor.shape != mask.shape:
@@ -82,13 +82,15 @@ def masked(keep: Keep, model: Model) -> Hold:
 
 
 def scheduled(wanted: PruneSchedule, keeps: Sequence[Keep], model: Model) -> Schedule:
-    """The schedule for a model; raises SelectorError for weights that cannot be pruned by it."""
+    """Return the schedule for a model; raises SelectorError if a weight cannot be pruned by it."""
     weights = wanted.select.weights(model)
     if frozen := [w.address for w in weights if model.is_frozen(w)]:
         raise SelectorError(f"{frozen[0]} is not trained, so it is not pruned while training")
     kept = {w.address for keep in keeps for w in keep.select.weights(model)}
     if both := [w.address for w in weights if w.address in kept]:
-        raise SelectorError(f"{both[0]} is named by keep and by prune_schedule; it is one of them")
+        raise SelectorError(
+            f"{both[0]} is selected by both keep and prune_schedule; narrow one of them"
+        )
     return Schedule(
         [weight.address for weight in weights],
         wanted.from_.fraction,

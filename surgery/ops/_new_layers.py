@@ -8,6 +8,7 @@ from typing import Any
 from surgery.architecture import Architecture, snake_case
 from surgery.architecture.entries import join
 from surgery.architecture.graph import Graph, Ref
+from surgery.architecture.shapes.models import model_shapes
 from surgery.declared.layers import NewLayer
 from surgery.errors import SelectorError
 from surgery.live.layers import BuiltLayer, built_layers
@@ -55,9 +56,10 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 def shape_of(graph: Graph, tensor: Ref) -> tuple[int | None, ...]:
     """Return a tensor's shape; raises SelectorError where the config does not tell it."""
-    if tensor not in graph.shapes:
+    shape = model_shapes(graph).shapes.get(tensor) or graph.shapes.get(tensor)
+    if shape is None:
         raise SelectorError(f"the shape of what {tensor} returns is not known from the config")
-    return graph.shapes[tensor]
+    return shape
 
 
 def _policy(graph: Graph, tensor: Ref) -> Any:

@@ -1,4 +1,4 @@
-"""Takes the weights, optimizer and seeds that training has changed back into a model."""
+"""Transfer of trained weights, optimizer state and seeds back into a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from surgery.weights.tensor import Array, Mapped, Tensor
 def tied(trained: Model, model: Model, compile_config: Mapping[str, Any] | None) -> Model:
     """Return the trained model with its optimizer state tied to the weights.
 
-    The file of a model that code has built holds variables alone.
+    A model that code builds is saved as variables only; its compile config is given.
     """
     if trained.carried.compile_config is not None:
         return trained
@@ -26,9 +26,9 @@ def tied(trained: Model, model: Model, compile_config: Mapping[str, Any] | None)
 
 
 def taken(model: Model, trained: Model) -> Model:
-    """Return the model with the trained weights, optimizer and seeds.
+    """Return the model with the trained weights, slots, compile config, optimizer and seeds.
 
-    Of a model of Keras 1 or 2 the optimizer's state is not kept.
+    `lost_optimizer` is set for a model of Keras 1 or 2, whose format has no place for new state.
     """
     there = trained.by_address
     weights = tuple(

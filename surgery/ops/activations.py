@@ -1,4 +1,4 @@
-"""`activations`: what inner layers put out."""
+"""`activations`: outputs of inner layers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from surgery.weights.selectors import expand_braces
 @op
 @dataclass(frozen=True, kw_only=True)
 class Activations(LiveOp):
-    """Measure what inner layers put out for data, and perhaps keep it as features."""
+    """Measure the outputs of inner layers on data, and optionally save them as features."""
 
     changes_weights = False
 
     layers: tuple[str, ...] = key(
-        "The layers, by their addresses; * stands for any part of a name.", ["block_5_add"]
+        "The layers, by address; * matches any part of a name.", ["block_5_add"]
     )
-    data: Data = key("What goes in; labels are not read.", {"npz": "digits.npz", "x": "x_test"})
+    data: Data = key("The inputs; labels are not read.", {"npz": "digits.npz", "x": "x_test"})
     export: Path | None = key(
-        "A .npz file for the values, one array for each layer; of images also their files.",
+        "A .npz file for the outputs, one array for each layer; for images also their names.",
         "out/features.npz",
         default=None,
     )

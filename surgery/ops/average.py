@@ -26,12 +26,12 @@ class Average(FloatOp):
     select: Select = key("The weights to average.", "**", default=Select("**"))
     from_: tuple[Donor, ...] = key(
         "The other models, each a file or a mapping as in load; a pattern (epoch_*.keras, "
-        "epoch_{1..3}.keras) stands for several files, numbers in order, but not for the one that "
+        "epoch_{1..3}.keras) matches several files, numbers in order, except the one that "
         "is loaded.",
         ["epoch2.keras", "epoch3.keras"],
     )
     weights: tuple[float, ...] | None = key(
-        "How much each model counts, the loaded one first; without it, all the same.",
+        "The weight of each model, the loaded one first; equal by default.",
         [1, 1, 2],
         default=None,
     )
@@ -63,20 +63,22 @@ class Average(FloatOp):
         return model.with_weights(weight.with_tensor(self._averaged(weight)) for weight in weights)
 
     def shares(self) -> list[float]:
-        """How much of each model is in the result, the loaded one first."""
+        """Return the share of each model in the result, the loaded one first; the sum is 1."""
         count = len(self.from_) + 1
         if self.decay is not None:
             new = [(1 - self.decay) * self.decay ** (count - 1 - i) for i in range(1, count)]
             return [self.decay ** (count - 1), *new]
         given = self.weights or (1.0,) * count
-        parts = [weight / max(given) for weight in given]  # whose sum is never too large
+        parts = [
+            weight / max(given) for weight in given
+        ]  # scaled, so that their sum does not overflow
         return [part / sum(parts) for part in parts]
 
     def _averaged(self, weight: Weight) -> Mapped:
         own, *theirs = self.shares()
         donors = [(_same(weight, donor.model).tensor, share)
                   for donor, share in zip(self.from_, theirs, strict=True)]  # fmt: skip
-        # A model that does not count does not, whatever it holds: zero times infinity is NaN.
+        # A model with share 0 is left out, as 0 times infinity would be NaN.
         others = [(tensor, share) for tensor, share in donors if share]
 
         def mean(values: Array, start: int) -> Array:

@@ -1,4 +1,4 @@
-"""What every op is: a frozen dataclass of its keys, and a function from model to model."""
+"""The base classes of ops: frozen dataclasses of their keys, that map a model to a model."""
 
 from __future__ import annotations
 
@@ -23,58 +23,63 @@ from surgery.weights.weight import Weight
 
 @dataclass(frozen=True)
 class Op(ABC):
-    """One operation; its name in a recipe is its class's name in snake case."""
+    """An op; its name in a recipe is its class's name in snake case."""
 
     name: ClassVar[str]
     changes_weights: ClassVar[bool] = True
-    """False for an op that edits the architecture only, or nothing."""
+    """False for an op that changes only the architecture, or nothing."""
 
     needs_keras3: ClassVar[bool] = False
     """Whether it acts on a config of Keras 3; an older one is upgraded before the step."""
 
     array_key: ClassVar[str] = ""
-    """The key for which Python code may give an array, which the field `values` takes."""
+    """The key for which Python code may pass an array; it goes into the field `values`."""
 
     draws: Randomness = field(default=Randomness(), kw_only=True, compare=False)
-    """Where its random numbers come from, if it draws any; not a key."""
+    """The source of its random numbers; not a key."""
+
+    @property
+    def needs_live(self) -> bool:
+        """True if carrying it out needs a live Keras model."""
+        return False
 
     @property
     def title(self) -> str:
-        """What a step without a name is called."""
+        """The title of a step that has no name."""
         return self.name
 
     @abstractmethod
     def apply(self, model: Model) -> Model:
-        """The model with this done to it; nothing is computed yet."""
+        """Return the changed model, lazily: no tensor is computed yet."""
 
     def resolved(self, model: Model) -> Op:
         """The op with what depends on the values of weights, which are read for it."""
         return self
 
     def matched(self, model: Model) -> tuple[Weight, ...]:
-        """The weights that the step acts on."""
+        """Return the weights that the step acts on."""
         return ()
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
-        """At most how many elements change, where that is known without reading them."""
+        """Return an upper bound of how many elements change; None if unknown before reading."""
         return sum(weight.tensor.size for weight in weights)
 
     def renames(self, model: Model) -> Mapping[str, str]:
-        """Old names, of layers or of a donor's weights, and what they are called after it."""
+        """Return {old name: new name} of renamed layers, or of a donor's weights."""
         return {}
 
     def inputs(self) -> tuple[Path, ...]:
-        """The files that the step reads, those of its donors left out."""
+        """Return the files that the step reads, without those of its donors."""
         return ()
 
     def donors(self) -> tuple[Donor, ...]:
-        """The models that the step takes weights from."""
+        """Return the models that the step takes weights from."""
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOp(Op):
-    """An operation on selected weights."""
+    """An op on selected weights."""
 
     select: Select = key(
         "The weights to change: a pattern over addresses, a list of patterns, or a mapping of "
@@ -82,7 +87,7 @@ class WeightOp(Op):
         "block1_conv1/kernel",
     )
     allow_empty: bool = key(
-        "Let the step do nothing where the selector matches nothing.", True, default=False
+        "Let the step do nothing if the selector matches nothing.", True, default=False
     )
 
     @property
@@ -95,22 +100,22 @@ class WeightOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class FloatOp(WeightOp):
-    """An operation that computes with floats.
+    """An op that computes with floats.
 
-    Where `**` names counters and flags too, they stay as they are, and a note says so.
+    If `**` selects integers (counters, flags), they are left unchanged, with a note.
     """
 
     @property
     def only_floats(self) -> bool:
-        """Whether the op refuses weights of whole numbers."""
+        """True if the op refuses integer weights."""
         return True
 
     @abstractmethod
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
-        """The model with those weights changed."""
+        """Return the model with those weights changed."""
 
     def check(self, model: Model, weights: Sequence[Weight]) -> None:
-        """Raise SelectorError for a weight that it cannot act on."""
+        """Raise SelectorError if a weight has a dtype that the op does not support."""
         if self.only_floats:
             need_floats(weights, self.name)
 
@@ -122,23 +127,23 @@ class FloatOp(WeightOp):
         changed = self.changed(model, weights)
         if not left:
             return changed
-        return changed.with_note(f"{self.name} leaves whole numbers as they are: {names(left)}")
+        return changed.with_note(f"{self.name} leaves integers unchanged: {names(left)}")
 
     def _chosen(self, model: Model) -> tuple[tuple[Weight, ...], list[str]]:
-        """The weights that it acts on, and the addresses of those that stay as they are."""
+        """Return (weights to act on, addresses of those left unchanged)."""
         found = super().matched(model)
         left = set()
         if self.only_floats and self.select.value == "**":
             left = {w.address for w in found if is_whole(w.tensor.dtype)}
         if len(left) == len(found) or any(is_quantised(model, address) for address in left):
-            left = set()  # which `check` then refuses
+            left = set()  # then `check` refuses them
         weights = tuple(weight for weight in found if weight.address not in left)
         self.check(model, weights)
         return weights, [weight.address for weight in found if weight.address in left]
 
 
 def is_quantised(model: Model, address: str) -> bool:
-    """Return whether a weight is quantised; an op on it would need its scale changed too."""
+    """Return whether a weight is quantised, so that a change would need its scale changed, too."""
     owner = model.architecture.owner(address) if model.architecture else None
     is_marked = owner is not None and quantization_mode(owner.config) is not None
     return is_marked or f"{address}_scale" in model.by_address
@@ -148,7 +153,7 @@ OPS: Registry[type[Op]] = Registry("surgery.ops", "surgery.ops", Op, lambda decl
 
 
 def op(declared: type[Op]) -> type[Op]:
-    """Class decorator: make the op known to recipes."""
+    """Register an op for recipes; a class decorator."""
     declared.name = snake_case(declared.__name__)
     OPS.register(declared)
     return declared

@@ -1,4 +1,4 @@
-"""`cast`: to another floating dtype."""
+"""`cast`: convert to another floating dtype."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Cast(FloatOp):
     """Cast the selected weights to another floating dtype, and their layers' dtype policy."""
 
     to: Literal["float16", "bfloat16", "float32", "float64"] = key(
-        "The dtype; rounded to nearest even.", "float16"
+        "The dtype; values are rounded to nearest even.", "float16"
     )
 
     def check(self, model: Model, weights: Sequence[Weight]) -> None:
         for weight in weights:
             if is_quantised(model, weight.address):
                 raise SelectorError(
-                    f"{weight.address} belongs to a quantised layer, whose numbers go with a "
+                    f"{weight.address} belongs to a quantised layer, whose values depend on a "
                     "scale; narrow the selector"
                 )
             if not _keeps_all(weight.tensor.dtype, self.to):
                 raise SelectorError(
-                    f"{weight.address} is {weight.tensor.dtype.name}, of which {self.to} does not "
-                    "hold every number; narrow the selector, for example with dtype: float32"
+                    f"{weight.address} is {weight.tensor.dtype.name}, and {self.to} cannot hold "
+                    "all of its values; narrow the selector, for example with dtype: float32"
                 )
 
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
@@ -53,7 +53,10 @@ class Cast(FloatOp):
     def _layers(
         self, model: Model, architecture: Architecture, weights: Sequence[Weight]
     ) -> list[str]:
-        """The layers whose policy changes: those selected, or all where all weights are."""
+        """Return the layers whose dtype policy changes: those selected, or all if all weights are.
+
+        Raises SelectorError if only some weights of a layer are selected.
+        """
         selected = {weight.address for weight in weights}
         owners: dict[str, list[Weight]] = {}
         for weight in model.weights:
@@ -64,7 +67,7 @@ class Cast(FloatOp):
             left = [w for w in own if w.address not in selected and is_float(w.tensor.dtype)]
             if len(left) < len(own) and any(w.tensor.dtype.name != self.to for w in left):
                 raise SelectorError(
-                    f"{self.select} names a part of {layer or 'the model'}, and not "
+                    f"{self.select} selects only a part of {layer or 'the model'}, not "
                     f"{left[0].address}; a layer of Keras has one dtype: select {layer or '**'}"
                 )
             if any(weight.address in selected for weight in own):
@@ -77,11 +80,11 @@ class Cast(FloatOp):
 
 
 _EXACT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
-"""The most bits of a whole number that each dtype holds exactly."""
+"""The most bits of an integer that each dtype represents exactly."""
 
 
 def _keeps_all(dtype: np.dtype[Any], to: str) -> bool:
-    """Return whether a cast only rounds: no whole number changes, and no imaginary part is lost."""
+    """Return whether a cast only rounds: integers stay exact, and no imaginary part is lost."""
     if not is_whole(dtype):
         return dtype.kind != "c"
     bits = 8 * dtype.itemsize - dtype.name.startswith("int")

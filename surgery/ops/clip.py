@@ -41,7 +41,7 @@ class Clip(FloatOp):
 
 
 def _limit(end: float | None, dtype: np.dtype[Any]) -> float | None:
-    """A limit as the dtype holds it: beyond its range, the largest finite number."""
+    """Round a limit to the dtype; outside its range, return its largest finite number."""
     if end is None:
         return None
     largest = float(finfo(dtype).max)

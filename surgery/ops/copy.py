@@ -1,4 +1,4 @@
-"""`copy`: weights from a donor."""
+"""`copy`: take weights from a donor."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Copy(WeightOp):
     """Take the values of the selected weights from another model."""
 
     select: Select = key(
-        "The weights that take values.", "block*", default=Select("**"), in_example=True
+        "The weights to overwrite.", "block*", default=Select("**"), in_example=True
     )
     from_: Donor = key("The donor: a model file, or a mapping as in load.", "donor.keras")
     map: Mapping[str, str] | None = key(
-        "Where names differ, other than by Keras's automatic numbers in models that are else the "
-        "same: the donor's addresses by pattern, and what they are called here.",
+        "For names that differ (other than by Keras's automatic numbers in otherwise equal "
+        "models): patterns of the donor's addresses, and the addresses here.",
         {"block1_*/**": "b1_*/**"},
         default=None,
     )
     mismatch: Literal["error", "skip", "report"] = key(
-        "What to do where a selected weight is not in the donor, or has another shape there.",
+        "What to do if a selected weight is not in the donor, or has another shape there.",
         "report",
         default="error",
     )
@@ -68,8 +68,8 @@ class Copy(WeightOp):
             )
         if self.mismatch != "skip":
             problems += [f"left over: {names(found.left_over)}"] if found.left_over else []
-            said = f"{len(found.pairs)} weights from {self.from_.model.origin}"
-            model = model.with_note("; ".join([f"copy: {said}", *problems]))
+            taken = f"{len(found.pairs)} weights from {self.from_.model.origin}"
+            model = model.with_note("; ".join([f"copy: {taken}", *problems]))
         return model.with_weights(
             weight.with_tensor(_taken(weight, donor)) for weight, donor in found.pairs
         )
@@ -83,7 +83,7 @@ class Copy(WeightOp):
             raise SelectorError(f"map: {error}") from None
 
     def _donated(self, model: Model) -> Sequence[Weight]:
-        """The donor's weights, by the names that its layers have in the model."""
+        """Return the donor's weights, under the names that its layers have in the model."""
         donor = self.from_.model
         if self.map or donor.architecture is None or model.architecture is None:
             return donor.weights

@@ -22,10 +22,10 @@ class Evaluate(LiveOp):
     changes_weights = False
     finds_metrics = True
 
-    data: Data = key("What to measure on.", {"npz": "digits.npz", "x": "x_test", "y": "y_test"})
+    data: Data = key("The data to measure on.", {"npz": "digits.npz", "x": "x_test", "y": "y_test"})
     batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)
     loss: Loss | None = key(
-        "A Keras loss; without it, the model must have been compiled.",
+        "A Keras loss; required if the model is not compiled.",
         "sparse_categorical_crossentropy",
         default=None,
         in_example=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +10,10 @@ from typing import Any, Literal
 from surgery.architecture.graph import Graph, Ref, refs, topological
 from surgery.architecture.graph.writing import entry_of
 from surgery.declared.fields import key
+from surgery.declared.verification import VERIFY, Verification
+from surgery.errors import SurgeryError
 from surgery.ops.base import op
-from surgery.ops.structure import Output, StructureOp, find_layer
+from surgery.ops.structure import Output, VerifiedOp, find_layer
 from surgery.weights.model import Model
 from surgery.weights.restructuring import restructured
 
@@ -54,7 +56,7 @@ class Outputs:
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Extract(StructureOp):
+class Extract(VerifiedOp):
     """Cut a model at inner layers, whose outputs become its outputs."""
 
     at: Outputs = key(
@@ -67,6 +69,8 @@ class Extract(StructureOp):
     inputs_: Literal["keep", "used"] = key(
         "Whether inputs stay on which none of these outputs depends.", "used", default="keep"
     )
+
+    verify: Verification | bool = key(VERIFY, True, default=False)
 
     @property
     def title(self) -> str:
@@ -88,6 +92,13 @@ class Extract(StructureOp):
         if self.inputs_ == "used":
             graph = replace(graph, inputs=_used(graph))
         return restructured(model, entry_of(graph), names)
+
+    def compared_layers(self) -> Sequence[str]:
+        if counted := [each for each in self.at.all() if each.call or each.tensor]:
+            raise SurgeryError(
+                f"{counted[0]} is not the layer's only output, which verify compares"
+            )
+        return [each.layer for each in self.at.all()]
 
 
 def _used(graph: Graph) -> Any:

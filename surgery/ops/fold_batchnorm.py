@@ -14,7 +14,7 @@ from surgery.errors import SelectorError
 from surgery.ops._folding import Folding
 from surgery.ops._folds import Direction
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp
+from surgery.ops.structure import VerifiedOp
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.matching import names
 from surgery.weights.model import Model
@@ -25,7 +25,7 @@ _NORM = "BatchNormalization"
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class FoldBatchnorm(StructureOp):
+class FoldBatchnorm(VerifiedOp):
     """Fold BatchNormalization layers into the kernels beside them, for inference.
 
     A layer that stands after a Dense or convolution without an activation, or before one that

@@ -1,4 +1,4 @@
-"""`freeze` and `unfreeze`: whether Keras trains a layer; in the config only."""
+"""`freeze` and `unfreeze`: whether Keras trains a layer; changed in the config only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class _Freezing(WeightOp):
         return 0
 
     def layers(self, model: Model) -> tuple[Architecture, list[str]]:
-        """The addresses of the selected layers; raises SelectorError for a part of one."""
+        """Return the architecture, and the addresses of the selected layers.
+
+        Raises SelectorError if only some of a layer's trainable weights are selected.
+        """
         architecture = model.need_architecture(f"{self.name} acts on layers")
         selected = {weight.address for weight in self.matched(model)}
         whole: dict[str, list[str]] = {}
@@ -34,14 +37,14 @@ class _Freezing(WeightOp):
             chosen = [address for address in addresses if address in selected]
             if chosen and len(chosen) < len(addresses):
                 raise SelectorError(
-                    f"{self.select} names {len(chosen)} of the {len(addresses)} trainable weights "
-                    f"of {layer or 'the model'}; Keras trains or freezes a layer whole: "
+                    f"{self.select} selects {len(chosen)} of {len(addresses)} trainable weights "
+                    f"of {layer or 'the model'}; Keras trains or freezes whole layers: "
                     f"select {layer or '**'}"
                 )
             if chosen:
                 layers.append(layer)
         if not layers and not self.allow_empty:
-            raise SelectorError(f"{self.select} names no weight that Keras could train")
+            raise SelectorError(f"{self.select} selects no weight that Keras could train")
         return architecture, layers
 
 
@@ -65,7 +68,7 @@ class Freeze(_Freezing):
 
 
 def _forgets(layer: Layer, model: Model) -> bool:
-    """Whether Keras makes its inner layers anew, and trainable, when it loads it."""
+    """Return whether Keras creates a layer's inner layers anew, and trainable, on loading."""
     own = {weight.layer for weight in model.weights if layer.owns(weight.address)}
     return layer.forgets_freeze or (layer.variables is None and own != {layer.address})
 
@@ -73,7 +76,7 @@ def _forgets(layer: Layer, model: Model) -> bool:
 @op
 @dataclass(frozen=True, kw_only=True)
 class Unfreeze(_Freezing):
-    """Let Keras train the selected layers, and open the frozen models they are in."""
+    """Let Keras train the selected layers, and unfreeze the models that contain them."""
 
     def apply(self, model: Model) -> Model:
         architecture, layers = self.layers(model)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from surgery.architecture.entries import join
-from surgery.architecture.graph import Graph, Ref
+from surgery.architecture.graph import Graph, Ref, refs
 from surgery.architecture.graph.editing import inserted, inserted_before
 from surgery.architecture.graph.nodes import graph_of
 from surgery.declared.fields import key
@@ -57,11 +58,12 @@ class Insert(StructureOp):
         graph = graph_of(architecture, parent)
         calls = graph.calls_of(name)
         numbers = calls if self.call == "all" else calls[:1]
-        tensors = [Ref(name, number) for number in numbers]
         if self.before is not None:
-            tensors = [graph.calls[name, number].refs()[0] for number in numbers]
+            tensors = [ref for number in numbers for ref in graph.calls[name, number].refs()]
+        else:
+            tensors = _outputs(graph, name, numbers)
         if not tensors:
-            raise SelectorError(f"{name} is not called")
+            raise SelectorError(f"{self.before} is an input of the model; say after instead")
         built = built_on(graph, tensors[0], [self.layer], self.dtype)
         new = str(built[0].entry["config"]["name"])
 
@@ -76,3 +78,17 @@ class Insert(StructureOp):
             outputs={name: new} if self.after and not parent else {},
         )  # fmt: skip
         return made.with_note(f"{join(parent, new)} is a new {self.layer.class_name}")
+
+
+def _outputs(graph: Graph, layer: str, numbers: Sequence[int]) -> list[Ref]:
+    """Return what a layer's calls return; raises SelectorError where that is not one tensor each.
+
+    Raises SelectorError too where nothing reads it.
+    """
+    read = {ref for call in graph.calls.values() for ref in call.refs()} | {*refs(graph.outputs)}
+    if any(ref.tensor for ref in read if ref.layer == layer):
+        raise SelectorError(f"{layer} returns several tensors; say before which layer instead")
+    tensors = [ref for number in numbers if (ref := Ref(layer, number)) in read]
+    if not tensors:
+        raise SelectorError(f"no layer and no output reads what {layer} returns")
+    return tensors

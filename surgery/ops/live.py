@@ -1,4 +1,4 @@
-"""What an operation is that needs a running Keras model."""
+"""The base class of ops that need a live Keras model."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from surgery.weights.model import Model
 
 
 class Runner(Protocol):
-    """Where a live step does its work: a process with Keras, and room for files."""
+    """The environment of a live step: a process with Keras, and space for files."""
 
     def call(self, job: str, model: Model, **arguments: Any) -> Mapping[str, Any]:
-        """Have a job of live.process done on a model; raises SurgeryError where it fails."""
+        """Run a job of live.process on a model and return its result; raises SurgeryError."""
 
     def open(self, path: Path, like: Model) -> Model:
-        """The model in a file that a job wrote, with the addresses that another one has."""
+        """Open a file that a job wrote, with the addresses of the model `like`."""
 
     def room(self, name: str) -> Path:
-        """A free path that is removed when the run is over."""
+        """Return a free path for a temporary file, removed at the end of the run."""
 
     def resume_folder(self) -> Path:
-        """A folder for the next step that outlives a killed run of the same recipe and files."""
+        """Return a folder for the next step that survives a killed run.
+
+        The same recipe and files give the same folder.
+        """
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a live step made: the model, facts for the report, and files by their paths."""
+    """The result of a live step: the model, facts for the report, and {target: temporary file}."""
 
     model: Model
     facts: Mapping[str, Any]
@@ -43,48 +46,52 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveOp(Op):
-    """An operation that needs a running Keras model.
+    """An op that needs a live Keras model.
 
-    `apply` predicts what the model will be like; `run` does it.
+    `apply` predicts the resulting model for the plan; `run` makes it.
     """
 
     copies: ClassVar[int] = 2
-    """How often the running model holds the weights, for the plan's memory."""
+    """Copies of the weights that the live model needs, for the plan's memory estimate."""
 
     finds_metrics: ClassVar[bool] = False
 
     returned_key: ClassVar[str] = ""
-    """The key of a .npz file that Python code may leave out: it gets the arrays themselves."""
+    """The key of a .npz file that Python code may leave out, to get the arrays returned."""
+
+    @property
+    def needs_live(self) -> bool:
+        return True
 
     @abstractmethod
     def run(self, model: Model, runner: Runner) -> Done:
-        """Do it."""
+        """Run the op."""
 
     def writes(self) -> Sequence[Path]:
-        """Where else it writes to while it is done."""
+        """Return the paths outside the run's targets that it writes while it runs."""
         return ()
 
     def outputs(self) -> Mapping[Path, str]:
-        """The files that the step writes, each with the key that names it."""
+        """Return {file that the step writes: its key}."""
         return {}
 
 
 def need_live(model: Model, name: str) -> None:
-    """Raise SurgeryError where no running model can be made of this one."""
+    """Raise SurgeryError if no live model can be made of this one."""
     code = model.carried.code
     if code is not None:
         need_permission(str(code.build.text if code.build else code.modules[0].text))
     elif model.architecture is None:
         raise SurgeryError(
-            f"{name} needs a running model, and {model.origin} holds weights only; load the whole "
-            "model (.keras, .h5), or give architecture or build with it"
+            f"{name} needs a live model, and {model.origin} has weights only; load the whole "
+            "model (.keras, .h5), or add architecture or build"
         )
 
 
 def check_data(data: Data, model: Model) -> Examples | None:
-    """Return the examples, where they are known without running code.
+    """Open the data and return the examples; None if that takes running code.
 
-    Raises where data cannot be read, or has not the shape that the model takes.
+    Raises SurgeryError if the data cannot be read, or their shape does not fit the model's input.
     """
     if data.runs_code:
         need_permission(str(data))
@@ -112,7 +119,7 @@ def _shape(shape: Sequence[int | None]) -> str:
 
 
 def _input_shapes(model: Model) -> list[list[int | None]]:
-    """The shapes of the model's inputs, without the batch's axis, where the config has them."""
+    """Return the shapes of the model's inputs without the batch axis, if its config has them."""
     if model.architecture is None:
         return []
     entries = model.architecture.root.config.get("layers")
@@ -125,7 +132,7 @@ def _input_shapes(model: Model) -> list[list[int | None]]:
 
 
 def compiling(loss: Loss | None, metrics: Sequence[KerasMetric]) -> dict[str, Any]:
-    """What `compile` is called with to measure; nothing for the model's own compile config."""
+    """Return the arguments of `compile` for measuring; empty to use the model's own."""
     if loss is None:
         return {}
     return {"loss": loss.value, "metrics": [metric.value for metric in metrics]}

@@ -26,16 +26,20 @@ class Noise(FloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(
-        "The noise's standard deviation.", 0.01, default=None, exclusiveMinimum=0, in_example=True
+        "The standard deviation of the noise.",
+        0.01,
+        default=None,
+        exclusiveMinimum=0,
+        in_example=True,
     )
     relative_std: float | None = key(
-        "The same as a share of each weight's own standard deviation.",
+        "The standard deviation of the noise, divided by that of each weight.",
         0.1,
         default=None,
         exclusiveMinimum=0,
     )
     distribution: Literal["normal", "uniform"] = key(
-        "What it is drawn from; the uniform one reaches to std x sqrt(3) on both sides.",
+        "The distribution; uniform is on [-std x sqrt(3), std x sqrt(3)].",
         "uniform",
         default="normal",
     )
@@ -72,7 +76,7 @@ class Noise(FloatOp):
 
 
 def _deviation(tensor: Tensor, pool: Executor | None) -> float:
-    """The standard deviation of the finite elements, scaled so that no square is too large."""
+    """Return the standard deviation of the finite elements; float64 is scaled against overflow."""
     if tensor.dtype != np.float64:
         return of_tensor(tensor).std
     exponent = norms([tensor], [Channels(1)], "max", pool).exponents

@@ -19,15 +19,15 @@ from surgery.weights.weight import Weight
 @op
 @dataclass(frozen=True, kw_only=True)
 class Normalize(FloatOp):
-    """Divide the selected weights by their norm; what is zero stays zero."""
+    """Divide the selected weights by their norm; a weight that is all zero stays zero."""
 
-    norm: Norm = key("The norm: sum of magnitudes, Euclidean, or largest.", "l2", default="l2")
+    norm: Norm = key("The norm: l1 (sum of magnitudes), l2 (Euclidean) or max.", "l2", default="l2")
     per: Literal["tensor", "output_channel"] = key(
-        "Whether each weight has one norm, or each of its output channels.",
+        "One norm for each weight, or one for each output channel.",
         "output_channel",
         default="tensor",
     )
-    to: float = key("The norm it has afterwards.", 1.0, default=1.0)
+    to: float = key("The norm afterwards.", 1.0, default=1.0)
 
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         return model.with_weights(

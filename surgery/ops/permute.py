@@ -1,4 +1,4 @@
-"""`permute` and `transpose`: the same elements in other places."""
+"""`permute` and `transpose`: reorder elements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from surgery.weights.weight import Weight
 class Permute(WeightOp):
     """Reorder the selected weights along an axis (RGB to BGR, heads, classes)."""
 
-    order: tuple[int, ...] = key("The old index of every new one.", [2, 1, 0])
+    order: tuple[int, ...] = key("The old index for each new index.", [2, 1, 0])
     axis: int = key("The axis; -1 is the last.", -2, default=-1)
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Transpose(WeightOp):
     """Reorder the axes of the selected weights."""
 
     axes: tuple[int, ...] | None = key(
-        "The old axis of every new one; without it, all in reverse.", [1, 0], default=None
+        "The old axis for each new axis; reversed by default.", [1, 0], default=None
     )
 
     def apply(self, model: Model) -> Model:
@@ -84,7 +84,7 @@ def _permuted(tensor: Tensor, axis: int, order: Array) -> Tensor:
         return values.reshape(-1, order.size, inner)[:, order].reshape(-1)
 
     def by_runs(before: Tensor, start: int, stop: int) -> Array:
-        """Each run of elements that stay together is read by itself."""
+        """Read each run of contiguous elements by itself."""
         parts = []
         while start < stop:
             outer, place = divmod(start, block)
@@ -109,7 +109,7 @@ def _transposed(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
     row = tensor.size // old[first]
 
     def gather(before: Tensor, start: int, stop: int) -> Array:
-        """Whole rows of the result: a part of each block along its first axis's old place."""
+        """Read whole rows of the result: a slice of each block along the first axis."""
         if start >= stop:
             return before.read(start, start)
         low, high = start // row, -(-stop // row)

@@ -1,4 +1,4 @@
-"""`predict`: the model's outputs, kept in a file."""
+"""`predict`: write the model's outputs to a file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from surgery.weights.model import Model
 @op
 @dataclass(frozen=True, kw_only=True)
 class Predict(LiveOp):
-    """Write what the model puts out for data to a .npz file."""
+    """Write the model's outputs for data to a .npz file."""
 
     changes_weights = False
     returned_key = "export"
 
-    data: Data = key(
-        "What to predict from; labels are not read.", {"npz": "digits.npz", "x": "x_test"}
-    )
+    data: Data = key("The inputs; labels are not read.", {"npz": "digits.npz", "x": "x_test"})
     export: Path = key(
-        "The .npz file: y, or one array for each output; of images also their files, in order.",
+        "The .npz file: y, or one array for each output; for images also their names, in order.",
         "out/predictions.npz",
     )
     batch_size: int = key("Examples at a time.", 64, default=32, minimum=1)

@@ -1,4 +1,4 @@
-"""`quantize_values`: fewer different values, kept as floats."""
+"""`quantize_values`: reduce the number of distinct values, kept as floats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUNDS = 100
 @op
 @dataclass(frozen=True, kw_only=True)
 class QuantizeValues(FloatOp):
-    """Round the selected weights to few values, which stay floats (weight sharing)."""
+    """Round the selected weights to few distinct values, stored as floats (weight sharing)."""
 
     bits: int | None = key(
         "Round to 2^bits - 1 evenly spaced values around zero, up to the largest magnitude.",
@@ -34,15 +34,15 @@ class QuantizeValues(FloatOp):
         in_example=True,
     )
     values: int | None = key(
-        "Or to so many values found by k-means, as in Deep Compression (Han et al. 2016); zeros "
-        "stay zero, which is one of them.",
+        "Round to this many values by k-means, as in Deep Compression (Han et al. 2016); zeros "
+        "stay zero, which counts as one.",
         16,
         default=None,
         minimum=2,
         maximum=65536,
     )
     per: Literal["tensor", "output_channel"] = key(
-        "With bits: whether each weight has one largest magnitude, or each output channel.",
+        "With bits: one largest magnitude for each weight, or one for each output channel.",
         "output_channel",
         default="tensor",
     )
@@ -51,7 +51,7 @@ class QuantizeValues(FloatOp):
         if (self.bits is None) == (self.values is None):
             raise ValueError("give either bits or values")
         if self.values is not None and self.per != "tensor":
-            raise ValueError("a codebook of values is one for each tensor; per goes with bits")
+            raise ValueError("per requires bits; a codebook of values is for a whole tensor")
 
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         make = self._evenly if self.bits is not None else self._by_codebook
@@ -66,7 +66,7 @@ class QuantizeValues(FloatOp):
             largest = found.result()
             top = np.where(largest.values > 0, largest.values, 1.0)
             own = channels.pick(top, start, values.size)
-            # Between -1 and 1, where no step is too small for float64, nor any value too large.
+            # Scaled to [-1, 1], where float64 neither underflows nor overflows.
             wide = channels.shifted(values, -largest.exponents, start)
             wide /= own / levels
             np.rint(wide, out=wide)
@@ -95,10 +95,9 @@ class QuantizeValues(FloatOp):
 
 @dataclass(frozen=True)
 class Codebook:
-    """The values, in ascending order, that elements other than zero become.
+    """The values to which non-zero elements are rounded, in ascending order.
 
-    They are `centres` times two to the `exponent`, so that what is between two of them can be
-    told for all numbers.
+    They are `centres` times 2^`exponent`, so that midpoints between them do not overflow.
     """
 
     centres: Array
@@ -106,10 +105,10 @@ class Codebook:
 
 
 def codebook(tensor: Tensor, count: int) -> Codebook:
-    """At most `count` values by k-means (Lloyd), in float64; zero, where there is any, is one.
+    """Find at most `count` values by k-means (Lloyd), in float64; zero, if present, is one.
 
-    The elements are first counted and summed in 65,536 bins between their ends, so that a
-    round costs the same for every size; it begins with evenly spaced centres.
+    The elements are first counted and summed in 65,536 bins between their minimum and maximum, so
+    that a round costs the same for every size; it starts with evenly spaced centres.
     """
     ends = of_tensor(tensor)
     if ends.finite == ends.zeros:
@@ -132,7 +131,7 @@ def codebook(tensor: Tensor, count: int) -> Codebook:
 
 
 def _lloyd(counts: Array, sums: Array, low: float, high: float, count: int) -> Array:
-    """The centres of so many elements, which have these sums."""
+    """Return at most `count` centres of bins with these counts and sums, in [low, high]."""
     means = sums / counts
     centres = np.linspace(low, high, count)
     for _ in range(_ROUNDS):

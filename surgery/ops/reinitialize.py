@@ -1,4 +1,4 @@
-"""`reinitialize`: draw anew, from a Keras initialiser."""
+"""`reinitialize`: draw new values from a Keras initialiser."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from surgery.weights.weight import Weight
 @op
 @dataclass(frozen=True, kw_only=True)
 class Reinitialize(FloatOp):
-    """Draw the selected weights anew, from a Keras initialiser."""
+    """Draw new values for the selected weights from a Keras initialiser."""
 
     initializer: str | None = key(
-        "A class of keras.initializers; without it, the one that the layer's config names.",
+        "A class of keras.initializers; by default the one in the layer's config.",
         "HeNormal",
         default=None,
     )
     arguments: Mapping[str, Any] | None = key(
-        "What the initialiser takes, as in Keras (its own seed is left out).",
+        "The initialiser's arguments, as in Keras (its seed is ignored).",
         {"stddev": 0.02},
         default=None,
     )
@@ -60,15 +60,18 @@ _KEYS = {
     "recurrent_kernel": "recurrent_initializer",
     "depthwise_kernel": "depthwise_initializer",
     "pointwise_kernel": "pointwise_initializer",
-    "kernel": "depthwise_initializer",  # of the depthwise convolutions, after kernel_initializer
+    "kernel": "depthwise_initializer",  # for depthwise convolutions, tried after kernel_initializer
 }
-"""Where Keras does not call the initialiser as it calls the variable."""
+"""The config keys of initialisers that are not `<variable>_initializer`."""
 
 _FIXED = {"beta": "Zeros", "gamma": "Ones", "moving_mean": "Zeros", "moving_variance": "Ones"}
 
 
 def _own(model: Model, weight: Weight) -> tuple[str, Mapping[str, Any]]:
-    """The initialiser that the weight's layer has in its config."""
+    """Return the (class name, config) of the initialiser in the layer's config.
+
+    Raises SelectorError if there is none.
+    """
     architecture = model.need_architecture("its initialisers are in the config; name one")
     layer = architecture.configured_owner(weight.address)
     keys = (f"{weight.variable}_initializer", _KEYS.get(weight.variable, ""))

@@ -1,4 +1,4 @@
-"""`rename`: layers, with all that refers to them."""
+"""`rename`: rename layers, with all references to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from surgery.weights.selectors import Select
 from surgery.weights.weight import Weight
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\>-]*")
-"""What TensorFlow takes as the name of a scope, without the slash that Keras refuses."""
+"""The names of scopes in TensorFlow, without the slash, which Keras refuses."""
 
 _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
@@ -26,16 +26,16 @@ _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 @op
 @dataclass(frozen=True, kw_only=True)
 class Rename(WeightOp):
-    """Rename layers, or the model: in the config, what refers to them, and weights' addresses."""
+    """Rename layers or the model: in the config with all references, and in weights' addresses."""
 
     changes_weights = False
 
     select: Select = key(
-        "The layer's address; with * it stands for several (no list, no mapping). The model's own "
-        "name stands for the model.",
+        "The layer's address; * matches several (no list, no mapping). The model's own "
+        "name selects the model.",
         "block1_*",
     )
-    to: str = key("The new name; each * stands for what it matched.", "b1_*", minLength=1)
+    to: str = key("The new name; each * is replaced by what it matched.", "b1_*", minLength=1)
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
         return 0
@@ -55,16 +55,16 @@ class Rename(WeightOp):
         before, names = model.need_architecture("rename acts on layers"), self._names(model)
         try:
             architecture = with_names(before, names)
-            told = model.format_facts.renamed(model, names)
+            restored = model.format_facts.renamed(model, names)
         except ValueError as error:
             raise SelectorError(str(error)) from None
         except (LookupError, TypeError):
             raise SelectorError(
-                f"{', '.join(names)}: the config does not hold these layers by name"
+                f"{', '.join(names)}: the config has no layers of these names"
             ) from None
         weights = tuple(
             replace(weight, address=new_address(before, names, weight.address))
-            for weight in told.weights
+            for weight in restored.weights
         )
         if len({weight.address for weight in weights}) < len(weights):
             raise SelectorError("two weights would have one address")
@@ -75,17 +75,19 @@ class Rename(WeightOp):
             compile_config=_renamed_outputs(carried.compile_config, top),
             training_config=_renamed_outputs(carried.training_config, top),
         )
-        return replace(told, architecture=architecture, weights=weights, carried=carried)
+        return replace(restored, architecture=architecture, weights=weights, carried=carried)
 
     def _names(self, model: Model) -> Mapping[str, str]:
-        """Return the selected layers' addresses, each with its new name."""
+        """Return {address: new name} of the selected layers; raises SelectorError."""
         return model.once(self._found_names)
 
     def _found_names(self, model: Model) -> Mapping[str, str]:
         architecture = model.need_architecture("rename acts on layers")
         pattern = self.select.value
         if not isinstance(pattern, str) or pattern.startswith("re:") or "{" in pattern:
-            raise SelectorError("rename takes one address, in which * may stand; no braces or re:")
+            raise SelectorError(
+                "rename takes one address, which may contain *, but no braces or re:"
+            )
         names: dict[str, str] = {}
         layers = [layer.address for layer in architecture.layers]
         for address in layers:
@@ -101,7 +103,7 @@ class Rename(WeightOp):
             return {"": self.to}
         if not names and not self.allow_empty:
             close = ", ".join(nearest(pattern, [*layers, model.name], 3)) or ", ".join(layers[:3])
-            raise SelectorError(f"{pattern} is no layer of the model; the nearest are {close}")
+            raise SelectorError(f"{pattern} is not a layer of the model; the nearest are {close}")
         after = Counter(new_address(architecture, names, address) for address in layers)
         for address, count in after.items():
             if count > 1:
@@ -112,13 +114,13 @@ class Rename(WeightOp):
 def _check(name: str) -> None:
     if not _ACCEPTED.fullmatch(name):
         raise SelectorError(
-            f"{name!r} is no name that Keras and TensorFlow take; use letters, digits, . _ and -, "
-            "with a letter, a digit or . first"
+            f"{name!r} is not a name that Keras and TensorFlow accept; use letters, digits, . _ -, "
+            "beginning with a letter, a digit or ."
         )
 
 
 def _renamed_outputs(config: Any, names: Mapping[str, str]) -> Any:
-    """Losses and metrics that are given by the output's name."""
+    """Rename outputs in a compile config's losses and metrics by output name."""
     if not isinstance(config, Mapping):
         return config
     return {

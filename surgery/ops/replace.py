@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any, Literal
 
-from surgery.architecture.graph import Graph
+from surgery.architecture.graph import Call, Graph
 from surgery.architecture.graph.editing import renamed
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.declared.fields import key
@@ -48,34 +48,47 @@ class Replace(StructureOp):
         return f"{self.name} {self.select} by {self.layer.class_name}"
 
     def apply(self, model: Model) -> Model:
-        self.architecture(model)
+        architecture = self.architecture(model)
+        chosen: dict[str, list[Node]] = {}
         for node in self.select.layers(model):
-            model = self._replaced(model, node)
+            chosen.setdefault(node.parent, []).append(node)
+        for parent, nodes in sorted(chosen.items(), key=lambda item: -item[0].count("/")):
+            graph = graph_of(architecture, parent)
+            built = {node.name: self._built(graph, node) for node in nodes}
+            model = self._replaced(model, parent, nodes, built)
         return model
 
-    def _replaced(self, model: Model, node: Node) -> Model:
-        graph = graph_of(model.need_architecture("replace acts on layers"), node.parent)
+    def _built(self, graph: Graph, node: Node) -> BuiltLayer:
         calls = [graph.calls[node.name, number] for number in graph.calls_of(node.name)]
         given = [ref for call in calls for ref in call.refs()]
         if not calls or len(given) != len(calls):
             raise SelectorError(f"{node.address} has {len(given)} inputs, and replace takes one")
         (built,) = built_on(graph, given[0], [self.layer], self.dtype, names=[f"{node.name}_new"])
-        entry = renamed(built.entry, node.name, node.entry["config"].get("trainable") is False)
+        return built
+
+    def _replaced(
+        self, model: Model, parent: str, nodes: Sequence[Node], built: Mapping[str, BuiltLayer]
+    ) -> Model:
+        entries = {
+            node.name: renamed(
+                built[node.name].entry, node.name, node.entry["config"].get("trainable") is False
+            )
+            for node in nodes
+        }
 
         def change(graph: Graph) -> Graph:
-            return changed(graph, layers={**graph.layers, node.name: entry})
+            calls = {  # the other arguments are those of the layer that goes
+                key: Call([call.refs()[0]]) if key[0] in entries else call
+                for key, call in graph.calls.items()
+            }
+            return changed(graph, layers={**graph.layers, **entries}, calls=calls)
 
-        return with_graph(
-            model, node.parent, change,
-            new=lambda config: self._weights(model, config, node.address, built),
-        )  # fmt: skip
+        def new(config: Mapping[str, Any]) -> Iterator[Weight]:
+            layers = {node.address: built[node.name] for node in nodes}
+            for weight in new_weights(config, layers, self.draws):
+                old = model.by_address.get(weight.address)
+                fits = old is not None and old.tensor.shape == weight.tensor.shape
+                if self.weights == "new" or not fits:
+                    yield weight
 
-    def _weights(
-        self, model: Model, config: Mapping[str, Any], address: str, built: BuiltLayer
-    ) -> Iterator[Weight]:
-        """Yield the weights that the new layer does not have from the old one."""
-        for weight in new_weights(config, {address: built}, self.draws):
-            old = model.by_address.get(weight.address)
-            fits = old is not None and old.tensor.shape == weight.tensor.shape
-            if self.weights == "new" or not fits:
-                yield weight
+        return with_graph(model, parent, change, new=new)

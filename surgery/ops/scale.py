@@ -1,4 +1,4 @@
-"""`scale`: multiply."""
+"""`scale`: multiply by a number."""
 
 from __future__ import annotations
 

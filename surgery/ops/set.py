@@ -1,4 +1,4 @@
-"""`set`: a number, or the values of a `.npy` file."""
+"""`set`: assign a number, or the values of a `.npy` file."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Set(WeightOp):
     array_key = "to"
 
     to: Number | None = key(
-        "The number that every element becomes; true or false, where they are truth values.",
+        "The number for every element; true or false for boolean weights.",
         0.5,
         default=None,
         in_example=True,
     )
     npy: Path | None = key(
-        "A .npy file of the weight's own shape, whose values it takes.",
+        "A .npy file of values, in the weight's shape.",
         "new_kernel.npy",
         default=None,
     )
 
     values: Tensor | None = None
-    """An array that Python code gives as `to`; not a key."""
+    """An array that Python code passes as `to`; not a key."""
 
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.to, self.npy, self.values)) != 1:
@@ -94,7 +94,7 @@ def _with_values(model: Model, weights: tuple[Weight, ...], values: Tensor, orig
 
 
 def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
-    """Return whether a dtype can hold a number: exactly if whole, else rounded to a finite one."""
+    """Return whether a dtype can hold a number: integers exactly, floats rounded but finite."""
     if isinstance(number, bool) or dtype == np.bool_:
         return dtype == np.bool_ and number in (False, True)
     try:
@@ -108,7 +108,7 @@ def _holds(dtype: np.dtype[Any], number: bool | float) -> bool:
 
 
 def _check_fits(values: Tensor, weight: Weight, origin: str) -> None:
-    """Raise SelectorError for a whole number that the weight's dtype has not."""
+    """Raise SelectorError if the weight's integer dtype cannot hold a value exactly."""
     dtype = weight.tensor.dtype
     for chunk in values.chunks():
         lost = chunk[chunk.astype(dtype) != chunk]

@@ -1,4 +1,4 @@
-"""`shift`: add."""
+"""`shift`: add a number."""
 
 from __future__ import annotations
 

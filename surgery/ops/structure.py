@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.architecture import Architecture
-from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse
+from surgery.architecture import Architecture, Layer
+from surgery.architecture.entries import class_of, is_of_keras
+from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse, refs, topological
 from surgery.architecture.graph.nodes import edited, graph_of, models
-from surgery.errors import SelectorError, nearest
+from surgery.architecture.shapes.models import model_shapes
+from surgery.architecture.shapes.registry import OPERATIONS, Shape
+from surgery.declared.fields import key
+from surgery.declared.verification import VERIFY, Verification
+from surgery.errors import FormatError, SelectorError, SurgeryError, nearest
 from surgery.ops.base import Op
+from surgery.ops.live import Runner, need_live
 from surgery.weights.model import Model
 from surgery.weights.restructuring import restructured
 from surgery.weights.weight import Weight
+
+Shapes = Mapping[Ref, Shape | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +33,12 @@ class StructureOp(Op):
     needs_keras3 = True
 
     def architecture(self, model: Model) -> Architecture:
-        """Return the model's architecture; raises SelectorError where it has no graph."""
+        """Return the model's architecture.
+
+        Raises SelectorError where it has no graph, and FormatError where a graph is damaged.
+        """
         architecture = model.need_architecture(f"{self.name} acts on layers")
+        model.once(check_graphs)
         if not is_graph(architecture.config):
             name = architecture.config.get("class_name")
             raise SelectorError(
@@ -51,6 +63,77 @@ class StructureOp(Op):
             )
         except ValueError as error:
             raise SelectorError(f"{self.name}: {error}") from None
+
+
+def check_graphs(model: Model) -> None:
+    """Raise FormatError where a graph in the model's config is not as Keras writes it."""
+    try:
+        for _, _, entry in models(model.need_architecture("the step acts on layers")):
+            topological(parse(entry))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the config of {model.origin} is damaged: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedOp(StructureOp):
+    """A structural operation after which the model gives what it gave before."""
+
+    verify: Verification | bool = key(VERIFY, False, default=True)
+
+    @property
+    def needs_live(self) -> bool:
+        return self.verify is not False
+
+    def inputs(self) -> tuple[Path, ...]:
+        data = self.verify.data if isinstance(self.verify, Verification) else None
+        return data.inputs() if data is not None else ()
+
+    def architecture(self, model: Model) -> Architecture:
+        architecture = super().architecture(model)
+        self._check_live(model)
+        return architecture
+
+    def compared_layers(self) -> Sequence[str]:
+        """The layers of the model before whose outputs are compared; empty for its own outputs."""
+        return ()
+
+    def _check_live(self, model: Model) -> None:
+        """Raise SurgeryError where the models before and after cannot be run."""
+        if self.needs_live:
+            try:
+                need_live(model, self.name)
+                custom = [x.address for x in _custom(model) if model.carried.code is None]
+                if custom:
+                    raise SurgeryError(f"{custom[0]} is of a custom class, whose code is not given")
+            except SurgeryError as error:
+                raise SurgeryError(f"{error}; verify: false leaves the comparison out") from None
+
+    def verified(self, before: Model, after: Model, runner: Runner) -> Mapping[str, Any]:
+        """Run both models on the same inputs; raises SurgeryError where their outputs differ.
+
+        Returns what is compared and the largest relative difference.
+        """
+        how = self.verify if isinstance(self.verify, Verification) else Verification()
+        found = runner.call(
+            "equivalence",
+            after,
+            other=before,
+            data=how.data and how.data.without_labels(),
+            examples=how.examples,
+            seed_=self.draws.seed,
+            layers=list(self.compared_layers()),
+        )
+        if not found["difference"] <= how.tolerance:
+            raise SurgeryError(
+                f"the outputs after the step differ by {found['difference']:.2g} of the largest "
+                f"({found['output']}), and verify allows {how.tolerance:g}; nothing is written"
+            )
+        return {"verified": {**found, "tolerance": how.tolerance}}
+
+
+def _custom(model: Model) -> Iterator[Layer]:
+    architecture = model.need_architecture("it is run")
+    return (layer for layer in architecture.root.walk() if layer.variables is None)
 
 
 def with_graph(
@@ -124,21 +207,37 @@ class Output:
 
         Raises SelectorError where the layer returns several tensors, and none is named.
         """
-        call = self._number("call", self.call, graph.calls_of(layer), graph, layer)
-        tensors = _tensors(graph, Ref(layer, call))
-        return Ref(layer, call, self._number("tensor", self.tensor, tensors, graph, layer))
+        calls = graph.calls_of(layer)
+        if not calls:
+            raise SelectorError(
+                f"{self.layer} is an input of a nested model, or nothing depends on it; name the "
+                "layer whose output it is given"
+            )
+        shapes = model_shapes(graph).shapes
+        call = self._number("call", self.call, calls, graph, shapes, layer)
+        tensors = _tensors(graph, shapes, Ref(layer, call))
+        return Ref(layer, call, self._number("tensor", self.tensor, tensors, graph, shapes, layer))
 
     def _number(
-        self, what: str, number: int | None, there: list[int], graph: Graph, layer: str
+        self,
+        what: str,
+        number: int | None,
+        there: Sequence[int],
+        graph: Graph,
+        shapes: Shapes,
+        layer: str,
     ) -> int:
         if number is None and len(there) == 1:
             return there[0]
-        if number is not None and (number in there or (what == "tensor" and len(there) == 1)):
+        class_name = class_of(graph.layers[layer])
+        is_known = is_of_keras(class_name) or class_name in OPERATIONS.shapes
+        is_open = what == "tensor" and not is_known
+        if number is not None and (number in there or is_open):
             return number
         said = f"has no {what} {number}" if number is not None else f"has several {what}s"
         raise SelectorError(
-            f"{self.layer} {said}: {'; '.join(_told(graph, layer, what))}; "
-            f"write {{layer: {self.layer}, {what}: {there[0] if there else 0}}}"
+            f"{self.layer} {said}: {'; '.join(_told(graph, shapes, layer))}; "
+            f"write {{layer: {self.layer}, {what}: {there[0]}}}"
         )
 
 
@@ -146,21 +245,23 @@ def _number(description: str) -> dict[str, object]:
     return {"description": description, "examples": [0], "type": "integer", "minimum": 0}
 
 
-def _tensors(graph: Graph, ref: Ref) -> list[int]:
-    """Return the numbers of the tensors of a call that are read, or are outputs."""
-    found = {r.tensor for r in graph.shapes if r.key == ref.key}
+def _tensors(graph: Graph, shapes: Shapes, ref: Ref) -> Sequence[int]:
+    """Return the numbers of the tensors that a call returns, as far as they are known."""
+    found = {r.tensor for r in shapes if r.key == ref.key}
     found |= {r.tensor for call in graph.calls.values() for r in call.refs() if r.key == ref.key}
-    return sorted(found) or [0]
+    return range(max(found, default=0) + 1)
 
 
-def _told(graph: Graph, layer: str, what: str) -> Iterable[str]:
+def _told(graph: Graph, shapes: Shapes, layer: str) -> Iterable[str]:
     for number in graph.calls_of(layer):
-        for tensor in _tensors(graph, Ref(layer, number)):
+        for tensor in _tensors(graph, shapes, Ref(layer, number)):
             ref = Ref(layer, number, tensor)
-            shape = graph.shapes.get(ref)
+            shape = shapes.get(ref)
             size = "x".join("?" if n is None else str(n) for n in shape[1:]) if shape else "?"
-            readers = ", ".join(dict.fromkeys(name for name, _ in graph.readers(ref))) or "nothing"
-            yield f"call {number}, tensor {tensor}: {size}, read by {readers}"
+            readers = ", ".join(dict.fromkeys(name for name, _ in graph.readers(ref)))
+            is_output = ref in refs(graph.outputs)
+            read = f"read by {readers}" if readers else "an output" if is_output else "unread"
+            yield f"call {number}, tensor {tensor}: {size}, {read}"
 
 
 def find_layer(architecture: Architecture, address: str) -> tuple[str, str]:

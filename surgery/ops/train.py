@@ -1,4 +1,4 @@
-"""`train`: Keras's fit, on the model as the steps before have made it."""
+"""`train`: Keras's fit, on the model as changed by the earlier steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from surgery.weights.weight import Weight
 
 _DEFAULT = Optimizer("rmsprop")
 _ONE_OUTPUT = (
-    "class_weight goes with one output, and there are more; give the data sample_weight instead"
+    "class_weight works for one output, and there are more; use the data's sample_weight instead"
 )
 
 
@@ -39,64 +39,64 @@ class Train(LiveOp):
     finds_metrics = True
 
     data: Data = key(
-        "What to train on: a .npz, .npy files, a .csv, a folder of images, TFRecords or a "
+        "The training data: a .npz, .npy files, a .csv, a folder of images, TFRecords or a "
         "generator.",
         {"npz": "digits.npz", "x": "x_train", "y": "y_train"},
     )
     epochs: int = key(
-        "How often to go through the data.", 10, default=1, minimum=1, in_example=True
+        "The number of passes over the data.", 10, default=1, minimum=1, in_example=True
     )
-    batch_size: int = key("Examples for one step of the optimizer.", 64, default=32, minimum=1)
+    batch_size: int = key("Examples for each step of the optimizer.", 64, default=32, minimum=1)
     optimizer: Optimizer | None = key(
-        "A new Keras optimizer, and its arguments; or keep: the model's own goes on with its "
-        "state, as it does without this key. A model that is not compiled gets rmsprop.",
+        "A new Keras optimizer, and its arguments; or keep, the default: the model's own with its "
+        "state. A model that is not compiled gets rmsprop.",
         {"adam": {"learning_rate": 0.001}},
         default=None,
         in_example=True,
     )
     learning_rate: LearningRate | None = key(
-        "Another learning rate, or a schedule, for the optimizer that the model has.",
+        "A new learning rate, or a schedule, for the model's own optimizer.",
         0.0001,
         default=None,
     )
     loss: Loss | None = key(
-        "A Keras loss, or one for each output; without it, the model's own.",
+        "A Keras loss, or one for each output; by default the model's own.",
         "sparse_categorical_crossentropy",
         default=None,
         in_example=True,
     )
     metrics: tuple[KerasMetric, ...] | None = key(
-        "Keras metrics; without it, the model's own, if optimizer or loss is its own.",
+        "Keras metrics; by default the model's own, if optimizer or loss is its own.",
         ["accuracy"],
         default=None,
         in_example=True,
     )
     validation: Data | None = key(
-        "What to measure on after each epoch.",
+        "The data to measure on after each epoch.",
         {"npz": "digits.npz", "x": "x_test", "y": "y_test"},
         default=None,
     )
     validation_split: Share | None = key(
-        "Or a part of the data, which is then not trained on: the last examples, or of folders "
-        "of images some of every class, drawn with the recipe's seed.",
+        "Or a part of the data, left out of training: the last examples or, for folders "
+        "of images, some of every class, drawn by the recipe's seed.",
         "10%",
         default=None,
     )
     class_weight: Mapping[str, Any] | None = key(
-        "What examples of a class count, by its number; 1 where it is not given.",
+        "The weight of the examples of a class, by its number; 1 by default.",
         {"0": 1.0, "1": 5.0},
         default=None,
     )
-    shuffle: bool = key("Another order of the examples for every epoch.", True, default=True)
+    shuffle: bool = key("Reorder the examples randomly for every epoch.", True, default=True)
     callbacks: Callbacks | None = key(
         "Callbacks of Keras.", {"early_stopping": {"patience": 5}}, default=None
     )
     mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = key(
-        "Compute in half precision; the weights stay what they are.", "mixed_bfloat16", default=None
+        "Compute in half precision; the weights keep their dtype.", "mixed_bfloat16", default=None
     )
     keep_zeros: bool = key(
-        "What is zero in a kernel when training starts stays exactly zero at every step; where "
-        "that is a whole output channel, so do its bias, and gamma and beta of the "
+        "Elements of kernels that are zero when training starts stay exactly zero; if "
+        "a whole output channel is zero, so do its bias, and gamma and beta of the "
         "BatchNormalization behind it, if they are zero.",
         True,
         default=False,
@@ -116,12 +116,14 @@ class Train(LiveOp):
         for number, weight in (self.class_weight or {}).items():
             is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not str(number).isdecimal() or not is_number or not 0 <= weight < math.inf:
-                raise ValueError(f"class_weight: {number}: {weight} is no class and its weight")
+                raise ValueError(
+                    f"class_weight: {number}: {weight} is not a class number and its weight"
+                )
         if self.class_weight and self.loss is not None and self.loss.outputs > 1:
             raise ValueError(_ONE_OUTPUT)
         if self.learning_rate is not None and self._new_optimizer is not None:
             raise ValueError(
-                "learning_rate is for the optimizer that the model has; give a new one its own: "
+                "learning_rate is for the model's own optimizer; for a new one, write "
                 "optimizer: {adam: {learning_rate: 0.001}}"
             )
         if self._new_optimizer is not None:
@@ -129,24 +131,24 @@ class Train(LiveOp):
 
     @property
     def _new_optimizer(self) -> Optimizer | None:
-        """The optimizer that takes the place of the model's own."""
+        """The optimizer that replaces the model's own; None to keep that."""
         given = self.optimizer
         return None if given is None or given.value == KEEP else given
 
     def _check_optimizer(self, config: Mapping[str, Any]) -> None:
-        """Raise ValueError for what an optimizer of that config cannot do."""
+        """Raise ValueError if an optimizer's config does not go with the other keys."""
         holds = self.keep_zeros or self.keep or self.prune_schedule
         if holds and config.get("ema_overwrite_frequency"):
             raise ValueError(
-                "ema_overwrite_frequency puts averages in the weights' places at every so many "
-                "steps, which keep neither zeros nor masks; leave it out"
+                "ema_overwrite_frequency replaces the weights by averages every few "
+                "steps, which changes zeros and masked elements; leave it out"
             )
         lowers = self.callbacks is not None and self.callbacks.reduce_lr_on_plateau is not None
         rate = self.learning_rate.value if self.learning_rate else config.get("learning_rate")
         if lowers and isinstance(rate, Mapping):
             raise ValueError(
-                "reduce_lr_on_plateau cannot lower a learning rate that follows a schedule; leave "
-                "one of them out"
+                "reduce_lr_on_plateau cannot lower a learning rate that follows a schedule; omit "
+                "one of them"
             )
 
     @property
@@ -186,14 +188,17 @@ class Train(LiveOp):
         return compiled.with_note(f"train: {note}") if note else compiled
 
     def _compiled(self, model: Model) -> Model:
-        """The model as it is compiled afterwards, as far as it can be predicted."""
+        """Return the model as compiled after training, as far as it can be predicted.
+
+        Raises SurgeryError if it cannot be compiled.
+        """
         own = own_compile(model)
         if own is None and self.loss is None:
             raise SurgeryError("the model is not compiled; give loss, and optimizer")
         if own is not None and not own.name and self._goes_on(own):
             raise SurgeryError(
-                f"how the model is compiled is not for Keras 3 ({own.problem}); give optimizer, "
-                "and loss"
+                f"the model's compile config has no equivalent in Keras 3 ({own.problem}); give "
+                "optimizer and loss"
             )
         if own is None and self.optimizer is not None and self._new_optimizer is None:
             raise SurgeryError("the model has no optimizer to keep; give a new one")
@@ -209,7 +214,7 @@ class Train(LiveOp):
         return own is not None and (self._new_optimizer is None or self.loss is None)
 
     def _check_kept(self, own: OwnCompile) -> None:
-        """Raise SurgeryError where the model's own optimizer cannot go on."""
+        """Raise SurgeryError if the model's own optimizer cannot be used further."""
         own.need_state()
         try:
             self._check_optimizer(own.config)
@@ -218,12 +223,12 @@ class Train(LiveOp):
         follows = isinstance(own.config.get("learning_rate"), Mapping)
         if self.learning_rate and follows and isinstance(self.learning_rate.value, float):
             raise SurgeryError(
-                f"the learning rate of the model's own {own.name} follows a schedule, for which "
-                "Keras takes no number; give another schedule, or optimizer"
+                f"the learning rate of the model's own {own.name} follows a schedule, which "
+                "Keras cannot replace by a number; give another schedule, or optimizer"
             )
 
     def _check_steps(self, examples: int | None) -> None:
-        """Raise where a schedule goes on for longer than the training."""
+        """Raise SurgeryError if the pruning schedule is longer than the training."""
         wanted = self.prune_schedule
         if examples is None or wanted is None:
             return
@@ -254,7 +259,7 @@ class Train(LiveOp):
         return Done(taken(model, trained), facts)
 
     def _training(self, model: Model, own: OwnCompile | None) -> Training:
-        """All that the process with Keras is told."""
+        """Return the arguments of the training job."""
         pruned = self.prune_schedule
         weights = self.class_weight or {}
         return Training(
@@ -275,7 +280,7 @@ class Train(LiveOp):
         )
 
     def _given(self, own: OwnCompile | None) -> dict[str, Any]:
-        """Return the arguments for `compile`; those that are absent stay as the model has them."""
+        """Return the arguments of `compile`; missing ones are the model's own."""
         optimizer = self._new_optimizer or (_DEFAULT if own is None else None)
         metrics = self.metrics if self._goes_on(own) else self.metrics or ()
         given = {

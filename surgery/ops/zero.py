@@ -1,4 +1,4 @@
-"""`zero`: all elements, or some of them: pruning."""
+"""`zero`: set all or some elements to zero (pruning)."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 @op
 @dataclass(frozen=True, kw_only=True)
 class Zero(FloatOp):
-    """Set the selected weights to zero: all of them, or the part that one key names."""
+    """Set the selected weights to zero: all elements, or those that one key chooses."""
 
     lowest: Share | None = key(
-        "Only this share of the elements, those of lowest magnitude: exactly floor(share x n), "
-        "ties going to the lower flat index.",
+        "This share of the elements, of lowest magnitude: exactly floor(share x n); "
+        "of equal ones, those with lower flat index.",
         "10%",
         default=None,
         in_example=True,
     )
     keep: Share | None = key(
-        "All but this share, that of highest magnitude: exactly floor(share x n) are kept.",
+        "All but this share of highest magnitude: exactly floor(share x n) are kept.",
         "20%",
         default=None,
     )
@@ -55,8 +55,8 @@ class Zero(FloatOp):
         default=None,
     )
     channels: Share | None = key(
-        "This share of each layer's output channels, whole ones, those whose kernels have the "
-        "lowest norm; kernel and bias lose the same ones.",
+        "This share of each layer's output channels, those whose kernels have the "
+        "lowest norm; the same ones in kernel and bias.",
         "25%",
         default=None,
     )
@@ -65,12 +65,12 @@ class Zero(FloatOp):
     )
     with_norm: bool = key(
         "With channels: zero also the layer's bias, and gamma and beta of the BatchNormalization "
-        "behind it, in the same channels, which then give nothing.",
+        "behind it, in the same channels, so that these output zero.",
         True,
         default=False,
     )
     n_of_m: str | None = key(
-        "Of every m weights in a row along the kernel's axis of inputs, keep the n of highest "
+        "Of every m consecutive elements along the kernel's input axis, keep the n of highest "
         "magnitude.",
         "2:4",
         default=None,
@@ -83,8 +83,7 @@ class Zero(FloatOp):
         "The elements whose magnitude is above this.", 3.0, default=None, minimum=0
     )
     scope: Literal["tensor", "global"] = key(
-        "With lowest and keep: whether each weight gives its own share, or all selected weights "
-        "are ranked together.",
+        "With lowest and keep: rank each weight by itself, or all selected weights together.",
         "global",
         default="tensor",
     )
@@ -94,7 +93,7 @@ class Zero(FloatOp):
         if len(given) > 1 and set(given) != {"below", "above"}:
             raise ValueError(f"{' and '.join(given)} do not go together; give one")
         if self.with_norm and self.channels is None:
-            raise ValueError("with_norm goes with channels")
+            raise ValueError("with_norm requires channels")
         if self.n_of_m is not None:
             n, m = self._n_and_m()
             if not 0 < n < m <= 1024:
@@ -144,14 +143,14 @@ class Zero(FloatOp):
         return [way for way in _WAYS if getattr(self, way) is not None]
 
     def _count(self, size: int) -> int:
-        """How many of so many elements become zero."""
+        """Return how many of `size` elements become zero."""
         if self.keep is not None:
             return size - math.floor(self.keep.fraction * size)
         share = self.lowest or self.random
         return size if share is None else math.floor(share.fraction * size)
 
     def _lowest_zeroed(self, weights: Sequence[Weight]) -> list[Weight]:
-        """Return those weights, ranked together, with the lowest elements zero."""
+        """Return the weights, ranked together, with the lowest elements zeroed."""
         if not weights:
             return []
         ranked = _ranked([weight.tensor for weight in weights], self.changes(weights) or 0)
@@ -169,7 +168,7 @@ class Zero(FloatOp):
         drawn = self.draws.tensor(
             tensor.shape,
             np.dtype(np.float32),
-            # Never zero, which ranks below all and would not be told apart.
+            # In (0, 1]: zeroed numbers must differ from drawn ones.
             lambda random, size: 1 - random.random(size, np.float32),
             weight.address,
         )
@@ -183,7 +182,7 @@ class Zero(FloatOp):
         return Mapped(tensor, zero, ranked)
 
     def _zero_channels(self, model: Model, weights: Sequence[Weight]) -> Model:
-        """Rank the channels of each layer once, for all of its weights."""
+        """Zero the lowest channels; each layer is ranked once, for all of its weights."""
         share = (self.channels or Share.parse(0)).fraction
         chosen: dict[str, Reduction[Array]] = {}
         changed = {}
@@ -197,7 +196,7 @@ class Zero(FloatOp):
         return model.with_weights(changed.values())
 
     def _taken_along(self, model: Model, weights: Sequence[Weight]) -> list[Weight]:
-        """Return the weights that lose channels too, by `with_norm`, besides those selected."""
+        """Return the weights that `with_norm` adds to the selected ones."""
         known = {weight.address for weight in weights}
         layers = with_channels(model, weights, self.with_norm)
         found = [each for _, layer in layers for each in taken_along(model, layer)]
@@ -208,10 +207,8 @@ class Zero(FloatOp):
         shape, inputs = weight.tensor.shape, axes(model, weight).inputs
         run = [axis for axis in inputs if set(range(axis, inputs[-1])) <= set(inputs)]
         if not run or math.prod(shape[axis] for axis in run) % m:
-            said = (
-                f"its inputs (axes {run}) are not in groups of {m}" if run else "it has no inputs"
-            )
-            raise SelectorError(f"{weight.address} is {list(shape)}: {said}; narrow the selector")
+            why = f"its inputs (axes {run}) are not divisible by {m}" if run else "it has no inputs"
+            raise SelectorError(f"{weight.address} is {list(shape)}: {why}; narrow the selector")
         inner = math.prod(shape[run[-1] + 1 :])
 
         def zero(values: Array, _start: int) -> Array:

@@ -1,4 +1,4 @@
-"""The typed parts of a recipe from plain values, with what is wrong with the others."""
+"""Construction of a recipe's typed parts from plain values, with all mistakes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from surgery.weights.sources import Donor, Source
 
 
 def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
-    """Return those that do not stand inside a place that the schema has complained of."""
+    """Return the problems in `found` that are not at, in or around a place in `known`."""
     places = [problem.where for problem in known]
     return [
         problem
@@ -54,7 +54,7 @@ def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[
 
 
 class Builder:
-    """Makes the typed parts that are sound, and notes what is wrong with the others."""
+    """A builder of a recipe's typed parts that collects the problems of invalid ones."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Builder:
         sources: dict[str, Source] | None = None,
         words: Words = frozenset(),
     ) -> None:
-        """`sources` are those of other recipes of the same file, which share what they opened.
+        """Make a builder; `sources` may be shared with other recipes of the same file.
 
-        `words` are those that other packages add.
+        `words` are those from other packages.
         """
         self.words = words
         self.document = document
@@ -76,7 +76,7 @@ class Builder:
         self.loaded: Path | None = None
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
-        """Note what is wrong at a place."""
+        """Record a problem at a value, or with `at_key` at its key."""
         self.problems.append(self.document.problem(place, message, at_key))
 
     def recipe(
@@ -124,7 +124,7 @@ class Builder:
         return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
-        """Return a second source; raises ValueError with what is wrong with it."""
+        """Make a donor; raises ValueError with the first problem."""
         inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
@@ -134,7 +134,7 @@ class Builder:
         return Donor(source, self.seed)
 
     def paths(self, values: Sequence[Any]) -> list[Any]:
-        """Return the donors, the files that a pattern stands for in place of the pattern."""
+        """Return the donors' values, with each pattern replaced by the matching files."""
         found = []
         for value in values:
             if isinstance(value, str) and is_pattern(value, self.folder):
@@ -149,21 +149,24 @@ class Builder:
         ops = OPS.named(self.words)
         names = [name for name in value if name in ops]
         if len(names) != 1:
-            said = f"has {', '.join(names)}" if names else "has none"
+            found = f"has {', '.join(names)}" if names else "has none"
             if names or not set(value) - {"name"}:
-                self.problem(place, f"a step has exactly one op, and this one {said}")
+                self.problem(place, f"a step has exactly one op, and this one {found}")
             return None
         op = self.declared(ops[names[0]], value[names[0]], (*place, names[0]))
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
 
     def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
-        """Return the only key of a mapping, and its value."""
+        """Return the (key, value) of a mapping with one key, else None.
+
+        A mapping with another number of keys is a problem, whose message begins with `rule`.
+        """
         if not isinstance(value, Mapping):
             return None
         if len(value) != 1:
-            said = f"has {', '.join(map(str, value))}" if value else "is empty"
-            self.problem(place, f"{rule}, and this one {said}")
+            found = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"{rule}, and this one {found}")
             return None
         return next(iter(value.items()))
 
@@ -172,7 +175,7 @@ class Builder:
             return None
         name, inner = single
         if (known := EXPECTATIONS.named(self.words).get(name)) is None:
-            return None  # which the schema has said
+            return None  # the schema check reports it
         made = self.declared(known, inner, (*place, name))
         return None if made is None else Expected(made, (*place, name))
 
@@ -183,7 +186,7 @@ class Builder:
         if isinstance(inner, str):
             inner = {"path": inner}
         if (known := FORMATS.named(self.words).get(name)) is None:
-            return None  # which the schema has said
+            return None  # the schema check reports it
         form = self.declared(type(known), inner, (*place, name))
         if form is None:
             return None
@@ -191,7 +194,7 @@ class Builder:
         return target if isinstance(target, Target) else None
 
     def declared(self, declared: type, value: Any, place: Place, **extra: Any) -> Any:
-        """Return an instance of a declared dataclass; None where the value does not make one."""
+        """Make an instance of a declared dataclass; None if its value is invalid."""
         if not isinstance(value, Mapping):
             return None
         hints = hints_of(declared)
@@ -205,7 +208,7 @@ class Builder:
             except (ValueError, SurgeryError) as error:
                 self.problem((*place, name), str(error))
             except TypeError:
-                return None  # of the wrong kind, which the schema has said
+                return None  # a wrong type, which the schema check reports
         if len(self.problems) > before:
             return None
         try:
@@ -213,15 +216,20 @@ class Builder:
         except ValueError as error:
             self.problem(place, str(error))
         except TypeError:
-            pass  # a key is missing, which the schema has said
+            pass  # a missing key, which the schema check reports
         return None
 
     def convert(self, hint: Any, value: Any, place: Place) -> Any:  # noqa: PLR0912 - one a type
-        """Return it as that type; raises ValueError with what is wrong, TypeError for its kind."""
+        """Convert a value to a type hint; raises ValueError with the problem.
+
+        Raises TypeError for a value of a wrong type, which the schema check reports.
+        """
         if typing.get_origin(hint) in (typing.Union, types.UnionType):
             arguments = typing.get_args(hint)
             if value is None and types.NoneType in arguments:
                 return None
+            if isinstance(value, bool) and bool in arguments:
+                return value
             return self.convert(arguments[0], value, place)
         if typing.get_origin(hint) is Literal:
             if value not in typing.get_args(hint):
@@ -232,7 +240,7 @@ class Builder:
             if inner is Donor:
                 value = self.paths(value if isinstance(value, list) else [value])
             if isinstance(value, Mapping) and dataclasses.is_dataclass(inner):
-                value = [value]  # one of them needs no list
+                value = [value]  # a single mapping needs no list
             if not isinstance(value, list):
                 raise TypeError
             return tuple(self.convert(inner, v, (*place, i)) for i, v in enumerate(value))
@@ -261,11 +269,14 @@ class Builder:
 
     @property
     def forms(self) -> Mapping[str, type[Data]]:
-        """Return all forms of data that the recipe may name."""
+        """The kinds of data that the recipe may use, by key."""
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:
-        """Return one of the forms of data; a path's own suffix may say which."""
+        """Make data; a bare path must end with .npz or .csv, else ValueError.
+
+        None after a problem.
+        """
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):
@@ -275,7 +286,7 @@ class Builder:
         return found
 
     def one_of(self, declared: Mapping[str, type], value: Any, place: Place) -> Any:
-        """Return what the one key that tells them apart stands for, with its other keys."""
+        """Make an instance of the class whose key is in the mapping; None after a problem."""
         if not isinstance(value, Mapping):
             return None
         named = [kind for kind in declared if kind in value]
@@ -295,7 +306,7 @@ class Builder:
         return self.declared(declared[named[0]], value, place)
 
     def lacks(self, declared: type, value: Mapping[str, Any], place: Place) -> bool:
-        """Return whether a mapping lacks keys that the class needs, and note them."""
+        """Return whether a mapping lacks required keys of a class, and record problems."""
         lacking = [name for name in required_of(declared) if name not in value]
         for name in lacking:
             example = keys_of(declared)[name].metadata["example"]
@@ -303,16 +314,16 @@ class Builder:
         return bool(lacking)
 
     def needed(self, made: Any) -> Any:
-        """Return what was made; raises TypeError where nothing was, which has been said."""
+        """Return the object; raises TypeError if it is None, since problems are recorded then."""
         if made is None:
             raise TypeError
         return made
 
 
 def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
-    """Yield the steps with their own random numbers, which other steps do not change.
+    """Yield the steps with their own sources of random numbers, independent of other steps.
 
-    They are told apart by their names, else by the op and its count among those of that op.
+    They are identified by name, else by op and count among the steps of that op.
     """
     counts: Counter[str] = Counter()
     for step in steps:
@@ -322,14 +333,14 @@ def _seeded(steps: Sequence[Step], seed: int) -> Iterator[Step]:
 
 
 def _measures(steps: Any, ops: Mapping[str, type[Op]]) -> bool:
-    """Return whether a step measures the model, or writes what it finds."""
+    """Return whether a step measures the model or writes files itself."""
     named = {name for step in _list(steps) if isinstance(step, Mapping) for name in step}
     known = [ops[name] for name in named & ops.keys()]
     return any(issubclass(op, LiveOp) and not op.changes_weights for op in known)
 
 
 def _without_own_weights(value: Any) -> Any:
-    """Return an architecture's source without ImageNet's weights if it has other classes."""
+    """Return an application with `weights: none` if it has other classes than ImageNet's."""
     is_other = isinstance(value, Mapping) and value.get("classes", 1000) != 1000
     return {"weights": "none", **value} if is_other else value
 

@@ -1,4 +1,4 @@
-"""The JSON Schema as it is written: what several keys share stands once, under `$defs`."""
+"""The JSON Schema in its written form: shared parts occur once, under `$defs`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ANNOTATIONS = ("description", "examples", "default")
 
 
 def schema_text(words: Words = frozenset()) -> str:
-    """Return the schema of recipes as a file holds it; `words` are those of other packages."""
+    """Return the schema of recipes as text; `words` are those from other packages."""
     return as_json(with_definitions(recipe_schema(words))) + "\n"
 
 
 def with_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same schema with what has a title once, under `$defs`: as it is written."""
+    """Return the same schema with each part that has a title moved to `$defs`."""
     definitions: dict[str, Any] = {}
     made = _referring(schema, definitions, schema["title"])
     return {**made, "$defs": dict(sorted(definitions.items()))}
@@ -33,7 +33,7 @@ def _referring(value: Any, definitions: dict[str, Any], root: str) -> Any:
         for key, item in value.items()
     }
     title = inner.get("title")
-    if not isinstance(title, str) or title == root:  # a key of that name has a mapping
+    if not isinstance(title, str) or title == root:  # a key called `title` has a mapping here
         return inner
     body = {key: item for key, item in inner.items() if key not in _ANNOTATIONS}
     name = f"{title}OrNull" if "null" in body.get("type", ()) else title

@@ -1,4 +1,4 @@
-"""YAML read safely, as people mean it (the YAML 1.2 core rules), with every value's position."""
+"""Safe YAML reading by the YAML 1.2 core schema, with the position of every value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": mat
 
 @dataclass(frozen=True)
 class Document:
-    """Plain values, and the line and column (from 1) of each value and of each key."""
+    """Plain values, with the (line, column) of each value and key, counted from 1."""
 
     value: Any
     values: Mapping[Place, tuple[int, int]]
@@ -38,7 +38,7 @@ class Document:
     duplicates: tuple[Problem, ...] = ()
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> Problem:
-        """Return a problem at a value (or at its key)."""
+        """Make a problem at a value, or with `at_key` at its key."""
         positions = self.keys if at_key else self.values
         known = place
         while known not in positions and known:
@@ -47,13 +47,13 @@ class Document:
 
 
 def dotted(place: Place) -> str:
-    """Return a place as messages have it: `steps[2].scale.select`."""
+    """Return a place as text: `steps[2].scale.select`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return text.removeprefix(".")
 
 
 class Whole(int):
-    """A whole number that was written in another way than Python would, such as `010`."""
+    """An integer that was not written as Python would write it, as `010`."""
 
     text: str
 
@@ -62,7 +62,7 @@ class Whole(int):
 
 
 class Real(float):
-    """A number that was written in another way than Python would, such as `1e-3`."""
+    """A float that was not written as Python would write it, as `1e-3`."""
 
     text: str
 
@@ -71,7 +71,7 @@ class Real(float):
 
 
 def plain(value: Any) -> Any:
-    """Return the value without the text that its numbers were written in."""
+    """Return the value with plain numbers in place of `Whole` and `Real`."""
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -82,9 +82,9 @@ def plain(value: Any) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """Return the value of a plain (unquoted) scalar by the YAML 1.2 core schema.
+    """Return the value of an unquoted scalar by the YAML 1.2 core schema.
 
-    A number keeps its text, which is what a path gets.
+    A number keeps its text, for use in paths: `str(scalar("010"))` is "010".
     """
     value = _scalar(text)
     if isinstance(value, bool) or not isinstance(value, int | float) or str(value) == text:
@@ -110,7 +110,7 @@ def _scalar(text: str) -> Any:
 
 
 def parse(data: bytes, file: str) -> Document:
-    """Read the document in `data`; raises RecipeError for what is not one harmless document."""
+    """Parse a YAML document; raises RecipeError if it is malformed, unsafe or too large."""
     if len(data) > MOST_BYTES:
         raise RecipeError(file, [Problem(1, 1, "", f"is larger than {MOST_BYTES >> 20} MiB")])
     try:
@@ -164,23 +164,23 @@ def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
         return Problem(mark.line + 1, mark.column + 1, "", f"{message}; {_BACKSLASH}")
     begun = getattr(error, "context_mark", None)
     if begun is not None and begun.line != mark.line:
-        message += f" (what is left open begins in line {begun.line + 1})"
+        message += f" (it begins in line {begun.line + 1})"
     if re.search(r"[*!&%@`]|\{[^}]*(\.\.|,[^:}]*\})", line):
         message += '; quote a value with * ! & or {1..3} in it: "block{1..3}_*"'
     return Problem(mark.line + 1, mark.column + 1, "", message)
 
 
 _WINDOWS = re.compile("[A-Za-z]:[\x00-\x1f\x7f-\xa0\u2028\u2029]")
-"""What becomes of `"C:\\temp"`, where the backslash and what follows it are one character."""
+"""The result of a Windows path in double quotes, `"C:\\temp"`, by YAML's escapes."""
 
 _BACKSLASH = r"a \ in double quotes begins an escape; write the path in single quotes, or with /"
 _NO_MAPPING = "<< takes a mapping, or a list of mappings: <<: *defaults"
 
 
 def _joined(text: str) -> str:
-    """Return the text with each pair of surrogates as one character, as JSON escapes it.
+    """Return the text with surrogate pairs, JSON's escapes, as one character each.
 
-    A lone one stays: it is a byte of a file's name that is not UTF-8.
+    A lone surrogate is kept: it is a byte of a file name that is not UTF-8.
     """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
@@ -218,12 +218,12 @@ class _Builder:
         return text if style else scalar(text)
 
     def counted(self, node: yaml.Node, place: Place, depth: int = 0) -> None:
-        """Count a value that is built; raises RecipeError where there are too many."""
+        """Count a value, as aliases may expand endlessly; raises RecipeError above the limits."""
         at = (node.start_mark.line + 1, node.start_mark.column + 1)
         self.count += 1
         if self.count > _MOST_VALUES or max(len(place), depth) > _MOST_DEPTH:
             message = (
-                f"more than {_MOST_VALUES:,} values, aliases (*name) written out, or too deep; a "
+                f"more than {_MOST_VALUES:,} values, including aliases (*name), or too deep; a "
                 "matrix may take its values from a file"
             )
             raise RecipeError(self.file, [Problem(*at, dotted(place), message)])
@@ -231,7 +231,10 @@ class _Builder:
     def pairs(
         self, node: yaml.MappingNode, place: Place, depth: int = 0
     ) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Yield the keys and values of a mapping, first those of `<<` that it has not itself."""
+        """Yield a mapping's (key, value) nodes, first those merged by `<<` and not overridden.
+
+        Raises RecipeError if `<<` merges something other than mappings.
+        """
         own = [pair for pair in node.value if not _is_merge(pair[0])]
         known = {str(key.value) for key, _ in own}
         for key, value in node.value:
@@ -254,7 +257,7 @@ class _Builder:
             inner = (*place, key)
             if key in result:
                 first = self.keys[inner][0]
-                message = f"the key {key!r} stands here twice; the first is in line {first}"
+                message = f"the key {key!r} occurs twice; the first is in line {first}"
                 self.duplicates.append(Problem(*at, dotted(inner), message))
                 continue
             self.keys[inner] = at

@@ -1,4 +1,4 @@
-"""What of an optimizer goes into a target."""
+"""`optimizer` of a target: whether optimizer state is written."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class Training:
-    """Whether optimizer state and compile config are dropped, and the counter of steps too."""
+    """Whether to drop optimizer state and compile config, and the global step, too."""
 
     drop: bool = False
     global_step: bool = False
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Training:
-        """Read `keep`, `drop`, or a mapping."""
+        """Read `keep`, `drop`, or a mapping; raises ValueError."""
         if isinstance(value, str):
             return cls(_is_drop(value))
         if not isinstance(value, Mapping) or not isinstance(value.get("drop", True), bool):
             raise TypeError
         found = cls(value.get("drop", True), _is_drop(value.get(_STEP, "keep")))
         if found.global_step and not found.drop:
-            raise ValueError(f"{_STEP}: drop goes with drop: true")
+            raise ValueError(f"{_STEP}: drop requires drop: true")
         return found
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
         """Return its JSON Schema."""
         drop = {
-            "description": "Whether it is left out.",
+            "description": "Whether to drop optimizer state and compile config.",
             "examples": [True],
             "type": ["boolean", "string"],
             "pattern": REFERENCE,
         }
         step = {
-            "description": "Whether TensorFlow 1's counter of steps stays, where there is one.",
+            "description": "Whether to keep or drop TensorFlow 1's step counter, if there is one.",
             "examples": ["drop"],
             "enum": list(_CHOICES),
         }
@@ -60,7 +60,7 @@ class Training:
         return _CHOICES[self.drop]
 
     def left(self, model: Model) -> Model:
-        """Return the model that goes into the target."""
+        """Return the model without what is dropped."""
         if not self.drop:
             return model
         model = model.without_optimizer()
@@ -68,13 +68,13 @@ class Training:
         return replace(model, states=tuple(states))
 
     def notes(self, model: Model) -> Iterator[str]:
-        """Yield which variables of a checkpoint are left out."""
+        """Yield a note on which variables of a checkpoint are dropped."""
         if not self.drop or not (model.states or model.format_facts.edits_in_place):
             return
         kept = {state.address for state in self.left(model).states}
         dropped = [state for state in model.states if state.address not in kept]
         if not dropped:
-            yield "no variable is known as an optimizer's, so none is left out"
+            yield "no variable is recognised as an optimizer's, so none is left out"
             return
         words = _few(list(dict.fromkeys(state.variable for state in dropped)))
         names = _few([state.address for state in dropped])

@@ -1,4 +1,4 @@
-"""Paths in a recipe that stand for several files: `epoch_*.keras`, `epoch_{1..3}.keras`."""
+"""Paths in a recipe that match several files: `epoch_*.keras`, `epoch_{1..3}.keras`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _PART_OF_CHECKPOINT = r"\.(index|meta|data-\d+-of-\d+)$"
 
 
 def is_pattern(text: str, folder: Path) -> bool:
-    """Return whether a path is a pattern: no URL, nor what a file is called."""
+    """Return whether a path is a pattern: not a URL, and not the name of an existing file."""
     if locations.url_in(text) or not any(letter in text for letter in (*_WILD, "{")):
         return False
     return not recipe_path(text, folder).exists()
 
 
 def matching_files(pattern: str, folder: Path, without: Path | None = None) -> list[str]:
-    """Return the files that a pattern stands for, numbers in the order of numbers.
+    """Return the files that match a pattern, sorted by the numbers in their names.
 
-    The files of one checkpoint are one; one that is loaded already is left out. Raises ValueError
-    where there is none.
+    The files of one checkpoint count as one; the loaded one is left out. Raises ValueError if none
+    matches.
     """
     found: list[str] = []
     for option in expand_braces(pattern):
@@ -43,10 +43,10 @@ def _matches(pattern: str, folder: Path, without: Path | None) -> list[str]:
     loaded = None if without is None else without.resolve()
     kept = [file for file in files if (folder / file).resolve() != loaded]
     if not kept:
-        raise ValueError(f"{pattern} matches no file but the one that is loaded")
+        raise ValueError(f"{pattern} matches no file except the loaded one")
     return sorted(kept, key=_by_number)
 
 
 def _by_number(name: str) -> list[tuple[str, int]]:
-    """Return the key that sorts names by their text, and by numbers where that is the same."""
+    """Return a sort key by text, and by numbers where the text is equal."""
     return [(text, int(part or 0)) for text, part in re.findall(r"(\D*)(\d*)", name)]

@@ -1,4 +1,4 @@
-"""TF Hub's modules: found in its cache, else downloaded into it, as tensorflow_hub does it."""
+"""TF Hub's modules, found in its cache or downloaded into it, as tensorflow_hub does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = 30
 
 
 def module_folder(handle: str) -> Path:
-    """The folder of a module in TF Hub's cache; raises SurgeryError where it cannot be had."""
+    """Return a module's folder in TF Hub's cache; raises SurgeryError if it is unavailable."""
     cache = os.environ.get("TFHUB_CACHE_DIR") or str(Path(tempfile.gettempdir()) / "tfhub_modules")
     folder = Path(cache).expanduser() / hashlib.sha1(handle.encode()).hexdigest()
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Models joined: an architecture with the weights of a file, a part, other names."""
+"""Combination of models: an architecture with a file's weights, a part of a model, other names."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def joined(
     advice: str = _CHECK_ARGUMENTS,
     is_part: bool = False,
 ) -> Model:
-    """The model with the weights of a file that was saved from the same architecture.
+    """Return the model with the weights of a donor with the same architecture.
 
-    Where those are only a part of the file's, and not all that the model needs, the result has
-    no others.
+    `patterns` rename the donor's weights. With `is_part`, the donor is a part of its file, and if
+    it does not cover the model, the result has no other weights. Raises FormatError.
     """
     try:
         known = model.by_address if mismatch == "error" else None
@@ -55,15 +55,17 @@ def joined(
             "other weights"
         )
     if patterns:
-        joined = _told(joined, {given.address: weight.address for weight, given in found.pairs})
+        joined = _with_renames(
+            joined, {given.address: weight.address for weight, given in found.pairs}
+        )
     if problems and mismatch == "report":
-        said = f"{len(found.pairs)} weights from {donor.origin}"
-        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
+        summary = f"{len(found.pairs)} weights from {donor.origin}"
+        joined = joined.with_note("; ".join([f"load: {summary}", *problems]))
     return part(joined, changed) if is_part and len(changed) < len(model.weights) else joined
 
 
 def part(model: Model, weights: Sequence[Weight]) -> Model:
-    """The model with some of its weights, which is no whole model any more."""
+    """Return a model with only these weights, without architecture; unchanged if they are all."""
     if len(weights) == len(model.weights) + len(model.states):
         has_states = model.states and model.architecture is None
         return replace(model, weights=tuple(weights), states=()) if has_states else model
@@ -73,7 +75,7 @@ def part(model: Model, weights: Sequence[Weight]) -> Model:
 
 
 def _as(tensor: Tensor, weight: Weight) -> Tensor:
-    """The tensor in the weight's own dtype."""
+    """Return the tensor cast to the weight's dtype."""
     dtype = weight.tensor.dtype
     return (
         tensor if tensor.dtype == dtype else Mapped(tensor, lambda values, _: values, None, dtype)
@@ -81,12 +83,12 @@ def _as(tensor: Tensor, weight: Weight) -> Tensor:
 
 
 def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
-    """The model with other addresses."""
+    """Return a model of weights only with addresses renamed by patterns; raises FormatError."""
     try:
         found = mapped(model.weights, patterns)
         slots = dict(_following(found, model.states))
         if taken := sorted(slots.keys() & found.keys()):
-            raise ValueError(f"{taken[0]} is the name of another variable already")
+            raise ValueError(f"{taken[0]} is already the name of another variable")
     except ValueError as error:
         raise FormatError(f"map: {model.origin}: {error}") from None
     if model.architecture is not None:
@@ -98,11 +100,11 @@ def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
         for each in (found, slots)
     )
     renamed = replace(model.not_in_place(), weights=weights, states=states)
-    return _told(renamed, {weight.address: name for name, weight in found.items()})
+    return _with_renames(renamed, {weight.address: name for name, weight in found.items()})
 
 
-def _told(model: Model, renames: Mapping[str, str]) -> Model:
-    """The model with a note of old names and new ones."""
+def _with_renames(model: Model, renames: Mapping[str, str]) -> Model:
+    """Return the model with a note of old and new names."""
     changed = {old: new for old, new in renames.items() if old != new}
     return model.with_note(f"load: map: {pairs_said(changed)}") if changed else model
 
@@ -110,7 +112,7 @@ def _told(model: Model, renames: Mapping[str, str]) -> Model:
 def _following(
     found: Mapping[str, Weight], states: Sequence[Weight]
 ) -> Iterator[tuple[str, Weight]]:
-    """The states by new names: slots `w/Adam` and `training/Adam/w/m` go where `w` goes."""
+    """Yield (new name, state): slots `w/Adam` and `training/Adam/w/m` are renamed with `w`."""
     new = {weight.address: name for name, weight in found.items()}
     for state in states:
         of = owner(state.address, new)
@@ -118,7 +120,7 @@ def _following(
 
 
 def placed(donor: Model, model: Model) -> Model:
-    """The donor with the model's addresses, where both are stored at the same places."""
+    """Return the donor with the model's addresses, matched by stored paths; else unchanged."""
     addresses = {place: weight.address for weight in model.weights for place in weight.stored}
     named = {w.address: next((addresses[p] for p in w.stored if p in addresses), None)
              for w in donor.weights}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The recipe itself: frozen, typed, and only what its file says."""
+"""The recipe itself: frozen, typed, and independent of its file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
     "seed": (
         int,
         {
-            "description": "What every random number is drawn from.",
+            "description": "The seed of all random numbers.",
             "example": 42,
             "schema": {"minimum": 0, "maximum": 2**63 - 1},
         },
@@ -49,7 +49,7 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
         tuple[str, ...],
         {
             "description": "The environment variables that ${env:NAME} and ${env:NAME:default} may "
-            "stand for; their values go into the manifest.",
+            "refer to; their values are written to the manifest.",
             "example": ["DATA_DIR"],
             "schema": {"type": "array", "items": {"type": "string", "pattern": NAME}},
         },
@@ -57,8 +57,8 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
     "params": (
         dict,
         {
-            "description": "Values used as ${name}, each with its default, in which those before "
-            "it may stand; -p name=value gives another.",
+            "description": "Values used as ${name}, each with its default, which may use earlier "
+            "ones; -p name=value overrides it.",
             "example": {"lowest": "10%"},
             "schema": {"additionalProperties": VALUE, "propertyNames": {"pattern": NAME}},
         },
@@ -67,9 +67,9 @@ TOP: Mapping[str, tuple[Any, _Meta]] = {
 
 
 def step_name() -> tuple[Any, _Meta]:
-    """Return the key of a step that is not an op."""
+    """Return the type and facts of a step's key `name`."""
     return str, {
-        "description": "What the step is called in progress and errors, and its metrics after it.",
+        "description": "The step's name in progress, errors and the names of its metrics.",
         "example": "prune the classifier",
         "schema": {},
     }
@@ -77,12 +77,12 @@ def step_name() -> tuple[Any, _Meta]:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A file or folder that the model is written to."""
+    """A file or folder to which the model is written."""
 
     format: Format
-    path: Path = key("Where it is written.", "out/model.keras")
+    path: Path = key("The path to write.", "out/model.keras")
     optimizer: Training = key(
-        "Whether optimizer state and compile config go along, where the format holds them: keep "
+        "Whether to write optimizer state and compile config, if the format can: keep "
         "(the default), drop, or a mapping.",
         "drop",
         default=Training(),
@@ -91,7 +91,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Step:
-    """One op of the recipe; `place` is where it stands in the document."""
+    """One op of the recipe; `place` is its position in the document."""
 
     op: Op
     name: str | None
@@ -99,13 +99,13 @@ class Step:
 
     @property
     def title(self) -> str:
-        """Return what progress and reports call it."""
+        """The title in progress and reports."""
         return self.name or self.op.title
 
 
 @dataclass(frozen=True)
 class Expected:
-    """One expectation of the recipe, and where it stands in the document."""
+    """One expectation of the recipe, and its position in the document."""
 
     expectation: Expectation
     place: Place
@@ -113,7 +113,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that is valid: it has been checked against the schema and built."""
+    """A valid recipe, checked against the schema and built."""
 
     file: str
     document: Document
@@ -125,27 +125,27 @@ class Recipe:
     export: tuple[Target, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
-    """What the file says, with every parameter's value in its place."""
+    """The contents of the file, with references to parameters replaced by values."""
 
     index: int | None = None
-    """Which run of its matrix it is."""
+    """The number of this run in the matrix; None without a matrix."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """What the matrix gives this run."""
+    """The values of this run in the matrix."""
     packages: Mapping[str, str] = field(default_factory=dict)
-    """The packages that some of its words are from, with their versions."""
+    """The packages that provide some of its words, with their versions."""
 
     def __repr__(self) -> str:
         return f"<Recipe {self.name}: {len(self.steps)} steps, {len(self.export)} targets>"
 
     @property
     def home(self) -> Path:
-        """Return its first output's folder; its own where it writes nothing but its manifest."""
+        """The folder of the first output, or the recipe's own if only a manifest is written."""
         written = [target.path for target in self.export]
         live = (step.op for step in self.steps if isinstance(step.op, LiveOp))
         written += [path for op in live for path in op.outputs()]
         return written[0].parent if written else Path(self.file).parent
 
     def sources(self) -> list[Source]:
-        """Return where all its models come from: the one that is loaded, then the donors."""
+        """Return the sources of all its models: the loaded one, then the donors."""
         donors = (donor for step in self.steps for donor in step.op.donors())
         return [self.load, *(donor.source for donor in donors)]

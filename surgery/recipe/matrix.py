@@ -19,16 +19,16 @@ from surgery.recipe.document import Document, Place, Real, Whole, parse, scalar
 from surgery.weights.random import generator
 
 MOST_RUNS = 100_000
-"""More are a mistake in the matrix rather than a plan."""
+"""The most runs of a matrix; more are probably a mistake."""
 
 Values = Mapping[str, Any]
-"""The values of one run, by the parameters' names."""
+"""The values of one run, by parameter name."""
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-"""The pattern of a parameter's or variable's name."""
+"""The pattern of names of parameters and environment variables."""
 
 VALUE = {"type": ["string", "number", "boolean", "null", "array", "object"]}
-"""The JSON Schema of what a parameter may stand for."""
+"""The JSON Schema of a parameter's value."""
 
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _OWN = ("include", "exclude", "zip", "samples")
@@ -62,23 +62,23 @@ _ROWS: dict[str, Any] = {
     "additionalProperties": False,
 }
 _DRAWN = _described(
-    "How a value is drawn.",
+    "The distribution of the values.",
     {"log_uniform": [0.00001, 0.01]},
     type="object",
     minProperties=1,
     maxProperties=1,
     additionalProperties=False,
     properties={
-        "uniform": _described("From low to high, evenly.", [0, 0.5], **_PAIR),
-        "log_uniform": _described("From low to high, evenly in the logarithm.", [1e-5, 0.01],
+        "uniform": _described("Uniform from low to high.", [0, 0.5], **_PAIR),
+        "log_uniform": _described("Uniform in the logarithm, from low to high.", [1e-5, 0.01],
                                   **_PAIR),
-        "integer": _described("A whole number from low to high, both included.", [1, 8], **_PAIR),
+        "integer": _described("An integer from low to high, both included.", [1, 8], **_PAIR),
         "choice": _described("One of a list.", ["adam", "sgd"], type="array", minItems=1,
                              items=VALUE),
     },
 )  # fmt: skip
 SCHEMA = _described(
-    "Values that make this recipe many runs, one for each combination; surgery sweep runs them.",
+    "Values that make this recipe many runs, one for each combination; see surgery sweep.",
     {"lowest": ["10%", "20%", "40%"], "layer": ["fc1", "fc2"]},
     type="object",
     minProperties=1,
@@ -86,7 +86,7 @@ SCHEMA = _described(
     additionalProperties=_AXIS,
     properties={
         "zip": _described(
-            "Parameters whose values go together: lists of one length, or {file: ...}.",
+            "Parameters whose values are paired: lists of one length, or {file: ...}.",
             {"lowest": ["10%", "20%"], "bits": [8, 4]},
             type="object",
             minProperties=1,
@@ -94,13 +94,13 @@ SCHEMA = _described(
             properties={"file": {**_FILE, "type": ["string", "array"]}},
         ),
         "samples": _described(
-            "Random search: so many draws, from the recipe's seed.",
+            "Random search: a number of draws, by the recipe's seed.",
             {"count": 20, "draw": {"rate": {"log_uniform": [1e-5, 0.01]}}},
             type="object",
             required=["count", "draw"],
             additionalProperties=False,
             properties={
-                "count": _described("How many draws.", 20, type="integer", minimum=1),
+                "count": _described("The number of draws.", 20, type="integer", minimum=1),
                 "draw": _described(
                     "Each parameter's distribution.",
                     {"rate": {"log_uniform": [1e-5, 0.01]}},
@@ -112,12 +112,12 @@ SCHEMA = _described(
             },
         ),
         "exclude": _described(
-            "Combinations to leave out; one that names some parameters leaves out all that agree.",
+            "Combinations to leave out; one with some of the parameters leaves out all that agree.",
             [{"lowest": "40%", "layer": "fc2"}],
             **_ROWS,
         ),
         "include": _described(
-            "More values for the combinations that agree with them, else a combination of its own.",
+            "Values to add to the combinations that agree with them; if none does, a new one.",
             [{"lowest": "90%", "layer": "fc1"}],
             **_ROWS,
         ),
@@ -127,7 +127,7 @@ SCHEMA = _described(
 
 
 def run_id(values: Values) -> str:
-    """Return the name of the run with these values, wherever it stands in the matrix."""
+    """Return the id of a run with these values, 10 hex digits, independent of its number."""
     return hashlib.blake2b(_key(values).encode(), digest_size=5).hexdigest()
 
 
@@ -136,22 +136,22 @@ def _key(values: Values) -> str:
 
 
 def shown(values: Values) -> str:
-    """Return the values for people: `lowest=10%, layer=fc1`."""
+    """Return the values as text: `lowest=10%, layer=fc1`."""
     return printable(", ".join(f"{name}={as_text(value)}" for name, value in values.items()))
 
 
 def as_text(value: object) -> str:
-    """Return a value for people, lists and mappings as JSON."""
+    """Return a value as text, lists and mappings as JSON."""
     return str(value) if isinstance(value, str | Whole | Real) else json.dumps(value)
 
 
 def texts(values: Values) -> Mapping[str, str]:
-    """Return the text of those numbers that JSON would write in another way."""
+    """Return the text of the numbers that JSON would write differently, by name."""
     return {name: str(value) for name, value in values.items() if isinstance(value, Whole | Real)}
 
 
 def with_texts(values: Values, texts: Mapping[str, str]) -> Values:
-    """Return the values, with their numbers as they were written."""
+    """Return the values with the numbers' original texts restored."""
     return {name: scalar(texts[name]) if name in texts else each for name, each in values.items()}
 
 
@@ -160,14 +160,14 @@ def combinations(
 ) -> list[Values]:
     """Return the values of every run, in order.
 
-    Exclusions come before inclusions, which follow the rule of GitHub's workflows. Raises
+    Exclusions are applied before inclusions, which follow the rule of GitHub's workflows. Raises
     RecipeError.
     """
     return _Reader(document, folder, seed).combinations(matrix)
 
 
 def with_fixed(runs: Iterable[Values], fixed: Values) -> list[Values]:
-    """Return the runs with some values the same in all, and none of them twice."""
+    """Return the runs with `fixed` values in all of them, without duplicates."""
     return list({_key(values): values for values in ({**run, **fixed} for run in runs)}.values())
 
 
@@ -176,7 +176,7 @@ class _Reader:
         self.document, self.folder, self.seed = document, folder, seed
 
     def fail(self, place: Place, message: str) -> RecipeError:
-        # Which file it is that `run` was given, whoever calls knows.
+        # The caller fills in the file's name.
         return RecipeError("", [self.document.problem(("matrix", *place), message)])
 
     def combinations(self, matrix: Mapping[str, Any]) -> list[Values]:
@@ -205,14 +205,14 @@ class _Reader:
         for number, row in enumerate(self.rows(matrix, "exclude")):
             if unknown := [name for name in row if name not in names]:
                 place = ("exclude", number, unknown[0])
-                raise self.fail(place, f"{unknown[0]} is no parameter of the matrix")
+                raise self.fail(place, f"{unknown[0]} is not a parameter of the matrix")
             kept = [values for values in made if not _agrees(values, row, row)]
             if len(kept) == len(made):
                 raise self.fail(("exclude", number), f"no combination has {shown(row)}")
             made = kept
         made = _included(made, list(self.rows(matrix, "include")), set(names))
         if not made:
-            raise self.fail((), "nothing is left of it; every combination is excluded")
+            raise self.fail((), "every combination is excluded; remove some of the exclusions")
         return made
 
     def axis(self, name: str, given: Any) -> list[Any]:
@@ -229,7 +229,7 @@ class _Reader:
             return self.table(given["file"], ("zip", "file"))
         if len({len(values) for values in given.values()}) > 1:
             lengths = ", ".join(f"{name} has {len(values)}" for name, values in given.items())
-            raise self.fail(("zip",), f"lists that go together are of one length; {lengths}")
+            raise self.fail(("zip",), f"paired lists must have the same length; {lengths}")
         return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
 
     def samples(self, count: int, draw: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -239,14 +239,14 @@ class _Reader:
             if kind != "choice" and not (
                 given[0] < given[1] and math.isfinite(given[1] - given[0])
             ):
-                raise self.fail(place, "low is to be less than high, and both are finite")
+                raise self.fail(place, "low must be less than high, and both must be finite")
             if kind == "integer" and (
                 not all(float(each).is_integer() for each in given)
                 or max(map(abs, given)) > 1 << 62
             ):
-                raise self.fail(place, "low and high are to be whole numbers of 64 bits")
+                raise self.fail(place, "low and high must be 64-bit integers")
             if kind == "log_uniform" and given[0] <= 0:
-                raise self.fail(place, "low is to be more than 0")
+                raise self.fail(place, "low must be more than 0")
         if count > MOST_RUNS:
             raise self.fail(("samples", "count"), f"it makes more than {MOST_RUNS:,} runs")
         return [
@@ -255,7 +255,7 @@ class _Reader:
         ]
 
     def drawn(self, name: str, number: int, kind: str, given: Sequence[Any]) -> Any:
-        """The value of a parameter in that draw, which no other parameter or count changes."""
+        """Draw the value of a parameter; other parameters and the count do not change it."""
         random = generator(self.seed, "samples", name, number)
         if kind == "choice":
             return given[int(random.integers(len(given)))]
@@ -265,7 +265,7 @@ class _Reader:
         if kind == "log_uniform":
             low, high = math.log(low), math.log(high)
         drawn = float(random.uniform(low, high))
-        # Six digits, so that it can be read in a table and given with -p.
+        # Six digits, to be readable in a table and usable with -p.
         return float(f"{math.exp(drawn) if kind == 'log_uniform' else drawn:.6g}")
 
     def rows(self, matrix: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -281,14 +281,14 @@ class _Reader:
         return found
 
     def csv_rows(self, text: str) -> list[dict[str, Any]]:
-        """The rows of a table with a header; raises ValueError."""
+        """Return the rows of a CSV text with a header; raises ValueError."""
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
         for name in header:
             if not re.fullmatch(NAME, name):
-                raise ValueError(f"{name!r} in its header is no parameter's name")
+                raise ValueError(f"{name!r} in its header is not a parameter's name")
             if header.count(name) > 1:
-                raise ValueError(f"{name} stands twice in its header")
+                raise ValueError(f"{name} occurs twice in its header")
         found = []
         for row in rows:
             if row and len(row) != len(header):
@@ -312,28 +312,28 @@ class _Reader:
             raise self.fail(place, f"{path}: {error.strerror}") from None
         except RecipeError as error:
             (problem,) = error.problems[:1]
-            said = f"{path}:{problem.line}:{problem.column}: {problem.message}"
-            raise self.fail(place, said) from None
+            message = f"{path}:{problem.line}:{problem.column}: {problem.message}"
+            raise self.fail(place, message) from None
         except (ValueError, csv.Error) as error:
             raise self.fail(place, f"{path} cannot be read: {error}") from None
         if not isinstance(found, list):
-            raise self.fail(place, f"{path} has no list in it")
+            raise self.fail(place, f"{path} does not contain a list")
         return found
 
 
 def _agrees(values: Values, row: Values, names: Iterable[str]) -> bool:
-    """Whether both have the same value for each of the names."""
+    """Return whether both have the same value for each of the names."""
     return all(name in values and _alike(values[name], row[name]) for name in names)
 
 
 def _alike(a: object, b: object) -> bool:
-    """Whether both are the same value: 1 is 1.0, but not true, and not the text 1."""
+    """Return whether two values are the same: 1 equals 1.0, but not true, nor the text 1."""
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (a, b))
     return a == b if numbers else json.dumps(a) == json.dumps(b)
 
 
 def _included(made: Sequence[Values], rows: Iterable[Values], names: set[str]) -> list[Values]:
-    """Each row added to the combinations whose values it keeps, or a combination of its own."""
+    """Add each row to the combinations that agree with it; if none does, as a combination."""
     extended = [dict(values) for values in made]
     own: list[Values] = []
     for row in rows:
@@ -346,7 +346,7 @@ def _included(made: Sequence[Values], rows: Iterable[Values], names: set[str]) -
 
 
 def grouped(problems: Mapping[int, Sequence[Problem]], runs: Sequence[Values]) -> list[Problem]:
-    """The problems of many runs, each once, with the runs that have it where not all do."""
+    """Merge equal problems of many runs, each with the runs that have it unless all do."""
     having: dict[Problem, list[int]] = {}
     for index, found in problems.items():
         for problem in found:

@@ -1,4 +1,4 @@
-"""`objective`: by which metric the runs of a sweep are compared."""
+"""`objective`: the metric by which the runs of a sweep are compared."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from surgery.declared.fields import key
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The metric by which the runs of a sweep are compared, and which of its values are better."""
+    """The metric by which the runs of a sweep are compared, and its direction."""
 
-    metric: str = key("The metric, as surgery sweep table calls it.", "accuracy")
+    metric: str = key("The metric's name in surgery sweep table.", "accuracy")
     direction: Literal["minimize", "maximize"] | None = key(
-        "Which values are better; it may be left out where the metric's name tells (accuracy, "
-        "loss).",
+        "Which values are better; optional if the metric's name tells (accuracy, loss).",
         "maximize",
         default=None,
         in_example=True,

@@ -1,4 +1,4 @@
-"""`params`, `env` and `${name}`: what a recipe leaves open, with a default."""
+"""`params`, `env` and `${name}`: parameters of a recipe, and their substitution."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from surgery.recipe.document import Document, Place, parse, plain, scalar
 from surgery.storage import locations
 
 OWN = "x-"
-"""What a key at the top begins with that only holds anchors."""
+"""The prefix of top-level keys that only contain anchors."""
 
 PER_SWEEP = ("matrix", "objective", "cluster")
-"""Keys that are about all runs of a sweep; what one of them does does not depend on them."""
+"""The keys for a sweep as a whole, which do not affect a single run."""
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 _NO_SECRETS = (
-    "looks like a secret, which would stand in manifests and plans; what needs it finds it in the "
-    "environment by itself"
+    "looks like a secret, which would be written to manifests; programs can read it from the "
+    "environment directly"
 )
 _RUNS_CODE = ("build", "generator", "custom_objects", "arguments", "cluster")
-"""Keys in which a value becomes code, or part of a script."""
+"""Keys whose values become code, or part of a script."""
 
 
 class Text(str):
-    """Text that Python code gives: where the recipe leaves the type open, it stays text."""
+    """Text from Python code, which stays text even if the recipe leaves the type open."""
 
 
 def given(text: str) -> tuple[str, str]:
-    """Return the name and the value of `name=value`; raises UsageError where it is none."""
+    """Split `name=value`; raises UsageError if it is malformed."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"-p {text}: write it as -p name=value")
@@ -42,7 +42,7 @@ def given(text: str) -> tuple[str, str]:
 
 
 def as_given(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Python code gives as the command line would, where that is read as the same."""
+    """Return overrides from Python code in the form of the command line, where equivalent."""
     return {name: _as_given(value, defaults.get(name)) for name, value in overrides.items()}
 
 
@@ -52,7 +52,7 @@ def _as_given(value: Any, default: Any) -> Any:
     text = str(value) if isinstance(value, str) else json.dumps(value)
     try:
         is_read_so = json.dumps(plain(_typed("", text, default))) == json.dumps(value)
-    except UsageError:  # it is of another type, which is told where it is resolved
+    except UsageError:  # a wrong type, which `resolve` reports
         is_read_so = False
     if is_read_so:
         return text
@@ -60,16 +60,16 @@ def _as_given(value: Any, default: Any) -> Any:
 
 
 def _is_open(default: Any) -> bool:
-    """Return whether the recipe leaves the type of a parameter open."""
+    """Return whether a parameter may have any type: its default is null or one `${reference}`."""
     is_reference = isinstance(default, str) and _REFERENCE.fullmatch(default) is not None
     return default is None or is_reference
 
 
 def resolve(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters' values: the recipe's, or those given.
+    """Return the parameters' values: the defaults, or the overrides.
 
-    A text that is given, as on the command line, is read as the type that the recipe's value has;
-    another value is of that type, or the recipe's is text or null. Raises UsageError.
+    An override that is text is parsed as the type of the default; another value must have that
+    type, unless the default is text or null. Raises UsageError.
     """
     values = dict(defaults)
     for name, value in overrides.items():
@@ -82,7 +82,7 @@ def resolve(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
 
 
 def _typed(name: str, given: Any, default: Any) -> Any:
-    """Return a value that is given as the parameter's; raises UsageError for another type's."""
+    """Return an override as the parameter's value; raises UsageError for a wrong type."""
     value = _read(name, given, default) if isinstance(given, str) else given
     if isinstance(default, str) or default is None:
         return value
@@ -97,7 +97,7 @@ def _typed(name: str, given: Any, default: Any) -> Any:
 
 
 def _read(name: str, text: str, default: Any) -> Any:
-    """Return the value that a text of the command line stands for."""
+    """Parse text from the command line as the type of the default; raises UsageError."""
     if isinstance(default, str) and not _is_open(default):
         return text
     is_list = isinstance(default, list | dict) or (default is None and text[:1] in ("[", "{"))
@@ -110,7 +110,7 @@ def _read(name: str, text: str, default: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Return what a value is, in words."""
+    """Return the name of a value's type, for messages."""
     if isinstance(value, list | dict):
         return "a list, [a, b]" if isinstance(value, list) else "a mapping, {a: b}"
     return "true or false" if isinstance(value, bool) else "a number"
@@ -119,7 +119,7 @@ def _kind(value: Any) -> str:
 def environment(
     names: Any, outside: Mapping[str, str], document: Document
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Return the variables listed under `env` that are set, and what is wrong with the list."""
+    """Return {name: value} of the variables listed under `env` that are set, and problems."""
     found, problems = {}, []
     for number, name in enumerate(names if isinstance(names, list) else ()):
         if _SECRET.search(str(name)):
@@ -130,7 +130,7 @@ def environment(
 
 
 class Substitution:
-    """Puts values in the place of `${name}` and `${env:NAME}`; `problems` says what is wrong."""
+    """The replacement of `${name}` and `${env:NAME}` by values, with `problems`."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Substitution:
         env: Mapping[str, str],
         is_foreign: bool = False,
     ) -> None:
-        """`is_foreign` says that the environment had a say in those parameters."""
+        """Start with values of parameters; `is_foreign` if they depend on the environment."""
         self.problems: list[Problem] = []
         self.params = dict(params)
         self._document, self._env = document, env
@@ -149,7 +149,7 @@ class Substitution:
         self._failed: dict[str, str] = {}
 
     def define(self, name: str, default: Any) -> None:
-        """Give a parameter its default, in which those before it may stand."""
+        """Define a parameter by its default, which may refer to earlier parameters."""
         before = len(self.problems)
         value = self.value(default, ("params", name))
         if len(self.problems) > before:
@@ -160,7 +160,7 @@ class Substitution:
             self._foreign.add(name)
 
     def value(self, value: Any, place: Place = ()) -> Any:
-        """Return the value with all replaced; one that is only a reference keeps its type."""
+        """Return a value with all references replaced; a reference alone keeps its type."""
         if isinstance(value, dict):
             return self._mapping(value, place)
         if isinstance(value, list):
@@ -173,19 +173,19 @@ class Substitution:
             found = self._text(key, (*place, key))
             name = _as_text(found)
             if isinstance(found, list | dict):
-                self._problem((*place, key), f"{key} is {_kind_of(found)}, and no key")
+                self._problem((*place, key), f"{key} is {_kind_of(found)}, which cannot be a key")
             elif name in result:
-                self._problem((*place, key), f"{key} is {name!r}, which stands here already")
+                self._problem((*place, key), f"{key} is {name!r}, which is already a key here")
             result[name] = self.value(item, (*place, key))
         return result
 
     def _text(self, text: str, place: Place) -> Any:
         names = list(references(text))
-        wrong = [said for name in names if (said := self._wrong(name))]
+        wrong = [message for name in names if (message := self._wrong(name))]
         whole = _REFERENCE.fullmatch(text)
         if not names or wrong:
-            for said in wrong:
-                self._problem(place, said)
+            for message in wrong:
+                self._problem(place, message)
             return text if wrong else _REFERENCE.sub(lambda found: found[0][1:], text)
         result = self._found(names[0]) if whole else self._joined(text, place)
         if any(self._is_foreign(name) for name in names) and not may_run_code():
@@ -195,8 +195,9 @@ class Substitution:
     def _joined(self, text: str, place: Place) -> str:
         for name in references(text):
             if isinstance(found := self.params.get(name), list | dict):
-                said = f"${{{name}}} is {_kind_of(found)}, which goes into no text; use it alone"
-                self._problem(place, said)
+                kind = _kind_of(found)
+                message = f"${{{name}}} is {kind}, which cannot be part of text; use it alone"
+                self._problem(place, message)
                 return text
         return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else self._in_text(m[2]), text)
 
@@ -211,7 +212,7 @@ class Substitution:
         return self._env[variable] if variable in self._env else default[0]
 
     def _wrong(self, name: str) -> str | None:
-        """Return what is wrong with a reference."""
+        """Return what is wrong with a reference; None if it is valid."""
         if name in self._failed:
             return f"${{{name}}}: {self._failed[name]}"
         if name.startswith("env:"):
@@ -223,9 +224,7 @@ class Substitution:
             f"params has {', '.join(self.params)}" if self.params else "the recipe has no params"
         )
         if name.isupper():
-            known += (
-                f"; a variable of the environment is ${{env:{name}}}, with env: [{name}] at the top"
-            )
+            known += f"; an environment variable is ${{env:{name}}}, with env: [{name}] at the top"
         return f"${{{name}}} is not a parameter{hint}; {known}"
 
     def _wrong_variable(self, name: str) -> str | None:
@@ -238,16 +237,16 @@ class Substitution:
         return None
 
     def _is_foreign(self, name: str) -> bool:
-        """Return whether the environment has a say in a parameter or variable."""
+        """Return whether a parameter or variable depends on the environment."""
         return name.startswith("env:") or name in self._foreign
 
     def _check_where_it_goes(self, result: Any, place: Place) -> None:
         if place[:1] in (("params",), ("matrix",)):
-            return  # which is looked at where it is used
+            return  # checked where the value is used
         is_code = any(part in _RUNS_CODE for part in place)
         if is_code or (isinstance(result, str) and locations.url_in(result)):
             what = "code or a script" if is_code else f"a remote address, {result}"
-            self._problem(place, f"a value of the environment goes into {what}; it may with "
+            self._problem(place, f"a value of the environment is used in {what}, which needs "
                                  f"--allow-code or {ALLOW_CODE}=1")  # fmt: skip
 
     def _problem(self, place: Place, message: str) -> None:

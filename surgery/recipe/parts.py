@@ -1,4 +1,4 @@
-"""Single parts of a recipe: those that Python code gives, and data on the command line."""
+"""Single parts of a recipe, from Python code or from the command line."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from surgery.weights.sources import InMemory, Source
 
 
 def recipe_text(value: object, sources: dict[str, Source] | None = None) -> str:
-    """Return what Python code gives in place of a recipe's text; NumPy's numbers and paths too.
+    """Return a value from Python code as JSON, including NumPy's numbers and paths.
 
-    A model gets a name in place of a path, under which it is added to `sources`. Raises
-    UsageError for what a recipe cannot hold.
+    A Model becomes a name, under which it is added to `sources`. Raises UsageError for values that
+    a recipe cannot contain.
     """
 
     def written(item: object) -> object:
@@ -37,10 +37,10 @@ def recipe_text(value: object, sources: dict[str, Source] | None = None) -> str:
         if isinstance(item, Path):
             return str(item)
         if isinstance(item, Model) and sources is not None:
-            name = f"<model at {id(item):#x}>"  # no file is called so
+            name = f"<model at {id(item):#x}>"  # not a possible file name
             sources[json.dumps({"path": name})] = InMemory(item)
             return name
-        raise UsageError(f"{item!r} is nothing that a recipe can hold; give numbers and text")
+        raise UsageError(f"{item!r} cannot be part of a recipe; give numbers and text")
 
     return json.dumps(value, default=written)
 
@@ -50,7 +50,7 @@ def _plain(value: Any, sources: dict[str, Source]) -> Any:
 
 
 def build_op(name: str, keys: Mapping[str, Any], seed: int = 0, **others: Any) -> Op:
-    """Return an op from the keys it would have in a recipe, and from fields that are no keys.
+    """Make an op from its keys as in a recipe, and from fields that are not keys.
 
     Raises RecipeError for wrong keys.
     """
@@ -67,7 +67,7 @@ def build_op(name: str, keys: Mapping[str, Any], seed: int = 0, **others: Any) -
 
 
 def build_source(value: Mapping[str, Any]) -> Source:
-    """Return a source from the mapping that `load` has; raises RecipeError for wrong keys."""
+    """Make a source from a mapping as in `load`; raises RecipeError for wrong keys."""
     sources: dict[str, Source] = {}
     load = _plain(value, sources)
     words = foreign_words({"load": load})
@@ -78,7 +78,7 @@ def build_source(value: Mapping[str, Any]) -> Source:
 
 
 def build_target(name: str, value: Any) -> Target:
-    """Return a target from its path or mapping in `export`; raises RecipeError for wrong keys."""
+    """Make a target from a path or mapping as in `export`; raises RecipeError for wrong keys."""
     target = {name: _plain(value, {})}
     words = foreign_words({"export": [target]})
     schema = recipe_schema(words)["properties"]["export"]["items"]
@@ -95,7 +95,7 @@ def _built(
     sources: dict[str, Source],
     make: Callable[[Builder], Any],
 ) -> Any:
-    """Return what is made of a part of a recipe; raises RecipeError with all that is wrong."""
+    """Return the result of `make` for a part of a recipe; raises RecipeError with all problems."""
     document = Document(value, {}, {})
     problems = schema_problems(schema, value, document)
     builder = Builder(document, Path(), sources, words)
@@ -107,7 +107,7 @@ def _built(
 
 
 def data_from(text: str) -> Data:
-    """Read data from the command line: a path, or a mapping as a recipe has it in one line."""
+    """Read data from the command line: a path, or a mapping in one line; raises UsageError."""
     document = parse(text.encode(), "--data") if text.startswith("{") else Document(text, {}, {})
     builder = Builder(document, Path(), words=foreign_words({"data": document.value}))
     try:
@@ -115,6 +115,6 @@ def data_from(text: str) -> Data:
     except ValueError as error:
         raise UsageError(f"--data: {error}") from None
     if made is None:
-        said = [problem.message for problem in builder.problems]
-        raise UsageError(f"--data: {said[0] if said else 'write it as in a recipe'}")
+        messages = [problem.message for problem in builder.problems]
+        raise UsageError(f"--data: {messages[0] if messages else 'write it as in a recipe'}")
     return made

@@ -1,4 +1,4 @@
-"""What other installed packages add to the recipe language, by the words of a recipe."""
+"""Extensions of the recipe language by other installed packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GROUPS = (OPS, FORMATS, EXPECTATIONS, DATA, SOURCES)
 
 @functools.cache
 def _own_words() -> Words:
-    """Every key of surgery's own language, and of what it names."""
+    """Return every key of surgery's own language."""
     return frozenset(_keys_in(recipe_schema()))
 
 
@@ -33,9 +33,9 @@ def _keys_in(schema: Any) -> Iterator[str]:
 
 
 def foreign_words(recipe: Mapping[str, Any]) -> Words:
-    """Return the words of a recipe that name something of another package.
+    """Return the words of a recipe that are from other packages.
 
-    An operation may have the name of another's key, since it stands in a place of its own.
+    An op may have the name of another part's key, since it has a place of its own.
     """
     found: set[str] = set()
     for place, group in _PLACES.items():
@@ -54,7 +54,7 @@ def _keys_of_items(value: Any) -> Iterator[str]:
 
 
 def places_of(word: str, recipe: Mapping[str, Any]) -> Iterator[Place]:
-    """Yield the places where a recipe has that key."""
+    """Yield the places of a key in a recipe."""
     return (place for place in _places_in(recipe) if place[-1] == word)
 
 
@@ -68,19 +68,19 @@ def _places_in(value: Any, place: Place = ()) -> Iterator[Place]:
 
 
 def packages_of(words: Words) -> dict[str, str]:
-    """Return the packages that those words are from, with their versions."""
+    """Return {package: version} of the packages that provide the words."""
     return {p: version for group in _GROUPS for p, version in group.packages(words).items()}
 
 
 def installed() -> tuple[Words, list[PluginError]]:
-    """Return all words that other packages add, and what is wrong with the rest; imports all."""
+    """Return all words from other packages, and the errors of unusable ones; imports all."""
     words: set[str] = set()
     problems: list[PluginError] = []
     for group in _GROUPS:
         found, wrong = group.everything()
         words |= found.keys() - group.own().keys()
         problems += wrong
-    for group in (DATA, SOURCES):  # which are told apart by a key among others
+    for group in (DATA, SOURCES):  # these are recognised by one of several keys
         for plugin in plugins(group.group):
             if plugin.name in _own_words() - group.own().keys():
                 problems.append(plugin.error(f"has the name of surgery's key {plugin.name!r}"))

@@ -1,4 +1,4 @@
-"""From a file to a Recipe, or to all its mistakes at once."""
+"""Reading of a file as a Recipe, or as the list of all its mistakes."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from surgery.weights.sources import Source
 def read_recipe(
     path: Path, overrides: Mapping[str, Any] | None = None, index: int | None = None
 ) -> Recipe:
-    """Read the recipe in a file; of one with a matrix, the run of that number.
+    """Read the recipe in a file; with a matrix, the run of the given number.
 
-    Raises RecipeError with every mistake, or UsageError for `-p` and the number.
+    Raises RecipeError with every mistake, or UsageError for overrides and the number.
     """
     return RecipeFile.read(path, overrides).only(index)
 
 
 def recipe_from(data: bytes, file: str, folder: Path, overrides: Mapping[str, Any]) -> Recipe:
-    """Read the recipe in `data`; relative paths in it start at `folder`."""
+    """Read the recipe in `data`; relative paths in it start at `folder`. Raises RecipeError."""
     return RecipeFile(data, file, folder, overrides).only(None)
 
 
 class RecipeFile:
-    """A recipe's file: one recipe, or with a matrix one for each of its runs.
+    """A recipe's file: one recipe, or with a matrix one for each run.
 
-    `runs` has the values of each, or is None without a matrix; `overrides` the parameters that are
+    `runs` has the values of each run, or is None without a matrix; `overrides` has the parameters
     given in place of the recipe's.
     """
 
@@ -65,13 +65,17 @@ class RecipeFile:
         runs: Sequence[Values] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`runs` and `env` are those of a sweep that has begun, in place of what there is now."""
+        """Parse the file; relative paths start at `folder`, `overrides` are parameters.
+
+        `runs` and `env` are given to continue a sweep as it began. Raises RecipeError and
+        UsageError.
+        """
         self.data, self.file, self.folder = data, file, folder
         self.document = parse(data, file)
         value = self.document.value
         if not isinstance(value, dict):
-            said = "a recipe is a mapping: surgery: 1, load: ..."
-            raise RecipeError(file, [self.document.problem((), said)])
+            message = "a recipe is a mapping: surgery: 1, load: ..."
+            raise RecipeError(file, [self.document.problem((), message)])
         given = value.get("params")
         defaults = given if isinstance(given, dict) else {}
         self._defaults: Mapping[str, Any] = defaults
@@ -83,7 +87,7 @@ class RecipeFile:
         self._matrix_is_foreign = any(name.startswith("env:") for name in spoken_of)
         own = {name: text for name, text in overrides.items() if name in defaults}
         early = self._substitution({n: v for n, v in resolve(defaults, own).items() if n in own})
-        early.problems.clear()  # of parameters; each run tells of them
+        early.problems.clear()  # problems of parameters; each run reports them
         whole = early.value({name: value[name] for name in PER_SWEEP if name in value})
         problems = [*early.problems, *_part_problems(whole, self.document)]
         if problems:
@@ -115,17 +119,17 @@ class RecipeFile:
             with path.open("rb") as file:
                 data = file.read(MOST_BYTES + 1)
         except IsADirectoryError:
-            hint = f"; surgery sweep status {path} tells of it" if path.suffix == ".sweep" else ""
+            hint = f"; see surgery sweep status {path}" if path.suffix == ".sweep" else ""
             raise UsageError(f"{path} is a folder, not a recipe{hint}") from None
         except OSError as error:
-            said = f"{error.strerror}{_sample_hint(path)}"
-            raise RecipeError(str(path), [Problem(1, 1, "", said)]) from None
+            message = f"{error.strerror}{_sample_hint(path)}"
+            raise RecipeError(str(path), [Problem(1, 1, "", message)]) from None
         if data.startswith(_MODELS):
             raise UsageError(f"{path} is a model, not a recipe; surgery inspect {path} shows it")
         return cls(data, str(path), path.parent, overrides)
 
     def _substitution(self, given: Mapping[str, Any]) -> Substitution:
-        """Return what replaces `${name}`, by those values in place of parameters' defaults."""
+        """Return the substitution of `${name}` with the given values over the defaults."""
         made = Substitution(self.document, given, self.env, self._matrix_is_foreign)
         for name, default in self._defaults.items():
             if name not in given:
@@ -139,7 +143,7 @@ class RecipeFile:
             raise RecipeError(self.file, error.problems) from None
 
     def only(self, index: int | None) -> Recipe:
-        """Return the one recipe, or the run of that number; raises UsageError for another."""
+        """Return the single recipe, or the run of that number; raises UsageError."""
         if self.runs is None:
             if index:
                 raise UsageError(f"{self.file} has no matrix, so it has no run {index}")
@@ -147,7 +151,7 @@ class RecipeFile:
         last = len(self.runs) - 1
         if index is None:
             raise UsageError(
-                f"{self.file} has a matrix of {last + 1} runs: surgery sweep does them all, and "
+                f"{self.file} has a matrix of {last + 1} runs: surgery sweep does all of them, "
                 f"--index N one (0 to {last})"
             )
         if not 0 <= index <= last:
@@ -155,11 +159,11 @@ class RecipeFile:
         return self._recipe(index)
 
     def run(self, index: int) -> Recipe:
-        """Return the run of that number; without a matrix the only one is number 0."""
+        """Return the run of that number; without a matrix, the single recipe."""
         return self._recipe(None if self.runs is None else index)
 
     def all(self) -> list[Recipe]:
-        """Return all of its recipes; raises RecipeError with each mistake, and its runs."""
+        """Return all recipes; raises RecipeError with every mistake, and its runs."""
         if self.runs is None:
             return [self._recipe(None)]
         recipes, problems = [], {}
@@ -197,7 +201,7 @@ class RecipeFile:
         return replace(recipe, name=name, index=index, values=values)
 
     def _words(self, value: Mapping[str, Any]) -> Words:
-        """Return the words from other packages; raises RecipeError where one cannot be used."""
+        """Return the words from other packages; raises RecipeError if one is unusable."""
         words = foreign_words({n: v for n, v in value.items() if n not in ("params", "env")})
         try:
             recipe_schema(words)
@@ -209,7 +213,7 @@ class RecipeFile:
 
 
 _MODELS = (b"PK\x03\x04", b"\x89HDF\r\n")
-"""What .keras and .h5 files begin with."""
+"""The first bytes of .keras and .h5 files."""
 
 
 def _sample_hint(path: Path) -> str:
@@ -218,9 +222,9 @@ def _sample_hint(path: Path) -> str:
 
 
 def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool) -> Cluster:
-    """Return what a recipe asks of a cluster, the user's own values over it; raises UsageError.
+    """Return a recipe's cluster settings, overridden by the user's; raises UsageError.
 
-    What the recipe itself gives a shell to run needs permission, where it is to run.
+    If `runs_setup`, shell commands from the recipe itself need permission (else SurgeryError).
     """
     for name in file.cluster.shell if runs_setup else ():
         if name.partition(".")[0] not in given:
@@ -231,14 +235,14 @@ def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool)
     made = builder.declared(Cluster, given, ("cluster",))
     problems = problems or builder.problems
     if problems or not isinstance(made, Cluster):
-        said = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
-        raise UsageError(said or "cluster: it is no mapping")
+        message = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
+        raise UsageError(message or "cluster: expected a mapping")
     names = [field.name for name, field in keys_of(Cluster).items() if name in given]
     return replace(file.cluster, **{name: getattr(made, name) for name in names})
 
 
 def _part_problems(whole: Mapping[str, Any], document: Document) -> list[Problem]:
-    """Return what is wrong with the keys that are about all runs."""
+    """Return the problems of the keys for a sweep as a whole."""
     properties = recipe_schema()["properties"]
     schema = {"properties": {name: properties[name] for name in PER_SWEEP}}
     return schema_problems(schema, whole, document)

@@ -1,4 +1,4 @@
-"""The recipes that come with surgery, and the data that they work on."""
+"""The recipes that come with surgery, and their data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RECIPES = Path("recipes")
 
 
 def _folder() -> Path:
-    """Return where they are installed; in a working tree they are beside the package."""
+    """Return the folder of the samples: installed, or beside the package in a working tree."""
     package = Path(__file__).parents[1]
     installed = package / "samples"
     return installed if installed.is_dir() else package.parent / "recipes"
@@ -26,22 +26,22 @@ def is_sample(name: str) -> bool:
 
 
 def samples() -> Mapping[str, str]:
-    """Return what each recipe does, by its name."""
+    """Return {name: what the recipe does}."""
     files = sorted(_folder().glob("*.yaml"))
     return {file.stem: _first_comment(file.read_text(encoding="utf-8")) for file in files}
 
 
 def _first_comment(text: str) -> str:
-    """Return the first comment that is for people."""
+    """Return the first comment that is not for a program."""
     comments = (line[2:] for line in text.splitlines() if line.startswith("# "))
     return next(line for line in comments if not line.startswith("yaml-language-server"))
 
 
 def copy_samples(names: tuple[str, ...]) -> list[Path]:
-    """Copy recipes with their data and the schema here, as they stand in the README.
+    """Copy recipes with their data and the schema to the current folder.
 
-    Returns the paths that were written. Raises UsageError, and writes nothing, for an unknown name
-    and where something else stands in the way.
+    Returns the paths that were written. Raises UsageError, before writing anything, for an unknown
+    name or if another file is in the way.
     """
     known = samples()
     for name in names:
@@ -59,10 +59,10 @@ def copy_samples(names: tuple[str, ...]) -> list[Path]:
 
 
 def _files(name: str) -> dict[Path, bytes]:
-    """Return a recipe and what goes with it, by the place where each belongs."""
+    """Return {relative path: contents} of a recipe and its data."""
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     data = [each for each in re.findall(r"data/[\w.-]+\w", text) if (_folder() / each).is_file()]
-    data += ["data/README.md"] if data else []  # which says where it is from
+    data += ["data/README.md"] if data else []  # states the data's origin
     schema = schema_text()
     return {
         _RECIPES / f"{name}.yaml": text.encode(),
@@ -72,9 +72,9 @@ def _files(name: str) -> dict[Path, bytes]:
 
 
 def _is_there(path: Path, data: bytes) -> bool:
-    """Return whether a file has been copied before; raises UsageError where another is there."""
+    """Return whether a file was copied before; raises UsageError if it is a different one."""
     if not path.exists():
         return False
     if path == _SCHEMA or (path.is_file() and path.read_bytes() == data):
         return True
-    raise UsageError(f"{path} is there already, and is another one; move it away")
+    raise UsageError(f"{path} exists already with other contents; move it away")

@@ -1,6 +1,6 @@
-"""The JSON Schema of the recipe language, made from the declarations; no second list.
+"""The JSON Schema of the recipe language, generated from the declarations.
 
-`words` are what a recipe has of other packages: their ops, formats and so on are in the schema too.
+`words` are a recipe's words from other packages, whose ops, formats and so on are included.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 
 @functools.cache
 def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
-    """Return the whole schema, each key's in its place; raises PluginError."""
+    """Return the whole schema, not split into `$defs`; raises PluginError."""
     steps = mapping_schemas(OPS.named(words), words)
     targets = {
         name: _target(type(format), format.suffix, words)
@@ -55,11 +55,11 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
     properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
     properties["load"] = _source(words)
     properties["steps"] = {
-        "description": "What is done to the model, in this order.",
+        "description": "The ops applied to the model, in order.",
         "examples": [[{"scale": {"select": "block1_conv1", "by": 2}}]],
         "type": "array",
         "items": {
-            "description": "One operation, and optionally a name for it.",
+            "description": "One op, and optionally a name for it.",
             "examples": [{"scale": {"select": "block1_conv1", "by": 2}}],
             "type": "object",
             "properties": {**_step_name(), **steps},
@@ -67,7 +67,7 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
         },
     }
     properties["expect"] = {
-        "description": "What must hold of the result; if it does not, nothing is written and the "
+        "description": "What must be true of the result; otherwise nothing is written and the "
         "exit code is 3.",
         "examples": [[{"finite": {"select": "**"}}]],
         "type": "array",
@@ -80,13 +80,13 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
         },
     }
     properties["export"] = {
-        "description": "Where the model is written to, one or more files; it may be left out "
-        "where a step measures or writes (evaluate, predict, activations).",
+        "description": "The files to write, one or more; optional "
+        "if a step measures or writes (evaluate, predict, activations).",
         "examples": [[{"keras": "out/model.keras"}]],
         "type": "array",
         "minItems": 1,
         "items": {
-            "description": "One format and where it goes.",
+            "description": "One format and its path.",
             "examples": [{"keras": "out/model.keras"}],
             "type": "object",
             "properties": targets,
@@ -107,7 +107,7 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
         ],
         "type": "object",
         "properties": properties,
-        "patternProperties": {f"^{OWN}": {"description": "Anything: a place for anchors."}},
+        "patternProperties": {f"^{OWN}": {"description": "Any value, for use with anchors."}},
         "required": ["surgery", "load"],
         "additionalProperties": False,
     }
@@ -135,12 +135,12 @@ def mapping_schema(declared: type, description: str, words: Words = frozenset())
 
 
 def mapping_schemas(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
-    """Return the schemas of declared dataclasses, by the names they have in a recipe."""
+    """Return the schemas of declared dataclasses, by their names in recipes."""
     return {name: mapping_schema(each, first_line(each), words) for name, each in declared.items()}
 
 
 def _target(declared: type[Format], suffix: str, words: Words) -> dict[str, Any]:
-    """Return the schema of a target: its path alone, or a mapping with the format's own keys."""
+    """Return the schema of a target: a path, or a mapping with the format's own keys."""
     mapping = mapping_schema(Target, first_line(declared))
     mapping["properties"] |= mapping_schema(declared, "", words)["properties"]
     path = f"out/weights{'' if suffix.startswith('a ') else suffix}"
@@ -156,7 +156,7 @@ def _source(words: Words) -> dict[str, Any]:
 
 
 def _any_of(declared: Mapping[str, type], words: Words) -> dict[str, Any]:
-    """Return the keys of all of them; which go together is checked when one is built."""
+    """Return the schema with the keys of all classes; their combination is checked on building."""
     properties: dict[str, Any] = {}
     for each in declared.values():
         keys = mapping_schema(each, "", words)["properties"]
@@ -189,6 +189,8 @@ def _value(hint: Any, metadata: Mapping[str, Any], words: Words = frozenset()) -
 def _type(hint: Any, words: Words) -> dict[str, Any]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = _type(typing.get_args(hint)[0], words)
+        if bool in typing.get_args(hint):
+            return {"anyOf": [inner, {"type": "boolean"}]}
         if "enum" in inner:
             return {"enum": [*inner["enum"], None]}
         if "type" not in inner:
@@ -216,19 +218,19 @@ def _type(hint: Any, words: Words) -> dict[str, Any]:
 
 def _list_of(hint: Any, words: Words) -> dict[str, Any]:
     items = _type(hint, words)
-    if hint is Donor:  # one pattern may stand for several
+    if hint is Donor:  # one pattern may match several
         return {"type": ["array", "string"], "items": items, "minLength": 1}
     kinds = [*(["object"] if items.get("type") == "object" else []), "array", "string"]
     return {"type": kinds, "items": items, "pattern": REFERENCE}
 
 
 def _values(hint: type, words: Words) -> dict[str, Any]:
-    """Return what a mapping's values are, where they are mappings with keys of their own."""
+    """Return the schema of a mapping's values, if they are declared dataclasses."""
     return {"additionalProperties": _type(hint, words)} if dataclasses.is_dataclass(hint) else {}
 
 
 def _inner(hint: type, words: Words) -> dict[str, Any]:
-    """Return the keys of a mapping inside another."""
+    """Return the schema of a nested declared dataclass."""
     if not dataclasses.is_dataclass(hint):
         return {}
     facts = mapping_schema(hint, "", words)

@@ -1,4 +1,4 @@
-"""Where a model comes from: a file, or a model of keras.applications."""
+"""The sources of models: files, applications, configs, code, TF Hub."""
 
 from __future__ import annotations
 
@@ -39,50 +39,50 @@ from surgery.weights.weight import Weight
 @source
 @dataclass(frozen=True, kw_only=True)
 class FromPath(Source):
-    """A model file or folder, of a format that is found by its content."""
+    """A model file or folder, whose format is recognised by its content."""
 
     kind = "path"
 
     path: Path = key(
-        "A model file or folder, or what a checkpoint's files begin with.", "model.keras"
+        "A model file or folder, or the common prefix of a checkpoint's files.", "model.keras"
     )
     architecture: Donor | None = key(
-        "The model whose weights the path holds: a model file, or a mapping as in load.",
+        "The model whose weights are in the path: a model file, or a mapping as in load.",
         {"application": "VGG16", "weights": "none"},
         default=None,
     )
     select: Select | None = key(
-        "Only these of the path's weights, by the names they have there, before map.",
+        "Only these weights of the path, by their addresses there, before map.",
         "block1_*",
         default=None,
     )
     map: Mapping[str, str] | None = key(
-        "Where names differ: the path's addresses by pattern, and what they are called here; each "
-        r"* stands for what it matched, and after re: \1 for a group.",
+        "For names that differ: patterns of the path's addresses, and the addresses here; each "
+        r"* is replaced by what it matched, and after re: \1 by a group.",
         {"net/layer_*/**": "block_*/**"},
         default=None,
     )
     mismatch: Literal["error", "skip", "report"] = key(
-        "With an architecture: what to do where one of its weights is not in the path, or has "
+        "With architecture: what to do if one of its weights is not in the path, or has "
         "another shape there.",
         "report",
         default="error",
     )
     custom_objects: tuple[CodeName, ...] = key(
-        "Modules whose classes the model uses, for live steps; they run with --allow-code only.",
+        "Modules with the model's custom classes, for live steps; needs --allow-code.",
         ["my_package.layers"],
         default=(),
     )
     inputs: tuple[Input, ...] = key(
-        "Inputs for one forward pass of a model that was saved before it was ever called, so that "
-        "its variables exist; they are drawn with the recipe's seed.",
+        "Inputs for one forward pass of a model that was saved before it was called, so that "
+        "its variables exist; they are drawn by the recipe's seed.",
         {"shape": [1, 10], "dtype": "float32"},
         default=(),
     )
 
     def __post_init__(self) -> None:
         if self.architecture is None and self.mismatch != "error":
-            raise ValueError("mismatch goes with architecture")
+            raise ValueError("mismatch requires architecture")
         if self.architecture is not None and self.inputs:
             raise ValueError("inputs go with a whole model, without architecture")
 
@@ -97,23 +97,23 @@ class FromPath(Source):
         return model if self.select is None else part(model, self.select.weights(model))
 
     def _named(self, seed: int) -> Model:
-        """What is selected of the path, by the names that `map` and `architecture` give it."""
+        """Return the selected weights, under the names by `map` and `architecture`."""
         if self.architecture is None:
             model = self._completed(seed) if self.inputs else open_model(self.path)
             model = self._selected(model)
             return renamed(model, self.map) if self.map else model
         source = self.architecture.source
         if isinstance(source, FromApplication) and self.mismatch == "error":
-            source = replace(source, weights=WeightsOf("none"))  # none of its own is used
+            source = replace(source, weights=WeightsOf("none"))  # its own weights are not used
         base = source.open(seed)
         donor = self._selected(open_model(self.path, base.architecture))
-        advice = "give map where names differ, or say mismatch: skip"
+        advice = "give map if names differ, or write mismatch: skip"
         is_part = self.select is not None
         return joined(base, donor, self.map or {}, self.mismatch, advice, is_part)
 
     def _completed(self, seed: int) -> Model:
-        """The model after a forward pass, with the variables that it made."""
-        locations.download(self.path)  # which Keras reads by itself
+        """Return the model after a forward pass, with the variables that it created."""
+        locations.download(self.path)  # Keras itself reads it
         code = Code(self.custom_objects)
         with new_folder() as folder, _session() as live:
             to = Path(folder) / "complete"
@@ -163,7 +163,7 @@ class FromApplication(Application, Source):
 @source
 @dataclass(frozen=True, kw_only=True)
 class FromConfig(Source):
-    """A model's config, as Keras's `to_json` gives it."""
+    """A model's config, as saved by Keras's `to_json`."""
 
     kind = "config"
 
@@ -176,11 +176,12 @@ class FromConfig(Source):
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     def open(self, seed: int) -> Model:
         found = resolved(self._keras3)
-        own = None if self._is_keras3 else Architecture(self._config)  # targets upgrade it
+        # Targets upgrade the original config.
+        own = None if self._is_keras3 else Architecture(self._config)
         drawn = _drawn(str(self.config), found, seed, own)
         carried = replace(drawn.carried, keras_version=self._version or found.keras_version)
         model = replace(drawn, carried=carried, origin=str(self.config), inputs=(self.config,))
@@ -190,7 +191,10 @@ class FromConfig(Source):
 
     @cached_property
     def _found(self) -> Mapping[str, Any]:
-        """What the file says; `json.dump(model.to_json())` writes a text with JSON in it."""
+        """The contents of the file; with `json.dump(model.to_json())` it is JSON inside JSON.
+
+        Raises FormatError.
+        """
         locations.download(self.config)
         try:
             found = json.loads(self.config.read_bytes())
@@ -200,7 +204,9 @@ class FromConfig(Source):
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{self.config} is not readable JSON: {error}") from None
         if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping | list):
-            raise FormatError(f"{self.config} is no config of a Keras model, as to_json gives it")
+            raise FormatError(
+                f"{self.config} is not a config of a Keras model, as to_json returns it"
+            )
         return found
 
     @property
@@ -211,7 +217,7 @@ class FromConfig(Source):
 
     @property
     def _version(self) -> str:
-        """The Keras that wrote it; Keras 3 says no version there, but a module."""
+        """The Keras version that wrote it, "2" if unknown; empty for Keras 3."""
         return str(self._found.get("keras_version") or ("" if self._found.get("module") else "2"))
 
     @property
@@ -220,7 +226,7 @@ class FromConfig(Source):
 
     @cached_property
     def _keras3(self) -> Mapping[str, Any]:
-        """The config as this Keras takes it; raises FormatError where Keras 3 has no equal."""
+        """The config for Keras 3; raises FormatError if it has no equivalent."""
         if self._is_keras3:
             return self._config
         renamed, _ = without_slashes(Architecture(self._config))
@@ -237,19 +243,19 @@ class FromConfig(Source):
 @source
 @dataclass(frozen=True, kw_only=True)
 class FromBuild(Source):
-    """A model that Python code builds; runs with --allow-code only."""
+    """A model that Python code builds; needs --allow-code."""
 
     kind = "build"
 
     build: CodeName = key(
-        "A function that returns a keras.Model; modules beside the recipe are found too.",
+        "A function that returns a keras.Model; modules beside the recipe are found, too.",
         "my_package.models:make_model",
     )
     arguments: Mapping[str, Any] | None = key(
         "The function's arguments.", {"units": 32}, default=None
     )
     weights: WeightsOf = key(
-        "none (as the code initialises them, with the recipe's seed), or a weights file.",
+        "none (as the code initialises them, by the recipe's seed), or a weights file.",
         "trained.weights.h5",
         default=WeightsOf("none"),
     )
@@ -259,16 +265,16 @@ class FromBuild(Source):
         default=(),
     )
     custom_objects: tuple[CodeName, ...] = key(
-        "Modules whose classes the model uses.", ["my_package.layers"], default=()
+        "Modules with the model's custom classes.", ["my_package.layers"], default=()
     )
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     @cached_property
     def code(self) -> Code:
-        """What the live model needs."""
+        """The code that the live model needs."""
         return Code(self.custom_objects, self.build, dict(self.arguments or {}), self.inputs)
 
     def open(self, seed: int) -> Model:
@@ -313,12 +319,12 @@ class FromBuild(Source):
 
 
 def _session() -> contextlib.AbstractContextManager[Session]:
-    """A process with Keras that runs the user's code."""
+    """Return a session with Keras that runs the user's code."""
     return session(1, lambda _event, _facts: None, runs_code=True)
 
 
 def _steady(model: Model) -> Model:
-    """A model that Keras has just saved, without what differs each time that it does."""
+    """Return a model just saved by Keras, without contents that differ from save to save."""
     known = model.architecture
     config, compiled = numbered([known and known.config, model.carried.compile_config])
     architecture = known and replace(known, config=config)
@@ -327,7 +333,7 @@ def _steady(model: Model) -> Model:
 
 
 def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Weight:
-    """A weight by the name that the code gives it, where its config does not tell."""
+    """Return a weight under the name from the code, if its config does not give one."""
     if weight.named and weight.trainable is not None:
         return weight
     return replace(
@@ -338,7 +344,7 @@ def _as_built(weight: Weight, address: str, _place: int, trainable: bool) -> Wei
 @source
 @dataclass(frozen=True, kw_only=True)
 class FromHub(Source):
-    """A TF Hub module, from Hub's cache (TFHUB_CACHE_DIR) or downloaded into it."""
+    """A TF Hub module, from Hub's cache (TFHUB_CACHE_DIR) or downloaded to it."""
 
     kind = "hub"
 
@@ -355,18 +361,21 @@ class FromHub(Source):
 def _drawn(
     name: str, resolved: Resolved, seed: int, architecture: Architecture | None = None
 ) -> Model:
-    """The model with weights from its layers' own initialisers; `architecture` is as it was."""
+    """Return the model with weights drawn by its layers' own initialisers.
+
+    `architecture` is the one before an upgrade. Raises SurgeryError.
+    """
     architecture = architecture or resolved.architecture
     own_variables = list({own.address: own for _, own in architecture.root.weights()}.values())
     named = [variable["name"] for variable in resolved.variables]
-    # Keras's own LayerScale leaves its variable without a name.
+    # Keras's own LayerScale does not name its variable.
     same = [
         s.name == n or n.startswith("variable") for s, n in zip(own_variables, named, strict=False)
     ]
     if len(own_variables) != len(named) or not all(same):
         raise SurgeryError(
-            f"this version of Keras ({resolved.keras_version}) gives {name} other variables than "
-            "surgery knows of; please report it"
+            f"this version of Keras ({resolved.keras_version}) creates variables for {name} that "
+            "surgery does not expect; please report it"
         )
     weights = []
     for own, variable in zip(own_variables, resolved.variables, strict=True):

@@ -1,4 +1,4 @@
-"""What the JSON Schema finds wrong with a document, in words: where, what, what instead."""
+"""Violations of the JSON Schema in plain words: where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ _KINDS = {
 }
 
 _GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras, or config: keep)"}
-"""Keys that there were, and what to say instead."""
+"""Removed keys, with a hint on their replacement."""
 
 
-_NO_LAYERS = (
-    "; no step adds, removes or replaces layers: load the new model (build, config, application) "
-    "and copy the weights into it, as surgery init digits-transfer shows"
-)
-_OF_LAYERS = re.compile(
-    r"(add|insert|append|remove|delete|replace|change|resize)(_?(layer|head)s?)?|head"
-)
-"""Ops that people look for: a new head is a new model."""
+_OF_LAYERS = {
+    r"(add|put|new)(_?layers?)?": "insert (between layers) or append (behind an output)",
+    r"(delete|drop|pop|skip)(_?layers?)?": "remove (layers) or extract (a part of the model)",
+    r"(cut|truncate|crop|head_?off|backbone|features?)(_?(layers?|model|at))?": "extract",
+    r"(add_?|new_?|change_?)?(head|top|classifier)": "replace_head",
+    r"(change|swap|exchange)_?layers?": "replace",
+    r"(change_?|set_?)?(resize|input|input_?shape|input_?size)": "resize_input",
+    r"ensemble|combine|concatenate": "join",
+    r"stack|pipeline|sequential": "chain",
+    r"(fuse|merge)_?(bn|batch_?norm\w*)": "fold_batchnorm",
+    r"(merge|fuse)_?lora": "lora_merge",
+    r"inline|unnest": "flatten",
+}
+"""Names that people give to structural ops, as patterns, and what to write."""
 
 
 def schema_problems(schema: Mapping[str, Any], value: Any, document: Document) -> list[Problem]:
-    """Return every way in which the value breaks the schema, at its place in the document."""
+    """Return all violations of the schema, at their places in the document."""
     validator = Draft202012Validator(schema)
     return [
         problem for error in validator.iter_errors(value) for problem in _problems(error, document)
@@ -65,17 +71,19 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
                 yield document.problem(place, message, at_key=bool(place))
         return
     if error.validator == "propertyNames":
-        return  # its inner errors say it
+        return  # reported by its inner errors
     if "propertyNames" in error.absolute_schema_path:
-        message = f"{error.instance!r} is no name for a parameter; use letters, digits and _"
+        message = f"{error.instance!r} is not a name for a parameter; use letters, digits and _"
         yield document.problem((*place, str(error.instance)), message, at_key=True)
         return
     yield document.problem(place, _MESSAGES.get(str(error.validator), _other)(error, schema))
 
 
 def _hint(kind: str, name: str, allowed: Sequence[str]) -> str:
-    if kind == "op" and _OF_LAYERS.fullmatch(name):
-        return _NO_LAYERS
+    if kind == "op":
+        for pattern, instead in _OF_LAYERS.items():
+            if re.fullmatch(pattern, name):
+                return f" (write {instead})"
     return _GONE.get((kind, name)) or did_you_mean(name, allowed)
 
 
@@ -95,7 +103,7 @@ def _wanted(schema: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it stands in a message: short, and as YAML would have it."""
+    """Return a value as short text for messages."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -104,7 +112,7 @@ def _type(error: ValidationError, schema: Mapping[str, Any]) -> str:
     example = schema.get("examples")
     hint = f"; for example {shown(example[0])}" if example else ""
     if error.instance is None:
-        return f"expected {_wanted(schema)}, but nothing stands here{hint}"
+        return f"expected {_wanted(schema)}, but there is no value{hint}"
     return f"expected {_wanted(schema)}, not {shown(error.instance)}{hint}"
 
 
@@ -118,7 +126,7 @@ def _pattern(error: ValidationError, schema: Mapping[str, Any]) -> str:
     if schema.get("pattern") == REFERENCE:
         return _type(error, schema)
     example = shown(schema["examples"][0])
-    return f"{shown(error.instance)} is not of the form that is needed; for example {example}"
+    return f"{shown(error.instance)} does not have the required form; for example {example}"
 
 
 def _other(error: ValidationError, schema: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What `inspect` shows of a model."""
+"""The report of `inspect`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from surgery.weights.digest import sha256
 from surgery.weights.model import Model
 from surgery.weights.statistics import of_tensor
 from surgery.weights.table import layer_facts, weight_facts
-from surgery.weights.tensor import Array, Tensor
+from surgery.weights.tensor import Array, Tensor, dtype_name
 from surgery.weights.weight import Weight
 
 
 def model_facts(
     model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> dict[str, Any]:
-    """Return what `inspect --json` prints: path, format, layers, and the selected weights."""
+    """Return a model as plain data, for `inspect --json`: path, format, layers, weights.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return {
         "path": path,
         "format": model.format,
@@ -41,7 +44,10 @@ def model_facts(
 def model_text(
     model: Model, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> str:
-    """Return the weights of a model as a table, and its sums."""
+    """Return the weights of a model as a table, with totals.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return "\n".join(_model_lines(model, weights, stats, hashes))
 
 
@@ -85,6 +91,9 @@ def _signature_lines(signature: Mapping[str, Any]) -> Iterator[str]:
             yield printable(f"  {kind[:-1]} {name}: {shape or 'scalar'} {facts['dtype']}")
 
 
+_TRAINED = {None: "?", True: "yes", False: "no"}
+
+
 def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
     name = weight.address + ("" if weight.named else " *")
     if stats:
@@ -93,9 +102,10 @@ def _row(model: Model, weight: Weight, stats: bool, hashes: bool) -> list[str]:
         row = [name, *(number(v) if found.finite else "-" for v in values)]
         row += [f"{found.zeros:,}", f"{found.nonfinite:,}"]
     else:
-        trained = {None: "?", True: "yes", False: "no"}[weight.trainable]
-        shape = "x".join(map(str, weight.tensor.shape)) or "scalar"
-        row = [name, shape, weight.tensor.dtype.name, trained, f"{weight.tensor.size:,}"]
+        tensor = weight.tensor
+        shape = "x".join(map(str, tensor.shape)) or "scalar"
+        row = [name, shape, dtype_name(tensor.dtype), _TRAINED[weight.trainable]]
+        row.append(f"{tensor.size:,}")
     return [*row, sha256(weight.tensor)] if hashes else row
 
 
@@ -109,7 +119,7 @@ def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
 
 
 def part(tensor: Tensor, index: tuple[slice | int, ...]) -> Array:
-    """Return a part of a tensor; only the rows that the first index asks for are read."""
+    """Return a part of a tensor; only the rows of the first index are read."""
     if not index or not tensor.shape:
         return tensor.numpy()
     first, rest = index[0], index[1:]

@@ -1,4 +1,4 @@
-"""A plan and a run, told to people and to machines."""
+"""Reports on a plan and a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from surgery.execution.execute import Result
 from surgery.execution.observing import Effect
 from surgery.execution.plan import Plan, StepPlan, TargetPlan
 from surgery.ops.live import LiveOp
-from surgery.report.tables import number, plural, shown, size, table
+from surgery.report.tables import flops, number, plural, shown, size, table
 from surgery.weights.matching import pairs_said
 
 
@@ -48,11 +48,12 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
         "elements": step.elements,
         "changes_at_most": step.changes,
         **({"renames": dict(step.renames)} if step.renames else {}),
+        **({"sizes": dict(step.sizes)} if step.sizes else {}),
     }
 
 
 def result_facts(result: Result) -> dict[str, Any]:
-    """Return a run as plain data: the plan, what each step did, the outputs."""
+    """Return a run as plain data: the plan, each step's effect, the outputs."""
     facts = plan_facts(result.plan)
     for step, (done, effect) in zip(facts["steps"], result.effects(), strict=True):
         step["changed"] = effect.changed
@@ -76,7 +77,7 @@ def result_facts(result: Result) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan as text for people."""
+    """Return a plan as text."""
     return "\n".join(_plan_lines(plan))
 
 
@@ -90,6 +91,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield ""
         yield table(["step", "matches", "changes at most"], rows)
         for i, step in enumerate(plan.steps, 1):
+            if told := _sizes(step):
+                yield printable(f"{i}. {told}")
             if step.renames:
                 yield printable(f"{i}. {pairs_said(step.renames)}")
     yield ""
@@ -112,7 +115,7 @@ def _check(target: TargetPlan) -> str:
     if target.check is None:
         return ""
     skipped = target.check.skipped
-    return f", not checked: {skipped}" if skipped else ", checked with Keras before it is written"
+    return f", not checked: {skipped}" if skipped else ", checked by Keras before writing"
 
 
 def _head(plan: Plan) -> str:
@@ -124,6 +127,8 @@ def _head(plan: Plan) -> str:
 
 
 def _weights(step: StepPlan) -> str:
+    if step.sizes:
+        return plural(step.sizes["layers"][0] or 0, "layer")
     names = [weight.address for weight in step.matched]
     if not names and isinstance(step.step.op, LiveOp):
         return "the model"
@@ -141,7 +146,7 @@ def _at_most(step: StepPlan) -> str:
 
 
 def result_text(result: Result, verbose: bool = False) -> str:
-    """Return a run as text for people: what each step did, and its outputs."""
+    """Return a run as text: each step's effect, and the outputs."""
     return "\n".join(_result_lines(result, verbose))
 
 
@@ -162,12 +167,37 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
         yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)}{check})"
     if result.manifest:
         yield f"wrote {shown(result.manifest)} (manifest)"
-    if result.outputs:  # none, where expectations do not hold
+    if result.outputs:  # none after failed expectations
         yield f"done in {result.seconds:.1f} s"
+
+
+def _sizes(step: StepPlan) -> str:
+    """Return how a step changes the numbers of layers, parameters, bytes and FLOPs."""
+    changed = {name: pair for name, pair in step.sizes.items() if pair[0] != pair[1]}
+    told = [
+        f"{name} {old:,} -> {new:,}"
+        for name, (old, new) in changed.items()
+        if name in ("layers", "parameters") and old is not None and new is not None
+    ]
+    if "flops" in changed:
+        old, new = (flops(count) for count in changed["flops"])
+        told.append(f"{old} -> {new}")
+    return ", ".join(told)
+
+
+def _verified(step: StepPlan) -> str:
+    """Return how far the outputs after a step are from those before it, where that was measured."""
+    if "verified" not in step.found:
+        return ""
+    found = step.found["verified"]
+    same = plural(found["examples"], "example")
+    return f", outputs equal to {found['difference']:.2g} on {same}"
 
 
 def _done(step: StepPlan, effect: Effect) -> str:
     matched = plural(len(step.matched), "weight")
+    if step.sizes:
+        return (_sizes(step) or "config only") + _verified(step)
     if isinstance(step.step.op, LiveOp):
         return found_text(step.found)
     if not step.step.op.changes_weights:
@@ -179,7 +209,7 @@ def _done(step: StepPlan, effect: Effect) -> str:
 
 
 def found_text(found: Mapping[str, Any]) -> str:
-    """Return what a live step measured, in a line or a table."""
+    """Return the measurements of a live step, on a line or as a table."""
     if "layers" in found:
         return _activity_text(found["layers"])
     if "arrays" in found:

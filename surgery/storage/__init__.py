@@ -1,1 +1,1 @@
-"""Where bytes are: files here and elsewhere, descriptors, checksums, locks, caches."""
+"""Byte-level storage: local and remote files, descriptors, checksums, locks, caches."""

@@ -1,4 +1,4 @@
-"""The cache folder: what it holds can be made again at any time."""
+"""The cache folder; everything in it can be recomputed, so it may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Cached:
-    """Keep an answer of Keras in a file; `key` is the text of all that the answer depends on."""
+    """A cached answer of Keras in a JSON file; `key` is the text of all that it depends on."""
 
     folder: str
     key: str
@@ -36,24 +36,24 @@ class Cached:
 
     @property
     def path(self) -> Path:
-        """The file that keeps it."""
+        """The path of the JSON file, named by a digest of the key."""
         digest = hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
         return cache_folder() / self.folder / f"{self.title}{digest}.json"
 
     def read(self) -> Any:
-        """Return the answer; None for none, and where the file is damaged or of another key."""
+        """Return the cached answer; None if it is missing, damaged, or for another key."""
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["key"] != self.key or kept["sha256"] != _sha256(kept["content"]):
                 return None
-            with contextlib.suppress(OSError):  # a cache that may only be read
+            with contextlib.suppress(OSError):  # a read-only cache
                 os.utime(self.path)
             return json.loads(kept["content"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def write(self, content: object) -> None:
-        """Write the answer for the next run; a folder that cannot be written to is no error."""
+        """Write the answer to the cache; a folder that is not writable is not an error."""
         text = json.dumps(content)
         kept = {"key": self.key, "sha256": _sha256(text), "content": text}
         path = self.path
@@ -63,7 +63,10 @@ class Cached:
 
 
 def by_config(folder: str, form: int, config: Mapping[str, Any]) -> Cached:
-    """Return the entry for what this Keras says of a config; `form` numbers how it is kept."""
+    """Return the cache entry for a Keras config; `form` is the version of the entry's layout.
+
+    The key also has the versions of Keras and TensorFlow.
+    """
     decisive = [form, metadata.version("keras"), metadata.version("tensorflow"), config]
     return Cached(folder, json.dumps(decisive, sort_keys=True))
 
@@ -73,7 +76,7 @@ def _sha256(text: str) -> str:
 
 
 def entries() -> list[tuple[Path, int, float]]:
-    """Return path, bytes and time of last use of all that is kept, the oldest use first."""
+    """Return (path, size in bytes, time of last use) of every cache entry, oldest use first."""
     found = []
     for path in _kept():
         with contextlib.suppress(FileNotFoundError):  # another process removes it
@@ -90,7 +93,10 @@ def _kept() -> Iterator[Path]:
 
 
 def prune(limit: int) -> int:
-    """Remove what was used least recently, until no more bytes than that are kept."""
+    """Remove the least recently used entries until at most `limit` bytes are left.
+
+    Returns the number of bytes removed.
+    """
     known = entries()
     total, removed = sum(size for _, size, _ in known), 0
     for path, size, _ in known:

@@ -1,4 +1,4 @@
-"""CRCs of bytes that are seen in pieces, in any order: each piece is summed, then they are joined.
+"""CRCs of bytes that arrive in pieces and in any order: one CRC a piece, then all combined.
 
 A CRC is a polynomial over GF(2); appending n bytes multiplies it by x^(8n) modulo the
 generator. The method is that of zlib's `crc32_combine` (Mark Adler).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
+from typing import Any
 
 import numpy as np
 from zlib_ng import zlib_ng
@@ -19,7 +20,7 @@ _ONE = 1 << 31
 
 
 class Crc:
-    """A CRC of 32 bits: its generator, and what goes on with a sum over more bytes."""
+    """A 32-bit CRC: its generator polynomial, and a function that extends a CRC by more bytes."""
 
     def __init__(self, generator: int, extend: Callable[[bytes | memoryview, int], int]) -> None:
         self.extend = extend
@@ -28,11 +29,11 @@ class Crc:
         self._shift_by = cache(self._found_shift)
 
     def join(self, first: int, second: int, length: int) -> int:
-        """The CRC of a + b from those of a and of b, which is `length` bytes long."""
+        """Return the CRC of a + b, given the CRCs of a and b and the length of b in bytes."""
         return self._times(self._shift_by(length), first) ^ second if first else second
 
     def _times(self, a: int, b: int) -> int:
-        """A x b modulo the generator; bit 31 is the coefficient of 1."""
+        """Multiply two polynomials modulo the generator; bit 31 is the coefficient of 1."""
         product = 0
         bit = _ONE
         while a:
@@ -44,20 +45,26 @@ class Crc:
         return product
 
     def _found_power(self, n: int) -> int:
-        """x^(2^n) modulo the generator."""
+        """Compute x^(2^n) modulo the generator."""
         return _ONE >> 1 if n == 0 else self._times(self._power(n - 1), self._power(n - 1))
 
     def _found_shift(self, length: int) -> int:
-        """x^(8 x length) modulo the generator."""
+        """Compute x^(8 * length) modulo the generator."""
         exponents = (n + 3 for n in range(length.bit_length()) if length >> n & 1)
         return reduce(self._times, (self._power(n % 32) for n in exponents), _ONE)
 
 
 def _extend_crc32c(data: bytes | memoryview, crc: int = 0) -> int:
+    # It takes read-only buffers only; an array over the same bytes is one, without a copy.
+    return int(_crc32c()(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
+
+
+@cache
+def _crc32c() -> Callable[[int, Any], int]:
     import google_crc32c
 
-    # It takes read-only buffers only; an array over the same bytes is one, without a copy.
-    return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
+    extend: Callable[[int, Any], int] = google_crc32c.extend
+    return extend
 
 
 CRC32 = Crc(0xEDB88320, zlib_ng.crc32)
@@ -65,7 +72,7 @@ CRC32C = Crc(0x82F63B78, _extend_crc32c)
 
 
 class Pieces:
-    """The CRC of what is read or written in any order, chunk by chunk."""
+    """The CRC of a file whose chunks are read or written in any order."""
 
     def __init__(self, descriptor: int, kind: Crc) -> None:
         self._descriptor, self._kind = descriptor, kind
@@ -73,7 +80,7 @@ class Pieces:
         self._pieces: dict[int, tuple[int, int]] = {}
 
     def seen(self, offset: int, data: memoryview) -> None:
-        """Note a chunk that stands at that offset; twice is once."""
+        """Add the chunk at a byte offset; the same offset counts once."""
         if offset in self._pieces or not len(data):
             return
         piece = len(data), self._kind.extend(data, 0)
@@ -82,11 +89,14 @@ class Pieces:
 
     @property
     def done(self) -> int:
-        """Bytes that have been noted."""
+        """The number of bytes added so far."""
         return sum(length for length, _ in self._pieces.values())
 
     def crcs(self, ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
-        """The CRC of each range of bytes; the ranges are in order, and no chunk is in two."""
+        """Yield the CRC of each byte range; ranges must be sorted, and no chunk may span two.
+
+        Bytes that were never added are read back from the file.
+        """
         pieces = sorted(self._pieces.items())
         number = 0
         for start, end in ranges:
@@ -101,7 +111,7 @@ class Pieces:
             yield self._between(done, end, crc)
 
     def complete(self, start: int, end: int) -> int | None:
-        """The CRC of a range, or None where some of it has not been noted."""
+        """Return the CRC of a byte range, or None if some of its bytes were not added."""
         crc = 0
         while start < end:
             if start not in self._pieces:
@@ -112,11 +122,14 @@ class Pieces:
         return crc
 
     def _between(self, start: int, end: int, crc: int) -> int:
-        """The CRC gone on with over what was not noted, which is read back."""
+        """Extend a CRC over bytes that were not added, by reading them back.
+
+        Raises OSError if the file ends before.
+        """
         while start < end:
             block = pread(self._descriptor, min(end - start, 1 << 20), start)
             if not block:
-                raise OSError("the file being written became shorter")
+                raise OSError("the file became shorter while it was written")
             crc = self._kind.extend(block, crc)
             start += len(block)
         return crc

@@ -1,31 +1,30 @@
-"""File descriptors to read by, and the ranges of bytes in files that are read."""
+"""File descriptors for reading, and byte ranges in files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from surgery.storage import remote
 
 
-@dataclass(frozen=True, slots=True)
-class FileRange:
-    """Where a tensor's little-endian C-order bytes lie untouched in a file."""
+class FileRange(NamedTuple):
+    """The place in a file where a tensor's little-endian C-order bytes lie unencoded."""
 
     path: Path
     offset: int
 
 
 class Descriptor(int):
-    """An open file's descriptor, closed when the last that reads by it is gone."""
+    """A file descriptor that closes itself when its last user is garbage collected."""
 
     copy: remote.SparseCopy | None = None
 
     @classmethod
     def open(cls, path: Path) -> Descriptor:
-        """Open a file to read; raises OSError."""
+        """Open a file for reading; raises OSError."""
         made = cls(os.open(path, os.O_RDONLY))
         made.copy = remote.sparse_copy(path)
         return made
@@ -36,13 +35,13 @@ class Descriptor(int):
 
 
 def pread(descriptor: int, size: int, offset: int) -> bytes:
-    """Bytes of a file, as `os.pread`; of a remote one they are fetched first."""
+    """Read bytes at an offset, as `os.pread`; missing bytes of a remote file are fetched first."""
     fetch_range(descriptor, offset, size)
     return os.pread(descriptor, size, offset)
 
 
 def preadv(descriptor: int, view: memoryview, offset: int) -> int:
-    """Bytes of a file into a buffer, as `os.preadv`; of a remote one they are fetched first."""
+    """Read into a buffer, as `os.preadv`, and return the byte count; fetches remote bytes first."""
     fetch_range(descriptor, offset, len(view))
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [view], offset)
@@ -52,6 +51,6 @@ def preadv(descriptor: int, view: memoryview, offset: int) -> int:
 
 
 def fetch_range(descriptor: int, offset: int, size: int) -> None:
-    """Fetch a range of bytes of a remote file that is not here yet."""
+    """Fetch the bytes of a range that a remote file's local copy does not have yet."""
     if isinstance(descriptor, Descriptor) and descriptor.copy is not None:
         descriptor.copy.fill(offset, offset + size)

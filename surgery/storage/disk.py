@@ -1,4 +1,4 @@
-"""Files read and written in place, from many threads."""
+"""Reading and writing files at given offsets, from many threads."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from surgery.errors import FormatError
 from surgery.storage.descriptors import preadv
 
 _LARGEST_TEXT = 64 << 20
-"""Bytes of an index; one of 200,000 weights has half of that."""
+"""The most bytes of an index; the index of 200,000 weights takes half of that."""
 
 _MOST_READ = 1 << 26
-"""Bytes that are read at once."""
+"""Files of fewer bytes are read whole, others are memory-mapped."""
 
 _HEAD = 1 << 12
-"""Bytes of a file's header, which is read again."""
+"""Bytes of a file's header, which is kept in the page cache because it is read again."""
 
 
 def contents(path: Path) -> bytes | memoryview:
-    """A file's bytes; a large one is mapped, and takes memory only where it is looked at."""
+    """Return a file's bytes; a large file is memory-mapped instead of read."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < _MOST_READ:
             return file.read()
@@ -31,13 +31,13 @@ def contents(path: Path) -> bytes | memoryview:
 
 
 def beginning(path: Path) -> bytes:
-    """The first million bytes of a file, which is enough to see what it is."""
+    """Return the first 2^20 bytes of a file, enough to recognise its format."""
     with path.open("rb") as file:
         return file.read(1 << 20)
 
 
 def small(path: Path, most: int = _LARGEST_TEXT) -> bytes:
-    """The bytes of a file that is read whole; raises FormatError for a huge one."""
+    """Read a whole file; raises FormatError if it has more than `most` bytes."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
@@ -46,7 +46,7 @@ def small(path: Path, most: int = _LARGEST_TEXT) -> bytes:
 
 
 class Window(io.RawIOBase):
-    """A part of a file as a file of its own, read and written by absolute offset."""
+    """A byte range of a file as a file object of its own; position 0 is byte `base`."""
 
     def __init__(self, descriptor: int, base: int = 0, size: int | None = None) -> None:
         self.descriptor = descriptor
@@ -60,7 +60,7 @@ class Window(io.RawIOBase):
         return max(0, os.fstat(self.descriptor).st_size - self.base)
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position, up to the window's end."""
+        """Read into a buffer at the current position, at most to the end of the window."""
         view = memoryview(buffer)
         wanted = max(0, min(len(view), self._length() - self.position))
         count = 0
@@ -70,47 +70,47 @@ class Window(io.RawIOBase):
         return count
 
     def write(self, data: Any) -> int:
-        """Write at the position."""
+        """Write at the current position."""
         count = os.pwrite(self.descriptor, data, self.base + self.position)
         self.position += count
         return count
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move the position."""
+        """Set the current position, and return it."""
         start = (0, self.position, self._length())[whence]
         self.position = start + offset
         return self.position
 
     def tell(self) -> int:
-        """The position."""
+        """Return the current position."""
         return self.position
 
     def truncate(self, size: int | None = None) -> int:
-        """Make the file end `size` bytes behind the window's start."""
+        """Truncate the file to `size` bytes after the start of the window."""
         size = self.position if size is None else size
         os.ftruncate(self.descriptor, self.base + size)
         return size
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
 
 def create(path: Path) -> int:
-    """A descriptor of a new file, to read and write; raises FileExistsError if there is one."""
+    """Create a file and return its descriptor, to read and write; raises FileExistsError."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of it; a short write (a disk that fills up) is gone on with, and then raises."""
+    """Write all bytes at an offset; a short write is continued, so a full disk raises OSError."""
     view = memoryview(data)
     while view:
         count = os.pwrite(descriptor, view, offset)
@@ -118,25 +118,25 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def release(descriptor: int, start: int, length: int = 0) -> None:
-    """Have the system write bytes of a file to disk now, and forget those that are there.
+    """Have the system write a byte range to disk now, and drop its clean pages from the page cache.
 
     The disk works while we compute, and what we write takes no other file's place in memory,
-    nor new memory each time: sixteen runs on VGG16 take 0.57 of the time. Linux has no other
-    call for it in Python. A length of 0 is all that follows; pages of which a part is meant
-    are kept.
+    nor new memory each time: sixteen runs on VGG16 take 0.57 of the time. Python has no other
+    call for it on Linux. A length of 0 means up to the end of the file; pages that are only
+    partly in the range are kept.
     """
     with contextlib.suppress(AttributeError, OSError):  # a hint, which not every system takes
         os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def to_disk(descriptor: int, start: int = 0) -> None:
-    """Have a file on disk, and out of memory from `start` on."""
+    """Sync a file to disk, and drop its pages from `start` on from the page cache."""
     os.fsync(descriptor)
     release(descriptor, start)
 
 
 def sync(path: Path) -> None:
-    """Have a file or folder on disk."""
+    """Sync a file or folder to disk, given its path."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         to_disk(descriptor, _HEAD)

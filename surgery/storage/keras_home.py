@@ -1,4 +1,4 @@
-"""Keras's own folder: its settings, and the weights that it downloads."""
+"""Keras's own folder, with its settings and the weights that it downloads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def keras_home() -> Path:
 
 
 def keras_settings() -> str:
-    """Return the text of Keras's settings, keras.json; empty where there are none."""
+    """Return the text of Keras's settings file, keras.json; empty if there is none."""
     settings = keras_home() / "keras.json"
     return settings.read_text() if settings.is_file() else ""

@@ -1,4 +1,4 @@
-"""Where a file is: here, or behind a URL, for which a local copy stands."""
+"""Local paths and URLs, for which local copies stand; the other rooms use this, not `remote`."""
 
 from surgery.storage.remote import (
     download,

@@ -1,4 +1,4 @@
-"""Locks between processes, as files that their holder removes again."""
+"""Locks between processes, as lock files that their holder removes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from surgery.errors import SurgeryError
 
 
 def hold(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
-    """Hold the lock file until `undo` is closed; raises SurgeryError where another run does.
+    """Hold a lock file until `undo` is closed.
 
-    The system drops the lock of a process that ends. Where it has no such locks, the file itself
-    is the lock, and stays after a kill.
+    Raises SurgeryError, which begins with the text `refusal`, if another process holds it. The lock
+    is a `flock`, which the system drops when the process ends. On systems without `flock`, the
+    file's existence is the lock, and a killed process leaves it behind.
     """
     try:
-        import fcntl  # which Windows has not
+        import fcntl  # missing on Windows
     except ImportError:
         _create(path, undo, refusal)
         return
@@ -29,13 +30,13 @@ def hold(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
             raise SurgeryError(refusal) from None
         if _is_at(path, descriptor):
             break
-        os.close(descriptor)  # its holder removed it while we waited
+        os.close(descriptor)  # its holder removed the file after we opened it
     undo.callback(os.close, descriptor)
     undo.callback(_remove, path, descriptor)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the path still names the open file."""
+    """Return whether the path still names the open file."""
     try:
         return os.stat(path).st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
@@ -43,14 +44,17 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _remove(path: Path, descriptor: int) -> None:
-    """Remove the lock file, unless another run has made a new one of that name."""
+    """Remove the lock file, unless another process has created a new one at that path."""
     with contextlib.suppress(OSError):
         if _is_at(path, descriptor):
             path.unlink()
 
 
 def _create(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
-    """Hold a lock file that only its holder can create; it says which process that is."""
+    """Hold a lock by creating its file, which contains the holder's process id; `undo` removes it.
+
+    Raises SurgeryError, which begins with the text `refusal`, if the file exists.
+    """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(str(os.getpid()))

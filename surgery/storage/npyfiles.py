@@ -1,4 +1,4 @@
-"""Headers of `.npy` files, as NumPy writes them."""
+"""Headers of `.npy` files, in NumPy's format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BROKEN = (ValueError, SyntaxError, EOFError, TypeError, RecursionError, MemoryE
 
 @dataclass(frozen=True)
 class Header:
-    """What a `.npy` file says of its array; `size` is the bytes of the header itself."""
+    """The header of a `.npy` file; `size` is the number of bytes of the header itself."""
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -30,14 +30,14 @@ class Header:
 
     @property
     def end(self) -> int:
-        """The bytes of the header and of all elements."""
+        """The number of bytes of the header and all elements together."""
         return self.size + math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(descriptor: int, base: int, size: int) -> Header:
-    """Read the header of the `.npy` file at `base`, which has `size` bytes.
+    """Read the header of a `.npy` file of `size` bytes that starts at byte `base`.
 
-    Raises ValueError where it is none, or holds Python objects.
+    Raises ValueError if it is not a `.npy` header, or if the array holds Python objects.
     """
     head = io.BytesIO(pread(descriptor, min(size, _LONGEST_HEADER), base))
     try:
@@ -55,7 +55,7 @@ def read_header(descriptor: int, base: int, size: int) -> Header:
 
 
 def header_bytes(shape: tuple[int, ...], descr: Any) -> bytes:
-    """Return the header of an array in C order; `descr` is NumPy's name of its dtype: `<f4`."""
+    """Return the header bytes of a C-order array; `descr` is NumPy's dtype string, as `<f4`."""
     file = io.BytesIO()
     header = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)

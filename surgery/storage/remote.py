@@ -1,8 +1,9 @@
-"""Models and data behind URLs (s3://, gs://, hf://, https://), by fsspec.
+"""Models and data behind URLs (s3://, gs://, hf://, https://), read and written by fsspec.
 
-A URL has a local twin: a path in this process's temporary folder. What is large there is a file
-with holes, which are filled when bytes of it are read; the rest is fetched whole. What is written
-to a twin is sent off when it is whole. So all other code knows paths alone.
+Each URL has a local twin: a path in this process's temporary folder. The twin of a large file
+is a sparse file, whose holes are filled when their bytes are read; a small file is fetched
+whole. A target is written to its twin, and uploaded when it is complete. So all other code
+handles paths alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from surgery.errors import SurgeryError, UsageError
 from surgery.storage.temporary import lasting_folder
 
 BLOCK = 1 << 17
-"""Bytes that are fetched at least: a read of a header is followed by others near to it."""
+"""The size in bytes of a block, the unit of fetching: reads near a header follow one another."""
 
 _MOST_WHOLE = 8 << 20
 _HEADS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
@@ -38,11 +39,11 @@ Result = TypeVar("Result")
 
 
 class UrlError(UsageError, ValueError):
-    """A URL that no path can stand for."""
+    """A URL that has no local twin."""
 
 
 def url_in(text: str) -> str | None:
-    """Return the URL that a text is, with both slashes where a path has left one; None for none."""
+    """Return the URL in a text, its slashes restored if `Path` made `s3:/a` of it; else None."""
     found = _URL.fullmatch(text)
     if not found or (f"{found[1]}://" not in text and os.path.lexists(text)):
         return None
@@ -51,7 +52,7 @@ def url_in(text: str) -> str | None:
 
 @functools.cache
 def _root() -> Path:
-    """Return the folder of the twins, which is removed when the process ends."""
+    """Return the temporary folder of all twins; it is removed when the process ends."""
     folder = lasting_folder("remote-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
@@ -61,7 +62,10 @@ _known: set[str] = set()
 
 
 def resolve(path: Path | str) -> Path:
-    """Return the twin of a URL, or any other path as it is."""
+    """Return the twin of a URL; any other path is returned unchanged.
+
+    Raises UrlError if the URL has a part that no path can have, as `..`.
+    """
     url = url_in(str(path))
     if url is None:
         return Path(path)
@@ -69,13 +73,15 @@ def resolve(path: Path | str) -> Path:
     scheme = _ALIASES.get(scheme, scheme)
     parts = rest.rstrip("/").split("/")
     if odd := [part for part in parts if part in ("", ".", "..")]:
-        raise UrlError(f"{url} has {odd[0] or '//'} in it, which no path here can have")
+        raise UrlError(
+            f"{url} has {odd[0] or '//'} in it, which a local path cannot have; remove it"
+        )
     _known.add(scheme)
     return _root().joinpath(scheme, *map(_short, parts))
 
 
 _long: dict[str, str] = {}
-"""Names that no file can have, by those that stand for them; signed URLs have such."""
+"""Names too long for a local file (signed URLs have such), by their shortened names."""
 
 
 def _short(name: str) -> str:
@@ -87,7 +93,7 @@ def _short(name: str) -> str:
 
 
 def url_of(path: Path) -> str | None:
-    """Return the URL that a path is the twin of; None for a local path."""
+    """Return the URL whose twin a path is; None for a local path."""
     if not _known or not path.is_relative_to(_root()):
         return None
     scheme, *rest = path.relative_to(_root()).parts
@@ -95,16 +101,16 @@ def url_of(path: Path) -> str | None:
 
 
 def with_urls(text: str) -> str:
-    """Return a text with URLs in place of their twins."""
+    """Replace the paths of twins in a text by their URLs."""
     if not _known:
         return text
     return re.sub(rf"{re.escape(str(_root()))}/([a-z0-9+.-]+)/", r"\1://", text)
 
 
 class SparseCopy:
-    """Fill the holes of a local file with the bytes of the remote file that it stands for.
+    """A sparse local copy of a remote file, whose holes are filled on demand.
 
-    It goes on with the file that it made, also when another one has taken that one's path.
+    It keeps filling the file that it created, even when a newer copy has taken that path.
     """
 
     def __init__(self, path: Path, system: Any, name: str, size: int) -> None:
@@ -115,7 +121,7 @@ class SparseCopy:
         self._file.truncate(size)
 
     def fill(self, start: int, stop: int) -> None:
-        """Fetch the bytes of a range that the local file has not yet."""
+        """Fetch the blocks of a byte range that the local copy does not have yet."""
         stop = min(stop, self.size)
         if start >= stop:
             return
@@ -135,15 +141,17 @@ class SparseCopy:
         data: bytes = _asked(
             self._path, lambda: self._system.cat_file(self._name, start=begin, end=end)
         )
-        if len(data) == self.size:  # from a server that knows no ranges
+        if len(data) == self.size:  # from a server that ignores ranges
             data = data[begin:end]
         if len(data) != end - begin:
-            raise SurgeryError(f"{url_of(self._path)} is cut short, or was changed")
+            raise SurgeryError(
+                f"{url_of(self._path)} is truncated, or was changed while it was read"
+            )
         return data
 
 
 def _runs(numbers: list[int]) -> Iterator[list[int]]:
-    """Yield lists of numbers that follow one another."""
+    """Yield runs of consecutive numbers: [1, 2, 5] gives [1, 2] and [5]."""
     for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         yield [number for _, number in group]
 
@@ -153,20 +161,20 @@ _versions: dict[Path, str] = {}
 
 
 def sparse_copy(path: Path) -> SparseCopy | None:
-    """Return what fills a file's holes; None for a file that has none."""
+    """Return the SparseCopy at a path; None if the file there has no holes."""
     return _copies.get(path) if _copies else None
 
 
 def prepare(path: Path) -> None:
-    """Make a model's twin here, of large files with holes; do nothing for a local path.
+    """Make the twin of a model's URL, large files as sparse copies; local paths are left alone.
 
-    Raises SurgeryError where there is nothing, or it cannot be had.
+    Raises SurgeryError if there is nothing at the URL, or it cannot be fetched.
     """
     if url_of(path) is None or _is_prepared(path):
         return
     system, name = _system(path)
     facts = _facts(path)
-    if facts is None:  # perhaps a checkpoint, which is named by what its files begin with
+    if facts is None:  # perhaps a checkpoint, which is named by the common prefix of its files
         found = _asked(path, lambda: [f for f in system.glob(f"{name}.*") if _belongs(f, name)])
         if not found:
             raise SurgeryError(f"{url_of(path)}: no such file or folder")
@@ -186,11 +194,11 @@ def prepare(path: Path) -> None:
 
 
 _BESIDE = {".index": ".data-*", ".weights.json": "_*.weights.h5"}
-"""The files that a file of such a name tells of."""
+"""The other files of a model, by the suffix of the file that lists them."""
 
 
 def _belongs(file: str, name: str) -> bool:
-    """Return whether it is a file of the checkpoint of that name."""
+    """Return whether a file belongs to the checkpoint with the prefix `name`."""
     prefix, own = name.rpartition("/")[2], file.rpartition("/")[2]
     rest = own.removeprefix(prefix)
     is_part = rest in (".index", ".meta") or bool(_SHARD.fullmatch(rest))
@@ -198,7 +206,7 @@ def _belongs(file: str, name: str) -> bool:
 
 
 def _known_files(path: Path) -> list[Path]:
-    """Return the twins that are here of a file, a folder, or a checkpoint of that name."""
+    """Return the existing twins of a file, of a folder's files, or of a checkpoint prefix."""
     return [
         each
         for each in _versions
@@ -209,13 +217,16 @@ def _known_files(path: Path) -> list[Path]:
 
 
 def _is_prepared(path: Path) -> bool:
-    """Return whether all of it is here, and has not changed since."""
+    """Return whether all files of a path have twins of their current versions."""
     known = _known_files(path)
     return bool(known) and all(version(each) == _versions[each] for each in known)
 
 
 def unchanged(path: Path) -> Callable[[], None]:
-    """Return a check that the URL still has the versions of a path that are here now."""
+    """Return a function that raises SurgeryError if a remote file of the path has changed.
+
+    It compares with the versions of the twins at the time of this call.
+    """
     seen = {each: _versions[each] for each in _known_files(path)}
 
     def check() -> None:
@@ -233,7 +244,7 @@ def _prepare_file(path: Path, facts: Mapping[str, Any] | None = None) -> None:
     system, name = _system(path)
     size = facts.get("size")
     _copies.pop(path, None)
-    path.unlink(missing_ok=True)  # a model that was opened before goes on reading what it was
+    path.unlink(missing_ok=True)  # a model opened before keeps reading its old, unlinked copy
     path.parent.mkdir(parents=True, exist_ok=True)
     if size is None or size <= _MOST_WHOLE or not _is_sparse(path, size):
         _asked(path, lambda: system.get_file(name, str(path)))
@@ -246,7 +257,7 @@ def _prepare_file(path: Path, facts: Mapping[str, Any] | None = None) -> None:
 
 
 def _is_sparse(path: Path, size: int) -> bool:
-    """Return whether such a file may have holes, as all that read it have them filled."""
+    """Return whether a file may be a sparse copy: all readers of its format fetch on demand."""
     if _SHARD.fullmatch(path.name):
         return True
     system, name = _system(path)
@@ -256,7 +267,7 @@ def _is_sparse(path: Path, size: int) -> bool:
 
 
 def download(path: Path) -> None:
-    """Fetch all of a file or folder; do nothing for a local path."""
+    """Fetch all bytes of a remote file or folder; local paths are left alone."""
     if url_of(path) is None:
         return
     prepare(path)
@@ -266,7 +277,7 @@ def download(path: Path) -> None:
 
 
 def version(path: Path) -> str | None:
-    """Return the version that a remote file has now; None for a local one."""
+    """Return the current version of a remote file, or "gone"; None for a local path."""
     if url_of(path) is None or path not in _versions:
         return None
     facts = _facts(path)
@@ -274,9 +285,9 @@ def version(path: Path) -> str | None:
 
 
 def version_there(path: Path) -> str | None:
-    """Return the version of the file that a path is the twin of, which need not be here.
+    """Return the version of the remote file at a twin's URL, fetched or not.
 
-    None where there is no file of that name.
+    None if there is no file.
     """
     facts = _facts(path)
     return None if facts is None or facts["type"] == "directory" else _version(facts)
@@ -284,7 +295,7 @@ def version_there(path: Path) -> str | None:
 
 _TAGS = ("ETag", "etag", "md5Hash", "checksum", "blob_id", "mtime", "LastModified",
          "last_modified", "created")  # fmt: skip
-"""Where file systems tell a file's version, the surest first."""
+"""The keys under which file systems report a file's version, the most reliable first."""
 
 
 def _version(facts: Mapping[str, Any]) -> str:
@@ -293,17 +304,17 @@ def _version(facts: Mapping[str, Any]) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Return whether a path, or the URL that it is the twin of, is there."""
+    """Return whether a local path, or the remote file of a twin, exists."""
     if url_of(path) is None:
         return path.exists()
     return _facts(path) is not None
 
 
 def upload(made: Path, path: Path) -> None:
-    """Upload a finished file or folder to the URL that a path is the twin of.
+    """Upload a finished file or folder to the URL of the twin `path`.
 
-    Each file is seen only when it is whole (object stores and fsspec see to that); of a folder
-    the files at the top, which tell of the others, come last.
+    A remote file becomes visible only when it is complete (object stores and fsspec see to
+    that). The files at the top of a folder, which name the others, are uploaded last.
     """
     system, name = _system(path)
     if made.is_dir():
@@ -323,7 +334,7 @@ def _put(system: Any, file: Path, name: str) -> None:
 
 
 def _facts(path: Path) -> Mapping[str, Any] | None:
-    """Return what a file system says of a file or folder now; None where there is none."""
+    """Return what the file system reports of a file or folder now; None if there is none."""
     system, name = _system(path)
     system.invalidate_cache()
 
@@ -338,7 +349,10 @@ def _facts(path: Path) -> Mapping[str, Any] | None:
 
 @functools.cache
 def _opened(scheme: str) -> Any:
-    """Return the file system of a scheme, which the cloud's own settings configure."""
+    """Return the fsspec file system of a scheme, configured by the cloud's own settings.
+
+    Raises SurgeryError for an unknown scheme or a missing package.
+    """
     try:
         import fsspec
 
@@ -347,7 +361,7 @@ def _opened(scheme: str) -> Any:
         extra = _EXTRAS.get(scheme, "http")
         raise SurgeryError(f'{scheme}:// needs more: pip install "tf-surgery[{extra}]"') from None
     except ValueError:
-        raise SurgeryError(f"{scheme}:// is no scheme that fsspec knows") from None
+        raise SurgeryError(f"{scheme}:// is not a scheme that fsspec knows") from None
 
 
 def _system(path: Path) -> tuple[Any, str]:
@@ -358,13 +372,13 @@ def _system(path: Path) -> tuple[Any, str]:
 
 
 def _asked(path: Path, ask: Callable[[], Result]) -> Result:
-    """Return what a file system answers; raises SurgeryError with its message."""
+    """Return the result of a call to a file system; its errors become SurgeryErrors."""
     try:
         return ask()
     except SurgeryError:
         raise
-    except Exception as error:  # each cloud's library has its own
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # each cloud's library has its own errors
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, FileNotFoundError):
-            said = "no such file or folder"
-        raise SurgeryError(f"{url_of(path)}: {said}") from error
+            message = "no such file or folder"
+        raise SurgeryError(f"{url_of(path)}: {message}") from error

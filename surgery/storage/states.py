@@ -1,4 +1,4 @@
-"""The files of a model, and by what one can see that they have changed."""
+"""The files of a model, and the state of each, by which changes are noticed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from surgery.storage import remote
 
 FileState = tuple[int, int, int, int] | str
-"""A file's inode, size, mtime and ctime, or a remote one's version: another one may mean other
-contents."""
+"""A local file's inode, size, mtime and ctime, or a remote file's version; while it is the same,
+so are the contents."""
 
 
 def files_in(path: Path) -> list[Path]:
-    """The files that a model's path stands for, in order."""
+    """Return the files of a model's path in order: the path itself, or all files of a folder."""
     return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
 
 
 def file_state(path: Path) -> FileState:
-    """The state of a file now; raises OSError where it is gone."""
+    """Return the current state of a file; raises OSError if it is gone."""
     if (version := remote.version(path)) is not None:
         return version
     found = path.stat()
@@ -26,7 +26,10 @@ def file_state(path: Path) -> FileState:
 
 
 def named_states(paths: Iterable[Path]) -> list[tuple[str, tuple[int, ...] | str, int]]:
-    """Return the states of all files by their names, the same in every process, for keys."""
+    """Return (path or URL, state without ctime, ctime) of all files, for use in cache keys.
+
+    The names are the same in every process.
+    """
     return [
         (remote.with_urls(str(path.absolute())), *_with_ctime_apart(state))
         for path, state in file_states(paths).items()
@@ -38,5 +41,5 @@ def _with_ctime_apart(state: FileState) -> tuple[tuple[int, ...] | str, int]:
 
 
 def file_states(paths: Iterable[Path]) -> Mapping[Path, FileState]:
-    """The states of all files that the paths stand for."""
+    """Return the state of every file of the given paths."""
     return {file: file_state(file) for path in paths for file in files_in(path)}

@@ -1,4 +1,4 @@
-"""Gzipped tar archives, as TF Hub hands modules out, unpacked into a temporary folder."""
+"""Gzipped tar archives, the form of modules from TF Hub, unpacked into a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAGIC = b"\x1f\x8b"
 _UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 _MOST_RATIO = 200
 _ALWAYS = 1 << 26
-"""Bytes that an archive may unpack to, however small it is."""
+"""Bytes that any archive may unpack to, in addition to `_MOST_RATIO` times its size."""
 
 
 def holds(path: Path, name: str) -> bool:
-    """Whether an archive has a file of that name at its top, or in its only folder."""
+    """Return whether an archive has a file of that name at its top, or in a top-level folder."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             return any(Path(member.name).name == name for member in archive)
@@ -27,23 +27,31 @@ def holds(path: Path, name: str) -> bool:
 
 
 def unpacked(path: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder with the archive's files; raises FormatError for a hostile one."""
+    """Unpack an archive into a new temporary folder; raises FormatError for a hostile one."""
     folder = new_folder()
     unpack(path, Path(folder.name))
     return folder
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Put an archive's files into a folder; raises FormatError for a hostile one."""
+    """Unpack an archive into a folder.
+
+    Raises FormatError if the archive is damaged, holds something other than files and folders,
+    or would unpack to far more bytes than it has.
+    """
     left = _ALWAYS + _MOST_RATIO * path.stat().st_size
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 if not member.isfile() and not member.isdir():
-                    raise FormatError(f"{path}: {member.name} is neither a file nor a folder")
+                    raise FormatError(
+                        f"{path}: {member.name} is neither a file nor a folder, so it is refused"
+                    )
                 left -= member.size
                 if left < 0:
-                    raise FormatError(f"{path} would unpack to absurdly many bytes")
+                    raise FormatError(
+                        f"{path} would unpack to more than {_MOST_RATIO} times its size; refused"
+                    )
                 archive.extract(member, folder, filter="data")
     except _UNREADABLE as error:
         raise FormatError(f"{path} cannot be unpacked: {error}") from None

@@ -1,4 +1,4 @@
-"""Zip archives whose members are stored, read and written in place."""
+"""Zip archives whose uncompressed ("stored") members are read and written in place."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from surgery.storage.temporary import new_file
 MAGIC = b"PK\x03\x04"
 EMPTY = b"PK\x05\x06"
 _LARGEST_TEXT, _MOST_TEXT = 16 << 20, 128 << 20
-"""Bytes of an entry that is read whole, and of all of them."""
+"""The most bytes of one entry that is read whole, and of all such entries together."""
 _LARGEST_UNPACKED, _MOST_UNPACKED = 64 << 20, 100
-"""Bytes that a compressed entry may always have, and how many times its size beyond that."""
+"""Bytes that any compressed entry may unpack to, plus this many times its compressed size."""
 _DATE = 0x21  # 1980-01-01: the earliest a zip can say, so that the bytes do not depend on the day
 _LIMIT32 = 0xFFFFFFFF
 _UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
 class Archive:
-    """A zip archive to read; raises FormatError where it is broken."""
+    """A zip archive open for reading; raises FormatError if it is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,14 +48,14 @@ class Archive:
         self._check(entries)
 
     def _check(self, entries: Sequence[zipfile.ZipInfo]) -> None:
-        """Refuse what no program writes: it would be read in one way here, in another there."""
+        """Raise FormatError for archives that different zip readers would read differently."""
         if len(self.members) < len(entries):
-            raise FormatError(f"{self.path} holds two entries of one name")
+            raise FormatError(f"{self.path} has two entries of the same name")
         end, last = 0, ""
         for info in sorted(entries, key=lambda info: info.header_offset):
             parts = info.filename.replace("\\", "/").split("/")
             if ".." in parts or parts[0] == "" or re.match("[A-Za-z]:", parts[0]):
-                raise FormatError(f"{self.path}: the entry {info.filename!r} lies outside of it")
+                raise FormatError(f"{self.path}: the entry {info.filename!r} has an unsafe path")
             if info.header_offset < end:
                 raise FormatError(f"{self.path}: the entries {last} and {info.filename} overlap")
             if wrong := _odd(info):
@@ -63,7 +63,10 @@ class Archive:
             end, last = info.header_offset + 30 + info.compress_size, info.filename
 
     def read(self, name: str) -> bytes:
-        """A small member, whole; no more is unpacked than that, whatever the archive says."""
+        """Return the bytes of a small member; raises FormatError if it is damaged or too large.
+
+        At most the size in the archive's directory is unpacked.
+        """
         info = self.members[name]
         most = min(_LARGEST_TEXT, self._left)
         try:
@@ -73,16 +76,20 @@ class Archive:
             raise FormatError(f"{self.path}: {name} cannot be read: {error}") from None
         if len(data) < info.file_size:
             size = f"{info.file_size:,} bytes"
-            what = f"is absurdly large ({size})" if info.file_size > most else f"has no {size}"
+            what = (
+                f"is too large to read ({size})"
+                if info.file_size > most
+                else f"is shorter than {size}"
+            )
             raise FormatError(f"{self.path}: {name} {what}")
         self._left -= len(data)
         return data
 
     def place(self, name: str) -> tuple[Descriptor, int, int]:
-        """A descriptor to read a member by, with its first byte and its size.
+        """Return (descriptor, offset of the first byte, size in bytes) for reading a member.
 
-        It lies in the archive itself where it is stored; a compressed one is unpacked into
-        a temporary file without a name first.
+        A stored member is read from the archive itself; a compressed one is first unpacked into an
+        unnamed temporary file.
         """
         info = self.members[name]
         if info.compress_type != zipfile.ZIP_STORED:
@@ -90,17 +97,20 @@ class Archive:
         descriptor = self._descriptor
         header = pread(descriptor, 30, info.header_offset)
         if len(header) < 30 or header[:4] != MAGIC:
-            raise FormatError(f"{self.path}: the entry of {name} is broken")
+            raise FormatError(f"{self.path}: the local header of {name} is damaged")
         name_size, extra_size = struct.unpack("<HH", header[26:30])
         start = info.header_offset + 30 + name_size + extra_size
         if pread(descriptor, name_size, info.header_offset + 30) != _encoded(info):
-            raise FormatError(f"{self.path}: {name} has another name where it stands")
+            raise FormatError(f"{self.path}: {name} has another name in its local header")
         if start + info.file_size > os.fstat(descriptor).st_size:
-            raise FormatError(f"{self.path} is cut short: {name} does not fit in it")
+            raise FormatError(f"{self.path} is truncated: {name} does not fit in it")
         return descriptor, start, info.file_size
 
     def check(self, name: str, place: tuple[Descriptor, int, int]) -> ReadCheck | None:
-        """What sums the CRC of a large member while it is read; an unpacked one has been."""
+        """Return a check of a stored member's CRC, fed while it is read; None if compressed.
+
+        The CRC of a compressed member is checked when it is unpacked.
+        """
         info = self.members[name]
         return (
             ReadCheck(self.path, info, place) if info.compress_type == zipfile.ZIP_STORED else None
@@ -127,30 +137,30 @@ class Archive:
 
 
 def _odd(info: zipfile.ZipInfo) -> str:
-    """What is wrong with an entry, if something is."""
+    """Return what is wrong with an entry, to end a message with; empty if nothing is."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if info.flag_bits & 1:
         return "is encrypted"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link, or no file"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in a way that is not read; pack the archive anew with deflate"
+        return "is compressed by an unsupported method; pack the archive again with deflate"
     if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
         return "has two sizes"
     return ""
 
 
 def _encoded(info: zipfile.ZipInfo) -> bytes:
-    """An entry's name as the archive has it."""
+    """Return an entry's name in the bytes that the archive has for it."""
     return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
 
 
 _SMALL = 1 << 24
-"""Bytes that may be read for their CRC alone."""
+"""The most bytes that are read only to check a CRC."""
 
 
 class ReadCheck:
-    """The CRC of a stored entry, summed while it is read."""
+    """A check of a stored member's CRC, computed while the member is read."""
 
     def __init__(
         self, path: Path, info: zipfile.ZipInfo, place: tuple[Descriptor, int, int]
@@ -161,21 +171,24 @@ class ReadCheck:
         self.seen = self._pieces.seen
 
     def __call__(self) -> None:
-        """Raise FormatError for a wrong CRC; what was not read is, unless that is most of it."""
+        """Raise FormatError if the CRC is wrong.
+
+        Bytes not read so far are read now, but a large member that is mostly unread is not checked.
+        """
         if self._pieces.done * 2 < self._size and self._size > _SMALL:
             return
         (crc,) = self._pieces.crcs([(self._start, self._start + self._size)])
         if crc != self._info.CRC:
             raise FormatError(
-                f"{self._path} is damaged: the CRC of {self._info.filename} is not what the "
-                "archive says"
+                f"{self._path} is damaged: the CRC of {self._info.filename} is not the one "
+                "in the archive"
             )
 
 
 class ArchiveWriter:
-    """A zip archive being written in place: small members, and large ones chunk by chunk.
+    """A writer of a zip archive: small members at once, large ones chunk by chunk in any order.
 
-    The sizes of the large ones are known, but for that of a last one whose size is None.
+    `large` maps names to sizes in bytes; only the last size may be None (not yet known).
     """
 
     def __init__(
@@ -196,14 +209,14 @@ class ArchiveWriter:
             offset += len(header) + len(data)
         self._large: list[tuple[str, int, int | None]] = []
         self.starts: dict[str, int] = {}
-        """Where the first byte of each large member belongs."""
+        """The offset of the first byte of each large member."""
         for name, size in large.items():
             self._large.append((name, offset, size))
             self.starts[name] = offset + len(_header(name, 0, 0))
             offset = self.starts[name] + (size or 0)
 
     def finish(self) -> None:
-        """Write the large members' headers and the archive's directory."""
+        """Write the headers of the large members, and the archive's central directory."""
         length = os.fstat(self._descriptor).st_size
         ranges = [
             (self.starts[name], length if size is None else self.starts[name] + size)
@@ -220,7 +233,10 @@ class ArchiveWriter:
 
 
 def _header(name: str, crc: int, size: int) -> bytes:
-    """A local header; always with the 64-bit sizes, so that its length is known beforehand."""
+    """Return a local file header.
+
+    It always has 64-bit sizes, so that its length is known in advance.
+    """
     encoded = name.encode()
     extra = struct.pack("<HHQQ", 1, 16, size, size)
     fields = (45, 0x800, 0, 0, _DATE, crc, _LIMIT32, _LIMIT32, len(encoded), len(extra))

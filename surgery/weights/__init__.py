@@ -1,1 +1,1 @@
-"""The lazy tensor, the model, selectors; NumPy only."""
+"""The lazy tensor, the model and selectors; uses NumPy only."""

@@ -1,4 +1,4 @@
-"""Which dtype arithmetic is done in, and how a result is rounded back."""
+"""The dtype in which ops compute, and the rounding of their results."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
-    """True for the floating dtypes that ops compute with."""
+    """Return True for the floating dtypes that ops compute with."""
     return dtype.name in FLOATS
 
 
 def is_whole(dtype: np.dtype[Any]) -> bool:
-    """True for whole numbers and truth values: quantised weights, counters."""
+    """Return True for integers and booleans: quantised weights, counters."""
     return dtype.name.startswith(("int", "uint", "bool"))
 
 
 def finfo(dtype: np.dtype[Any]) -> Any:
-    """The limits of a floating dtype, those of ml_dtypes included."""
+    """Return the limits of a floating dtype, including those of ml_dtypes."""
     if dtype.kind in "fc":
         return np.finfo(dtype)
     import ml_dtypes
@@ -35,12 +35,12 @@ def finfo(dtype: np.dtype[Any]) -> Any:
 
 
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """float32 for float16 and bfloat16, else the dtype itself."""
+    """Return float32 for float16 and bfloat16, else the dtype itself."""
     return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
 
 
 def arithmetic(function: Callable[[Array], Array]) -> ChunkFunction:
-    """A chunk function that computes half floats in float32 and rounds to nearest even."""
+    """Make a chunk function that computes half floats in float32 and rounds to nearest even."""
 
     def apply(values: Array, _start: int) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -51,10 +51,10 @@ def arithmetic(function: Callable[[Array], Array]) -> ChunkFunction:
 
 
 def with_number(function: Callable[[Array, Any], Array], number: float) -> ChunkFunction:
-    """A chunk function of the elements and a number, computed as `arithmetic` does.
+    """Make a chunk function `function(elements, number)`, computed as by `arithmetic`.
 
-    It is computed in float64 where their own dtype would make the number infinite or zero, or
-    keep few of its digits, though the result may be an ordinary one.
+    It computes in float64 if the elements' dtype would make the number infinite, zero or
+    subnormal, because the result may still be an ordinary number.
     """
 
     def apply(values: Array, start: int) -> Array:
@@ -70,9 +70,9 @@ def with_number(function: Callable[[Array, Any], Array], number: float) -> Chunk
 
 
 def held(number: float, dtype: np.dtype[Any]) -> float:
-    """A number as a floating dtype holds it; itself where that would be infinite.
+    """Round a number to a floating dtype; return it unchanged if that would be infinite.
 
-    So 0.1 that was set in float16 is not above 0.1.
+    Comparing with the rounded number makes 0.1 stored in float16 not above 0.1.
     """
     if not is_float(dtype):
         return number
@@ -84,7 +84,7 @@ def held(number: float, dtype: np.dtype[Any]) -> float:
 def goes_into(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
     """Return whether a cast from one dtype to another only rounds.
 
-    It does not between whole numbers and floats, one of which is quantised.
+    A cast between integers and floats does not, as one of them is quantised.
     """
     if is_whole(dtype) or is_whole(other):
         return is_whole(dtype) and is_whole(other) and bool(np.can_cast(dtype, other, "safe"))
@@ -92,7 +92,7 @@ def goes_into(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
 
 
 def scaled_columns(width: int, columns: Sequence[Span], factor: float) -> ChunkFunction:
-    """A chunk function that multiplies those places on a last axis of that width."""
+    """Make a chunk function that multiplies ranges of a last axis of length `width`."""
     row = np.ones(width)
     for first, last in columns:
         row[first:last] = factor
@@ -106,7 +106,7 @@ def scaled_columns(width: int, columns: Sequence[Span], factor: float) -> ChunkF
 
 
 def need_floats(weights: Iterable[Weight], op: str) -> None:
-    """Raise SelectorError for a weight that the op cannot compute with."""
+    """Raise SelectorError if a weight is not floating."""
     for weight in weights:
         if not is_float(weight.tensor.dtype):
             raise SelectorError(

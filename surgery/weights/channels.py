@@ -1,4 +1,4 @@
-"""Channels of a weight: which elements belong to one, and sums over each."""
+"""Channels of a weight: the index of each element's channel, and the norm of each channel."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Norm = Literal["l1", "l2", "max"]
 
 @dataclass(frozen=True)
 class Channels:
-    """`count` channels of which each holds runs of `inner` elements, in turn."""
+    """`count` channels that take turns along the flat order, in runs of `inner` elements."""
 
     count: int
     inner: int = 1
 
     def of(self, start: int, size: int) -> Array:
-        """The channel of every element of a flat range."""
+        """Return the channel index of each of `size` elements from flat index `start`."""
         index: Array = np.arange(start, start + size)
         if self.inner > 1:
             index //= self.inner
@@ -36,11 +36,11 @@ class Channels:
         return index
 
     def pick(self, each: Array, start: int, size: int) -> Array:
-        """Return for every element of a flat range the value of its channel."""
+        """Return, for each element of a flat range, the entry of `each` for its channel."""
         return each if each.size == 1 else each[self.of(start, size)]
 
     def shifted(self, values: Array, exponents: Array, start: int) -> Array:
-        """Return a flat range's elements times two to their channels' exponents, in float64."""
+        """Return elements times 2^(the exponent of their channel), in float64."""
         wide = values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
             powers = np.ldexp(1.0, exponents)
@@ -51,27 +51,27 @@ class Channels:
 
 
 def whole(_weight: Weight) -> Channels:
-    """Return one channel that holds all elements."""
+    """Return a single channel that holds all elements."""
     return Channels(1)
 
 
 def axes(model: Model, weight: Weight) -> Axes:
-    """Which of a weight's axes are inputs and outputs, as its layer says."""
+    """Return a weight's input and output axes, as its layer defines them."""
     owner = model.architecture.owner(weight.address) if model.architecture else None
     class_name, config = (owner.class_name, owner.config) if owner else ("", {})
     return axes_of(class_name, config, weight.variable, len(weight.tensor.shape))
 
 
 def output_channels(model: Model, weight: Weight) -> Channels:
-    """A weight's output channels; raises SelectorError where they do not lie side by side."""
+    """Return a weight's output channels; raises SelectorError if their axes are not adjacent."""
     shape, found = weight.tensor.shape, axes(model, weight)
     if not found.outputs:
         return Channels(1)
     first, last = found.outputs[0], found.outputs[-1]
     if found.outputs != tuple(range(first, last + 1)):
         raise SelectorError(
-            f"{weight.address} is {list(shape)}, whose axes of outputs "
-            f"{list(found.outputs)} are not side by side; narrow the selector"
+            f"{weight.address} is {list(shape)}, whose output axes "
+            f"{list(found.outputs)} are not adjacent; narrow the selector"
         )
     count = math.prod(shape[first : last + 1])
     gates = found.gates if count % found.gates == 0 else 1
@@ -80,9 +80,9 @@ def output_channels(model: Model, weight: Weight) -> Channels:
 
 @dataclass(frozen=True)
 class Norms:
-    """The norm of each channel: `values` times two to the `exponents`.
+    """The norm of each channel as `values` times 2^`exponents`.
 
-    So those are told too that float64 cannot hold.
+    Norms beyond float64's range are represented, too.
     """
 
     values: Array
@@ -90,18 +90,18 @@ class Norms:
 
     @classmethod
     def of(cls, values: Array, exponents: Array | int = 0) -> Norms:
-        """Make norms whose values are between 1/2 and 1, or 0, with exponents to match."""
+        """Normalise so that values are 0 or in [1/2, 1), with matching exponents."""
         parts, own = np.frexp(values)
         return cls(parts, own + exponents)
 
     def order(self) -> Array:
-        """The channels from the lowest norm to the highest, equal ones in their own order."""
+        """Return the channel indices from the lowest norm to the highest; the sort is stable."""
         exponents = np.where(self.values == 0, np.iinfo(self.exponents.dtype).min, self.exponents)
         return np.lexsort((self.values, exponents))
 
 
 def norm_passes(tensor: Tensor, norm: Norm) -> int:
-    """Return how often `norms` reads a tensor."""
+    """Return how many times `norms` reads a tensor."""
     return 2 if tensor.dtype == np.float64 and norm != "max" else 1
 
 
@@ -111,10 +111,10 @@ def norms(
     norm: Norm,
     pool: Executor | None = None,
 ) -> Norms:
-    """The norm of each channel's finite elements, in float64, whatever the threads.
+    """Return the norm of each channel's finite elements, independent of the number of threads.
 
-    The channels of all the tensors are the same ones. What is wider than float32 is scaled by a
-    power of two first, so that neither squares nor sums overflow or vanish.
+    The channels of all tensors are the same, and their elements are taken together. float64 is
+    scaled by a power of two first, so that neither squares nor sums overflow or underflow.
     """
     exponents = np.zeros(channels[0].count, np.int32)
     if any(norm_passes(tensor, norm) > 1 for tensor in tensors):

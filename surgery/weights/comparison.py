@@ -1,4 +1,4 @@
-"""How two tensors differ, streamed: the same whatever the number of threads."""
+"""The difference between two tensors, streamed; independent of the number of threads."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from surgery.weights.arithmetic import compute_dtype
 from surgery.weights.tensor import Array, Span, Tensor, chunk_ranges
 
 _BLOCK = 1 << 17
-"""Elements read and looked at at once: few enough to stay in a core's cache."""
+"""Elements compared at a time: few enough to stay in a core's cache."""
 
 _AHEAD = 3
-"""Chunks in work for each thread."""
+"""Chunks submitted in advance for each thread."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference b - a of some elements, and what both are alone; sums are in float64.
+    """The difference b - a of some elements, and facts of a and b alone; sums are in float64.
 
     Attributes:
-        count, changed: the number of elements, and of those whose bytes differ.
-        largest, total: the largest and the sum of |b - a|, over `finite` elements.
-        squares: the sum of (b - a)^2, `before` of a^2, `after` of b^2, `product` of a x b.
-        zeros: how many elements of a, and of b, are zero.
+       count, changed: the number of elements, and of those whose bytes differ.
+       finite: the number of elements finite in both, over which the next six are taken.
+       largest, total: the largest and the sum of |b - a|.
+       squares: the sum of (b - a)^2, `before` of a^2, `after` of b^2, `product` of a * b.
+       zeros: how many elements of a, and of b, are zero.
     """
 
     count: int = 0
@@ -47,7 +48,7 @@ class Comparison:
     zeros: tuple[int, int] = (0, 0)
 
     def __add__(self, other: Comparison) -> Comparison:
-        """Both together."""
+        """Combine the comparisons of two sets of elements."""
         return Comparison(
             self.count + other.count,
             self.changed + other.changed,
@@ -68,19 +69,19 @@ class Comparison:
 
     @property
     def relative_norm(self) -> float:
-        """|b - a| over |a|, both l2; infinite where a is all zero."""
+        """The l2 norm of b - a, divided by that of a; infinite if a is all zero."""
         if not self.squares:
             return 0.0
         return math.sqrt(self.squares / self.before) if self.before else math.inf
 
     @property
     def cosine(self) -> float:
-        """The cosine between a and b; NaN where one is all zero."""
+        """The cosine of the angle between a and b; NaN if one is all zero."""
         norms = math.sqrt(self.before) * math.sqrt(self.after)
         return self.product / norms if norms else math.nan
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON; None for what is not a finite number."""
+        """Return the comparison for JSON, with None for numbers that are not finite."""
         numbers = {
             "max_abs": self.largest,
             "mean_abs": self.mean,
@@ -93,12 +94,12 @@ class Comparison:
 
 
 def are_equal(a: Tensor, b: Tensor, pool: Executor, threads: int) -> bool:
-    """Whether all bytes are the same; read until the first chunk that differs."""
+    """Return whether all bytes are equal; reading stops at the first chunk that differs."""
     return all(_in_order(pool, threads, a, lambda span: _same_bytes(a, b, span)))
 
 
 def compared(a: Tensor, b: Tensor, pool: Executor, threads: int) -> Comparison:
-    """How two tensors of one shape differ."""
+    """Compare two tensors of the same shape."""
 
     def part(span: Span) -> Comparison:
         blocks = (of_block(a.read(*block), b.read(*block)) for block in _blocks(span))
@@ -119,7 +120,7 @@ def _same_bytes(a: Tensor, b: Tensor, span: Span) -> bool:
 
 
 def of_block(a: Array, b: Array) -> Comparison:
-    """How two flat arrays of one length differ, computed in their own precision."""
+    """Compare two flat arrays of the same length, computed in their own precision."""
     before, after = (_reals(v.astype(compute_dtype(v.dtype), copy=False)) for v in (a, b))
     if before.dtype.kind != "f" or before.dtype != after.dtype:
         before, after = before.astype(np.float64), after.astype(np.float64)
@@ -135,14 +136,14 @@ def of_block(a: Array, b: Array) -> Comparison:
 
 
 def _finite(before: Array, after: Array) -> tuple[Array, Array, Array]:
-    """What is finite in both, where single precision overflows in double precision."""
+    """Return (a, b, b - a) of the elements finite in both, in float64, which does not overflow."""
     is_finite = np.isfinite(before) & np.isfinite(after)
     before, after = (v[is_finite].astype(np.float64) for v in (before, after))
     return before, after, after - before
 
 
 def _summed(before: Array, after: Array, difference: Array) -> Comparison:
-    """The sums; `difference` becomes its own magnitudes."""
+    """Return the sums; overwrites `difference` by its absolute values."""
     squares = float(difference @ difference)
     size = np.abs(difference, out=difference)
     at = int(size.argmax()) if size.size else 0
@@ -159,12 +160,12 @@ def _summed(before: Array, after: Array, difference: Array) -> Comparison:
 
 
 def _reals(values: Array) -> Array:
-    """Complex numbers as pairs of real ones."""
+    """Return complex numbers as pairs of real numbers."""
     return values.view(values.real.dtype) if values.dtype.kind == "c" else values
 
 
 def _changed(a: Array, b: Array) -> int:
-    """How many elements have not the same bytes."""
+    """Count the elements whose bytes differ."""
     item = a.dtype.itemsize
     if item in (1, 2, 4, 8):
         left, right = (np.ascontiguousarray(v).view(f"u{item}") for v in (a, b))
@@ -174,7 +175,7 @@ def _changed(a: Array, b: Array) -> int:
 
 
 def _words(values: Array) -> Array:
-    """The bytes, eight at a time where they are as many."""
+    """Return the bytes as an array of 64-bit words if their number allows, else of bytes."""
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     return flat.view(np.uint64) if flat.size % 8 == 0 else flat
 
@@ -182,7 +183,7 @@ def _words(values: Array) -> Array:
 def _in_order(
     pool: Executor, threads: int, tensor: Tensor, work: Callable[[Span], Result]
 ) -> Iterator[Result]:
-    """The results for a tensor's chunks in order, a few in work at a time."""
+    """Yield the results of `work` for a tensor's chunks in order, a few in progress at a time."""
     if tensor.size <= _BLOCK:
         yield from map(work, chunk_ranges(tensor.size))
         return

@@ -1,4 +1,4 @@
-"""How two models differ: weight by weight, layer by layer."""
+"""The difference between two models, by weight and by layer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from surgery.weights.weight import Weight
 
 @dataclass(frozen=True)
 class Difference:
-    """How model b differs from model a.
+    """The difference from model a to model b.
 
-    `renamed` are weights with another address and the same contents; `config` says in words what
-    is not the same of the layers and of what rides along.
+    `renamed` maps addresses in a to addresses in b with the same contents; `config` has a text for
+    each difference in the layers, the compile config and the optimizer state.
     """
 
     same: tuple[str, ...] = ()
@@ -37,18 +37,18 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether the models are the same."""
+        """True if the models are the same."""
         parts = (self.changed, self.reshaped, self.recast, self.renamed)
         return not any((*parts, self.only_a, self.only_b, self.config))
 
     @property
     def total(self) -> Comparison:
-        """Of all weights that both have in the same shape; those that are the same left out."""
+        """The comparison over all changed weights that have the same shape in both."""
         return sum(self.changed.values(), Comparison())
 
 
 def differences(a: Model, b: Model, threads: int) -> Difference:
-    """How b differs from a; no more than a few chunks are in memory at once."""
+    """Compare two models; at most a few chunks are in memory at once."""
     left, right = a.by_address, b.by_address
     common = [w.address for w in a.weights if w.address in right]
     reshaped, recast, same = {}, {}, []
@@ -81,7 +81,7 @@ def differences(a: Model, b: Model, threads: int) -> Difference:
 
 
 def _renamed(only_a: Iterable[Weight], only_b: Iterable[Weight], pool: Executor) -> dict[str, str]:
-    """Weights of a by the address that the same contents have in b, one for one and in order."""
+    """Pair weights with the same contents under other addresses, one to one and in order."""
 
     def kind(weight: Weight) -> tuple[Any, ...]:
         return weight.tensor.shape, weight.tensor.dtype.name
@@ -104,7 +104,7 @@ def _renamed(only_a: Iterable[Weight], only_b: Iterable[Weight], pool: Executor)
 
 
 def _optimizer(a: Model, b: Model, pool: Executor, threads: int) -> Iterator[str]:
-    """Whether the optimizers of both have the same variables."""
+    """Yield a text if the optimizers' variables differ."""
     left, right = a.optimizer, b.optimizer
     if bool(left) != bool(right) and a.architecture is not None and b.architecture is not None:
         yield f"optimizer state only in the {'first' if left else 'second'}"
@@ -122,7 +122,7 @@ def _optimizer(a: Model, b: Model, pool: Executor, threads: int) -> Iterator[str
 
 
 def _config(a: Model, b: Model) -> Iterator[str]:
-    """What is not the same of the layers, and of what rides along."""
+    """Yield a text for each difference in the layers and the compile config."""
     if a.architecture is not None and b.architecture is not None:
         yield from _layers(a.architecture, b.architecture)
         yield from _compiled(a.carried, b.carried)
@@ -152,22 +152,22 @@ def _layers(a: Architecture, b: Architecture) -> Iterator[str]:
             yield f"layer {address} ({layer.class_name}) only in the second"
     order = [name for name in left if name in right], [name for name in right if name in left]
     if order[0] != order[1]:
-        yield "the layers stand in another order"
+        yield "the layers are in another order"
 
 
 _ELSEWHERE = {"layers", "layer", "cell", "cells", "forward_layer", "backward_layer"}
-"""What a config says of other layers, which are looked at by themselves."""
+"""Keys of a config that hold other layers, which are compared by themselves."""
 
 
 def _own(layer: Layer) -> Mapping[str, Any]:
     return {k: v for k, v in layer.config.items() if k not in _ELSEWHERE}
 
 
-_SAID = 60
+_LONGEST_SHOWN = 60
 
 
 def _changes(a: Any, b: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    """Where two configs differ, and what stands there."""
+    """Yield (path, value in a, value in b) of each difference between two configs."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in dict.fromkeys([*a, *b]):
             yield from _changes(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
@@ -177,4 +177,4 @@ def _changes(a: Any, b: Any, path: str) -> Iterator[tuple[str, str, str]]:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= _SAID else text[:_SAID] + "..."
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."

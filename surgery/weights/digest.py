@@ -1,4 +1,4 @@
-"""SHA-256 of tensors, taken while their chunks stream by in whatever order."""
+"""SHA-256 of tensors, computed while their chunks are read in any order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from surgery.weights.tensor import CHUNK, Array, Tensor, chunk_ranges
 
 _MOST_WAITING = 4
-"""Chunks of all tensors kept until their turn; others are read once more in the end."""
+"""Chunks kept, over all tensors, until their predecessors arrive; others are read again."""
 
 _WAITING: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
-"""The arrays that are kept, by their id; the digests of an input and an output share them."""
+"""The kept arrays by `id`; the digests of an input and its output may keep the same ones."""
 
 
 class Digest:
-    """The SHA-256 of a tensor's little-endian C-order bytes, given chunk by chunk.
+    """The SHA-256 of a tensor's little-endian C-order bytes, updated chunk by chunk.
 
-    A chunk may come early, late or twice. Those that wait for an earlier one are kept, a few
-    at most.
+    Chunks may come early, late or twice. Those ahead of the hash are kept until their turn, up to
+    a limit over all tensors.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,7 +34,7 @@ class Digest:
         self._lock = threading.Lock()
 
     def update(self, start: int, values: Array) -> None:
-        """A part of the tensor; one that is not a whole chunk is passed over."""
+        """Add the elements from flat index `start`; anything but a whole chunk is ignored."""
         if not _is_chunk(start, values.size, self._size):
             return
         with self._lock:
@@ -55,7 +55,7 @@ class Digest:
         self._drain()
 
     def _miss(self, start: int) -> None:
-        """Let go of the chunks behind one that is not kept: all of them must be read again."""
+        """Drop the kept chunks after one that is not kept: all of them must be read again."""
         self._missed = start
         for late in [each for each in self._waiting if each > start]:
             _WAITING.pop(id(self._waiting.pop(late)), None)
@@ -64,7 +64,7 @@ class Digest:
         self._sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _drain(self) -> None:
-        """Hash the chunks whose turn it is; one thread at a time does it, outside the lock."""
+        """Hash the chunks whose turn it is, outside the lock, by one thread at a time."""
         while True:
             with self._lock:
                 values = self._waiting.pop(self._next, None)
@@ -76,7 +76,7 @@ class Digest:
             self._sum(values)
 
     def forget(self) -> None:
-        """Let go of the chunks that wait, for one that a run broke off."""
+        """Drop the kept chunks, as for the digest of an interrupted run."""
         with self._lock:
             for values in self._waiting.values():
                 _WAITING.pop(id(values), None)
@@ -84,18 +84,18 @@ class Digest:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every chunk has been hashed."""
+        """True if every chunk has been hashed."""
         return self._next >= self._size and not self._busy
 
     def finish(self, tensor: Tensor) -> str:
-        """Return the SHA-256; chunks that have not been hashed yet are read now."""
+        """Return the SHA-256 in hexadecimal; chunks not hashed yet are read from `tensor`."""
         for start, stop in chunk_ranges(self._size):
             if start >= self._next:
                 self.update(start, tensor.read(start, stop))
         return self.hexdigest()
 
     def hexdigest(self) -> str:
-        """Return the SHA-256 of all chunks, which must have been hashed."""
+        """Return the SHA-256 in hexadecimal; all chunks must have been hashed."""
         assert self.is_complete
         return self._sha256.hexdigest()
 
@@ -105,22 +105,25 @@ def _is_chunk(start: int, count: int, size: int) -> bool:
 
 
 class HashingTensor(Tensor):
-    """A tensor that is hashed while it is read; once, however often it is wrapped.
+    """A tensor that is hashed while it is read; wrapping it again shares its digest.
 
-    `is_read` says whether anything of it has been read through this very object.
+    `is_read` is whether anything was read through this object.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor.shape, tensor.dtype)
-        self.tensor, self.digest = tensor, Digest(tensor.size)
+        self.tensor: Tensor = tensor
+        self.digest: Digest
         if isinstance(tensor, HashingTensor):
             self.tensor, self.digest = tensor.tensor, tensor.digest
             self.digest.forget()
-        self._unread = {start for start, _ in chunk_ranges(tensor.size)}
+        else:
+            self.digest = Digest(tensor.size)
+        self._unread = set(range(0, tensor.size, CHUNK))
         self.is_read = False
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`."""
+        """Return elements `start` to `stop`, flat."""
         self.is_read = True
         values = self.tensor.read(start, stop)
         self.digest.update(start, values)
@@ -129,21 +132,21 @@ class HashingTensor(Tensor):
         return values
 
     def hexdigest(self) -> str:
-        """Return the SHA-256; what was not read before is read now."""
+        """Return the SHA-256 in hexadecimal; chunks not hashed yet are read now."""
         self._unread.clear()
         return self.digest.finish(self)
 
     @property
     def seen(self) -> str | None:
-        """The SHA-256, where all chunks have been read through this very object."""
+        """The SHA-256 if all chunks were read through this object, else None."""
         return None if self._unread or not self.digest.is_complete else self.digest.hexdigest()
 
     @property
     def passes(self) -> int:
-        """As of the tensor itself."""
+        """How many times writing the wrapped tensor reads its file."""
         return self.tensor.passes
 
 
 def sha256(tensor: Tensor) -> str:
-    """The SHA-256 of a tensor's little-endian C-order bytes."""
+    """Return the SHA-256, in hexadecimal, of a tensor's little-endian C-order bytes."""
     return Digest(tensor.size).finish(tensor)

@@ -1,4 +1,4 @@
-"""The facts about weights that a selector's mapping names: one table, a row for each."""
+"""The facts about weights that a selector's mapping may name, one row each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from surgery.weights.weight import STATES, Weight, prefixes
 
 @dataclass(frozen=True)
 class Asked:
-    """The model that a selector is asked about, and the names that each pattern stands for."""
+    """The context of matching: the model, and the names that match each pattern."""
 
     model: Model
     named: Mapping[str, AbstractSet[str]]
 
     def matches(self, value: Any, weight: Weight) -> bool:
-        """Return whether a selector names that weight."""
+        """Return whether a selector's value matches a weight."""
         if isinstance(value, str):
             return not self.named[value].isdisjoint(prefixes(weight.address))
         if isinstance(value, list):
@@ -30,9 +30,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: what it means, an example, whether it holds of a weight.
+    """A fact: its meaning, an example, and the test of a weight.
 
-    Its value is of `kind`, or where `is_list` a list of such; without a kind it is a selector.
+    Its value is a `kind` or, if `is_list`, also a list of them; with no kind it is a selector.
     """
 
     description: str
@@ -42,7 +42,7 @@ class Fact:
     is_list: bool = True
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of its value."""
+        """Return the JSON Schema of the fact's value."""
         return {"description": self.description, "examples": [self.example], **self._type()}
 
     def _type(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ _JSON: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
 
 
 def as_list(value: Any) -> Sequence[Any]:
-    """Return the value, or a list with it alone."""
+    """Return a list as it is, and any other value as a list of one."""
     return value if isinstance(value, list) else [value]
 
 
@@ -93,7 +93,7 @@ FACTS: Mapping[str, Fact] = {
         lambda wanted, weight, asked: asked.matches(wanted, weight),
     ),
     "type": Fact(
-        "The Keras class of the layer, or of one it is in.", "Dense", _is_type, str,
+        "The Keras class of the layer, or of an enclosing layer.", "Dense", _is_type, str,
     ),
     "variable": Fact(
         "The variable's own name.", "kernel",
@@ -112,28 +112,28 @@ FACTS: Mapping[str, Fact] = {
         lambda wanted, weight, _: len(weight.tensor.shape) in as_list(wanted), int,
     ),
     "min_size": Fact(
-        "It has at least so many elements.", 1000,
+        "The least number of elements.", 1000,
         lambda wanted, weight, _: all(weight.tensor.size >= size for size in as_list(wanted)),
         int, is_list=False,
     ),
     "layers": Fact(
-        "From one layer to another in layer order, both included.", "block1_conv1..block3_pool",
+        "A range of layers in layer order, both ends included.", "block1_conv1..block3_pool",
         _in_range, str, is_list=False,
     ),
     "state": Fact(
-        "Other variables of a checkpoint than weights: optimizer (slots, counters of steps) or "
-        "other (metrics, seeds). Only a selector with this names them.", "optimizer",
+        "Variables of a checkpoint that are not weights: optimizer (slots, step counters) or "
+        "other (metrics, seeds). Only a selector with this fact selects them.", "optimizer",
         lambda wanted, weight, _: weight.state in as_list(wanted), str,
     ),
     "not": Fact(
-        "A selector of what is left out.", "*/bias",
+        "A selector of weights to leave out.", "*/bias",
         lambda wanted, weight, asked: not asked.matches(wanted, weight),
     ),
 }  # fmt: skip
 
 
 def check_fact(name: str, value: Any) -> None:
-    """Raise SelectorError for a value that the fact of that name does not take."""
+    """Raise SelectorError if the fact does not accept the value."""
     kind = FACTS[name].kind
     if kind is not None and not all(type(item) is kind for item in as_list(value)):
         raise SelectorError(f"{name}: expected {kind.__name__}, not {value!r}")

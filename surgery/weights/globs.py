@@ -1,4 +1,4 @@
-"""Globs over addresses, matched in time that grows with the lengths of pattern and name only."""
+"""Globs over addresses, matched in time proportional to (pattern length * name length)."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ Places = set[int]
 
 @lru_cache(maxsize=4096)
 def tokens_of(pattern: str) -> tuple[str, ...]:
-    """The wildcards of a glob, and the text between them.
+    """Split a glob into its wildcards and the text between them.
 
-    `*` and `?` stay inside one part of an address, `**` crosses them, and `**/` and a last
-    `/**` stand for no part too.
+    `*` and `?` match inside one part of an address, `**` across parts; `**/`, and `/**` at the
+    end, also match nothing.
     """
     return tuple(re.findall(r"\*\*/|/\*\*$|\*\*|\*|\?|(?:(?!/\*\*$)[^*?])+", pattern))
 
 
 def beginning(pattern: str) -> str:
-    """The text before its first wildcard, which every name that it stands for begins with."""
+    """Return the text before the first wildcard, with which all matching names begin."""
     first = next(iter(tokens_of(pattern)), "")
     return "" if first in _WILD else first
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether the glob stands for the whole name."""
-    return 0 in _starts(tokens_of(pattern), name)[0]
+    """Return whether the glob matches the whole name."""
+    places = {len(name)}
+    for token in reversed(tokens_of(pattern)):
+        places = _before(token, places, name)
+        if not places:
+            return False
+    return 0 in places
 
 
 def captures(tokens: Sequence[str], name: str) -> list[str] | None:
-    """What each wildcard stands for, the first ones taking as much as they can; None for no match.
+    """Return the text matched by each wildcard, earlier ones greedy; None if there is no match.
 
-    Only the text, `*` and `**` are meant here.
+    The tokens may be text, `*` and `**` only.
     """
     starts = _starts(tokens, name)
     if 0 not in starts[0]:
@@ -52,33 +57,41 @@ def captures(tokens: Sequence[str], name: str) -> list[str] | None:
 
 
 def _starts(tokens: Sequence[str], name: str) -> list[Places]:
-    """For each token, where in the name it can begin so that the rest matches; last, the end."""
+    """Return for each token the positions at which it can start so that the rest matches.
+
+    The last entry is the end of the name.
+    """
     found = [{len(name)}]
     for token in reversed(tokens):
-        found.append(set(_before(token, found[-1], name)) if found[-1] else set())
+        found.append(_before(token, found[-1], name) if found[-1] else set())
     return found[::-1]
 
 
-def _before(token: str, ends: Places, name: str) -> Iterator[int]:
-    """Where a token can begin that ends at one of those places."""
+def _before(token: str, ends: Places, name: str) -> Places:
+    """Yield the positions at which a token can start that ends at one of `ends`."""
+    if token not in _WILD:
+        size = len(token)
+        return {end - size for end in ends if name.endswith(token, 0, end)}
     if token == "**":
-        yield from range(max(ends) + 1)
-    elif token == "*":
-        yield from _inside_parts(ends, name)
-    elif token == "?":
-        yield from (end - 1 for end in ends if end and name[end - 1] != "/")
-    elif token == "**/":
-        yield from ends
-        yield from range(max((end for end in ends if end and name[end - 1] == "/"), default=0))
-    elif token == "/**":  # only at the end
-        yield len(name)
-        yield from (place for place, letter in enumerate(name) if letter == "/")
-    else:
-        yield from (end - len(token) for end in ends if name.endswith(token, 0, end))
+        return set(range(max(ends) + 1))
+    if token == "*":
+        return set(_inside_parts(ends, name))
+    if token == "?":
+        return {end - 1 for end in ends if end and name[end - 1] != "/"}
+    if token == "/**":  # only at the end
+        return {len(name), *_slashes(name)}
+    return ends.union(range(max((end for end in ends if end and name[end - 1] == "/"), default=0)))
+
+
+def _slashes(name: str) -> Iterator[int]:
+    place = name.find("/")
+    while place >= 0:
+        yield place
+        place = name.find("/", place + 1)
 
 
 def _inside_parts(ends: Places, name: str) -> Iterator[int]:
-    """The places of those, and before them in the same part of the address."""
+    """Yield each position in `ends`, and all before it in the same part of the address."""
     done = len(name) + 1
     for end in sorted(ends, reverse=True):
         first = name.rfind("/", 0, end) + 1

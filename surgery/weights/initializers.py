@@ -1,4 +1,4 @@
-"""Keras's initialisers, drawn lazily by chunk: the same distributions, without Keras."""
+"""Keras's initialisers, with the same distributions, drawn lazily by chunk without Keras."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VARIANCE_SCALING = {
 }
 _SIMPLE = ("Zeros", "Ones", "Constant", "RandomUniform", "RandomNormal", "TruncatedNormal")
 _STD_OF_TRUNCATED = 0.87962566103423978
-"""The standard deviation of a standard normal cut off at two (Keras divides by it)."""
+"""The standard deviation of a standard normal truncated at two (Keras divides by it)."""
 
 
 def initialized(
@@ -35,9 +35,10 @@ def initialized(
     seed: int,
     *purpose: str,
 ) -> Tensor:
-    """A tensor that a Keras initialiser of that class and config would draw.
+    """Return a tensor drawn as by a Keras initialiser of that class and config.
 
-    Raises SurgeryError for a class that is not known here.
+    `purpose` (the step, then e.g. an address) selects the random numbers, with the seed. Raises
+    SurgeryError for an unknown class or a shape of the wrong rank.
     """
     step, *rest = purpose
     if class_name in _WHOLE:
@@ -55,7 +56,7 @@ def _check_dimensions(class_name: str, shape: Shape) -> None:
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """The fan-in and fan-out of a kernel of that shape, as Keras counts them."""
+    """Return the fan-in and fan-out of a kernel, as Keras computes them."""
     if len(shape) < 2:
         size = shape[0] if shape else 1
         return size, size
@@ -82,12 +83,12 @@ def _draw(class_name: str, config: Mapping[str, Any], shape: Shape) -> Draw:
     known = [*_VARIANCE_SCALING, "VarianceScaling", *_SIMPLE, "Orthogonal", "Identity"]
     hint = did_you_mean(class_name, known)
     raise SurgeryError(
-        f"the initialiser {class_name} is not known{hint}; there are {', '.join(sorted(known))}"
+        f"the initialiser {class_name} is unknown{hint}; there are {', '.join(sorted(known))}"
     )
 
 
 def _orthogonal(random: np.random.Generator, config: Mapping[str, Any], shape: Shape) -> Array:
-    """Orthogonal rows or columns (Saxe et al. 2013), by QR of a normal matrix."""
+    """Draw orthogonal rows or columns (Saxe et al. 2013), by QR of a normal matrix."""
     rows, columns = math.prod(shape[:-1]), shape[-1]
     normal = random.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(normal)
@@ -104,7 +105,7 @@ def _identity(_random: np.random.Generator, config: Mapping[str, Any], shape: Sh
 def _unit_forget_bias(
     random: np.random.Generator, config: Mapping[str, Any], shape: Shape
 ) -> Array:
-    """An LSTM's bias with its `unit_forget_bias`: one for the forget gate, else its initialiser."""
+    """Draw an LSTM's bias by its initialiser, with ones for the forget gate."""
     class_name, own = config.get("bias_initializer", ("Zeros", {}))
     bias = _draw(class_name, own, shape)(random, math.prod(shape)).reshape(4, -1)
     bias[1] = 1
@@ -118,7 +119,7 @@ _WHOLE: Mapping[str, Callable[[np.random.Generator, Mapping[str, Any], Shape], A
     "IdentityInitializer": _identity,
     "UnitForgetBias": _unit_forget_bias,
 }
-"""Those that must be drawn whole, in memory."""
+"""The initialisers whose tensors must be drawn whole, in memory."""
 
 
 def _variance_scaling(scale: float, mode: str, distribution: str, shape: Shape) -> Draw:
@@ -149,7 +150,7 @@ def _normal(random: np.random.Generator, size: int) -> Array:
 
 
 def _truncated(random: np.random.Generator, size: int) -> Array:
-    """A standard normal without what lies beyond two standard deviations."""
+    """Draw from a standard normal truncated at two standard deviations."""
     values = _normal(random, size)
     while (beyond := np.flatnonzero(np.abs(values) > 2)).size:
         values[beyond] = _normal(random, beyond.size)

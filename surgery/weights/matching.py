@@ -1,4 +1,4 @@
-"""Which weights of one model take those of another, and what does not fit."""
+"""Matching of a model's weights with the weights of a donor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMED = 5
 
 @dataclass
 class Matching:
-    """Pairs of a weight and its donor, and what is missing, does not fit, or is left over."""
+    """Matched pairs (weight, donor's weight), and the weights that did not match, as texts."""
 
     pairs: list[tuple[Weight, Weight]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Matching:
     left_over: list[str] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
-        """What keeps weights from getting a donor."""
+        """Yield a text for each reason why weights have no donor."""
         if self.missing:
             yield f"not in the donor: {names(self.missing)}"
         if self.other_shape:
@@ -43,10 +43,12 @@ def matching(
     patterns: Mapping[str, str],
     known: Container[str] | None = None,
 ) -> Matching:
-    """Match by address; `patterns` give the donors other names, before which their own give way.
+    """Match weights with donors by address.
 
-    `known` are all addresses that a name may be meant for, where each pattern must lead to one.
-    Raises ValueError for patterns that are wrong, or lead to none.
+    `patterns` ({pattern: new name}) rename the donors; a renamed donor takes precedence over
+    one that has the name by itself. With `known`, a container of all addresses, each pattern
+    must lead to at least one of them. Raises ValueError for patterns that are wrong or lead to
+    none.
     """
     named = _named(donors, patterns)
     made = {each.name for each in named if each.pattern}
@@ -73,7 +75,7 @@ def matching(
 
 
 def _fits(tensor: Tensor, dtype: np.dtype[Any]) -> bool:
-    """Return whether a dtype holds the values but for rounding; reads whole numbers to find out."""
+    """Return whether a tensor fits a dtype up to rounding; integers are read to find out."""
     if goes_into(tensor.dtype, dtype):
         return True
     if not (is_whole(tensor.dtype) and is_whole(dtype)):
@@ -82,7 +84,7 @@ def _fits(tensor: Tensor, dtype: np.dtype[Any]) -> bool:
 
 
 class _Named(NamedTuple):
-    """A weight, what it is called, and the pattern that says so, if one does."""
+    """A weight, its name after the patterns, and the pattern that matched ("" for none)."""
 
     weight: Weight
     name: str
@@ -90,15 +92,15 @@ class _Named(NamedTuple):
 
 
 def mapped(weights: Iterable[Weight], patterns: Mapping[str, str]) -> dict[str, Weight]:
-    """The weights by what the patterns make of their addresses; the first that matches counts.
+    """Return the weights by their names after the patterns, of which the first match counts.
 
-    Raises ValueError where that is one name for two, or a pattern is wrong or matches nothing.
+    Raises ValueError if two weights get one name, or a pattern is wrong or matches nothing.
     """
     return _unique(_named(weights, patterns))
 
 
 def _named(weights: Iterable[Weight], patterns: Mapping[str, str]) -> list[_Named]:
-    """The weights with what the patterns make of their addresses."""
+    """Return the weights with their names after the patterns; raises ValueError."""
     for pattern, to in patterns.items():
         _check_stars(pattern, to)
     found = [_Named(weight, *_new_name(weight.address, patterns)) for weight in weights]
@@ -124,19 +126,19 @@ def _unique(named: Iterable[_Named]) -> dict[str, Weight]:
 def _check_reached(
     named: Iterable[_Named], patterns: Mapping[str, str], known: Container[str]
 ) -> None:
-    """Raise ValueError for a pattern that only leads to names that nothing has."""
+    """Raise ValueError for a pattern none of whose resulting names exists."""
     idle = {pattern: name for _, name, pattern in named if pattern}
     for _, name, pattern in named:
         if name in known:
             idle.pop(pattern, None)
     for pattern, name in idle.items():
         raise ValueError(
-            f"{pattern!r} -> {patterns[pattern]!r} leads to {name}, which is no weight here"
+            f"{pattern!r} -> {patterns[pattern]!r} gives {name}, which is not a weight here"
         )
 
 
 def _new_name(address: str, patterns: Mapping[str, str]) -> tuple[str, str]:
-    """What an address becomes, and the pattern that says so, if one does."""
+    """Return an address's new name and the pattern that matched; "" if none did."""
     for pattern, to in patterns.items():
         name = renamed(pattern, to, address)
         if name is not None:
@@ -160,12 +162,12 @@ def _unmatched(pattern: str, addresses: Sequence[str]) -> str:
 
 
 def pairs_said(names_: Mapping[str, str]) -> str:
-    """A few old names with the new ones, and how many more there are."""
+    """Return a few `old -> new` pairs as text, and how many more there are."""
     return names([f"{old} -> {new}" for old, new in names_.items()])
 
 
 def names(addresses: Sequence[str]) -> str:
-    """A few of them, and how many more there are."""
+    """Return the first few addresses as text, and how many more there are."""
     count = len(addresses) - _MOST_NAMED
     more = f" and {count} more" if count > 0 else ""
     return ", ".join(addresses[:_MOST_NAMED]) + more

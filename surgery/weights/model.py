@@ -1,4 +1,4 @@
-"""The model: an architecture, an ordered table of weights, and what rides along untouched."""
+"""The model: an architecture, an ordered table of weights, and other contents of its file."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Carried:
-    """What a file holds besides architecture and weights; written again untouched.
+    """The other contents of a model's file, written again unchanged.
 
     Attributes:
-        keras_version, backend, date_saved: as the file says.
-        compile_config: Keras 3's `compile_config`, or None.
-        training_config: the `training_config` of an `.h5` model, or None.
-        optimizer: the optimizer's variables in order, each with its name in the file, where
-            it is not known which weight they belong to.
-        layout: else, how they are made from the weights' slots.
-        lost_optimizer: whether a step has dropped the optimizer's variables.
-        state: variables that are not weights (seed generators, metrics), by stored name.
-        assets: files that belong to layers (vocabularies), by name inside the archive.
-        signatures: a SavedModel's, each with its tags, inputs and outputs.
-        metadata: what the header of a safetensors file says besides its weights.
-        code: what a live model of it needs of the user's code.
+       keras_version, backend, date_saved: as in the file.
+       compile_config: Keras 3's `compile_config`, or None.
+       training_config: the `training_config` of an `.h5` model, or None.
+       optimizer: the optimizer's variables in order, each with its name in the file, if it
+           is unknown which weight they belong to.
+       layout: otherwise, how they are made from the weights' slots.
+       lost_optimizer: whether a step has dropped the optimizer's variables.
+       state: variables that are not weights (seed generators, metrics), by stored name.
+       assets: files that belong to layers (vocabularies), by name inside the archive.
+       signatures: a SavedModel's signatures, each with its tags, inputs and outputs.
+       metadata: the metadata in the header of a safetensors file.
+       code: the user's code that a live model needs.
     """
 
     keras_version: str = ""
@@ -53,43 +53,43 @@ class Carried:
 
     @property
     def is_keras3(self) -> bool:
-        """Whether Keras 3 wrote it; it cannot read a compile config of Keras 1 or 2."""
+        """True if Keras 3 wrote the file; it cannot read compile configs of Keras 1 or 2."""
         return self.keras_version.partition(".")[0] in ("3", "")
 
     @property
     def compiled(self) -> Mapping[str, Any] | None:
-        """The compile config in the form that it was read in; empty or None where there is none."""
+        """The compile config in the form of the file; empty or None if there is none."""
         return self.compile_config or self.training_config
 
 
 class FormatFacts:
-    """Facts about a file that only its format uses; a format has its own subclass.
+    """Facts about a file that only its format uses, in a subclass of each format.
 
-    They go with the model from step to step. Ops pass them on and tell them of renamed layers;
-    no other room looks into them. A format `edits_in_place` whose target is its source with
-    other values.
+    The model carries them from step to step. Ops pass them on and call `renamed`; no other room
+    reads them. If `edits_in_place`, the format writes a target as a copy of its source with other
+    values.
     """
 
     edits_in_place: ClassVar[bool] = False
 
     def renamed(self, model: Model, names: Mapping[str, str]) -> Model:
-        """Return the model with the stored names that it has once its layers are renamed.
+        """Return the model with its stored names changed as its layers are renamed.
 
         `names` maps addresses of layers to their new names; the architecture and the weights'
-        addresses are still the old ones. Raises ValueError or LookupError for a config that does
-        not hold these layers by name.
+        addresses are still the old ones. Raises ValueError or LookupError if the config does not
+        have these layers by name.
         """
         return model
 
 
 @dataclass(frozen=True)
 class Model:
-    """An immutable model; every change gives a new one that shares the rest.
+    """An immutable model; every change returns a new one that shares the rest.
 
-    `origin` names what it was read from, `format` how that is laid out, `format_facts` is what
-    only that format uses, and `inputs` are the files that must not be written to. `checks` raise
-    FormatError where what was read in the meantime is not what the file's own checksums say.
-    `states` are a checkpoint's variables that are no weights.
+    `origin` is the path or name that it was read from, `format` the name of its format,
+    `format_facts` are facts for that format alone, and `inputs` the files that must not be
+    overwritten. `checks` raise FormatError if the bytes read so far do not match the file's own
+    checksums. `states` are the variables of a checkpoint that are not weights.
     """
 
     weights: tuple[Weight, ...]
@@ -105,12 +105,12 @@ class Model:
 
     @cached_property
     def by_address(self) -> Mapping[str, Weight]:
-        """The weights by their addresses, and the variables that are none."""
+        """The weights and the states by address."""
         return {weight.address: weight for weight in (*self.states, *self.weights)}
 
     @cached_property
     def layer_order(self) -> Mapping[str, int]:
-        """The layers' addresses, each with its place in layer order."""
+        """The index of each layer in layer order, by address."""
         layers: Iterable[str]
         if self.architecture is not None and self.architecture.is_graph:
             layers = (layer.address for layer in self.architecture.layers)
@@ -119,14 +119,14 @@ class Model:
         return {address: place for place, address in enumerate(dict.fromkeys(layers))}
 
     def once(self, make: Callable[[Model], Made]) -> Made:
-        """Return `make(model)`, computed once for this model, which never changes."""
+        """Return `make(model)`, computed once and cached, since a model never changes."""
         made: dict[Any, Any] = self.__dict__.setdefault("_made", {})
         if make not in made:
             made[make] = make(self)
         return cast(Made, made[make])
 
     def check_read(self) -> None:
-        """Raise FormatError where what was read is not what its file's own checksums say."""
+        """Raise FormatError if the bytes read so far do not match the file's own checksums."""
         for check in self.checks:
             check()
 
@@ -149,37 +149,37 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The model's own name, where its config gives one."""
+        """The model's own name in its config; empty if it has none."""
         config = self.architecture.root.config if self.architecture else {}
         return str(config.get("name") or "")
 
     def with_weights(self, changed: Iterable[Weight]) -> Model:
-        """This model with the weights of those addresses in place of its own."""
+        """Return this model with the given weights in place of those of the same address."""
         new = {weight.address: weight for weight in changed}
         return self._with_each(lambda weight: new.get(weight.address, weight))
 
     def _with_each(self, change: Callable[[Weight], Weight]) -> Model:
-        """This model with every variable changed, those that are no weights included."""
+        """Return this model with every weight and state changed."""
         weights, states = (tuple(map(change, each)) for each in (self.weights, self.states))
         return replace(self, weights=weights, states=states)
 
     def hashed(self) -> Model:
-        """Return this model with the SHA-256 of every weight taken while it is read."""
-        return self._with_each(lambda weight: replace(weight, tensor=HashingTensor(weight.tensor)))
+        """Return this model with weights that are hashed (SHA-256) while they are read."""
+        return self._with_each(lambda weight: weight.with_tensor(HashingTensor(weight.tensor)))
 
     def map_each(self, weights: Iterable[Weight], make: Callable[[Weight], ChunkFunction]) -> Model:
-        """Return this model with a chunk function, made for each of those weights, fused to it."""
+        """Return this model with a chunk function, `make(weight)`, applied to each weight."""
         return self.with_weights(w.with_tensor(Mapped(w.tensor, make(w))) for w in weights)
 
     def map(self, weights: Iterable[Weight], function: ChunkFunction) -> Model:
-        """This model with one chunk function fused to each of those weights."""
+        """Return this model with one chunk function applied to each of the weights."""
         return self.map_each(weights, lambda _: function)
 
     def with_architecture(self, architecture: Architecture) -> Model:
-        """This model with another config; its weights' trainable flags follow.
+        """Return this model with another config; the weights' trainable flags follow it.
 
-        Where it is not known which optimizer state belongs to which weight, it is dropped if
-        the set of trainable weights changes, as Keras does when it loads such a file.
+        Optimizer state that is not tied to weights is dropped if the set of trainable weights
+        changes, as Keras does when it loads such a file.
         """
         weights = tuple(replace(w, trainable=trained_flag(architecture, w)) for w in self.weights)
         model = replace(self, weights=weights, architecture=architecture)
@@ -191,7 +191,7 @@ class Model:
         )
 
     def with_slots(self) -> Model:
-        """This model with the optimizer's variables tied to the weights they belong to."""
+        """Return this model with the optimizer's variables tied to their weights, if possible."""
         carried = self.carried
         config = (carried.compile_config or {}).get("optimizer")
         if config is None and carried.keras_version.startswith("3"):
@@ -211,7 +211,7 @@ class Model:
 
     @cached_property
     def optimizer(self) -> tuple[Named, ...]:
-        """The optimizer's variables in Keras's order, for the weights that are trained now."""
+        """The optimizer's variables in Keras's order, for the weights trainable now."""
         layout = self.carried.layout
         if layout is None:
             return self.carried.optimizer
@@ -219,11 +219,11 @@ class Model:
 
     @property
     def has_slots(self) -> bool:
-        """Whether the optimizer has variables for weights, beside its numbers."""
+        """True if the optimizer has variables for weights, not only scalars."""
         return any(tensor.shape for _, tensor in self.optimizer)
 
     def without_optimizer(self) -> Model:
-        """This model as if it had never been compiled."""
+        """Return this model without optimizer state and compile config."""
         weights = tuple(replace(weight, slots=()) for weight in self.weights)
         states = tuple(state for state in self.states if state.state != "optimizer")
         carried = replace(
@@ -239,7 +239,7 @@ class Model:
         return self.without_optimizer().with_note(f"the model is no longer compiled: {why}")
 
     def is_frozen(self, weight: Weight) -> bool:
-        """Return whether its layer is frozen by the config, which Keras may not restore."""
+        """Return whether the weight is frozen, even if Keras does not restore that on loading."""
         if weight.trainable is False or self.architecture is None:
             return weight.trainable is False
         return not self.architecture.configured_owner(weight.address).trainable
@@ -247,8 +247,8 @@ class Model:
     def with_moved(self, changed: Sequence[Weight]) -> Model:
         """Return this model with weights whose elements were moved, or cast to another dtype.
 
-        Their slots have been changed in the same way; where it is not known which optimizer state
-        belongs to which weight, all of it is dropped.
+        The weights' slots have been changed in the same way; optimizer state that is not tied to
+        weights is dropped.
         """
         model = self.with_weights(changed)
         if all(weight.trainable is False for weight in changed):
@@ -258,28 +258,28 @@ class Model:
         )
 
     def without_raw_state(self, why: str) -> Model:
-        """Return this model without optimizer state of which it is not known whose it is."""
+        """Drop the optimizer's variables unless all are scalars; `why` ends the note about it."""
         if not self.carried.optimizer or not self.has_slots:
             return self
         carried = replace(self.carried, optimizer=(), lost_optimizer=True)
         return replace(self, carried=carried).with_note(f"the optimizer state is dropped: {why}")
 
     def to_be_laid_out(self) -> Model:
-        """Return this model without what is known of its file: a format lays it out anew."""
+        """Return this model without facts about its file: a format will lay it out anew."""
         return replace(self, format="", format_facts=FormatFacts())
 
     def not_in_place(self) -> Model:
-        """Return this model for a new file, where its format would only edit the one it is from."""
+        """Return this model for a new file, if its format would only edit its source."""
         if not self.format_facts.edits_in_place:
             return self
         return replace(self, format_facts=FormatFacts())
 
     def with_note(self, note: str) -> Model:
-        """This model with one more line for the plan."""
+        """Return this model with one more note for the plan."""
         return replace(self, notes=(*self.notes, note))
 
     def need_architecture(self, why: str) -> Architecture:
-        """The architecture; raises SelectorError where the file holds weights only."""
+        """Return the architecture; raises SelectorError if the file has weights only."""
         if self.architecture is None:
             raise SelectorError(
                 f"{self.origin} holds weights only, and {why}; "
@@ -289,6 +289,6 @@ class Model:
 
 
 def trained_flag(architecture: Architecture, weight: Weight) -> bool | None:
-    """Return whether Keras trains the weight; where the config cannot tell, a True stays."""
+    """Return whether Keras trains the weight; if the config cannot tell, its flag if True."""
     trained = architecture.is_trained(weight.address, weight.variable_trains)
     return True if trained is None and weight.trainable else trained

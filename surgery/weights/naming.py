@@ -1,4 +1,4 @@
-"""Patterns that turn one name into another: `block1_*` -> `b1_*`; and names in order."""
+"""Renaming by patterns (`block1_*` -> `b1_*`), and natural sort order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _STARS = re.compile(r"\*\*|\*")
 
 
 def renamed(pattern: str, to: str, name: str) -> str | None:
-    r"""What `name` becomes where it matches the pattern, else None.
+    r"""Return the new name of `name` if it matches the pattern, else None.
 
-    `*` stays inside one part of an address, `**` crosses them; those in `to` stand for what
+    `*` matches inside one part of an address, `**` across parts; those in `to` stand for what
     they matched, in order. After `re:` the pattern is a regular expression, and `to` has its
-    groups as `\1`. Raises ValueError where `to` has more of them than the pattern.
+    groups as `\1`. Raises ValueError if `to` has more stars than the pattern, or a wrong group.
+
+       renamed("block1_*", "b1_*", "block1_conv") == "b1_conv"
     """
     if not pattern.startswith("re:") and stars(to) > stars(pattern):
         raise ValueError(f"{to!r} has more * than {pattern!r}")
@@ -31,12 +33,12 @@ def renamed(pattern: str, to: str, name: str) -> str | None:
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Return a key to sort names by, in which numbers count as such: `a_2` before `a_10`."""
+    """Return a sort key by which numbers in names sort as numbers: `a_2` before `a_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def stars(pattern: str) -> int:
-    """How many `*` and `**` a pattern has."""
+    """Count the stars of a pattern; `**` counts as one."""
     return len(_STARS.findall(pattern))
 
 

@@ -1,4 +1,4 @@
-"""Reading a `.npy` file lazily: its header is checked, its bytes are read in chunks."""
+"""Lazy reading of `.npy` files: the header is checked, the elements are read by chunk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from surgery.weights.tensor import (
 
 
 def open_npy(path: Path) -> Tensor:
-    """The array as a lazy tensor; raises FormatError where it is not a plain array of numbers."""
+    """Open an array as a lazy tensor; raises FormatError if it is not an array of numbers."""
     try:
         with path.open("rb") as file:
             return npy_at(path, str(path), file.fileno(), 0, os.fstat(file.fileno()).st_size)
@@ -40,9 +40,11 @@ def npy_at(
     keep: Descriptor | None = None,
     seen: Callable[[int, memoryview], None] | None = None,
 ) -> Tensor:
-    """A .npy file that lies in another one; it is read by `keep`, or opened for each chunk.
+    """Open a .npy file of `size` bytes at byte `base` of another file.
 
-    `seen` is shown all that is read, with its place in the file.
+    The header is read by `descriptor`, the elements by `keep`; if that is None, `path` is opened
+    for each chunk. `seen(offset, bytes)` is called for every whole chunk read. Raises FormatError;
+    `name` is for its message.
     """
     try:
         header = npyfiles.read_header(descriptor, base, size)
@@ -50,7 +52,7 @@ def npy_at(
     except ValueError as error:
         raise FormatError(f"{name} is not a .npy file of numbers: {error}") from None
     if size < header.end:
-        raise FormatError(f"{name} is cut short: {size} bytes of {header.end}")
+        raise FormatError(f"{name} is truncated: {size} bytes of {header.end}")
     shape, dtype = header.shape, header.dtype
     stored = FileTensor(shape, dtype, FileRange(path, base + header.size), keep, seen)
     if header.is_fortran and len(shape) > 1:
@@ -63,28 +65,28 @@ def npy_at(
 
 
 def _in_c_order(stored: FileTensor, keep: Descriptor | None) -> Tensor:
-    """An array that a file holds in Fortran's order; mapped, as each chunk is all over it."""
+    """Return a Fortran-order array as a tensor; memory-mapped, as its chunks are scattered."""
     shape, offset = stored.shape, stored.file_range.offset
     with open(stored.file_range.path if keep is None else os.dup(keep), "rb") as file:
         whole = np.memmap(file, stored.dtype, "r", offset, shape, "F")
     once = Reduction(lambda _: sum(chunk.size for chunk in stored.chunks()), 1)
 
     def read(start: int, stop: int) -> Array:
-        once.result()  # from start to end, which brings a remote file here, and sums its CRC
+        once.result()  # reads all bytes in order: fetches a remote file, and sums its CRC
         return _flat(whole, start, stop)
 
     return FunctionTensor(shape, _little(stored.dtype), read)
 
 
 def npy_header(tensor: Tensor) -> bytes:
-    """What stands before the elements in a .npy file; a dtype NumPy lacks becomes raw bytes."""
+    """Return the header bytes of a .npy file; dtypes that NumPy lacks become raw bytes."""
     dtype = tensor.dtype
     descr = dtype.str if is_numpy_dtype(dtype) else f"|V{dtype.itemsize}"
     return npyfiles.header_bytes(tensor.shape, descr)
 
 
 def viewed(tensor: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """Raw bytes as elements of another dtype of the same size."""
+    """Reinterpret a tensor's bytes as another dtype of the same size."""
     if isinstance(tensor, FileTensor):
         return tensor.viewed(dtype)
     return FunctionTensor(

@@ -1,8 +1,8 @@
 """Optimizer state tied to the weights it belongs to, so that it follows them through surgery.
 
-Keras keeps an optimizer's variables in one list: a few numbers, then for each kind of slot
-one variable for every trainable weight, in order. Read so, each weight gets its own slots,
-and the list is made again from whatever weights are trained in the end.
+Keras keeps an optimizer's variables in one list: a few scalars, then for each kind of slot
+one variable for every trainable weight, in order. On reading, each weight gets its slots; on
+writing, the list is built again from the weights that are trainable then.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _SLOTS: Mapping[str, Groups] = {
     "SGD": (),
     "ScheduleFreeAdamW": (("momentum", "velocity"),),
 }
-"""The slots of Keras 3's optimizers (3.0 to 3.15); those of one group alternate.
+"""The slots of Keras 3's optimizers (3.0 to 3.15); the slots of one group alternate.
 
-Adafactor and Muon are not here: their slots are not one of each kind for every weight.
+Adafactor and Muon are left out: they do not have one slot of each kind for every weight.
 """
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an optimizer's variables lie in its list.
+    """The layout of an optimizer's list of variables.
 
-    `before` and `after` are the numbers that belong to no weight (iteration, learning rate);
-    `starts` says what a new slot is filled with, None being the weight's own values.
+    `before` and `after` are the scalars that belong to no weight (iteration, learning rate);
+    `starts` has the initial value of each kind of slot, or None for the weight's own values.
     """
 
     optimizer: str
@@ -54,11 +54,11 @@ class Layout:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The kinds of slots that each weight has, in order."""
+        """The kinds of slots of each weight, in order."""
         return tuple(name for group in self.groups for name in group)
 
     def variables(self, trained: Sequence[Weight]) -> tuple[Named, ...]:
-        """The optimizer's list for those weights; one that had no slots gets new ones."""
+        """Return the optimizer's list for the trained weights, new slots where one has none."""
         own = [w.slots or tuple(self._new(w, name) for name in self.slots) for w in trained]
         found: list[Named] = list(self.before)
         first = 0
@@ -83,9 +83,9 @@ def _filled(like: Tensor, value: float) -> Tensor:
 def layout_of(
     optimizer: Mapping[str, Any], variables: Sequence[Named], trained: Sequence[Weight]
 ) -> tuple[Layout, Sequence[tuple[Named, ...]]] | None:
-    """The layout of an optimizer's list, and the slots of each trained weight.
+    """Return (the layout of an optimizer's list, the slots of each trained weight).
 
-    `optimizer` is its serialised config. None where the list does not follow from it.
+    `optimizer` is its serialised config. None if the list does not match the config.
     """
     numbers_before, class_name, config = 0, str(optimizer.get("class_name")), optimizer["config"]
     if class_name == "LossScaleOptimizer":  # it keeps four numbers of its own

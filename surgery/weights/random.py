@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but a seed and on what they are for."""
+"""Random numbers that depend only on a seed and on their purpose."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from surgery.weights.tensor import CHUNK, Array, FunctionTensor, Tensor
 
 Draw = Callable[[np.random.Generator, int], Array]
-"""Draws so many numbers."""
+"""A function that draws `size` numbers: `draw(generator, size)`."""
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A fresh generator (Philox) for one purpose, such as an op, an address and a chunk's start.
+    """Return a new Philox generator for one purpose, such as an op, an address and a chunk.
 
     Neither the order of steps nor the number of threads changes what it draws.
     """
@@ -28,7 +28,7 @@ def generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Randomness:
-    """Where a step's random numbers come from: the recipe's seed, and the step."""
+    """The source of a step's random numbers: the recipe's seed, and the step."""
 
     seed: int = 0
     step: str = ""
@@ -36,10 +36,10 @@ class Randomness:
     def tensor(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], draw: Draw, *purpose: str
     ) -> Tensor:
-        """A tensor of drawn numbers, the same ones however it is read."""
+        """Return a tensor of random numbers, the same ones in whatever ranges it is read."""
         size = math.prod(shape)
 
-        def chunk(first: int) -> Array:  # always the whole one: part of it may be other numbers
+        def chunk(first: int) -> Array:  # always a whole chunk: drawing part of it may give others
             random = generator(self.seed, self.step, *purpose, first)
             return draw(random, min(CHUNK, size - first)).astype(dtype, copy=False)
 

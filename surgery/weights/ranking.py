@@ -1,10 +1,10 @@
-"""The k elements of lowest magnitude of one or more tensors: exact, and flat in memory.
+"""The k elements of lowest magnitude of one or more tensors: exact, in constant memory.
 
-The bits of a float without its sign order as an unsigned integer does, and so do the magnitudes
-of whole numbers; complex ones are ranked by their absolute value. A sample says between
-which two magnitudes the k-th must lie; one pass counts what is below and keeps the few that
-are between, among which it is then found. Where the sample misleads (or most elements are
-equal) histograms of 16 bits at a time find it: a pass makes one of the high 16 bits of all
+The bits of a float without its sign sort as an unsigned integer, and so do the magnitudes of
+integers; complex numbers are ranked by their absolute value. A sample gives a bracket of two
+magnitudes between which the k-th lies; one pass counts the elements below and keeps the few
+inside, among which the k-th is then found. If the sample misleads (or most elements are equal),
+histograms of 16 bits at a time find it: the first pass makes one of the high 16 bits of all
 magnitudes, the next one of the following 16 bits inside the bucket that holds the k-th.
 """
 
@@ -25,25 +25,25 @@ from surgery.weights.arithmetic import is_float, is_whole
 from surgery.weights.tensor import CHUNK, Array, Tensor, chunk_ranges
 
 _BLOCK = 1 << 16
-"""Elements looked at at once: small enough that the temporaries stay in the cache."""
+"""Elements ranked at a time: few enough that the temporaries stay in the cache."""
 
 _SAMPLED_RUNS, _RUN = 256, 512
 _SAMPLED_FROM = 4 * CHUNK
-"""Fewer elements are not worth sampling."""
+"""The fewest elements that are worth sampling."""
 
 _SPREAD = 8.0
-"""How many standard errors the bracket reaches to each side of the sample's k-th."""
+"""The half width of the bracket around the sample's k-th, in standard errors."""
 
 _MOST_BETWEEN = 4 * CHUNK
-"""More elements than this inside the bracket are not kept in memory."""
+"""The most elements inside the bracket that are kept in memory."""
 
 Magnitudes = Callable[[Array], Array]
-"""The magnitudes of a chunk's elements as unsigned integers of the same order."""
+"""A function that returns elements' magnitudes as unsigned integers of the same order."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A part of a tensor to be ranked."""
+    """A chunk of a tensor to be ranked."""
 
     tensor: Tensor
     start: int
@@ -51,18 +51,18 @@ class _Chunk:
     magnitudes: Magnitudes
 
     def blocks(self) -> Iterator[Array]:
-        """The magnitudes of its elements, a few at a time."""
+        """Yield the magnitudes of its elements in blocks."""
         values = self.tensor.read(self.start, self.stop)
         return (self.magnitudes(values[block]) for block in _blocks(values.size))
 
 
 @dataclass(frozen=True)
 class Lowest:
-    """Which elements are the k lowest: those under a magnitude, and the first of those on it.
+    """The set of the k lowest elements: all below a magnitude, and the first of those equal to it.
 
-    `first_kept` is the tensor's number and the flat index from which on elements that have
-    exactly the magnitude `bits` are not among the k lowest; None where all of them are. Nothing
-    is one where the k lowest are all zero: which zeros are meant makes no difference.
+    `bits` is the magnitude. `first_kept` is (tensor number, flat index), from which on elements
+    equal to `bits` are not in the set; None if all are. If the k lowest are all zero, `nothing` is
+    True, since zeroing them changes nothing.
     """
 
     magnitudes: Magnitudes
@@ -72,7 +72,7 @@ class Lowest:
     first_kept: tuple[int, int] | None = None
 
     def zeroed(self, values: Array, tensor: int, start: int) -> Array:
-        """Any range's elements with those that are among the k lowest set to zero."""
+        """Return a flat range's elements with those in the set replaced by zero."""
         if self.nothing:
             return values
         if self.everything:
@@ -87,7 +87,7 @@ class Lowest:
         return result
 
     def _ties(self, places: Array, tensor: int) -> int:
-        """Return how many of the elements at those places, all tied, are among the k lowest."""
+        """Count the elements in the set among tied ones at these sorted flat indices."""
         if self.first_kept is None or tensor < self.first_kept[0]:
             return places.size
         if tensor > self.first_kept[0]:
@@ -96,7 +96,7 @@ class Lowest:
 
 
 def _times(values: Array, keep: Array) -> Array:
-    """The elements that are kept, and zeros."""
+    """Return the elements where `keep` is True, else zeros."""
     if values.dtype.itemsize > 8:
         return np.where(keep, values, values.dtype.type(0))
     # Times one or zero, as integers: no other bit changes, and it is fast.
@@ -106,7 +106,7 @@ def _times(values: Array, keep: Array) -> Array:
 
 
 def passes_to_rank(tensors: Sequence[Tensor]) -> int:
-    """How many passes over the elements find the k-th magnitude, as a rule."""
+    """Return how many passes over the elements ranking usually takes."""
     if sum(tensor.size for tensor in tensors) >= _SAMPLED_FROM:
         return 1
     dtype = tensors[0].dtype
@@ -114,12 +114,15 @@ def passes_to_rank(tensors: Sequence[Tensor]) -> int:
 
 
 def _width(magnitudes: Magnitudes, dtype: np.dtype[Any]) -> int:
-    """The bits of a magnitude."""
+    """Return the number of bits of a magnitude."""
     return 8 * magnitudes(np.empty(0, dtype)).dtype.itemsize
 
 
 def magnitudes_of(dtypes: Sequence[np.dtype[Any]]) -> Magnitudes:
-    """Return by what tensors of these dtypes rank together; raises SelectorError where inexact."""
+    """Return the magnitude function for tensors of these dtypes; raises SelectorError.
+
+    Raised if 64-bit integers would have to be compared with floats, which is inexact.
+    """
     if all(is_whole(dtype) for dtype in dtypes):
         return _whole_magnitudes
     if any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in dtypes):
@@ -133,14 +136,14 @@ def magnitudes_of(dtypes: Sequence[np.dtype[Any]]) -> Magnitudes:
 
 
 def as_real(values: Array) -> Array:
-    """Elements in float64, complex ones by their absolute value."""
+    """Return elements in float64, complex ones as their absolute values."""
     if values.dtype.kind == "c":
         return np.abs(values.astype(np.complex128))
     return values.astype(np.float64)
 
 
 def magnitude_bits(values: Array) -> Array:
-    """The magnitudes of floats as unsigned integers of the same order; NaN is above infinity."""
+    """Return floats' magnitudes as unsigned integers of the same order; NaN is above infinity."""
     unsigned = np.dtype(f"u{values.dtype.itemsize}")
     sign_off = unsigned.type((1 << (8 * unsigned.itemsize - 1)) - 1)
     bits: Array = values.view(unsigned) & sign_off
@@ -148,16 +151,17 @@ def magnitude_bits(values: Array) -> Array:
 
 
 def _whole_magnitudes(values: Array) -> Array:
-    """Return exact magnitudes of whole numbers, that of the lowest int64 included."""
+    """Return integers' magnitudes as uint64, exact even for the lowest int64."""
     if values.dtype == np.uint64:
         return values
     return np.abs(values.astype(np.int64)).view(np.uint64)
 
 
 def lowest(tensors: Sequence[Tensor], count: int, pool: Executor | None = None) -> Lowest:
-    """The `count` elements of lowest magnitude of some tensors, ranked together.
+    """Find the `count` elements of lowest magnitude over some tensors.
 
-    Ties go to the earlier tensor, then to the lower flat index. NaN counts as the largest.
+    Among equal magnitudes, earlier tensors and then lower flat indices come first. NaN counts as
+    the largest.
     """
     magnitudes = magnitudes_of([tensor.dtype for tensor in tensors])
     total = sum(tensor.size for tensor in tensors)
@@ -178,9 +182,9 @@ def lowest(tensors: Sequence[Tensor], count: int, pool: Executor | None = None) 
 def _between(
     chunks: Sequence[_Chunk], count: int, total: int, pool: Executor | None
 ) -> tuple[int, int, int] | None:
-    """The k-th magnitude, how many on it are wanted, and how many there are.
+    """Return (the k-th magnitude, how many equal to it are in the set, how many there are).
 
-    None where the sample's bracket does not hold it, or holds too many.
+    None if the sample's bracket does not contain it, or contains too many elements.
     """
     if total < _SAMPLED_FROM:
         return None
@@ -207,7 +211,7 @@ def _between(
 
 
 class _Budget:
-    """How many elements may still be kept, over all threads."""
+    """The number of elements that may still be kept, over all threads."""
 
     def __init__(self, left: int) -> None:
         self._left = left
@@ -224,7 +228,7 @@ class _Budget:
 
 
 def _bracket(chunks: Sequence[_Chunk], share: float) -> tuple[int, int]:
-    """Two magnitudes between which the one at that share lies, by a sample of short runs."""
+    """Return a range of magnitudes that contains the quantile `share`, from a sample of runs."""
     picked = (chunks[i * len(chunks) // _SAMPLED_RUNS] for i in range(_SAMPLED_RUNS))
     runs = []
     for number, chunk in enumerate(picked):
@@ -241,14 +245,17 @@ def _bracket(chunks: Sequence[_Chunk], share: float) -> tuple[int, int]:
 def _compared(
     chunk: _Chunk, low: int, high: int, left: _Budget
 ) -> tuple[tuple[int, int, int], Array]:
-    """How many of a chunk's magnitudes are below, on either end, and those between."""
+    """Count a chunk's magnitudes below `low`, and equal to `low` and `high`; return the rest.
+
+    The rest are the magnitudes strictly between `low` and `high`.
+    """
     below = on_low = on_high = 0
     between = []
     if left.is_spent:
         return (0, 0, 0), np.empty(0)
     for bits in chunk.blocks():
         below += int(np.count_nonzero(bits < low))
-        # What is below wraps around to the largest numbers: one comparison for both ends.
+        # Values below `low` wrap around to the largest numbers: one comparison tests both ends.
         inside = bits[bits - bits.dtype.type(low) <= high - low]
         on_low += int(np.count_nonzero(inside == low))
         on_high += int(np.count_nonzero(inside == high)) if high > low else 0
@@ -261,7 +268,7 @@ def _compared(
 def _by_histograms(
     chunks: Sequence[_Chunk], count: int, pool: Executor | None
 ) -> tuple[int, int, int]:
-    """As `_between`, whatever the magnitudes are."""
+    """Return the same as `_between`, for any magnitudes, with one pass for each 16 bits."""
     width = _width(chunks[0].magnitudes, chunks[0].tensor.dtype)
     prefix, rank = 0, count
     for shift in range(width - 16, -1, -16):
@@ -276,7 +283,7 @@ def _by_histograms(
 
 
 def _histogram(chunk: _Chunk, shift: int, prefix: int) -> Array:
-    """How often each value of the 16 bits at `shift` occurs under the higher bits `prefix`."""
+    """Count the values of the 16 bits at `shift` among magnitudes with the high bits `prefix`."""
     histogram = np.zeros(1 << 16, np.int64)
     for bits in chunk.blocks():
         at, inside = bits.dtype.type(shift), bits
@@ -291,7 +298,7 @@ def _histogram(chunk: _Chunk, shift: int, prefix: int) -> Array:
 def _first_kept(
     tensors: Sequence[Tensor], magnitudes: Magnitudes, bits: int, wanted: int
 ) -> tuple[int, int]:
-    """The place of the element after the first `wanted` of those that have the magnitude."""
+    """Return (tensor, flat index) of the element equal to `bits` after the first `wanted`."""
     for number, tensor in enumerate(tensors):
         for start, stop in chunk_ranges(tensor.size):
             on_it = np.flatnonzero(magnitudes(tensor.read(start, stop)) == bits)

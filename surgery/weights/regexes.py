@@ -1,4 +1,4 @@
-"""Regular expressions of users: Python's, with a limit on the time they take."""
+"""Regular expressions of users, in Python's syntax, with a time limit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     import regex
 
 SECONDS = 1.0
-"""How long the expressions of a selector may take, for all the names of a model together."""
+"""The time limit for the expressions of a selector, over all names of a model."""
 _LONGEST_SHOWN = 200
 
 
 @lru_cache(maxsize=4096)
 def compiled(expression: str) -> regex.Pattern[str]:
-    """An expression, compiled by `regex`, which takes a timeout; raises ValueError for a wrong one.
+    """Compile an expression by `regex`, which has timeouts; raises ValueError if it is invalid.
 
-    Python's own `re` says what is right.
+    Python's `re` decides whether it is valid.
     """
     import regex
 
@@ -34,16 +34,16 @@ def compiled(expression: str) -> regex.Pattern[str]:
 
 
 def deadline() -> float:
-    """When expressions that begin to match now must have ended."""
+    """Return the time by which matching that starts now must end."""
     return time.monotonic() + SECONDS
 
 
 def fullmatches(expression: str, names: Iterable[str], end: float) -> Iterator[regex.Match[str]]:
-    """The matches of whole names; raises ValueError where they go on beyond `end`."""
+    """Yield the matches of whole names; raises ValueError after the time `end`."""
     pattern = compiled(expression)
     for name in names:
         try:
-            # A timeout of 0 would be none.
+            # A timeout of 0 would mean no timeout.
             found = pattern.fullmatch(name, timeout=max(end - time.monotonic(), 1e-6))
         except (TimeoutError, MemoryError):
             raise ValueError(
@@ -55,6 +55,6 @@ def fullmatches(expression: str, names: Iterable[str], end: float) -> Iterator[r
 
 
 def _short(expression: str) -> str:
-    """The expression as a recipe has it, cut where it is very long."""
+    """Return the expression as a recipe has it, truncated if it is very long."""
     shown = expression[:_LONGEST_SHOWN]
     return repr(f"re:{shown}" + ("..." if shown != expression else ""))

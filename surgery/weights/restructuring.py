@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 from surgery.architecture import Architecture, Layer
-from surgery.architecture.entries import join
+from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph.model import refs
 from surgery.architecture.graph.reading import is_graph, parse
+from surgery.architecture.shapes.fitting import Given, given, misfit
 from surgery.errors import SelectorError
 from surgery.weights.model import Carried, Model, trained_flag
-from surgery.weights.weight import Weight
+from surgery.weights.shapes import shapes_of
+from surgery.weights.weight import Weight, prefixes
 
 _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
@@ -30,14 +32,16 @@ def restructured(
     `new` are weights that take the place of the model's own, or that it does not have. `outputs`
     says which new output stands for an old one. Weights of layers that are gone are left out.
     Optimizer slots stay with their weights; a new weight begins with slots of its own. Raises
-    SelectorError where a variable of the config has no weight.
+    SelectorError where a variable of the config has no weight, and where a layer would get an input
+    that its weights do not fit.
     """
     before = model.need_architecture("the step changes layers")
     after = Architecture(config, before.shares_layers)
     addresses = Addresses(names or {})
     weights = {addresses.new(w.address): w for w in model.weights}
     weights = {address: replace(w, address=address) for address, w in weights.items()}
-    weights |= {w.address: w for w in new}
+    added = {w.address: w for w in new}
+    weights |= added
     had = {addresses.new(address) for address in before.weight_order}
     if lost := [a for a in after.weight_order if a not in weights and a not in had]:
         raise SelectorError(f"{lost[0]} would be a new variable, and the step gives it no value")
@@ -45,18 +49,33 @@ def restructured(
         replace(w, trainable=trained_flag(after, w), reshaped=False)
         for w in _in_order(after, weights)
     )
-    groups = _groups(before, after, addresses)
-    carried = replace(
-        model.carried,
-        state=_moved(model.carried.state, groups),
-        assets=_moved(model.carried.assets, groups, "assets/"),
-    )
+    state, assets = moved_state(model, after, addresses.names)
+    carried = replace(model.carried, state=state, assets=assets)
     made = replace(model, weights=kept, architecture=after, carried=carried).to_be_laid_out()
     if [w.address for w in kept if w.trainable] != [
         addresses.new(w.address) for w in model.weights if w.trainable
     ]:
         made = made.without_raw_state("which of it belongs to which weight is not known")
+    _check_inputs(model, made, addresses, {after.owner(address).address for address in added})
     return _with_outputs(made, before, after, {**addresses.names, **(outputs or {})})
+
+
+def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[str]) -> None:
+    """Raise SelectorError for a layer whose weights do not fit what it would be given."""
+    now = after.once(_given)
+    owners = {layer for w in after.weights for layer in prefixes(w.address)}
+    for address, old in before.once(_given).items():
+        place = addresses.new(address)
+        if place not in now or place in new:
+            continue
+        if why := misfit(old, now[place], place in owners):
+            raise SelectorError(f"{place} ({class_of(old.entry)}) would not fit: {why}")
+
+
+def _given(model: Model) -> Mapping[str, Given]:
+    shapes = shapes_of(model)
+    architecture = model.need_architecture("its layers are called")
+    return {} if shapes is None else given(architecture.config, shapes)
 
 
 class Addresses:
@@ -67,8 +86,6 @@ class Addresses:
 
     def new(self, address: str) -> str:
         """Return the new address of a layer or weight."""
-        if not self.names:
-            return address
         known, rest = address, ""
         while known:
             if known in self.names:
@@ -96,6 +113,17 @@ def _addresses(layer: Layer, custom: Mapping[str, list[str]]) -> Iterator[str]:
         yield from custom.get(layer.address, ())
     for child in layer.children:
         yield from _addresses(child, custom)
+
+
+def moved_state(
+    model: Model, after: Architecture, names: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a model's state and assets by the places that their layers have in another one.
+
+    `names` is as in `restructured`. What belonged to layers that are gone is left out.
+    """
+    groups = _groups(model.need_architecture("state is moved"), after, Addresses(names))
+    return _moved(model.carried.state, groups), _moved(model.carried.assets, groups, "assets/")
 
 
 def _groups(

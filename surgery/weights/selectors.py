@@ -1,4 +1,4 @@
-"""Selectors: what a recipe writes to name weights."""
+"""Selectors of weights, as written in recipes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Select:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Select:
-        """Return the selector that a recipe has; raises SelectorError for a wrong one."""
+        """Make the selector from a recipe's value; raises SelectorError if it is malformed."""
         return cls(value)
 
     @classmethod
     def schema(cls) -> Mapping[str, object]:
-        """Return its JSON Schema; patterns and ranges are checked when it is built."""
+        """Return its JSON Schema; patterns and ranges are checked when a Select is made."""
         return {
             "type": ["string", "array", "object"],
             "items": {"type": ["string", "object", "array"]},
@@ -48,7 +48,7 @@ class Select:
         }
 
     def matches(self, model: Model) -> tuple[Weight, ...]:
-        """The weights it names, in the model's order; perhaps none."""
+        """Return the matching weights in the model's order; may be empty."""
         return model.once(self._matches)
 
     def _matches(self, model: Model) -> tuple[Weight, ...]:
@@ -60,7 +60,10 @@ class Select:
         return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
-        """The weights it names; raises SelectorError, with the nearest addresses, for none."""
+        """Return the matching weights.
+
+        Unless `allow_empty`, raises SelectorError with near addresses if there are none.
+        """
         found = self.matches(model)
         if not found and not allow_empty:
             raise SelectorError(self._nothing(model))
@@ -87,7 +90,7 @@ class Select:
         )
 
     def _types(self, model: Model) -> str:
-        """Return a hint with the classes that there are, where no layer is of a named type."""
+        """Return a hint with the layer classes of the model, if `type` names one it lacks."""
         wanted = as_list(self.value.get("type", [])) if isinstance(self.value, Mapping) else []
         layers = model.architecture.layers if model.architecture is not None else ()
         there = dict.fromkeys(layer.class_name for layer in layers)
@@ -99,15 +102,15 @@ class Select:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`b{1..3}_{x,y}` -> b1_x, b1_y, b2_x...; raises SelectorError for braces in disorder."""
+    """Expand `b{1..2}_{x,y}` to b1_x, b1_y, b2_x, b2_y; raises SelectorError for wrong braces."""
     if not re.fullmatch(r"[^{}]*(\{[^{}]*\}[^{}]*)*", pattern):
-        raise SelectorError(f"{pattern!r} has a brace without its pair, or one inside another")
+        raise SelectorError(f"{pattern!r} has unbalanced or nested braces")
     result = [""]
     for part in re.findall(r"[^{}]+|\{[^{}]*\}", pattern):
         options = _options(part[1:-1], pattern) if part.startswith("{") else [part]
         result = [head + option for head in result for option in options]
         if len(result) > _MOST_ALTERNATIVES:
-            raise SelectorError(f"{pattern!r} stands for more than {_MOST_ALTERNATIVES} names")
+            raise SelectorError(f"{pattern!r} expands to more than {_MOST_ALTERNATIVES} names")
     return result
 
 
@@ -124,7 +127,7 @@ def _options(inner: str, pattern: str) -> list[str]:
 
 
 def named(patterns: Iterable[str], names: Iterable[str]) -> dict[str, AbstractSet[str]]:
-    """Those of the names that each pattern stands for."""
+    """Return for each pattern the set of matching names."""
     end = regexes.deadline()
     return {
         pattern: set(
@@ -201,7 +204,7 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
 
 
 def _names_state(value: Any, weight: Weight, asked: Asked) -> bool:
-    """Whether a variable that is no weight is meant: only where the selector says `state`."""
+    """Return whether a selector matches a state; it must use the fact `state`."""
     if isinstance(value, list):
         return any(_names_state(item, weight, asked) for item in value)
     return isinstance(value, Mapping) and "state" in value and asked.matches(value, weight)
@@ -212,7 +215,7 @@ def _names(model: Model) -> list[str]:
 
 
 def patterns_of(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
-    """The patterns in it, below those facts."""
+    """Yield the patterns in a selector's value, and below the given facts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

@@ -1,9 +1,9 @@
-"""Which variables of a checkpoint by names are an optimizer's.
+"""Recognition of an optimizer's variables in a checkpoint by their names.
 
-TensorFlow 1 calls an optimizer's slots by what they belong to and the optimizer: `w/Adam` and
-`w/Adam_1`. Others have words of their own: `w/m` and `w/v`, `w/adam_m` (BERT), `w_slot_vr`
-(tensor2tensor); some put a scope before it all (`training/Adam/w/m`, `optim/w/Adam`), or the word
-between (`Adam/m/w`).
+TensorFlow 1 names an optimizer's slots by their variable and the optimizer: `w/Adam` and
+`w/Adam_1`. Others use words of their own: `w/m` and `w/v`, `w/adam_m` (BERT), `w_slot_vr`
+(tensor2tensor); some put a scope first (`training/Adam/w/m`, `optim/w/Adam`), or the word in the
+middle (`Adam/m/w`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "velocity": ("momentum", "velocity"), "momentum": ("momentum", "velocity"),
     "rms": ("rms", "mg", "momentum"), "mg": ("rms", "mg", "momentum"),
 }  # fmt: skip
-"""Words that layers use too, with those that belong together."""
+"""Words for slots that layers use too, each with the words of the same optimizer."""
 
 _SURE = re.compile(r"(.+)_slot_(?:vr|vc|v|m)")
 _SCOPE = re.compile(
@@ -41,7 +41,7 @@ _NUMBERS = re.compile(
 
 
 class Shaped(Protocol):
-    """What has a shape: an entry of an index, or a tensor."""
+    """An object with a shape: an entry of an index, or a tensor."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -49,7 +49,11 @@ class Shaped(Protocol):
 
 @dataclass(frozen=True)
 class _Slot:
-    """What may be a slot: of which variable, its word, and the words that must all be there."""
+    """A possible slot.
+
+    `of` is its variable, `word` its kind, `family` the optimizer's words, of which `needed` must
+    occur for each variable; `is_sure` if no layer uses the word.
+    """
 
     name: str
     of: str
@@ -65,11 +69,11 @@ class _Slot:
 
 
 def of_optimizer(names: Mapping[str, Shaped], trains: Mapping[str, bool]) -> set[str]:
-    """The names of the variables that are an optimizer's.
+    """Return the names of the variables that belong to an optimizer, step counters included.
 
-    A word that a layer may use too counts where all variables that have one of the optimizer's
-    words have the others, in an optimizer's scope, or where TensorFlow says that the variable is
-    not trained; Adam's also beside its `beta1_power`.
+    `trains` has by name TensorFlow's own flag, if known. A word that layers use too counts if all
+    variables with one of the optimizer's words have the others, if it is in an optimizer's scope,
+    if TensorFlow marks the variable as not trained, or, for Adam, beside a `beta1_power`.
     """
     numbers = {name for name in names if names[name].shape == () and _is_number(name)}
     has_powers = any(map(_POWERS.fullmatch, numbers))
@@ -84,12 +88,12 @@ def of_optimizer(names: Mapping[str, Shaped], trains: Mapping[str, bool]) -> set
         or _is_scope(slot.scope)
         or (slot.scope, slot.family) in whole
     ]
-    # What has slots itself is trained: a weight, whatever its name.
+    # A variable that has slots is trained, so it is a weight, whatever its name.
     return numbers | {slot.name for slot in found} - {slot.of for slot in found}
 
 
 def owner(name: str, weights: Collection[str]) -> str | None:
-    """The variable that a slot belongs to, among those."""
+    """Return the variable in `weights` to which a slot belongs; None if there is none."""
     parts = name.split("/")
     for start in range(len(parts)):
         for stop in range(len(parts), start, -1):
@@ -130,7 +134,7 @@ def _candidates(name: str, names: Mapping[str, Shaped]) -> Iterator[_Slot]:
 
 
 def _ends(parts: list[str], names: Collection[str]) -> str:
-    """The longest end of a path that is a variable's name."""
+    """Return the longest suffix of a path that is a variable's name; empty if there is none."""
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in names), "")
 
@@ -147,7 +151,7 @@ def _worded(name: str, of: str, word: str, scope: str) -> _Slot:
 
 
 def _complete(found: list[_Slot]) -> set[tuple[str, str]]:
-    """The scopes and families of which each variable that has one word has all of them."""
+    """Return (scope, family) pairs in which every variable with one word has all words."""
     words: dict[tuple[str, str], dict[str, set[str]]] = {}
     needed = {}
     for slot in found:

@@ -1,4 +1,4 @@
-"""Where models come from: what is loaded, and the donors of steps."""
+"""Sources of models: the recipe's source, and the donors of steps."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Source(ABC):
     """Where the model comes from: a file, or a model of keras.applications."""
 
     kind: ClassVar[str]
-    """The key that tells it apart."""
+    """The recipe key by which this kind of source is recognised."""
 
     @abstractmethod
     def open(self, seed: int) -> Model:
-        """The model, opened lazily."""
+        """Open the model lazily."""
 
     def opened(self, seed: int) -> Model:
-        """The model as it was opened before, where its files have not changed since.
+        """Return the model of an earlier call if its files have not changed, else open it.
 
-        What has been hashed is not hashed again.
+        So its weights are hashed once.
         """
         seen = self._seen
         if seed in seen:
@@ -45,23 +45,23 @@ class Source(ABC):
 
     @property
     def is_view(self) -> bool:
-        """Whether it renames the file's weights, or takes only some of them."""
+        """True if it renames the file's weights, or takes only some of them."""
         return False
 
     @property
     def is_made(self) -> bool:
-        """Whether Keras made the model: the weights were drawn, or loaded by Keras."""
+        """True if Keras made the model: its weights were drawn, or loaded by Keras."""
         return False
 
     @property
     @abstractmethod
     def needs_tensorflow(self) -> bool:
-        """Whether opening it imports TensorFlow."""
+        """True if opening it imports TensorFlow."""
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory(Source):
-    """A model that Python code has opened already."""
+    """A model that Python code has already opened."""
 
     model: Model
 
@@ -75,12 +75,12 @@ class InMemory(Source):
 
 @dataclass(frozen=True, eq=False)
 class Donor:
-    """A second model, which a step takes weights from; opened when it is first needed."""
+    """A second model that a step takes weights from; opened on first use."""
 
     source: Source
     seed: int
 
     @cached_property
     def model(self) -> Model:
-        """Return the model, whose weights are hashed while they are read."""
+        """The donor's model, whose weights are hashed while they are read."""
         return self.source.opened(self.seed).hashed()

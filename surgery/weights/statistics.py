@@ -1,4 +1,4 @@
-"""Statistics of a tensor, streamed: the same whatever the number of threads."""
+"""Statistics of a tensor, streamed; independent of the number of threads."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from surgery.weights.tensor import Array, Tensor
 
 _BLOCK = 1 << 16
-"""Elements looked at at once: small enough to stay in a core's cache."""
+"""Elements summed at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of some elements; `low`, `high`, `mean` and `std` are of the finite ones.
+    """Statistics of some elements; `low`, `high`, `mean` and `std` are over the finite ones.
 
     Attributes:
-        count: the number of elements.
-        zeros: how many are exactly zero (of either sign).
-        nonfinite: how many are NaN or infinite.
-        mean: the mean, in float64.
-        deviation: the sum of the squared distances from the mean, in float64.
-        low, high: the smallest and the largest.
+       count: the number of elements.
+       zeros: how many are exactly zero (of either sign).
+       nonfinite: how many are NaN or infinite.
+       mean: the mean, in float64.
+       deviation: the sum of the squared distances from the mean, in float64.
+       low, high: the smallest and the largest.
     """
 
     count: int = 0
@@ -35,7 +35,7 @@ class Statistics:
     high: float = -math.inf
 
     def __add__(self, other: Statistics) -> Statistics:
-        """Both together (Chan, Golub and LeVeque 1979: no cancellation for a large mean)."""
+        """Combine two sets of elements without cancellation (Chan, Golub and LeVeque 1979)."""
         n, m = self.finite, other.finite
         distance = other.mean - self.mean
         share = m / (n + m) if m else 0.0
@@ -60,7 +60,7 @@ class Statistics:
         return math.sqrt(self.deviation / self.finite) if self.finite else math.nan
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON: min, max, mean, std (None where nothing is finite), zeros, nonfinite."""
+        """Return them for JSON: min, max, mean, std (None if none is finite), zeros, nonfinite."""
         numbers = (self.low, self.high, self.mean, self.std)
         known = [number if self.finite and math.isfinite(number) else None for number in numbers]
         names = ("min", "max", "mean", "std")
@@ -72,7 +72,7 @@ class Statistics:
 
 
 def of_chunk(values: Array) -> Statistics:
-    """The statistics of one chunk in memory."""
+    """Compute the statistics of an array in memory."""
     result = Statistics()
     for start in range(0, values.size, _BLOCK):
         result += _of_block(values[start : start + _BLOCK])
@@ -80,7 +80,7 @@ def of_chunk(values: Array) -> Statistics:
 
 
 def of_tensor(tensor: Tensor) -> Statistics:
-    """The statistics of a whole tensor, in one pass."""
+    """Compute the statistics of a tensor, in one pass."""
     result = Statistics()
     for values in tensor.chunks():
         result += of_chunk(values)
@@ -90,7 +90,7 @@ def of_tensor(tensor: Tensor) -> Statistics:
 def _of_block(values: Array) -> Statistics:
     count = values.size
     zeros = count - int(np.count_nonzero(values != 0))
-    values = np.abs(values) if values.dtype.kind == "c" else values  # what can be compared
+    values = np.abs(values) if values.dtype.kind == "c" else values  # complex numbers have no order
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         mean = float(wide.sum()) / count
@@ -99,7 +99,7 @@ def _of_block(values: Array) -> Statistics:
             if not wide.size:
                 return Statistics(count, zeros, count)
             mean = float(wide.mean())
-        # NumPy finds the ends faster in 4 bytes than in 8, and much faster than in 2.
+        # NumPy's min and max are faster on 4 bytes than on 8, and much faster than on 2.
         exact = values if wide.size == count and values.itemsize >= 4 else wide
         low, high = float(exact.min()), float(exact.max())
         wide -= mean

@@ -1,4 +1,4 @@
-"""The lazy tensor: its shape is free, its bytes are asked for, a chunk at a time."""
+"""The lazy tensor: its shape and dtype are known, its elements are read by chunk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ChunkFunction = Callable[[Array, int], Array]
 Result = TypeVar("Result")
 
 CHUNK = 1 << 20
-"""Elements in a chunk. Fixed, because random numbers and sums are drawn and taken by chunk."""
+"""Elements in a chunk. Fixed, because random numbers and sums depend on it."""
 
 Span = tuple[int, int]
 
 
 @cache
 def dtype_named(name: str) -> np.dtype[Any]:
-    """The dtype of that name, those of ml_dtypes (bfloat16, float8_e4m3fn, int4...) included."""
+    """Return the dtype of that name, including those of ml_dtypes (bfloat16, int4...)."""
     try:
         return np.dtype(name)
     except TypeError:
@@ -37,50 +37,55 @@ def dtype_named(name: str) -> np.dtype[Any]:
         return found
 
 
+@cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype, which NumPy puts together anew each time: 3 us for each weight."""
+    return dtype.name
+
+
 def is_numpy_dtype(dtype: np.dtype[Any]) -> bool:
-    """True for NumPy's own numbers and truth values, not for those of ml_dtypes."""
+    """Return True for NumPy's own numeric and boolean dtypes, False for those of ml_dtypes."""
     return dtype.kind in "biufc" and type(dtype).__module__ == "numpy.dtypes"
 
 
 def chunk_ranges(size: int) -> Iterator[Span]:
-    """The flat element ranges of a tensor's chunks."""
+    """Yield the flat ranges (start, stop) of the chunks of a tensor of `size` elements."""
     for start in range(0, size, CHUNK):
         yield start, min(start + CHUNK, size)
 
 
 class Tensor(ABC):
-    """An array of known shape and dtype whose elements are read in flat (C-order) ranges."""
+    """An array of known shape and dtype whose elements are read in flat (C-order) ranges.
+
+    Attributes:
+        shape, dtype: as of an array.
+        size: the number of elements.
+        nbytes: the number of bytes of all elements.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        # Not properties: all four are asked for many times of each of very many tensors.
         self.shape = shape
         self.dtype = dtype
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The number of bytes of all elements."""
-        return self.size * self.dtype.itemsize
+        self.size = math.prod(shape)
+        self.nbytes = self.size * dtype.itemsize
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`, flat, as an array that the caller must not change."""
+        """Return elements `start` to `stop`, flat, as an array that the caller must not change."""
 
     @property
     def passes(self) -> int:
-        """How often writing this tensor reads its file from start to end."""
+        """How many times writing this tensor reads its file from start to end."""
         return 1
 
     def chunks(self) -> Iterator[Array]:
-        """All elements in order, a chunk at a time."""
+        """Yield all elements in order, a chunk at a time."""
         for start, stop in chunk_ranges(self.size):
             yield self.read(start, stop)
 
     def numpy(self) -> Array:
-        """The whole tensor in memory."""
+        """Return the whole tensor as an array in memory."""
         whole = np.empty(self.size, self.dtype)
         for start, stop in chunk_ranges(self.size):
             whole[start:stop] = self.read(start, stop)
@@ -88,19 +93,19 @@ class Tensor(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("its elements are read from a file, which makes a copy of them")
+            raise ValueError("a lazy tensor cannot be viewed without a copy; leave out copy=False")
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
 
 Named = tuple[str, Tensor]
-"""A tensor with its name in a file."""
+"""A name in a file, and the tensor of that name."""
 
 
 class FileTensor(Tensor):
-    """A tensor whose bytes lie in one piece in a file.
+    """A tensor whose bytes lie contiguously in a file.
 
-    It is read by a descriptor that stays open, or else the file is opened for each chunk: a
-    folder may hold more files than a process may open.
+    It is read by a descriptor that stays open, or else the file is opened for each chunk, since a
+    folder may have more files than a process may open.
     """
 
     def __init__(
@@ -111,18 +116,18 @@ class FileTensor(Tensor):
         descriptor: Descriptor | None = None,
         seen: Callable[[int, memoryview], None] | None = None,
     ) -> None:
-        """`seen` is shown every whole chunk that is read, with its place in the file."""
+        """Make the tensor; `seen(offset, bytes)` is called for every whole chunk read."""
         super().__init__(shape, dtype)
         self.file_range = file_range
         self._descriptor = descriptor
         self._seen = seen
 
     def viewed(self, dtype: np.dtype[Any]) -> FileTensor:
-        """The same bytes as elements of another dtype of the same size."""
+        """Return the same bytes as a tensor of another dtype of the same size."""
         return FileTensor(self.shape, dtype, self.file_range, self._descriptor, self._seen)
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`; raises OSError where the file ends too early."""
+        """Return elements `start` to `stop`; raises OSError if the file ends too early."""
         item = self.dtype.itemsize
         buffer = np.empty((stop - start) * item, np.uint8)
         offset = self.file_range.offset + start * item
@@ -139,17 +144,17 @@ class FileTensor(Tensor):
         while done < len(view):
             count = preadv(descriptor, view[done:], offset + done)
             if count == 0:
-                raise OSError(f"{self.file_range.path} ends before its weights do")
+                raise OSError(f"{self.file_range.path} is truncated: it ends inside a weight")
             done += count
 
 
 def raw_bytes(file_range: FileRange, size: int, descriptor: Descriptor) -> FileTensor:
-    """A part of a file as it is, to be copied in the same stream as tensors are."""
+    """Return `size` bytes of a file as a uint8 tensor, to be copied like other tensors."""
     return FileTensor((size,), np.dtype(np.uint8), file_range, descriptor)
 
 
 class FunctionTensor(Tensor):
-    """A tensor whose elements come from a function of the flat range."""
+    """A tensor whose elements are computed by `function(start, stop)` of the flat range."""
 
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], function: Callable[[int, int], Array]
@@ -158,26 +163,26 @@ class FunctionTensor(Tensor):
         self._function = function
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`."""
+        """Return elements `start` to `stop`, flat."""
         return self._function(start, stop)
 
 
 def constant(value: Array) -> Tensor:
-    """A tensor of values that are in memory already."""
+    """Return a tensor of an array that is in memory."""
     flat = np.ascontiguousarray(value).reshape(-1)
     return FunctionTensor(value.shape, value.dtype, lambda start, stop: flat[start:stop])
 
 
 def deferred(shape: tuple[int, ...], dtype: np.dtype[Any], make: Callable[[], Array]) -> Tensor:
-    """A tensor whose elements are made all at once, when the first of them is read."""
+    """Return a tensor whose elements are all computed when the first is read."""
     whole = Reduction(lambda _: np.ascontiguousarray(make(), dtype).reshape(-1), 0)
     return FunctionTensor(shape, dtype, lambda start, stop: whole.result()[start:stop])
 
 
 class Reduction(Generic[Result]):
-    """Something that must be known of whole tensors before they can be changed.
+    """A value computed from whole tensors, needed before they can be changed.
 
-    It is computed once, when first asked for; `passes` is how often it reads them.
+    It is computed once, on first use; `passes` is how many times that reads the tensors.
     """
 
     def __init__(self, compute: Callable[[Executor | None], Result], passes: int) -> None:
@@ -187,7 +192,7 @@ class Reduction(Generic[Result]):
         self._found: list[Result] = []
 
     def result(self, pool: Executor | None = None) -> Result:
-        """The result; the first call reads the tensors, in the pool's threads if one is given."""
+        """Return the value; the first call computes it, in the pool's threads if one is given."""
         with self._lock:
             if not self._found:
                 self._found.append(self._compute(pool))
@@ -195,10 +200,10 @@ class Reduction(Generic[Result]):
 
 
 class Mapped(Tensor):
-    """Another tensor with a function fused to it, chunk by chunk; nothing is stored.
+    """A tensor with a chunk function applied to another tensor; nothing is stored.
 
-    The function gets the chunk's elements, which it must not change, and the flat index of
-    the first one.
+    The function gets a chunk's elements, which it must not change, and the flat index of the
+    first one. `using` is a Reduction that the function reads.
     """
 
     def __init__(
@@ -207,33 +212,37 @@ class Mapped(Tensor):
         function: ChunkFunction,
         using: Reduction[Any] | None = None,
         dtype: np.dtype[Any] | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(before.shape, dtype or before.dtype)
+        super().__init__(before.shape if shape is None else shape, dtype or before.dtype)
         self.before = before
         self.using = using
         self._function = function
 
     @property
     def passes(self) -> int:
-        """How often writing this tensor reads the one in the file."""
+        """How many times writing this tensor reads the file, reductions included."""
         return self.before.passes + (self.using.passes if self.using else 0)
 
     def apply(self, values: Array, start: int) -> Array:
-        """What the function makes of `values`, which stand at `start` in the tensor before."""
+        """Apply the function to `values`, the elements of `before` from flat index `start`."""
         return self._function(values, start).astype(self.dtype, copy=False)
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop` of the result."""
+        """Return elements `start` to `stop` of the result, flat."""
         return self.apply(self.before.read(start, stop), start)
 
     def reductions(self) -> list[Reduction[Any]]:
-        """All that must be known before this can be read, in the order it is found out."""
+        """Return all reductions that reading needs, in the order of their computation."""
         earlier = self.before.reductions() if isinstance(self.before, Mapped) else []
         return [*earlier, self.using] if self.using else earlier
 
 
 class Rearranged(Mapped):
-    """A tensor made from other places of the one before; `gather` reads a flat range of it."""
+    """A tensor that takes elements from other places of `before`.
+
+    `gather(before, start, stop)` returns a flat range of the result.
+    """
 
     def __init__(
         self,
@@ -242,19 +251,18 @@ class Rearranged(Mapped):
         shape: tuple[int, ...] | None = None,
         using: Reduction[Any] | None = None,
     ) -> None:
-        super().__init__(before, lambda values, _: values, using)
-        self.shape = before.shape if shape is None else shape
+        super().__init__(before, lambda values, _: values, using, shape=shape)
         self._gather = gather
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop` of the result."""
+        """Return elements `start` to `stop` of the result, flat."""
         return self._gather(self.before, start, stop)
 
 
 class Spilled(Mapped):
-    """The same tensor, kept in a temporary file without a name, to be read in any order.
+    """A tensor stored in an unnamed temporary file on first use, for random access.
 
-    For what would be made anew again and again where it is read in many small pieces.
+    For tensors that would be recomputed again and again if read in many small pieces.
     """
 
     def __init__(self, before: Tensor) -> None:
@@ -269,14 +277,14 @@ class Spilled(Mapped):
         return file
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`; the first call writes the file."""
+        """Return elements `start` to `stop`, flat; the first call writes the file."""
         item = self.dtype.itemsize
         data = pread(self._file.result().fileno(), (stop - start) * item, start * item)
         return np.frombuffer(data, np.uint8).view(self.dtype)
 
 
 def in_pieces(tensor: Tensor) -> Tensor:
-    """The tensor in a form that is quick to read in small pieces."""
+    """Return the tensor, spilled to a file if reading it in small pieces would be slow."""
     inner = tensor
     while isinstance(inner, Mapped):
         if isinstance(inner, Rearranged):
@@ -286,7 +294,10 @@ def in_pieces(tensor: Tensor) -> Tensor:
 
 
 def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int], Array]:
-    """A `gather` whose function is given whole blocks of so many elements."""
+    """Make a `gather` for Rearranged by a chunk function that gets whole blocks.
+
+    A block has `size` elements, and starts at a multiple of that.
+    """
 
     def gather(before: Tensor, start: int, stop: int) -> Array:
         first = start // size * size
@@ -297,30 +308,29 @@ def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int]
 
 
 class Observed(Mapped):
-    """A step's tensor, of which each chunk is shown to an observer beside the one before the step.
+    """A step's tensor that shows each chunk, before and after the step, to an observer.
 
-    Whole chunks only, however it is read: what is summed of them does not depend on it.
+    Only whole chunks are shown, so sums over them do not depend on how it is read.
     """
 
     def __init__(
         self, before: Tensor, after: Tensor, observe: Callable[[int, Array, Array], None]
     ) -> None:
-        super().__init__(before, lambda values, _: values, None, after.dtype)
-        self.shape = after.shape
+        super().__init__(before, lambda values, _: values, None, after.dtype, after.shape)
         self.shown = after
         self._observe = observe
 
     @property
     def passes(self) -> int:
-        """As of the step's tensor itself."""
+        """The number of passes of the step's tensor."""
         return self.shown.passes
 
     def reductions(self) -> list[Reduction[Any]]:
-        """Those of the step's tensor itself."""
+        """Return the reductions of the step's tensor."""
         return self.shown.reductions() if isinstance(self.shown, Mapped) else []
 
     def read(self, start: int, stop: int) -> Array:
-        """Elements `start` to `stop`, shown to the observer on their way."""
+        """Return elements `start` to `stop`, flat, and show whole chunks to the observer."""
         before = self.before.read(start, stop)
         after = _after(self.shown, self.before, before, start)
         for first in range(-(-start // CHUNK) * CHUNK, stop, CHUNK):
@@ -333,7 +343,7 @@ class Observed(Mapped):
 
 
 def _after(tensor: Tensor, first: Tensor, values: Array, start: int) -> Array:
-    """The elements at `start`, where those of the tensor that it may be made from are known."""
+    """Return a tensor's elements at `start`, given those of `first`, from which it may be made."""
     if tensor is first:
         return values
     if type(tensor) is Mapped:

@@ -1,9 +1,13 @@
 """expect: what holds lets the run end; what does not writes nothing and ends with 3."""
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+import surgery
+from surgery.architecture import Architecture
 from tests.conftest import command, dense_model
 
 RECIPE = """surgery: 1
@@ -30,6 +34,10 @@ HOLD = [
     "norm: {select: a/kernel, at_least: 0.001}",
     'parameters: {select: "**", exactly: 23}',
     "parameters: {select: a, at_least: 15, at_most: 15}",
+    "layers: {select: {type: Dense}, exactly: 2}",
+    "layers: {select: {type: BatchNormalization}, exactly: 0}",
+    "layers: {select: a, at_least: 1, at_most: 1}",
+    "flops: {at_least: 41, at_most: 41}",  # 3 * (2 * 4 + 1) + 2 * (2 * 3 + 1)
 ]
 FAIL = [
     ("sparsity: {select: a/kernel, at_least: 60%}",
@@ -39,6 +47,10 @@ FAIL = [
      "least 5"),
     ("matches: {select: \"**\", at_most: 3}", "has 4 weights, expected at most 3"),
     ("parameters: {select: a, exactly: 14}", "a has 15 parameters, expected exactly 14"),
+    ("layers: {select: {type: Dense}, at_most: 1}",
+     "expect[0].layers: {type: Dense} has 2 layers, expected at most 1"),
+    ("flops: {at_most: 40}", "expect[0].flops: one example takes 41 FLOPs, expected at most 40"),
+    ("flops: {at_least: 1.0e+9}", "one example takes 41 FLOPs, expected at least 1e+09"),
     ("unchanged: {select: a}", "a/kernel has changed"),
     ("unchanged: {select: a}", "a/bias has changed"),
     ("changed: {select: b}", "b/bias has not changed"),
@@ -128,3 +140,32 @@ def test_wrong_expectations(expected, message, run):
 def test_a_plan_says_what_headers_show_to_fail(run):
     run("matches: {select: a, exactly: 9}")
     assert command("plan", "r.yaml").returncode == 3
+
+
+UNKNOWN = """surgery: 1
+load: LOAD
+expect: [{flops: {at_most: 1.0e+9}}]
+export: [{npz: out.npz}]
+"""
+
+
+def test_flops_that_no_config_tells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    surgery.save(surgery.open(dense_model(tmp_path)), npz="w.npz")
+    Path("r.yaml").write_text(UNKNOWN.replace("LOAD", "w.npz"))
+    done = command("run", "r.yaml")
+    assert done.returncode == 3
+    assert "its FLOPs are unknown, since no config lists the calls of its layers" in done.stderr
+
+
+def test_flops_of_a_layer_of_ones_own_are_unknown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = surgery.open(dense_model(tmp_path))
+    config = copy.deepcopy(dict(model.architecture.config))
+    config["config"]["layers"][-1] |= {"module": "my.layers", "registered_name": "mine>Dense"}
+    model = dataclasses.replace(model, architecture=Architecture(config))
+    surgery.save(model, keras="m.keras")
+    Path("r.yaml").write_text(UNKNOWN.replace("LOAD", "m.keras"))
+    done = command("run", "r.yaml")
+    assert done.returncode == 3
+    assert "its FLOPs are unknown, since those of b are" in done.stderr

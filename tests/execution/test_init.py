@@ -33,7 +33,7 @@ def test_what_is_there_is_never_written_over(tmp_path):
     (tmp_path / "recipes/tame.yaml").write_text("mine")
     done = command("init", "convert", "tame", cwd=tmp_path)
     assert done.returncode == 2
-    assert "recipes/tame.yaml is there already, and is another one" in done.stderr
+    assert "recipes/tame.yaml exists already with other contents" in done.stderr
     assert not (tmp_path / "recipes/convert.yaml").exists()
     done = command("init", "digits-trian", cwd=tmp_path)
     assert "there is no recipe 'digits-trian' (did you mean 'digits-train'?)" in done.stderr

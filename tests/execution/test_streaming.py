@@ -16,6 +16,7 @@ SIZES = {
     "one large tensor": [12 * CHUNK],
     "a large one and others": [2 * CHUNK, 8 * CHUNK + 1, 0, 5, CHUNK],
     "many": [3 * CHUNK] * 5,
+    "many small ones and a large one": [*[5] * 40, 3 * CHUNK],
 }
 
 
@@ -48,6 +49,27 @@ def test_every_chunk_is_read_once(name, threads):
     assert [given[number] for number in range(len(arrays))] == SIZES[name]
     expected = {id(t): sha256(constant(v)) for t, v in zip(tensors, arrays, strict=True)}
     assert digests == expected
+
+
+@pytest.mark.parametrize("broken", ["small", "large"])
+def test_an_error_ends_the_thread_with_small_tensors_and_the_others(broken):
+    read = Counter()
+
+    def tensor(size, kind):
+        def make(start, stop):
+            time.sleep(0.002)
+            read[kind] += 1
+            if kind == broken and read[kind] == 3:
+                raise OSError("broken")
+            return np.zeros(stop - start, np.uint8)
+
+        return FunctionTensor((size,), np.dtype(np.uint8), make)
+
+    tensors = [*[tensor(5, "small") for _ in range(1000)], tensor(1000 * CHUNK, "large")]
+    output = Output([(t, lambda _start, _values: None) for t in tensors], lambda: None)
+    with pytest.raises(OSError, match="broken"):
+        stream([output], 2, Silent(), {}, summing=False)
+    assert read["small"] + read["large"] < 200
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

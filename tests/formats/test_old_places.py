@@ -45,7 +45,7 @@ def test_layers_are_found_by_their_order(classes, stored, today):
 @pytest.mark.parametrize("stored", [["dense", "dense_3"], ["dense_1", "dense_2"], ["dense"]])
 def test_numbers_that_fit_no_way_of_counting(stored):
     paths = [f"{OLD_LAYERS}/{name}" for name in stored]
-    with pytest.raises(FormatError, match=r"f: it holds dense number .*which is which"):
+    with pytest.raises(FormatError, match=r"f: it has dense number .*cannot be matched"):
         todays_places(paths, paths, sequential(D, D), "f")
 
 

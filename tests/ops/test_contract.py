@@ -11,12 +11,14 @@ from surgery.declared.fields import key
 from surgery.errors import SurgeryError
 from surgery.ops.base import FloatOp, ops
 from surgery.ops.live import LiveOp
+from surgery.ops.structure import StructureOp
 from surgery.recipe.parts import build_op
 from surgery.testing.models import with_slots
 from surgery.testing.ops import check_op_on
 from surgery.weights.selectors import Select
 from surgery.weights.tensor import CHUNK, Reduction
 from tests.conftest import dense_layers, same_bytes
+from tests.keras.test_structure_contract import STRUCTURE
 
 BFLOAT16 = ml_dtypes.bfloat16
 DTYPES = [np.float16, BFLOAT16, np.float32, np.float64, np.int8, np.bool_]
@@ -174,8 +176,9 @@ LIVE = {
 
 
 def test_every_operation_is_here():
-    assert set(CASES) | set(LIVE) == set(ops())
+    assert set(CASES) | set(LIVE) | set(STRUCTURE) == set(ops())
     assert all(issubclass(ops()[name], LiveOp) == (name in LIVE) for name in ops())
+    assert all(issubclass(ops()[name], StructureOp) == (name in STRUCTURE) for name in ops())
 
 
 @pytest.mark.parametrize("name", LIVE)

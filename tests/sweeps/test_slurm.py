@@ -169,7 +169,7 @@ def test_what_slurm_refuses_is_told(slurm, small, tmp_path):
     )
     done = command("sweep", path, "--on", "slurm", "--cluster", "partition=none", **slurm)
     assert done.returncode == 1
-    assert "Slurm does not take the runs: " in done.stderr
+    assert "Slurm refuses the runs: " in done.stderr
     assert "partition" in done.stderr
     done = command("sweep", path, "--on", "slurm", "--cluster", "partitoin=none", **slurm)
     assert done.returncode == 2

@@ -1,6 +1,6 @@
-"""Configs of Keras 3 as Keras 2 (TensorFlow 2.12 to 2.15) takes them, where that says the same.
+"""Keras 3 configs converted to Keras 2 (TensorFlow 2.12 to 2.15), where Keras 2 can express them.
 
-They are built of what Keras 2 is known to take (`arguments.py`); nothing else gets into them.
+The new configs consist of arguments that Keras 2 is known to take (`arguments.py`), nothing else.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 @dataclass
 class Downgrade:
-    """Collect what Keras 2 cannot express, and notes for the user; each names its layer."""
+    """What Keras 2 cannot express (`problems`), and notes for the user; each names its layer."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def downgraded(config: Mapping[str, Any]) -> tuple[Config, Downgrade]:
-    """The config of a model that Keras 3 wrote, for Keras 2, and what stands against it."""
+    """Convert a Keras 3 model's config to Keras 2; also returns the problems found."""
     found = Downgrade()
     if class_of(config) not in _CONTAINERS:
         own = f"{class_of(config)} is a model of its own class, which a file does not rebuild"
@@ -50,7 +50,7 @@ def downgraded(config: Mapping[str, Any]) -> tuple[Config, Downgrade]:
 
 
 def _entry(entry: Mapping[str, Any], where: str, found: Downgrade) -> Config:
-    """A layer with its class and arguments; `where` is its address."""
+    """Convert a layer's or model's entry; `where` is its address."""
     class_name = class_of(entry)
     config = {**_built_for(entry), **(entry.get("config") or {})}
     if class_name == "Functional":
@@ -66,7 +66,7 @@ def _entry(entry: Mapping[str, Any], where: str, found: Downgrade) -> Config:
 
 
 def _built_for(entry: Mapping[str, Any]) -> Config:
-    """The shapes that Keras 2 has among the arguments of MultiHeadAttention."""
+    """Return the input shapes that Keras 2 has among MultiHeadAttention's arguments."""
     if class_of(entry) != "MultiHeadAttention":
         return {}
     shapes = (entry.get("build_config") or {}).get("shapes_dict") or {}
@@ -86,10 +86,12 @@ def _unknown(class_name: str) -> str:
 
 
 def _named(entry: Mapping[str, Any], owner: str, found: Downgrade) -> str:
-    """The address of a layer in a model, or of the model; TensorFlow must take its name."""
+    """Return the address of a layer or the model, after checking that TensorFlow takes its name."""
     name = str((entry.get("config") or {}).get("name") or "")
     if not _NAME.fullmatch(name):
-        found.problems.append(f"{join(owner, name)!r} is no name that TensorFlow takes; rename it")
+        found.problems.append(
+            f"{join(owner, name)!r} is not a name that TensorFlow accepts; rename it"
+        )
     return join(owner, name)
 
 
@@ -102,7 +104,7 @@ def _sequential(config: Config, where: str, found: Downgrade) -> Config:
 
 
 def _functional(config: Config, where: str, found: Downgrade) -> Config:
-    # Keras 2 counts the calls of a model in a model from 1. So does Keras 3 for its ends, except
+    # Keras 2 counts the calls of a nested model from 1. So does Keras 3 for its ends, except
     # those of a Sequential.
     inner = {layer["config"].get("name"): class_of(layer) for layer in config["layers"]}
     counted = {name for name, class_name in inner.items() if class_name in _CONTAINERS}
@@ -120,7 +122,7 @@ def _functional(config: Config, where: str, found: Downgrade) -> Config:
 
 
 def _freeze(config: Config) -> None:
-    """Freeze all layers of a model, as Keras does; Keras 2 forgets the model's own flag."""
+    """Freeze all layers of a model: Keras 2 does not keep the model's own `trainable` flag."""
     for layer in config["layers"]:
         if layer["class_name"] != "InputLayer":
             layer["config"]["trainable"] = False
@@ -129,7 +131,7 @@ def _freeze(config: Config) -> None:
 
 
 def _in_graph(entry: Mapping[str, Any], owner: str, counted: set[str], found: Downgrade) -> Config:
-    """A layer of a functional model, with its calls."""
+    """Convert a layer of a functional model, with its calls (`inbound_nodes`)."""
     where = _named(entry, owner, found)
     name = str(entry.get("name") or entry["config"].get("name"))
     try:
@@ -152,12 +154,12 @@ def _layer(class_name: str, config: Config, where: str, found: Downgrade) -> Con
         if new.get("output_mode") == "tf_idf" and new.get("idf_weights") is None:
             found.problems.append(f"{where}: the file holds no idf_weights of this {class_name}")
         if class_name == "TextVectorization" or new.get("output_mode") == "int":
-            new.pop("dtype", None)  # Keras 2 means that of the words
+            new.pop("dtype", None)  # in Keras 2 this is the dtype of the words
     return {key: _value(key, value, where, found) for key, value in new.items()}
 
 
 def _value(key: str, value: Any, where: str, found: Downgrade) -> Any:
-    """An argument's value in Keras 2's form."""
+    """Convert the value of a layer's argument."""
     if key in _LAYERS_INSIDE and isinstance(value, Mapping):
         return _entry(value, where, found)
     if key == "cells":
@@ -173,7 +175,7 @@ def _value(key: str, value: Any, where: str, found: Downgrade) -> Any:
 
 
 def _activation(key: str, value: Any, where: str, found: Downgrade) -> Any:
-    # As a recurrent activation it is met by scaled weights (gates.py).
+    # As a recurrent activation, it is replaced by scaling weights (gates.py).
     if value == "hard_sigmoid" and key == "recurrent_activation":
         return value
     if value is not None and value not in arguments.table()["activations"]:
@@ -185,7 +187,7 @@ def _activation(key: str, value: Any, where: str, found: Downgrade) -> Any:
 
 
 def _dtype(value: Any, where: str, found: Downgrade) -> Any:
-    """A dtype policy by its name."""
+    """Return the name of a dtype policy."""
     if isinstance(value, Mapping) and value.get("class_name") == "DTypePolicy":
         value = value["config"]["name"]
     if isinstance(value, Mapping) or "_from_" in str(value):
@@ -194,7 +196,7 @@ def _dtype(value: Any, where: str, found: Downgrade) -> Any:
 
 
 def _object(kind: str, value: Mapping[str, Any], where: str, found: Downgrade) -> Config:
-    """An initializer, optimizer, loss... with the arguments that Keras 2 takes."""
+    """Convert an initializer, optimizer, loss..., with the arguments that Keras 2 takes."""
     class_name = str(value.get("class_name"))
     if value.get("registered_name") or class_name not in arguments.table()[kind]:
         found.problems.append(f"{where}: Keras 2 has no {class_name}")
@@ -206,16 +208,16 @@ def _object(kind: str, value: Mapping[str, Any], where: str, found: Downgrade) -
 
 
 def _plain(value: Any, where: str, found: Downgrade) -> Any:
-    """Numbers and texts; an array is a list."""
+    """Return a number, text or list unchanged, and a serialised array as a list."""
     if isinstance(value, Mapping):
         if value.get("class_name") in calls.ARRAYS:
             return value["config"]["value"]
-        found.problems.append(f"{where} is more than a file of Keras 2 can say")
+        found.problems.append(f"{where} cannot be stored in a file of Keras 2")
     return value
 
 
 def compiled(kind: str, value: Any) -> tuple[Any, Downgrade]:
-    """An optimizer, losses or metrics, in any nesting, for Keras 2."""
+    """Convert an optimizer, or any nesting of losses or metrics; also returns the problems."""
     found = Downgrade()
     return _compiled(kind, value, found), found
 
@@ -238,6 +240,6 @@ def _compiled(kind: str, value: Any, found: Downgrade) -> Any:
     if reduction not in _REDUCTIONS:
         found.problems.append(f"{kind}: Keras 2 has no reduction {json.dumps(reduction)}")
     new = _object(kind, value, kind, found)
-    if kind == "optimizers":  # without it, it is that of TensorFlow 2.10 and older
+    if kind == "optimizers":  # without `Custom>`, Keras 2 makes the optimizer of TensorFlow 2.10
         new["class_name"] = f"Custom>{new.get('class_name')}"
     return new

@@ -1,8 +1,8 @@
-"""Arguments of the classes of Keras 2 (TensorFlow 2.12 to 2.15), measured with the real ones.
+"""Arguments of Keras 2's classes (TensorFlow 2.12 to 2.15), measured with the real ones.
 
 `arguments.json` has a row for each class that Keras 3 has too: the arguments that Keras 2 `takes`,
-the values of Keras 3 that it assumes or has another default for (`differ`), and what a layer's
-`call` takes; and the activations of one name whose values are the same.
+the arguments whose value in Keras 3 Keras 2 assumes or has another default for (`differ`), and
+what a layer's `call` takes; and the activations that compute the same under the same name.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _RENAMED = {
     ("LeakyReLU", "negative_slope"): "alpha",
 }
 _WITHOUT_EFFECT = ("flash_attention", "seed", "use_cudnn")
-"""They say how a layer computes or draws, not what it predicts."""
+"""Arguments that affect how a layer computes or samples, but not what it predicts."""
 
 
 @functools.cache
 def table() -> Mapping[str, Any]:
-    """The rows by kind (`layers`, `losses`...) and class; `activations` is a list of names."""
+    """Return the rows by kind (`layers`, `losses`...) and class; `activations` is a name list."""
     rows: Mapping[str, Any] = json.loads(Path(__file__).with_name("arguments.json").read_text())
     return rows
 
 
 def arguments(kind: str, class_name: str, config: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """The arguments that Keras 2 takes, and those it has not, each with its value."""
+    """Return (the arguments that Keras 2 takes, texts `name: value` of those it lacks)."""
     row = table()[kind][class_name]
     takes = set(row["takes"])
     assumed = {_RENAMED.get((class_name, key), key): v for key, v in row["differ"].items()}

@@ -1,4 +1,4 @@
-"""The calls in a functional model of Keras 3, in the form of Keras 2.
+"""The calls in a functional model of Keras 3, converted to Keras 2's form.
 
 Keras 3 has `{"args": [...], "kwargs": {...}}` with a mapping for each tensor, Keras 2 a
 `[layer, node, tensor, kwargs]` for each tensor of the first argument.
@@ -17,11 +17,14 @@ _TENSOR = "__keras_tensor__"
 
 
 class NotInKeras2Error(ValueError):
-    """Says what Keras 2 has no word for."""
+    """A call or operation that Keras 2 cannot express; the message names it."""
 
 
 def call(entry: Mapping[str, Any], node: Any, counted: Collection[str]) -> Any:
-    """One call of a layer; of `counted` models, Keras 2 counts calls from 1."""
+    """Convert one call of a layer; Keras 2 counts the calls of the models in `counted` from 1.
+
+    Raises NotInKeras2Error.
+    """
     takes, names = _names(class_of(entry))
     arguments = _by_name(node, names)
     first = arguments.pop(names[0])
@@ -43,7 +46,7 @@ def call(entry: Mapping[str, Any], node: Any, counted: Collection[str]) -> Any:
 
 
 def ends(places: Any, counted: Collection[str]) -> Any:
-    """A model's inputs or outputs: one `[layer, node, tensor]`, or any nesting of them."""
+    """Convert a model's inputs or outputs: one `[layer, node, tensor]`, or any nesting of them."""
     new = _ends(places, counted)
     return [new] if isinstance(new, list) and isinstance(new[0], str) else new
 
@@ -89,7 +92,10 @@ def is_tensor(value: Any) -> bool:
 
 
 def reference(tensor: Mapping[str, Any], counted: Collection[str]) -> list[Any]:
-    """Which layer's output it is: `[layer, node, tensor]`."""
+    """Return the `[layer, node, tensor]` of a Keras tensor.
+
+    Nodes of the layers in `counted` (nested models) are numbered from 1.
+    """
     return _counted(tensor["config"]["keras_history"], counted)
 
 
@@ -99,7 +105,10 @@ def _counted(place: Sequence[Any], counted: Collection[str]) -> list[Any]:
 
 
 def nested(value: Any, of_tensor: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """A value with its tensors changed."""
+    """Convert a nested value, with `of_tensor` applied to its tensors; arrays become lists.
+
+    Raises NotInKeras2Error for other objects.
+    """
     if is_tensor(value):
         return of_tensor(value)
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
-"""The operations in a functional model of Keras 3 (`x * 2`, `ops.mean(x)`), as those of Keras 2.
+"""The operations in a functional model of Keras 3 (`x * 2`, `ops.mean(x)`) as Keras 2's TFOpLambda.
 
-Keras 2 keeps a function of TensorFlow by its name, in a TFOpLambda.
+A TFOpLambda holds the name of a TensorFlow function.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from surgery.architecture.downgrades.calls import (
 Config = dict[str, Any]
 
 _ANY, _FLOATS = "any", "floats"
-# Of Keras 3: the function of TensorFlow, the names of its operands, `argument=its name there`.
+# By Keras 3's class: TensorFlow's function, the names of its operands, `argument=its name there`.
 _OPERATIONS = {
     _FLOATS: {
         "Absolute": "math.abs x",
@@ -86,7 +86,10 @@ _OF_NO_ACCOUNT = ("name", "dtype_policy")
 
 
 def operation(entry: Mapping[str, Any], counted: Collection[str]) -> Config:
-    """An operation of Keras 3 as a layer of Keras 2, with its calls."""
+    """Convert an operation of Keras 3 to a layer of Keras 2, with its calls.
+
+    Raises NotInKeras2Error.
+    """
     kind = str(entry["class_name"])
     of_floats = kind in _OPERATIONS[_FLOATS]
     spec = _OPERATIONS[_FLOATS if of_floats else _ANY].get(kind)
@@ -104,7 +107,10 @@ def operation(entry: Mapping[str, Any], counted: Collection[str]) -> Config:
 
 
 def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
-    """Return the operation's arguments by the names that TensorFlow's function has for them."""
+    """Return the operation's arguments, under the names that TensorFlow's function has for them.
+
+    Raises NotInKeras2Error for an unknown argument or an open shape.
+    """
     given = {k: v for k, v in entry["config"].items() if k not in _OF_NO_ACCOUNT}
     for key, value in given.items():
         if key not in names and value is not None:
@@ -118,11 +124,14 @@ def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
 def _operands(
     kind: str, node: Mapping[str, Any], names: Sequence[str], of_floats: bool
 ) -> list[Any]:
-    """What it is called with; raises where TensorFlow, which converts no dtypes, would refuse."""
+    """Return the operands of a call; with `of_floats`, plain numbers become floats.
+
+    Raises NotInKeras2Error if TensorFlow, which converts no dtypes, would refuse them.
+    """
     operands: list[Any] = node["args"]
     if node["kwargs"] or len(operands) != len(names):
         raise NotInKeras2Error(f"the call of {kind} is not understood")
-    if of_floats:  # alone, a 2 would be an integer there
+    if of_floats:  # a plain 2 would be an integer for TensorFlow
         operands = [float(value) if type(value) is int else value for value in operands]
     arrays = list(_arrays(operands))
     dtypes = {array["config"]["dtype"] for array in arrays}
@@ -139,7 +148,7 @@ def _operands(
 
 
 def _arrays(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The tensors and arrays in it."""
+    """Yield the tensors and arrays in a nested list."""
     if isinstance(value, list):
         for item in value:
             yield from _arrays(item)
@@ -168,7 +177,7 @@ def _call(
 
 
 def _slices(value: Any) -> Any:
-    """Slices as Keras 2 writes them."""
+    """Return slices in Keras 2's form."""
     if isinstance(value, list):
         return [_slices(item) for item in value]
     if isinstance(value, Mapping) and value.get("class_name") == "__slice__":

@@ -83,8 +83,15 @@ def inlined(graph: Graph, model: str, name: Namer) -> tuple[Graph, Mapping[str, 
 def _check_calls(graph: Graph, model: str) -> None:
     for number in graph.calls_of(model):
         for key, value in graph.calls[model, number].kwargs.items():
-            if value is not None:
+            if not _is_nothing(value):
                 raise ValueError(f"{model} is called with {key}, which its layers would not get")
+
+
+def _is_nothing(value: Any) -> bool:
+    """Return whether an argument is None, or has one for each input."""
+    if isinstance(value, list):
+        return all(map(_is_nothing, value))
+    return value is None
 
 
 class _Placed:

@@ -1,6 +1,7 @@
-"""Configs of Keras 1 and 2 as Keras 3 takes them, where that says the same.
+"""Configs of Keras 1 and 2 converted to Keras 3, where Keras 3 has an equivalent.
 
-`docs/old-keras.md` lists what is done; nothing is guessed, and what has no equal is refused.
+`docs/old-keras.md` lists the conversions; nothing is guessed, and what has no equivalent is
+refused.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _MODULES: Mapping[str, Config] = {
 def upgraded(
     config: Mapping[str, Any], keras_version: str, shapes: Shapes | None = None
 ) -> tuple[Config, Upgrade]:
-    """The config of a model that Keras 1 or 2 wrote, for Keras 3, and what was done to it.
+    """Convert a config of Keras 1 or 2 to Keras 3; also returns what was changed and refused.
 
-    The shapes of its weights tell what an old config leaves out. Nothing of `config` is changed.
+    `shapes`, those of the weights, supply what an old config leaves out. `config` is not changed.
     """
     upgrader = _Upgrader(keras_version.startswith("1"), shapes or {})
-    return upgrader.entry(upgrader.told_by_shapes(config), ""), upgrader.notes
+    return upgrader.entry(upgrader.with_reset_after(config), ""), upgrader.notes
 
 
 class _Upgrader:
@@ -46,8 +47,8 @@ class _Upgrader:
         self.shapes = shapes
         self.notes = Upgrade()
 
-    def told_by_shapes(self, config: Mapping[str, Any]) -> Config:
-        """A copy of the config, in which every GRU says whether it has one bias or two."""
+    def with_reset_after(self, config: Mapping[str, Any]) -> Config:
+        """Return a copy of the config in which every GRU has `reset_after`, by its bias's rank."""
         new = copy.deepcopy(dict(config))
         architecture = Architecture(config)
         for layer in architecture.layers if self.shapes else ():
@@ -58,7 +59,7 @@ class _Upgrader:
         return new
 
     def entry(self, entry: Mapping[str, Any], address: str) -> Config:
-        """A layer, or a model, with all that is in it."""
+        """Convert a layer or model with all layers inside it."""
         config = entry.get("config")
         if isinstance(config, list):  # Keras 1's Sequential
             config = {"name": "sequential", "layers": config}
@@ -76,7 +77,7 @@ class _Upgrader:
         return {**_placed(entry, class_name), "config": config}
 
     def _inner(self, value: Any) -> Any:
-        """A layer, or several, in a layer's own config."""
+        """Convert a value of a layer's config that may be a layer or a list of layers."""
         if isinstance(value, list):
             return [self._inner(item) for item in value]
         if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
@@ -98,7 +99,7 @@ class _Upgrader:
         return without_hard_sigmoid(class_name, new, self.notes)
 
     def _kernel(self, layers: Sequence[Any], address: str) -> Sequence[int] | None:
-        """The shape of the first layer's kernel, if it is known."""
+        """Return the shape of the first layer's kernel, or None if it is unknown."""
         first = join(address, _name(layers[0])) if layers else ""
         found = [shape for key, shape in self.shapes.items() if key.startswith(f"{first}/")]
         return found[0] if found else None
@@ -110,12 +111,12 @@ def _name(entry: Any) -> str:
 
 
 def _is_known(entry: Mapping[str, Any]) -> bool:
-    """Whether it is a class of Keras's own, or a model; others are for their own code to read."""
+    """Return whether it is a Keras class or a model; custom classes are left unchanged."""
     return is_of_keras(class_of(entry)) or entry.get("class_name") in OLD_CLASSES
 
 
 def _placed(entry: Mapping[str, Any], class_name: str) -> Config:
-    """The entry as Keras 3 names that class; what Keras 2 says of its building is left out."""
+    """Return the entry with Keras 3's module and class name, without Keras 2's build keys."""
     places = _MODULES.get(class_name, {"module": "keras.layers", "registered_name": None})
     kept = {key: value for key, value in entry.items() if key not in _OF_BUILDING}
     return {**kept, "class_name": class_name, **places}

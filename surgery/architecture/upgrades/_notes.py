@@ -1,4 +1,4 @@
-"""What an upgrade of a config did, and what it could not do."""
+"""The record of what an upgrade of a config changed and refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Config = dict[str, Any]
 
 @dataclass
 class Upgrade:
-    """What was changed, and what has no equal in Keras 3; by layer, in words."""
+    """What was changed (`done`), and what has no equivalent in Keras 3 (`refused`), as texts."""
 
     done: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)

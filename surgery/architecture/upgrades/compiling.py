@@ -1,4 +1,4 @@
-"""The compile config of Keras 1 and 2 in Keras 3's form."""
+"""The compile config of Keras 1 and 2, converted to Keras 3."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FUNCTIONS = _SHORT | {
     "poisson", "sparse_categorical_accuracy", "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy", "squared_hinge", "top_k_categorical_accuracy",
 }  # fmt: skip
-"""Losses and metrics that Keras 2 and 3 both have by that name."""
+"""Losses and metrics with the same name in Keras 2 and 3."""
 
 _RENAMED = {"kullback_leibler_divergence": "kl_divergence", "logcosh": "log_cosh",
             "cosine_proximity": "", "huber_loss": "huber"}  # fmt: skip
@@ -54,7 +54,7 @@ _ARGUMENTS = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerl
 
 
 def upgraded_compile_config(config: Mapping[str, Any]) -> Config:
-    """What `compile` was called with, for Keras 3; raises ValueError for what has no equal.
+    """Return the arguments of `compile` for Keras 3; raises ValueError if one has no equivalent.
 
     `config` is the `compile_config` of a `.keras` file, or the `training_config` of an `.h5` file.
     """
@@ -70,7 +70,7 @@ def _optimizer(value: Any) -> Any:
     if isinstance(value, str) and value.lower() in {name.lower() for name in _OPTIMIZERS}:
         return value.lower()
     if not isinstance(value, Mapping) or not isinstance(value.get("config"), Mapping):
-        raise ValueError("its optimizer is not known")
+        raise ValueError("its optimizer is not recognised")
     class_name = str(value.get("class_name")).removeprefix("Custom>")
     if class_name == "LossScaleOptimizer":
         return _loss_scale(value["config"])
@@ -86,7 +86,10 @@ def _optimizer(value: Any) -> Any:
 
 
 def _learning_rate(config: Config) -> Config:
-    """With the schedule that the old `decay` stands for."""
+    """Return the config with the learning rate schedule equivalent to the old `decay`.
+
+    Raises ValueError for a schedule without an equivalent.
+    """
     new = {key: value for key, value in config.items() if key not in ("lr", "decay")}
     rate = config.get("learning_rate", config.get("lr"))
     decay = config.get("decay") or 0

@@ -17,7 +17,7 @@ _OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
 
 def count_nodes_from_0(config: Config, notes: Upgrade) -> None:
-    """Count a nested model's calls from 0 where its outputs are used.
+    """Count a nested model's calls from 0 in references to its outputs, in place.
 
     Keras 2 counts a nested model's own graph as its first call. So does Keras 3 in the outer
     model's `output_layers`, for functional models, but not where other layers take its outputs.
@@ -46,7 +46,7 @@ def _is_container(layer: Mapping[str, Any]) -> bool:
 
 
 def references(value: Any, name: object) -> Iterator[list[Any]]:
-    """Every `[layer, node, tensor, ...]` of that layer in a structure, to be changed in place."""
+    """Yield every `[layer, node, tensor, ...]` of the layer `name` in a structure."""
     if isinstance(value, list):
         if is_reference(value) and value[0] == name:
             yield value
@@ -58,9 +58,9 @@ def references(value: Any, name: object) -> Iterator[list[Any]]:
 
 
 def upgraded_calls(entry: Config, notes: Upgrade) -> Config:
-    """A layer in a functional model with its calls (and its class) in Keras 3's form.
+    """Convert a layer in a functional model, with its calls, to Keras 3.
 
-    Calls that Keras 3 reads as they are stay in Keras 2's form.
+    Calls in Keras 2's form that Keras 3 reads correctly are kept.
     """
     class_name = str(entry.get("class_name"))
     nodes = entry.get("inbound_nodes") or []
@@ -71,17 +71,17 @@ def upgraded_calls(entry: Config, notes: Upgrade) -> Config:
 
 
 def _tell_of_training(entry: Mapping[str, Any], notes: Upgrade) -> None:
-    """Keras 3 has its own `training` in place of the call's, wherever it is given one."""
+    """Note calls with a `training` argument: Keras 3 replaces it by its own."""
     name = entry.get("name")
     for node in entry.get("inbound_nodes") or []:
         training = _parts(node)[1].get("training") if isinstance(node, list) else None
         if training is True:
             notes.refused.append(
-                f"{name}: it is called with training=True, which Keras 3 does not heed in predict"
+                f"{name}: it is called with training=True, which Keras 3 ignores in predict"
             )
         elif training is False:
             notes.done.append(
-                f"{name}: it is called with training=False, which Keras 3 does not heed in fit: "
+                f"{name}: it is called with training=False, which Keras 3 ignores in fit: "
                 "freeze it before you train"
             )
 
@@ -100,7 +100,7 @@ def _call(class_name: str, node: Any) -> Any:
 
 
 def _parts(node: Any) -> tuple[Any, dict[str, Any]]:
-    """What a layer is called on, in its structure, and the other arguments of the call."""
+    """Return (first argument of a call, other arguments); tensors are `[layer, node, tensor]`."""
     arguments: dict[str, Any] = {}
 
     def without_arguments(value: Any) -> Any:
@@ -130,9 +130,9 @@ def _holds_tensor(value: Any) -> bool:
 
 
 def _modern(value: Any) -> Any:
-    """A structure of tensors and values as Keras 3 writes it.
+    """Return a structure of tensors and values in Keras 3's form.
 
-    Keras 3 looks up the tensor by its history alone, so that the shape need not be known.
+    Keras 3 finds a tensor by its `keras_history` alone, so its shape may be left unknown.
     """
     if is_reference(value):
         history = {"shape": [None], "dtype": "float32", "keras_history": value[:3]}
@@ -145,7 +145,11 @@ def _modern(value: Any) -> Any:
 
 
 def _operation(entry: Config, nodes: list[Any], notes: Upgrade) -> Config:
-    """A call of a function of TensorFlow as one of Keras 3's operation that equals it."""
+    """Convert a layer that calls a TensorFlow function to the equivalent operation of Keras 3.
+
+    `nodes` are its calls. Without an equivalent, returns the entry itself and adds to
+    `notes.refused`.
+    """
     config = entry.get("config") or {}
     name, function = str(config.get("name")), str(config.get("function"))
     try:
@@ -176,7 +180,7 @@ def _operation_call(function: str, node: Any) -> tuple[str, str, Mapping[str, An
         return "keras.src.ops.numpy", "GetItem", {}, [_modern(first), key]
     known = operation(function)
     if known is None:
-        raise LookupError("not one of those that are known")
+        raise LookupError("the function is not in surgery's table")
     inputs = [first, *(arguments.pop(name) for name in known.inputs[1:])]
     own = known.config(arguments)
     if odd := [name for name, value in arguments.items() if value is not False]:
@@ -185,7 +189,7 @@ def _operation_call(function: str, node: Any) -> tuple[str, str, Mapping[str, An
 
 
 def _slice(part: Any) -> Any:
-    """One part of a `[...]` as Keras 3 writes it."""
+    """Return one part of a `[...]` subscript in Keras 3's form; raises ValueError."""
     if isinstance(part, Mapping) and set(part) == {"start", "stop", "step"}:
         if not all(value is None or isinstance(value, int) for value in part.values()):
             raise ValueError("its bounds are computed")

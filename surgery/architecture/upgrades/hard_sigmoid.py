@@ -1,7 +1,7 @@
-"""Keras 2's `hard_sigmoid`, clip(0.2 x + 0.5), where it is no gate: by layers of Keras 3.
+"""Keras 2's `hard_sigmoid`, clip(0.2 x + 0.5), outside of recurrent gates, by layers of Keras 3.
 
-Keras 3 computes relu6(x + 3) / 6 under that name. Of recurrent gates the columns are scaled when
-the weights are written (architecture/gates.py).
+Keras 3 computes relu6(x + 3) / 6 under that name. For recurrent gates, columns of the weights
+are scaled when they are written (architecture/gates.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from surgery.architecture.upgrades.objects import keras_object
 
 
 def without_hard_sigmoid(class_name: str, config: Config, notes: Upgrade) -> Config:
-    """A model's config in which layers with that activation have a Rescaling and a ReLU behind."""
+    """Return a model's config with a Rescaling and a ReLU in place of each hard sigmoid."""
     layers: list[Any] = []
     for layer in config["layers"]:
         own = layer.get("config") if isinstance(layer, Mapping) else None
@@ -44,7 +44,10 @@ def _refuse(config: Mapping[str, Any], notes: Upgrade) -> None:
 
 
 def _refuse_inside(value: Any, notes: Upgrade) -> None:
-    """Refuse the activation in layers that others wrap; nested models have been seen to."""
+    """Add wrapped layers with this activation to `notes.refused`.
+
+    Nested models are converted already.
+    """
     if not isinstance(value, Mapping):
         return
     config = value.get("config")
@@ -81,7 +84,7 @@ def _in_a_row(layer: Config, notes: Upgrade) -> list[Config]:
 
 
 def _before(layer: Config, notes: Upgrade) -> list[Config]:
-    """An Activation layer in a graph: a Rescaling on its inputs, and the layer itself a ReLU."""
+    """Replace an Activation layer in a graph by a Rescaling and a ReLU of the layer's name."""
     own = layer["config"]
     name, dtype = own["name"], own.get("dtype")
     _tell(name, notes)
@@ -90,7 +93,7 @@ def _before(layer: Config, notes: Upgrade) -> list[Config]:
 
 
 def _behind(layer: Config, config: Config, notes: Upgrade) -> list[Config]:
-    """A layer in a graph with that activation: whoever takes its output takes the ReLU's."""
+    """Put a Rescaling and a ReLU behind a layer in a graph, and redirect its output to them."""
     own = layer["config"]
     name, dtype, calls = own["name"], own.get("dtype"), len(layer["inbound_nodes"])
     _tell(name, notes)

@@ -1,4 +1,4 @@
-"""The input of a Sequential of Keras 1 or 2 as a layer of its own."""
+"""The input shape of a Sequential of Keras 1 or 2, converted to an InputLayer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from surgery.architecture.upgrades._notes import Config, Upgrade
 
 _CHANNELS = {"Conv1D": 3, "Conv2D": 4, "Conv3D": 5, "Dense": 2, "LSTM": 3, "GRU": 3, "SimpleRNN": 3}
-"""Dimensions of the input of layers whose kernel has its channels on the last axis but one."""
+"""Rank of the input of layers whose kernel has the input channels on its second last axis."""
 
 
 def with_input(config: Config, kernel: Sequence[int] | None, notes: Upgrade) -> None:
-    """Put an InputLayer before the first layer of a Sequential, where its shape is known.
+    """Insert an InputLayer before the first layer of a Sequential, if its shape is known.
 
-    The shape is the first layer's own, the one that the model was built with, or (as far as the
-    channels go) that of the first layer's kernel.
+    The shape is the first layer's own, the one that the model was built with, or (only its
+    channels) that of the first layer's kernel.
     """
     layers = config["layers"]
     first = layers[0] if layers else None

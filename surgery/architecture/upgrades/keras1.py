@@ -1,4 +1,4 @@
-"""Layers of Keras 1 in the words of Keras 2, where that says the same."""
+"""Layers of Keras 1 with the names of Keras 2, where Keras 2 has an equivalent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RENAMED: Mapping[str, str] = {
     "border_mode": "padding",
     "input_dtype": "dtype",
 }
-"""Keys of Keras 1 that have another name since."""
+"""Keys of Keras 1 that were renamed in Keras 2."""
 
 _OWN: Mapping[str, Mapping[str, str]] = {
     "Dense": {"output_dim": "units"},
@@ -44,7 +44,7 @@ _CLASSES = {"Convolution1D": "Conv1D", "Convolution2D": "Conv2D"}
 
 
 def keras1_layer(class_name: str, name: str, config: Config, notes: Upgrade) -> tuple[str, Config]:
-    """A layer of Keras 1 in the words of Keras 2."""
+    """Convert a layer of Keras 1 to the class and keys of Keras 2."""
     if class_name not in _OWN and class_name not in _AS_THEY_ARE:
         notes.refused.append(f"{name}: {class_name} of Keras 1 is not upgraded")
         return class_name, config

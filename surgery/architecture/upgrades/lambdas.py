@@ -1,4 +1,4 @@
-"""A Lambda's functions, as Keras 3 keeps them: their code, or a name and where it is found."""
+"""Functions of a Lambda in Keras 3's form: bytecode, or a module and a name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MODULES = {"function": "module", "output_shape": "output_shape_module", "mask":
 
 
 def upgraded_lambda(config: Config) -> Config:
-    """The config of a Lambda of Keras 2; what it runs needs leave of the user in Keras 3 too."""
+    """Convert the config of a Keras 2 Lambda; running it needs the user's consent as before."""
     new = dict(config)
     for key, place in _MODULES.items():
         kind, module = new.pop(f"{key}_type", "raw"), new.pop(place, None)

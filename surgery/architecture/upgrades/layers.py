@@ -1,4 +1,4 @@
-"""Keras 2's layers in Keras 3's arguments: what is renamed, left out, or has no equal."""
+"""Keras 2's layers with Keras 3's arguments: renamed, left out, or without an equivalent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _WITHOUT_EQUAL = {
     "LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures",
     "RandomFourierFeatures", "RandomHeight", "RandomWidth", "Merge", "TimeDistributedDense",
     "MaxoutDense", "Highway", "TensorFlowOpLayer",
-    "RandomCrop",  # it crops in predict too, which that of Keras 3 does not
+    "RandomCrop",  # it also crops in predict, unlike Keras 3's
 }  # fmt: skip
-"""Classes of Keras 1 and 2 that Keras 3 has nothing for."""
+"""Classes of Keras 1 and 2 without an equivalent in Keras 3."""
 
 _CLASSES = {
     "SyncBatchNormalization": "BatchNormalization",
@@ -25,17 +25,17 @@ _CLASSES = {
     "ThresholdedReLU": "ReLU",
     "Deconvolution2D": "Conv2DTranspose",
 }
-"""Classes that have another name in Keras 3, which has no alias for them."""
+"""Classes that were renamed in Keras 3 without an alias."""
 
 OLD_CLASSES = _WITHOUT_EQUAL | set(_CLASSES)
-"""Classes of Keras's own that Keras 3 does not know by that name."""
+"""Classes of Keras 1 and 2 that Keras 3 does not have under that name."""
 
 _KEYS: Mapping[str, Mapping[str, str]] = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "ThresholdedReLU": {"theta": "threshold"},
     "InputLayer": {"batch_input_shape": "batch_shape"},
 }
-"""Arguments that have another name in Keras 3, by Keras 2's class."""
+"""Arguments that were renamed in Keras 3, by Keras 2's class."""
 
 _ANY = object()
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -68,7 +68,7 @@ _GONE: Mapping[str, Mapping[str, Any]] = {
     "CategoryEncoding": {"max_tokens": None},
     "AlphaDropout": {"noise_shape": None},
 }  # fmt: skip
-"""Arguments that Keras 3 lacks, with the value that says nothing; `_ANY`: none of them does."""
+"""Arguments that Keras 3 lacks, with the value that may be dropped; `_ANY`: any may be."""
 
 _RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
 
@@ -76,7 +76,7 @@ _RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
 def upgraded_layer(
     class_name: str, name: str, config: Config, notes: Upgrade
 ) -> tuple[str, Config]:
-    """The class and the arguments of one of Keras 2's own layers in Keras 3."""
+    """Return the class and arguments in Keras 3 of a layer of Keras 2."""
     if class_name in _WITHOUT_EQUAL:
         notes.refused.append(f"{name}: {class_name} has no equal in Keras 3")
         return class_name, config
@@ -112,12 +112,12 @@ def _leave_out(class_name: str, name: str, config: Config, notes: Upgrade) -> No
             notes.refused.append(f"{name}: {key}: {value!r} has no equal in Keras 3's {class_name}")
             continue
         del config[key]
-        told = "" if nothing is _ANY else f": {str(value).lower()}"
-        notes.done.append(f"{name}: {key}{told} is left out")
+        shown = "" if nothing is _ANY else f": {str(value).lower()}"
+        notes.done.append(f"{name}: {key}{shown} is left out")
 
 
 def _one_axis(class_name: str, name: str, config: Config, notes: Upgrade) -> None:
-    """Keras 2 keeps a normalisation's axis as a list."""
+    """Replace a normalisation's list of axes, Keras 2's form, by one axis."""
     axis = config.get("axis")
     if class_name not in ("BatchNormalization", "LayerNormalization") or not isinstance(axis, list):
         return

@@ -1,4 +1,4 @@
-"""Objects inside a layer's config, as Keras 3 writes them: initializers, policies, numbers."""
+"""Objects inside a layer's config in Keras 3's form: initializers, policies, numbers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MODULES = {
     **dict.fromkeys(_CONSTRAINTS, "keras.constraints"),
 }
 _OF_KERAS = (None, "builtins", "keras.activations", "keras.src.activations")
-"""Where functions that Keras 2 names are Keras's own."""
+"""The modules whose functions are Keras's own in Keras 2's configs."""
 
 _OLD_NAMES = {"IdentityV2": "Identity", "RandomNormalV2": "RandomNormal"}
 _POLICIES = ("Policy", "PolicyV1", "DTypePolicy")
 
 
 def as_keras3(value: Any) -> Any:
-    """A value in a layer's config in Keras 3's form; what is not known stays as it is."""
+    """Convert a value in a layer's config to Keras 3; unknown values are kept."""
     if isinstance(value, list):
         return [as_keras3(item) for item in value]
     if not isinstance(value, Mapping):
@@ -50,7 +50,7 @@ def as_keras3(value: Any) -> Any:
 
 
 def keras_object(module: str, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """One of Keras's own objects, as Keras 3 writes it."""
+    """Return a serialised object of Keras's own in Keras 3's form."""
     return {
         "module": module,
         "class_name": class_name,

@@ -1,4 +1,4 @@
-"""TensorFlow's functions in a Keras 2 graph (TFOpLambda) as Keras 3's operations."""
+"""TensorFlow's functions in a Keras 2 graph (TFOpLambda) as operations of Keras 3."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from surgery.architecture.renaming import is_reference
 
 Arguments = MutableMapping[str, Any]
-"""Of a call of TensorFlow's; what an operation reads of them is taken out."""
+"""The keyword arguments of a call of TensorFlow's; an operation removes those it converts."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A call of one of Keras 3's operations.
+    """An operation of Keras 3, and how a call of TensorFlow's function becomes one of it.
 
-    `inputs` names the arguments of TensorFlow's function that go in by place, and `config` takes
-    the operation's own arguments, or raises LookupError or ValueError for what it cannot say.
+    `inputs` names the arguments of TensorFlow's function that become positional inputs; `config`
+    takes the operation's own arguments from a call, or raises LookupError or ValueError.
     """
 
     module: str
@@ -27,7 +27,7 @@ class Operation:
 
 
 def _own(**names: tuple[str, Any]) -> Callable[[Arguments], Mapping[str, Any]]:
-    """Arguments by name: TensorFlow's, and the value where it is not given."""
+    """Return a reader of arguments: `ours=(TensorFlow's name, default)`, or `_REQUIRED`."""
 
     def read(given: Arguments) -> Mapping[str, Any]:
         values = {}
@@ -140,5 +140,5 @@ _BY_FUNCTION: Mapping[str, Operation] = {
 
 
 def operation(function: str) -> Operation | None:
-    """Keras 3's operation that equals that function of TensorFlow; None where there is none."""
+    """Return the Keras 3 operation equivalent to a TensorFlow function; None if there is none."""
     return _BY_FUNCTION.get(function.removeprefix("compat.v1."))

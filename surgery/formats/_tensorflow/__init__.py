@@ -1,1 +1,1 @@
-"""TensorFlow's own files, read and written without it: bundles, graphs, their messages."""
+"""TensorFlow's own files, read and written without it: bundles, graphs and messages."""

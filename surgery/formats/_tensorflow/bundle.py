@@ -1,4 +1,4 @@
-"""TensorFlow's tensor bundle: an index (a table) and the files with the tensors' bytes."""
+"""TensorFlow's tensor bundle: an index (an SSTable) and data files with the tensors' bytes."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ DTYPES: Mapping[int, str] = {
     24: "float8_e5m2", 25: "float8_e4m3fn", 29: "int4", 30: "uint4",
 }  # fmt: skip
 CODES: Mapping[str, int] = {name: code for code, name in sorted(DTYPES.items(), reverse=True)}
-"""TensorFlow's number of each dtype; of a quantised one and a plain one, that of the plain."""
+"""TensorFlow's code of each dtype; the plain one, if a quantised one has the same name."""
 
 
 STRING = 7
 _OPAQUE = (STRING, 20, 21)
-"""Strings, resources and variants, which are carried as they are."""
+"""Strings, resources and variants, which are copied as bytes."""
 
 _PRODUCED_FOR = 1
-"""The version of bundles that this reads; TensorFlow has written no other since 2016."""
+"""The bundle version that is read; TensorFlow has written no other since 2016."""
 
 
 class Entry(NamedTuple):
-    """Where a tensor lies; `dtype` is None where it is no number; one in parts has `slices`.
+    """An entry of the index; `dtype` is None for strings and the like.
 
-    `code` is TensorFlow's number of the dtype, `sliced` the fields of the slices as they stand.
+    `code` is TensorFlow's code of the dtype; a tensor saved in parts has `slices`, and `sliced` is
+    their serialised form.
     """
 
     code: int
@@ -66,10 +67,10 @@ class Entry(NamedTuple):
 
 
 class Bundle:
-    """A bundle to read lazily, by the path that its files' names begin with."""
+    """A bundle for lazy reading; `prefix` is the common prefix of its files' paths."""
 
     def __init__(self, prefix: str) -> None:
-        """Raises FormatError for a broken index, or one of a kind that is not read."""
+        """Read the index; raises FormatError if it is damaged or of an unsupported kind."""
         self.prefix = prefix
         self.index = Path(f"{prefix}.index")
         self._places: dict[str, Entry] = {}
@@ -81,18 +82,21 @@ class Bundle:
         if header.integer(BundleHeader.ENDIANNESS):
             raise FormatError(f"{self.index} is big-endian, which is not read")
         if header.message(BundleHeader.VERSION).integer(Version.MIN_CONSUMER) > _PRODUCED_FOR:
-            raise FormatError(f"{self.index} is of a version of TensorFlow's bundles to come")
-        self.entries = {
-            self._name(key): self._entry(value)
-            for key, value in self._raw.items()
-            if key[:1] != b"\0"  # those are parts
-        }
+            raise FormatError(
+                f"{self.index} needs a newer version of TensorFlow's bundles than is read"
+            )
+        self.entries = self._named()
 
-    def _name(self, key: bytes) -> str:
+    def _named(self) -> Mapping[str, Entry]:
+        """All entries by name, but for those of parts."""
+        items = self._raw.items()
         try:
-            return key.decode()
-        except UnicodeDecodeError:
-            raise FormatError(f"{self.index}: the name {key!r} is not UTF-8") from None
+            return {key.decode(): _parsed(value) for key, value in items if key[:1] != b"\0"}
+        except UnicodeDecodeError as error:
+            name = bytes(error.object)
+            raise FormatError(f"{self.index}: the name {name!r} is not UTF-8") from None
+        except ValueError as error:
+            raise FormatError(f"{self.index} is damaged: {error}") from None
 
     def _message(self, data: bytes) -> Message:
         try:
@@ -101,7 +105,7 @@ class Bundle:
             raise FormatError(f"{self.index} is damaged: {error}") from None
 
     def entry(self, key: bytes) -> Entry:
-        """What the index says of a key, that of a part included."""
+        """Return the entry of a key, which may be the key of a part."""
         return self._entry(self._raw[key]) if key[:1] == b"\0" else self.entries[key.decode()]
 
     def _entry(self, data: bytes) -> Entry:
@@ -111,13 +115,13 @@ class Bundle:
             raise FormatError(f"{self.index} is damaged: {error}") from None
 
     def place(self, name: str) -> tuple[int, int]:
-        """The shard and the offset at which a tensor begins."""
+        """Return (shard, offset) of the first byte of a tensor."""
         parts = self.parts(name)
         entry = self.entries[name] if parts is None else self.entry(parts.keys[0])
         return entry.shard, entry.offset
 
     def data_file(self, shard: int) -> Path:
-        """The file of a shard."""
+        """Return the path of a shard."""
         return Path(f"{self.prefix}.data-{shard:05}-of-{self.shards:05}")
 
     @cached_property
@@ -130,7 +134,7 @@ class Bundle:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The index and all files with data."""
+        """The index and all data files."""
         return self.index, *(self.data_file(shard) for shard in range(self.shards))
 
     @cached_property
@@ -142,28 +146,31 @@ class Bundle:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether any tensor in it is of numbers."""
+        """True if any tensor in it is numeric."""
         return any(entry.dtype is not None for entry in self.entries.values())
 
     def parts(self, name: str) -> Parts | None:
-        """How a tensor that was saved in parts is put together; None for one in one piece."""
+        """Return how a tensor saved in parts is joined; None for one in one piece.
+
+        Raises FormatError if parts are missing or do not fit.
+        """
         entry = self.entries[name]
         if not entry.slices:
             return None
         for one in entry.slices:
             if _slice_key(name, one) not in self._raw:
-                raise FormatError(f"{self.index} does not hold the part {list(one)} of {name}")
+                raise FormatError(f"{self.index} has no part {list(one)} of {name}")
         try:
             return Parts(entry.shape, [(_slice_key(name, one), one) for one in entry.slices])
         except ValueError as error:
             raise FormatError(f"{self.index}: the parts of {name} {error}") from None
 
     def descriptor(self, shard: int) -> Descriptor:
-        """The open file of a shard."""
+        """Return the open descriptor of a shard."""
         return self._descriptors[shard]
 
     def tensor(self, name: str) -> Tensor:
-        """A tensor of numbers, lazily; one that was saved in parts is one tensor."""
+        """Return a numeric tensor, lazily; parts are joined. Raises FormatError."""
         entry = self.entries[name]
         parts = self.parts(name)
         if parts is None:
@@ -175,7 +182,9 @@ class Bundle:
         for number, key in enumerate(parts.keys):
             part = self.entry(key)
             if part.shape != parts.shape_of(number):
-                raise FormatError(f"{self.index}: a part of {name} has another shape than it says")
+                raise FormatError(
+                    f"{self.index}: a part of {name} does not have the shape of its slice"
+                )
             tensors.append(self._stored(f"{name}, part {number}", part))
 
         return joined(parts, entry.shape, dtype, tensors)
@@ -183,7 +192,7 @@ class Bundle:
     def _stored(self, name: str, entry: Entry) -> FileTensor:
         if entry.dtype is None or entry.size != math.prod(entry.shape) * entry.dtype.itemsize:
             raise FormatError(
-                f"{self.index}: {name} has {entry.size} bytes, which is not its shape"
+                f"{self.index}: {name} has {entry.size} bytes, which does not match its shape"
             )
         self._check_place(name, entry)
         self._places[name] = entry
@@ -201,26 +210,32 @@ class Bundle:
         end = entry.offset + entry.size
         if entry.offset < 0 or entry.size < 0 or end > self._ends[entry.shard]:
             raise FormatError(
-                f"{self.data_file(entry.shard)} is cut short: {name} would end at byte {end}"
+                f"{self.data_file(entry.shard)} is truncated: {name} would end at byte {end}"
             )
 
     def raw(self, name: str) -> bytes:
-        """The bytes of an entry that is not of numbers, as they are stored."""
+        """Return the stored bytes of an entry that is not numeric."""
         entry = self.entries[name]
         self._check_place(name, entry)
         return pread(self._descriptors[entry.shard], entry.size, entry.offset)
 
     def text(self, name: str) -> bytes:
-        """The one string that an entry holds: its length, a checksum of that, and its bytes."""
+        """Return the single string of an entry; raises ValueError.
+
+        It is stored as its length, a checksum of that, and its bytes.
+        """
         data = self.raw(name)
         length, place = varint(data, 0)
         if len(data) != place + 4 + length:
-            raise ValueError(f"{name} does not hold one string")
+            raise ValueError(f"{name} is not a single string")
         return data[place + 4 :]
 
     @cached_property
     def graph(self) -> tuple[CheckpointNode, ...] | None:
-        """The graph of the objects that were saved; None for a checkpoint by names."""
+        """The graph of the saved objects; None for a name-based checkpoint.
+
+        Raises FormatError for a damaged graph.
+        """
         if GRAPH not in self.entries:
             return None
         try:
@@ -229,13 +244,13 @@ class Bundle:
             raise FormatError(f"{self.index} is damaged: {error}") from None
 
     def check(self) -> None:
-        """Raise FormatError where a tensor that was read is not what its checksum says."""
+        """Raise FormatError if a tensor that was read entirely does not match its checksum."""
         for name, entry in self._places.items():
             crc = self._pieces[entry.shard].complete(entry.offset, entry.offset + entry.size)
             if crc is not None and entry.size and masked(crc) != entry.crc:
                 raise FormatError(
-                    f"{self.data_file(entry.shard)} is damaged: {name} has another checksum than "
-                    "the index says"
+                    f"{self.data_file(entry.shard)} is damaged: the checksum of {name} is not "
+                    "that in the index"
                 )
 
 
@@ -243,7 +258,7 @@ def _parsed(data: bytes) -> Entry:
     found = parse("Entry", data)
     code = found.code
     if code not in _OPAQUE and code not in DTYPES:
-        raise ValueError(f"dtype {code} is not known")
+        raise ValueError(f"dtype {code} is unknown")
     place = found.shard, found.offset, found.size, found.crc
     entry = Entry(code, _dtype(code), _shape(found.shape), *place)
     if not found.slices:
@@ -267,13 +282,13 @@ def _shape(data: bytes) -> Shape:
 
 
 def parsed_slice(data: bytes) -> Slice:
-    """Return the start and length of a slice in each dimension; a whole one has the length -1."""
+    """Return (start, length) of a slice in each dimension; length -1 is the whole dimension."""
     extents = Message(data).messages(TensorSlice.EXTENT)
     return tuple((e.signed(TensorSlice.START), e.signed(TensorSlice.LENGTH, -1)) for e in extents)
 
 
 def _slice_key(name: str, one: Slice) -> bytes:
-    """The key of a part, in TensorFlow's ordered code."""
+    """Return the index key of a part, in TensorFlow's ordered code."""
     text = name.encode().replace(b"\0", b"\0\xff") + b"\0\x01"
     count = len(one)
     key = b"\0" + text + (bytes([1, count]) if count else b"\0")
@@ -281,7 +296,7 @@ def _slice_key(name: str, one: Slice) -> bytes:
 
 
 def _signed(number: int) -> bytes:
-    """A number in the code whose bytes sort as numbers do: as many ones as it has bytes."""
+    """Encode an integer so that bytes sort as numbers do: a prefix of ones gives the byte count."""
     size = 1
     while not -(1 << (7 * size - 1)) <= number < 1 << (7 * size - 1):
         size += 1

@@ -1,4 +1,4 @@
-"""Writing a tensor bundle: its data files in place, from many threads, and then its index."""
+"""Writing of a tensor bundle: data files in place, from many threads, and then the index."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +22,20 @@ from surgery.formats.base import Output, Sink
 from surgery.storage import disk
 from surgery.storage.checksums import CRC32C, Pieces
 from surgery.storage.descriptors import FileRange
-from surgery.weights.tensor import Array, Tensor, constant, raw_bytes
+from surgery.weights.tensor import Array, Tensor, constant, dtype_name, raw_bytes
 
 HEADER = put_integer(BundleHeader.NUM_SHARDS, 1) + put_bytes(
     BundleHeader.VERSION, put_integer(Version.PRODUCER, 1)
 )
-"""Of a bundle with one data file."""
+"""The header of a bundle with one data file."""
 
 
 @dataclass
 class Item:
     """An entry of the new index.
 
-    `place` is where it comes among those of its shard; `crc` is known of what is copied as it
-    is; the main entry of a tensor in parts has `slices` and no bytes.
+    `place` is the sort key for its position in the shard; `crc` is known for bytes that are copied;
+    the main entry of a tensor in parts has `slices` and no bytes.
     """
 
     code: int
@@ -47,12 +48,10 @@ class Item:
     offset: int = field(default=0, init=False)
 
     def encoded(self) -> bytes:
-        """As the index has it."""
-        sizes = (put_integer(TensorShape.DIM_SIZE, size) for size in self.shape)
-        dims = b"".join(put_bytes(TensorShape.DIM, size) for size in sizes)
+        """Return the entry's serialised BundleEntryProto."""
         return (
             put_integer(BundleEntry.DTYPE, self.code)
-            + put_bytes(BundleEntry.SHAPE, dims)
+            + _put_shape(self.shape)
             + put_integer(BundleEntry.SHARD_ID, self.shard)
             + put_integer(BundleEntry.OFFSET, self.offset)
             + put_integer(BundleEntry.SIZE, self.size)
@@ -61,8 +60,16 @@ class Item:
         )
 
 
+@lru_cache
+def _put_shape(shape: tuple[int, ...]) -> bytes:
+    sizes = (put_integer(TensorShape.DIM_SIZE, size) for size in shape)
+    return put_bytes(
+        BundleEntry.SHAPE, b"".join(put_bytes(TensorShape.DIM, size) for size in sizes)
+    )
+
+
 class BundleWriter:
-    """A bundle being written by the path that its files' names begin with."""
+    """A writer of a bundle; `prefix` is the common prefix of its files' paths."""
 
     def __init__(self, prefix: str, header: bytes = HEADER, shards: int = 1) -> None:
         self._prefix, self._header, self._shards = prefix, header, shards
@@ -72,13 +79,13 @@ class BundleWriter:
     def add(
         self, key: bytes, item: Item, tensor: Tensor | None, parts: Parts | None = None
     ) -> None:
-        """One entry, and the tensor that fills it (or, for a main entry, its parts)."""
+        """Add an entry, and the tensor that fills it (or, for a main entry, its parts)."""
         self.items[key] = item
         if tensor is not None:
             self._tensors.append((tensor, key, parts))
 
     def add_text(self, key: str, text: bytes, shard: int = 0, place: int = 0) -> None:
-        """One string."""
+        """Add a string."""
         length = put_varint(len(text))
         check = struct.pack("<I", masked_crc32c(struct.pack("<I", len(text))))
         data = length + check + text
@@ -87,7 +94,7 @@ class BundleWriter:
         self.add(key.encode(), item, constant(np.frombuffer(data, np.uint8)))
 
     def output(self) -> Output:
-        """Lay the files out and open them."""
+        """Lay out and create the files."""
         ends = [0] * self._shards
         for item in sorted(self.items.values(), key=lambda item: (item.shard, item.place)):
             if not item.slices:
@@ -129,7 +136,7 @@ class BundleWriter:
         return Output(tensors, finish, close)
 
     def _sum(self, pieces: Sequence[Pieces]) -> None:
-        """Find the checksums of all that has been written."""
+        """Set the checksums of all entries that have been written."""
         for shard, written in enumerate(pieces):
             items = [
                 item
@@ -143,7 +150,7 @@ class BundleWriter:
 
 
 def _to_parts(parts: Parts, sinks: Sequence[Sink]) -> Sink:
-    """A sink for the whole of a tensor that is kept in parts."""
+    """Make a sink for a whole tensor from the sinks of its parts."""
 
     def write(start: int, values: Array) -> None:
         done = 0
@@ -160,10 +167,10 @@ def rewritten(
     changed: Mapping[str, Tensor],
     left_out: Set[str] = frozenset(),
 ) -> BundleWriter:
-    """A bundle with those tensors, by their keys, in place of its own; the rest is copied.
+    """Make a writer of a bundle with `changed` tensors, by key; the rest is copied.
 
-    A tensor in parts must have the shape and dtype that it had. The graph of objects does not
-    tell of what is left out.
+    A tensor in parts must keep its shape and dtype. Entries in `left_out` are also removed from the
+    object graph.
     """
     writer = BundleWriter(prefix, bundle.header, bundle.shards)
     for name in bundle.entries:
@@ -178,7 +185,7 @@ def rewritten(
         if tensor is not None and parts is None:
             item = _item(bundle.entry(key))
             if tensor.dtype != bundle.entry(key).dtype:
-                item.code = CODES[tensor.dtype.name]
+                item.code = CODES[dtype_name(tensor.dtype)]
             item.shape, item.size = tensor.shape, tensor.nbytes
             writer.add(key, item, tensor)
             continue
@@ -204,10 +211,11 @@ def _item(entry: Entry, crc: int | None = None) -> Item:
 def new_bundle(
     prefix: str, tensors: Mapping[str, Tensor], texts: Mapping[str, bytes]
 ) -> BundleWriter:
-    """A bundle of those tensors in that order, and then of those strings."""
+    """Make a writer of a bundle of tensors in that order, followed by strings."""
     writer = BundleWriter(prefix)
     for place, (key, tensor) in enumerate(tensors.items()):
-        item = Item(CODES[tensor.dtype.name], tensor.shape, tensor.nbytes, place=place)
+        code = CODES[dtype_name(tensor.dtype)]
+        item = Item(code, tensor.shape, tensor.nbytes, place=place)
         writer.add(key.encode(), item, tensor)
     for key, text in texts.items():
         writer.add_text(key, text, place=len(tensors))

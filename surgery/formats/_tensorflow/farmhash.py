@@ -1,4 +1,4 @@
-"""FarmHash's 64-bit fingerprint of bytes, which TensorFlow keeps of a SavedModel's checkpoint.
+"""FarmHash's 64-bit fingerprint, which a SavedModel has of its checkpoint.
 
 The method is that of FarmHash's `farmhashna::Hash64` (Geoff Pike, Google).
 """
@@ -14,7 +14,7 @@ _Pair = tuple[int, int]
 
 
 def fingerprint64(data: bytes) -> int:
-    """The fingerprint of bytes of any length."""
+    """Return the fingerprint of bytes of any length."""
     if len(data) <= 16:
         return _up_to_16(data)
     if len(data) <= 32:
@@ -98,7 +98,7 @@ def _weak(words: tuple[int, ...], a: int, b: int) -> _Pair:
 def _step(
     words: tuple[int, ...], x: int, y: int, z: int, v: _Pair, w: _Pair, factors: _Pair
 ) -> tuple[int, int, int, _Pair, _Pair]:
-    """One block of 64 bytes; `factors` are 1 and k1 but for the last block."""
+    """Mix in one block of 64 bytes; `factors` are 1 and k1 except in the last block."""
     times, factor = factors
     x = _rotate(x + y + v[0] + words[1], 37) * factor
     y = _rotate(y + v[1] + words[6], 42) * factor

@@ -1,4 +1,4 @@
-"""Field numbers of TensorFlow's protocol buffers: one class a message, named as that is."""
+"""Field numbers of TensorFlow's protocol buffers; each class is named after a message."""
 
 
 class MapEntry:

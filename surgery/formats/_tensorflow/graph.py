@@ -1,4 +1,4 @@
-"""The constants of a TensorFlow graph, as weights of a model; and the graph with other ones."""
+"""Constants of a TensorFlow graph as a model's weights, and writing them back."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 _OF_TABLES = ("InitializeTable", "LookupTableImport", "LookupTableInsert")
 
 Segment = bytes | tuple[int, int] | Tensor
-"""A part of the new file: bytes, a range of the old file, or a tensor's own bytes."""
+"""A part of the new file: bytes, a (start, stop) of the old file, or a tensor's bytes."""
 
 Nested = tuple[Located, ...]
-"""Messages, each inside the one before."""
+"""Positions of messages, each inside the one before."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A Const node: the messages down to its TensorProto, and what that holds."""
+    """A Const node: the messages down to its TensorProto, and its tensor."""
 
     nested: Nested
     found: FoundTensor
@@ -45,7 +45,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class GraphContainer(FormatFacts):
-    """The file that a graph was read from, and its constants by their addresses."""
+    """The file from which a graph was read, and its constants by address."""
 
     edits_in_place = True
 
@@ -55,7 +55,7 @@ class GraphContainer(FormatFacts):
     constants: Mapping[str, Constant]
 
     def part(self, start: int, stop: int) -> Tensor:
-        """A part of the file as it is."""
+        """Return a byte range of the file as a uint8 tensor."""
         return raw_bytes(FileRange(self.path, start), stop - start, self.descriptor)
 
 
@@ -71,10 +71,10 @@ class _GraphNode:
 
 
 def read_constants(path: Path, outer: Nested = ()) -> Model:
-    """The constants of the graph in a file, inside the messages `outer`, as a model.
+    """Read the constants of the graph in a file as a model.
 
-    Raises FormatError where the graph has variables, whose values are elsewhere, and ValueError
-    where it is broken.
+    `outer` are the messages around the graph, outermost first. Raises FormatError if the graph has
+    variables, whose values are in other files, and ValueError if it is damaged.
     """
     data, descriptor = disk.contents(path), Descriptor.open(path)
     constants: dict[str, Constant] = {}
@@ -109,7 +109,7 @@ def read_constants(path: Path, outer: Nested = ()) -> Model:
 
 
 def list_constants(data: Buffer, outer: Nested, wanted: Set[str]) -> dict[str, list[Any]]:
-    """The values of constants of strings or whole numbers in one dimension, of those names."""
+    """Return the values of one-dimensional constants of strings or integers, by name."""
     found = {}
     for node in _nodes(data, outer):
         if node.op == "Const" and node.name in wanted:
@@ -146,14 +146,14 @@ def _nodes(data: Buffer, outer: Nested) -> Iterator[_GraphNode]:
 def _constant(
     file: tuple[Path, Descriptor, int], data: Buffer, node: _GraphNode
 ) -> Constant | None:
-    """What a Const node holds, if it is an array of numbers."""
+    """Return the constant of a Const node; None if it is not numeric."""
     nested = _proto(data, node)
     found = find_tensor(data, nested[-1].start, nested[-1].stop, file) if nested else None
     return Constant(nested, found) if nested and found else None
 
 
 def _proto(data: Buffer, node: _GraphNode) -> Nested | None:
-    """The messages down to the TensorProto that a Const node has."""
+    """Return the messages down to the TensorProto of a Const node."""
     for attribute in node.places:
         if attribute.number != NodeDef.ATTR:
             continue
@@ -172,29 +172,29 @@ def _text(data: Buffer, field: Located) -> str:
 
 
 def _not_frozen(path: Path, variables: Sequence[str]) -> str:
-    """Says that a graph's values are elsewhere, and which files they may be in."""
+    """Return the error message for a graph with variables, with nearby checkpoints."""
     folder = path.parent
     indices = islice((i for glob in ("*.index", "*/*.index") for i in folder.glob(glob)), 3)
     near = ", ".join(str(index).removesuffix(".index") for index in indices)
     return (
-        f"{path} is not frozen: the values of its variables ({names(variables)}) are not in it but "
-        "in the checkpoint, or the folder variables of the SavedModel, that was saved with it; "
+        f"{path} is not frozen: the values of its variables ({names(variables)}) are in the "
+        "checkpoint, or the folder variables of the SavedModel, that was saved with it; "
         + (f"load that (near it there is {near})" if near else "load that")
     )
 
 
 def constant_problems(model: Model, container: GraphContainer) -> Iterator[str]:
-    """Why a graph cannot hold a model's weights as its constants."""
+    """Yield why a graph cannot store a model's weights as its constants."""
     for address, constant in container.constants.items():
         new, old = model.by_address.get(address), constant.found.tensor
         if new is None:
-            yield f"its graph needs all of its constants, and {address} is left out or renamed"
+            yield f"its graph needs all of its constants, and {address} was removed or renamed"
         elif (new.tensor.shape, new.tensor.dtype) != (old.shape, old.dtype):
-            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which stays as it is"
+            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which cannot change"
 
 
 def is_changed(constant: Constant, tensor: Tensor) -> bool:
-    """Whether a tensor is another than the one that was read."""
+    """Return whether a tensor is not the one that was read."""
     return (
         tensor.tensor if isinstance(tensor, HashingTensor) else tensor
     ) is not constant.found.tensor
@@ -220,14 +220,14 @@ def written(container: GraphContainer, model: Model, path: Path) -> Output:
 
 @dataclass(frozen=True)
 class _Edit:
-    """What a TensorProto consists of now, and the messages that it is inside of."""
+    """New content of a TensorProto, and the messages that contain it."""
 
     nested: Nested
     content: Sequence[Segment]
 
 
 def _segments(container: GraphContainer, model: Model) -> list[Segment]:
-    """The new file: the old one with other constants, but for those that are the same."""
+    """Return the new file's segments: the old file with changed constants replaced."""
     edits = []
     for address, constant in container.constants.items():
         tensor, old = model.by_address[address].tensor, constant.found
@@ -244,7 +244,7 @@ def _segments(container: GraphContainer, model: Model) -> list[Segment]:
 
 
 def _as_bytes(data: Buffer, proto: Located, tensor: Tensor) -> list[Segment]:
-    """A TensorProto whose value is kept as plain bytes."""
+    """Return a TensorProto whose value is in its bytes field."""
     kept = b"".join(
         bytes(data[field.tag : field.stop])
         for field in located(data, proto.start, proto.stop)
@@ -254,7 +254,7 @@ def _as_bytes(data: Buffer, proto: Located, tensor: Tensor) -> list[Segment]:
 
 
 def _edited(start: int, stop: int, edits: Sequence[_Edit]) -> list[Segment]:
-    """A part of the file with the messages in it edited, each behind its new length."""
+    """Return a range of the file with its messages edited, each with its new length."""
     segments: list[Segment] = []
     for message, group in groupby(edits, key=lambda edit: edit.nested[0]):
         inside = [replace(edit, nested=edit.nested[1:]) for edit in group]

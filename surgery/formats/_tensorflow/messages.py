@@ -1,12 +1,12 @@
-"""TensorFlow's messages that a checkpoint has by the thousand, read by protocol buffers' C parser.
+"""TensorFlow's messages that occur by the thousand, read by protocol buffers' C parser.
 
-Their schemas stand here, because TensorFlow's own come only with its import. Fields that are not
-declared are passed over.
+The schemas are given here, because TensorFlow's own come only with its import. Undeclared
+fields are skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -31,8 +31,16 @@ _SCHEMAS: Mapping[str, str] = {
 
 
 @cache
+def _parser(kind: str) -> tuple[Callable[[bytes], Any], type[Exception]]:
+    """Return what parses a kind of message, and the error that it raises for a broken one."""
+    from google.protobuf.message import DecodeError
+
+    return _classes()[kind].FromString, DecodeError
+
+
+@cache
 def _classes() -> dict[str, Any]:
-    """Return the class of each message; protocol buffers are imported when the first is read."""
+    """Return the class of each message; protocol buffers are imported on first use."""
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
     from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message_factory import GetMessageClass
@@ -57,10 +65,9 @@ def _classes() -> dict[str, Any]:
 
 
 def parse(kind: str, data: Buffer) -> Any:
-    """Return a message of one of the kinds above; raises ValueError for a broken one."""
-    from google.protobuf.message import DecodeError
-
+    """Parse a message of one of the kinds above; raises ValueError if it is malformed."""
+    parsed, broken = _parser(kind)
     try:
-        return _classes()[kind].FromString(bytes(data))
-    except DecodeError:
-        raise ValueError(f"a message ({kind}) is broken") from None
+        return parsed(bytes(data))
+    except broken:
+        raise ValueError(f"a message ({kind}) is malformed") from None

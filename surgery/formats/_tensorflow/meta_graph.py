@@ -1,4 +1,4 @@
-"""TensorFlow's MetaGraphDef: what a graph says of its variables and signatures."""
+"""TensorFlow's MetaGraphDef: a graph's variables and signatures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from surgery.formats._tensorflow.proto import Buffer, Message, check_depth, loca
 
 
 def parts(data: Buffer, start: int = 0, stop: int | None = None) -> dict[int, list[Buffer]]:
-    """The fields of a MetaGraphDef by number; the graph itself, which may be huge, unread."""
+    """Return the fields of a MetaGraphDef by number, except the graph, which may be huge."""
     found: dict[int, list[Buffer]] = {}
     for field in located(data, start, stop):
         if field.number != MetaGraph.GRAPH:
@@ -31,7 +31,7 @@ def parts(data: Buffer, start: int = 0, stop: int | None = None) -> dict[int, li
 
 
 def trained_names(path: Path) -> dict[str, bool]:
-    """Whether TensorFlow 1 trains each variable that a `.meta` file lists."""
+    """Return {name: whether trainable} of the variables in a `.meta` file; raises FormatError."""
     try:
         data = path.read_bytes()
         check_depth(data)
@@ -41,7 +41,7 @@ def trained_names(path: Path) -> dict[str, bool]:
 
 
 def trained(meta: dict[int, list[Buffer]]) -> dict[str, bool]:
-    """Whether each variable in a MetaGraphDef's collections is trained, by its name."""
+    """Return {name: whether trainable} of the variables in a MetaGraphDef's collections."""
     collections = {}
     for field in meta.get(MetaGraph.COLLECTIONS, []):
         entry = Message(field)
@@ -57,7 +57,7 @@ def trained(meta: dict[int, list[Buffer]]) -> dict[str, bool]:
 
 
 def signatures(meta: dict[int, list[Buffer]]) -> Iterator[dict[str, Any]]:
-    """A MetaGraphDef's signatures: tags, name, method, inputs and outputs with their shapes."""
+    """Yield a MetaGraphDef's signatures: tags, name, method, inputs and outputs with shapes."""
     info = Message(meta.get(MetaGraph.META_INFO, [b""])[0])
     tags = [tag.decode(errors="replace") for tag in info.strings(MetaInfo.TAGS)]
     for field in sorted(meta.get(MetaGraph.SIGNATURES, []), key=bytes):

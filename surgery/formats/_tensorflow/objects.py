@@ -1,18 +1,16 @@
-"""TensorFlow's object graph: what each variable of a checkpoint is, and what it is called.
+"""TensorFlow's object graph: the kind and the address of each variable of a checkpoint.
 
-A checkpoint's keys are one path each through the graph of Python objects that was saved, the
-shortest, so that a compiled model's weights may have their keys below its optimizer. Here all
-paths count.
+A checkpoint's key is the shortest path to a variable in the graph of saved Python objects, so a
+compiled model's weights may have keys below its optimizer. Here all paths are considered.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from collections.abc import Sequence, Set
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from surgery.formats._tensorflow.messages import parse
 from surgery.weights.weight import State
@@ -35,81 +33,76 @@ _OF_NO_LAYER = {
     "_compile_loss", "loss_tracker", "_loss_tracker", "_random_generator", "seed_generator",
     "_seed_generator", "signatures",
 }  # fmt: skip
-_COUNTERS = re.compile(
-    r"(.*/)?(seed_generator_state|StateVar|_state_var|save_counter|global_step)$"
-)
+_COUNTERS = {"seed_generator_state", "StateVar", "_state_var", "save_counter", "global_step"}
 _AMONG_WEIGHTED = "layer_with_weights-"
 _DEEPEST = 200
 _NO_NAME = re.compile(r"[Vv]ariable(_\d+)?")
 
 
 class CheckpointNode(NamedTuple):
-    """An object: its children by name, its values' checkpoint keys and full names, its slots."""
+    """A node of the object graph.
+
+    `children` are (name, node number); `attributes` are (name, full name, checkpoint key) of its
+    values; `slots` are (node number of the variable, slot name, node number of the slot).
+    """
 
     children: tuple[tuple[str, int], ...]
     attributes: tuple[tuple[str, str, str], ...]
     slots: tuple[tuple[int, str, int], ...]
 
 
-@dataclass
-class CheckpointVariable:
-    """One stored value: its key, the path through the graph that names it, and what it is."""
+class CheckpointVariable(NamedTuple):
+    """One stored value: its key, the path through the graph that names it, and what it is.
+
+    It `is_positional` where a place in one of Keras's own lists stands for a layer's name in its
+    path.
+    """
 
     key: str
     full_name: str
     path: Path
     state: State
     node: int
+    is_positional: bool
     copies: tuple[str, ...] = ()
-
-    @cached_property
-    def is_positional(self) -> bool:
-        """Whether a place in one of Keras's own lists stands for a layer's name in its path."""
-        pairs = zip(("", *self.path), self.path, strict=False)
-        return any(
-            hop.startswith("layer") or before in _WITH_PLACES
-            for before, hop in pairs
-            if hop[-1:].isdigit() and _POSITION.fullmatch(hop)
-        )
 
 
 @lru_cache(maxsize=1)
 def read_graph(data: bytes) -> tuple[CheckpointNode, ...]:
-    """The nodes of a TrackableObjectGraph; raises ValueError for a broken one.
+    """Parse the nodes of a TrackableObjectGraph; raises ValueError if it is malformed.
 
-    Cached, as `variables` is, because what a run has written is read again, with the same graph.
+    Cached, as `variables` and `addresses` are, because what a run has written is read again, with
+    the same graph.
     """
-    nodes = tuple(
-        CheckpointNode(
-            tuple([(child.name, child.node) for child in node.children]),
-            tuple([(found.name, found.full_name, found.key) for found in node.attributes]),
-            tuple([(slot.of, slot.name, slot.node) for slot in node.slots]),
-        )
-        for node in parse("Graph", data).nodes
-    )
-    for node in nodes:
-        named = [number for _, number in node.children]
-        named += [number for first, _, slot in node.slots for number in (first, slot)]
-        if any(not 0 <= number < len(nodes) for number in named):
-            raise ValueError("its object graph refers to an object that it does not have")
+    nodes = tuple([_node(found) for found in parse("Graph", data).nodes])
+    named = [number for node in nodes for _, number in node.children]
+    named += [number for node in nodes for of, _, slot in node.slots for number in (of, slot)]
+    if named and not 0 <= min(named) <= max(named) < len(nodes):
+        raise ValueError("its object graph refers to a missing object")
     return nodes
+
+
+def _node(found: Any) -> CheckpointNode:
+    """Return an object of a message; most have nothing but children or one attribute."""
+    children, attributes, slots = found.children, found.attributes, found.slots
+    return CheckpointNode(
+        tuple([(child.name, child.node) for child in children]) if children else (),
+        tuple([(each.name, each.full_name, each.key) for each in attributes]) if attributes else (),
+        tuple([(slot.of, slot.name, slot.node) for slot in slots]) if slots else (),
+    )
 
 
 @lru_cache(maxsize=1)
 def variables(nodes: tuple[CheckpointNode, ...]) -> Sequence[CheckpointVariable]:
-    """All stored values of a graph."""
+    """Return all stored values of a graph, in layer order."""
     optimizers = {number for number, node in enumerate(nodes) if _is_optimizer(node)}
-
-    def is_layers(name: str, to: int) -> bool:
-        return to not in optimizers and name not in _OF_NO_LAYER
-
-    paths = _shortest(nodes, lambda name, to: is_layers(name, to) and name not in _VARIABLE_LISTS)
+    paths = _shortest(nodes, _OF_NO_LAYER | _VARIABLE_LISTS, optimizers)
     if len(paths) < len(nodes):
-        paths = {**_shortest(nodes, is_layers), **paths}
+        paths = {**_shortest(nodes, _OF_NO_LAYER, optimizers), **paths}
     state: dict[int, State] = dict.fromkeys(paths, "weight")
     slots = {slot: (of, name) for node in nodes for of, name, slot in node.slots}
-    of_optimizers = _shortest(nodes, _any, sorted(optimizers))
-    every = _shortest(nodes, _any) if len(paths) < len(nodes) else {}
+    of_optimizers = _shortest(nodes, starts=sorted(optimizers))
+    every = _shortest(nodes) if len(paths) < len(nodes) else {}
     for number, path in every.items():
         if number not in paths:
             paths[number] = path
@@ -118,81 +111,94 @@ def variables(nodes: tuple[CheckpointNode, ...]) -> Sequence[CheckpointVariable]
         paths[number] = (*paths.get(of, ()), name)
         state[number] = "optimizer"
     found = [
-        CheckpointVariable(key, full_name, paths[number], state[number], number)
+        _variable(key, full_name, paths[number], state[number], number)
         for number, node in enumerate(nodes)
         if number in paths
         for name, full_name, key in node.attributes
         if name == VALUE
     ]
-    for variable in found:
-        if variable.state == "weight" and _COUNTERS.match(
-            variable.full_name or "/".join(variable.path)
-        ):
-            variable.state = "other"
-    order = _layer_order(nodes, is_layers)
+    order = _layer_order(nodes, _OF_NO_LAYER, optimizers)
     return sorted(found, key=lambda v: order.get(v.node, len(nodes) + v.node))
 
 
+def _variable(key: str, full_name: str, path: Path, state: State, node: int) -> CheckpointVariable:
+    name = full_name or "/".join(path)
+    if state == "weight" and name.rpartition("/")[2] in _COUNTERS:
+        state = "other"
+    return CheckpointVariable(key, full_name, path, state, node, _is_positional(path))
+
+
+def _is_positional(path: Path) -> bool:
+    before = ""
+    for hop in path:
+        is_layers = hop.startswith("layer") or before in _WITH_PLACES
+        if is_layers and hop[-1:].isdigit() and _POSITION.fullmatch(hop):
+            return True
+        before = hop
+    return False
+
+
 def _is_optimizer(node: CheckpointNode) -> bool:
+    if node.slots or len(node.children) < 2:
+        return bool(node.slots)
     names = {name.lstrip("_") for name, _ in node.children}
-    return bool(node.slots) or (
-        "learning_rate" in names and not names.isdisjoint({"iterations", "iter", "variables"})
-    )
-
-
-def _any(_name: str, _to: int) -> bool:
-    return True
+    return "learning_rate" in names and not names.isdisjoint({"iterations", "iter", "variables"})
 
 
 def _shortest(
     nodes: Sequence[CheckpointNode],
-    follow: Callable[[str, int], bool],
+    left_out: Set[str] = frozenset(),
+    closed: Set[int] = frozenset(),
     starts: Sequence[int] = (0,),
 ) -> dict[int, Path]:
-    """The shortest path to each object that can be reached, by the children that are followed."""
+    """Return the shortest path to each reachable object, along children that `follow` accepts.
+
+    Raises ValueError if objects are nested too deeply.
+    """
     paths: dict[int, Path] = {start: () for start in starts if start < len(nodes)}
     queue = deque(paths)
     while queue:
         number = queue.popleft()
         if len(paths[number]) > _DEEPEST:
-            raise ValueError("its object graph is absurdly deep")
-        # Keras 2 numbers layers twice; that among those with weights depends on what has some.
+            raise ValueError("its object graph is nested too deeply")
+        # Keras 2 numbers layers in two ways; the numbers among weighted layers are less stable.
         children: Sequence[tuple[str, int]] = nodes[number].children
         if len(children) > 1:
             children = sorted(children, key=lambda child: child[0].startswith(_AMONG_WEIGHTED))
         for name, child in children:
-            if child not in paths and follow(name, child):
+            if child not in paths and name not in left_out and child not in closed:
                 paths[child] = (*paths[number], name)
                 queue.append(child)
     return paths
 
 
 def _layer_order(
-    nodes: Sequence[CheckpointNode], follow: Callable[[str, int], bool]
+    nodes: Sequence[CheckpointNode], left_out: Set[str], closed: Set[int]
 ) -> dict[int, int]:
-    """The place of each object where each is followed by its children."""
+    """Return the position of each object in depth-first order."""
     order: dict[int, int] = {}
     stack = [0] if nodes else []
     while stack:
         number = stack.pop()
         if number not in order:
             order[number] = len(order)
-            children = nodes[number].children
-            stack += [child for name, child in reversed(children) if follow(name, child)]
+            children = reversed(nodes[number].children)
+            stack += [to for name, to in children if name not in left_out and to not in closed]
     return order
 
 
 def is_export(nodes: Sequence[CheckpointNode]) -> bool:
-    """Whether Keras 3's export wrote it, which saves its variables twice."""
+    """Return whether Keras 3's export wrote the graph, which saves variables twice."""
     names = {name for name, _ in nodes[0].children} if nodes else set()
     return {"variables", "_all_variables", "_misc_assets"} <= names
 
 
-def addresses(found: Sequence[CheckpointVariable]) -> list[str]:
-    """What each is called: Keras's name where its path tells only positions, else the path.
+@lru_cache(maxsize=1)
+def addresses(found: tuple[CheckpointVariable, ...]) -> Sequence[str]:
+    """Return an address for each variable: Keras's name if its path is positional, else the path.
 
-    Names that several have (two models in one checkpoint) get the first name of their paths
-    before them; what is not unique then is called by its path.
+    Equal names (of two models in one checkpoint) are prefixed by the first name of their paths; if
+    that is not unique, the path is used.
     """
     strip = _root_name([v for v in found if v.state == "weight"])
     wanted = [_kerasian(variable, strip) or _clean(variable.path) for variable in found]
@@ -215,7 +221,7 @@ def addresses(found: Sequence[CheckpointVariable]) -> list[str]:
 
 
 def of_key(key: str) -> str:
-    """A key without what TensorFlow adds to every one."""
+    """Return a checkpoint key without the suffix that TensorFlow adds."""
     return key.removesuffix(f"/.ATTRIBUTES/{VALUE}").replace(".OPTIMIZER_SLOT/", "")
 
 
@@ -225,7 +231,7 @@ def _with_first(variable: CheckpointVariable, name: str) -> str:
 
 
 def _kerasian(variable: CheckpointVariable, strip: str) -> str:
-    """The name Keras gave it, where it has one of its own and its path does not."""
+    """Return the variable's name in Keras if its path is positional, else ""."""
     name = variable.full_name.removesuffix(":0")
     if variable.state == "optimizer" and name:
         return name
@@ -244,7 +250,7 @@ def _clean(path: Path) -> str:
 
 
 def _root_name(weights: Sequence[CheckpointVariable]) -> str:
-    """The model's own name, where it stands before the names of all its layers."""
+    """Return the model's own name if it is a prefix of all layers' names, else ""."""
     named = [v.full_name.split("/") for v in weights if v.is_positional and v.full_name]
     depths = [len(_clean(v.path).split("/")) for v in weights if v.is_positional]
     firsts = {parts[0] for parts in named}

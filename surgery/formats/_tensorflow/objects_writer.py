@@ -1,4 +1,4 @@
-"""TensorFlow's object graph, written: of new objects, or one without some of its values."""
+"""Writing of TensorFlow's object graph: of new objects, or an old one with values removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BOOL_VALUE = 1
 
 
 def put_graph(nodes: Sequence[CheckpointNode]) -> bytes:
-    """The TrackableObjectGraph of those objects, in TensorFlow's own bytes."""
+    """Serialise a TrackableObjectGraph exactly as TensorFlow does."""
     holders = _holders(nodes)
     out = []
     for number, node in enumerate(nodes):
@@ -50,9 +50,9 @@ def _value(name: str, full_name: str, key: str) -> bytes:
 
 
 def without_values(graph: bytes, keys: Set[str]) -> bytes:
-    """A TrackableObjectGraph whose objects do not have the values of those keys any more.
+    """Return a serialised TrackableObjectGraph without the values of these keys.
 
-    The objects stay, as others refer to them by number; what has no value is no slot.
+    The objects stay, as they are referred to by number; slots without values are removed.
     """
     nodes = read_graph(graph)
     gone = {n for n, node in enumerate(nodes) if any(key in keys for *_, key in node.attributes)}
@@ -77,7 +77,7 @@ def without_values(graph: bytes, keys: Set[str]) -> bytes:
 
 
 def _holders(nodes: Sequence[CheckpointNode]) -> set[int]:
-    """The objects with values in a checkpoint, and all that those are inside of."""
+    """Return the objects that have values in a checkpoint, and all their ancestors."""
     parents: dict[int, list[int]] = {}
     for number, node in enumerate(nodes):
         for _, child in node.children:

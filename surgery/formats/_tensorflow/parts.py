@@ -1,4 +1,4 @@
-"""Tensors that were saved in parts, side by side along one axis."""
+"""Tensors saved in parts, which are adjacent along one axis."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from surgery.weights.tensor import Array, FunctionTensor, Tensor
 
 Shape = tuple[int, ...]
 Slice = tuple[tuple[int, int], ...]
-"""For each dimension the first index and how many; -1 where it is all of them."""
+"""(first index, count) for each dimension; count -1 is the whole dimension."""
 
 
 class Parts:
-    """The parts of a tensor that was cut along one axis, by their keys in the index."""
+    """The parts of a tensor that was split along one axis, by their keys in the index."""
 
     def __init__(self, shape: Shape, slices: Sequence[tuple[bytes, Slice]]) -> None:
-        """Raises ValueError where they do not lie side by side, or are not all of it."""
+        """Order the parts; raises ValueError if they overlap, leave gaps, or are incomplete."""
         if not shape or any(len(one) != len(shape) for _, one in slices):
-            raise ValueError("have another rank than it")
+            raise ValueError("differ in rank from the tensor")
         cut = {d for _, one in slices for d, (_, n) in enumerate(one) if n not in (-1, shape[d])}
         if len(cut) > 1:
-            raise ValueError("do not lie side by side")
+            raise ValueError("are not adjacent along one axis")
         self._axis = min(cut, default=0)
         ordered = sorted(slices, key=lambda part: part[1][self._axis][0])
         self.keys = [key for key, _ in ordered]
@@ -35,16 +35,16 @@ class Parts:
                 raise ValueError("leave a gap, or overlap")
             self._ends.append(shape[self._axis] if count < 0 else first + count)
         if self._ends[-1] != shape[self._axis]:
-            raise ValueError("are not all of it")
+            raise ValueError("do not cover the tensor")
         self._shape = shape
 
     def shape_of(self, part: int) -> Shape:
-        """The shape of one of them."""
+        """Return the shape of one part."""
         size = self._ends[part + 1] - self._ends[part]
         return (*self._shape[: self._axis], size, *self._shape[self._axis + 1 :])
 
     def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Where elements of the whole are: the part, the first element in it, and how many."""
+        """Yield (part, first element in it, count) that make up elements `start` to `stop`."""
         inner = math.prod(self._shape[self._axis + 1 :])
         block = self._shape[self._axis] * inner
         while start < stop:
@@ -57,7 +57,7 @@ class Parts:
 
 
 def joined(parts: Parts, shape: Shape, dtype: np.dtype[Any], tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor from its parts, which are in the order of `parts`."""
+    """Join the tensors of the parts, given in the order of `parts`, to one tensor."""
 
     def read(start: int, stop: int) -> Array:
         runs = parts.runs(start, stop)

@@ -1,4 +1,4 @@
-"""Protocol buffers' wire format: fields by number, without their schema."""
+"""Protocol buffers' wire format: fields by number, without a schema."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import NamedTuple
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _DEEPEST = 100
-"""The limit of protocol buffers' own readers."""
+"""The nesting limit of protocol buffers' own readers."""
 
 Buffer = bytes | memoryview
 Field = tuple[int, int, "int | bytes"]
-"""A field's number, its wire type, and its value."""
+"""A field's number, wire type and value."""
 
 
 def varint(data: Buffer, place: int) -> tuple[int, int]:
-    """The number at a place, and the place behind it; raises ValueError where it has no end."""
+    r"""Decode the varint at an offset; returns (value, offset after it).
+
+    Raises ValueError if it is not terminated. `varint(b"\xac\x02", 0)` is (300, 2).
+    """
     if place < len(data) and data[place] < 0x80:  # most have one byte
         return data[place], place + 1
     value = shift = 0
     while True:
         if place >= len(data) or shift > 63:
-            raise ValueError("a number has no end")
+            raise ValueError("a varint is not terminated")
         byte = data[place]
         place += 1
         value |= (byte & 0x7F) << shift
@@ -32,7 +35,7 @@ def varint(data: Buffer, place: int) -> tuple[int, int]:
 
 
 class Located(NamedTuple):
-    """A field's number and wire type, and where it is: its tag, its value, and what follows."""
+    """A field's number and wire type, and the offsets of its tag, its value, and its end."""
 
     number: int
     kind: int
@@ -42,7 +45,7 @@ class Located(NamedTuple):
 
 
 def located(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[Located]:
-    """The places of a message's fields in order; raises ValueError for broken ones."""
+    """Yield the positions of a message's fields; raises ValueError if it is malformed."""
     stop = len(data) if stop is None else stop
     place = start
     while place < stop:
@@ -67,10 +70,10 @@ def located(data: Buffer, start: int = 0, stop: int | None = None) -> Iterator[L
 
 
 def check_depth(data: Buffer) -> None:
-    """Raise ValueError where messages are nested deeper than TensorFlow reads them.
+    """Raise ValueError if messages are nested deeper than TensorFlow reads them.
 
-    The schema is not known: bytes that can be read as a message are taken for one. So deep,
-    no others can, and those too short to reach the limit are passed over.
+    Without the schema, any bytes that parse as a message are taken for one. Fields too short to
+    reach the limit are skipped.
     """
     waiting = [(0, len(data), 0)]
     while waiting:
@@ -86,7 +89,7 @@ def check_depth(data: Buffer) -> None:
 
 
 def fields(data: Buffer) -> list[Field]:
-    """The fields of a message in order; raises ValueError for broken ones."""
+    """Parse the fields of a message, in order; raises ValueError if it is malformed."""
     found: list[Field] = []
     place, stop = 0, len(data)
     while place < stop:
@@ -110,8 +113,13 @@ def fields(data: Buffer) -> list[Field]:
     return found
 
 
+_ONE_BYTE = [bytes([value]) for value in range(0x80)]
+
+
 def put_varint(value: int) -> bytes:
-    """A number in as many bytes as it needs; a negative one as the 64 bits it has."""
+    """Encode an integer as a varint; a negative one as its 64-bit two's complement."""
+    if 0 <= value < len(_ONE_BYTE):
+        return _ONE_BYTE[value]
     value &= (1 << 64) - 1
     data = bytearray()
     while value > 0x7F:
@@ -121,27 +129,27 @@ def put_varint(value: int) -> bytes:
 
 
 def put_integer(number: int, value: int) -> bytes:
-    """A field with a number; nothing for zero, as protocol buffers 3 have it."""
+    """Encode an integer field; empty for zero, as in protocol buffers 3."""
     return put_varint(number << 3 | _VARINT) + put_varint(value) if value else b""
 
 
 def put_fixed32(number: int, value: int) -> bytes:
-    """A field with 32 bits; nothing for zero."""
+    """Encode a 32-bit field; empty for zero."""
     return put_varint(number << 3 | _FIXED32) + value.to_bytes(4, "little") if value else b""
 
 
 def put_length(number: int, size: int) -> bytes:
-    """What stands before a string or a message of so many bytes."""
+    """Encode the tag and length that precede a string or message of `size` bytes."""
     return put_varint(number << 3 | _BYTES) + put_varint(size)
 
 
 def put_bytes(number: int, value: bytes) -> bytes:
-    """A field with a string or a message."""
+    """Encode a field with a string or message."""
     return put_length(number, len(value)) + value
 
 
 class Message:
-    """A message's fields, by number."""
+    """A parsed message, whose fields are accessed by number; raises ValueError if malformed."""
 
     def __init__(self, data: Buffer) -> None:
         self._fields = fields(data)
@@ -160,19 +168,19 @@ class Message:
         return [value for n, _, value in self._fields if n == number]
 
     def integer(self, number: int, default: int = 0) -> int:
-        """A number, the last one where there are several."""
+        """Return an integer field, the last one if it is repeated; raises ValueError for bytes."""
         value = self._last(number)
         if isinstance(value, bytes):
             raise ValueError(f"field {number} is not a number")
         return default if value is None else value
 
     def signed(self, number: int, default: int = 0) -> int:
-        """A number that may be negative (an int64)."""
+        """Return a signed integer field (an int64)."""
         value = self.integer(number, default)
         return value - (1 << 64) if value >= 1 << 63 else value
 
     def integers(self, number: int) -> list[int]:
-        """A repeated number, packed or not."""
+        """Return a repeated integer field, packed or not."""
         found: list[int] = []
         for value in self._all(number):
             if isinstance(value, int):
@@ -185,28 +193,28 @@ class Message:
         return found
 
     def text(self, number: int, default: str = "") -> str:
-        """A string."""
+        """Return a string field; raises ValueError for a number."""
         value = self._last(number)
         if isinstance(value, int):
             raise ValueError(f"field {number} is not text")
         return default if value is None else value.decode(errors="replace")
 
     def data(self, number: int) -> bytes:
-        """A string of bytes."""
+        """Return a bytes field, empty if it is missing; raises ValueError for a number."""
         value = self._last(number)
         if isinstance(value, int):
             raise ValueError(f"field {number} is not a string of bytes")
         return value or b""
 
     def strings(self, number: int) -> list[bytes]:
-        """A repeated string."""
+        """Return a repeated bytes field."""
         return [value for value in self._all(number) if isinstance(value, bytes)]
 
     def messages(self, number: int) -> list[Message]:
-        """A repeated message."""
+        """Return a repeated message field."""
         return [Message(value) for value in self.strings(number)]
 
     def message(self, number: int) -> Message:
-        """A message; an empty one where it is missing."""
+        """Return a message field; an empty message if it is missing."""
         found = self.strings(number)
         return Message(found[-1] if found else b"")

@@ -28,7 +28,7 @@ from surgery.weights.model import FormatFacts, Model
 
 @dataclass(frozen=True)
 class SavedConstants(FormatFacts):
-    """The folder that a model was read from; `unpacked` keeps a temporary one alive."""
+    """The folder from which a model was read; `unpacked` keeps a temporary one alive."""
 
     edits_in_place = True
 
@@ -38,17 +38,17 @@ class SavedConstants(FormatFacts):
 
 
 def read_saved_constants(folder: Path, unpacked: tempfile.TemporaryDirectory[str] | None) -> Model:
-    """The constants of a SavedModel's graph; ValueError where it is broken."""
+    """Read the constants of a SavedModel's graph as a model; raises FormatError or ValueError."""
     outers = _graphs(disk.contents(folder / GRAPH))
     if len(outers) > 1:
         raise FormatError(
-            f"{folder} has no variables and {len(outers)} graphs, which may hold the same "
+            f"{folder} has no variables and {len(outers)} graphs, which may contain the same "
             "constants; only those of a single graph are read"
         )
     model = read_constants(folder / GRAPH, outers[0]) if outers else Model(())
     if not model.weights:
         raise FormatError(
-            f"{folder} has no variables, and its graph no constants that are weights; those inside "
+            f"{folder} has no variables, and its graph no constants that are weights; constants in "
             "functions are not read"
         )
     graph = model.format_facts
@@ -59,7 +59,7 @@ def read_saved_constants(folder: Path, unpacked: tempfile.TemporaryDirectory[str
 
 
 def _graphs(data: Buffer) -> list[Nested]:
-    """The graphs of a SavedModel, each with the message that it is inside of."""
+    """Return (MetaGraphDef, graph) positions of a SavedModel's graphs."""
     return [
         (meta, graph)
         for meta in located(data)
@@ -70,7 +70,7 @@ def _graphs(data: Buffer) -> list[Nested]:
 
 
 def named_lists(folder: Path, wanted: Set[str]) -> dict[str, list[Any]]:
-    """The constants of those names in a SavedModel's first graph, of one dimension each."""
+    """Return one-dimensional constants of a SavedModel's first graph, by name."""
     data = disk.contents(folder / GRAPH)
     return list_constants(data, _graphs(data)[0], wanted)
 
@@ -78,7 +78,7 @@ def named_lists(folder: Path, wanted: Set[str]) -> dict[str, list[Any]]:
 def write_saved_constants(container: SavedConstants, model: Model, path: Path) -> Output:
     """Start writing the SavedModel with a model's weights as its constants.
 
-    A fingerprint, of which no program needs one, goes along only where it is still true.
+    The fingerprint, which no program needs, is copied only if no constant changed.
     """
     constants = container.graph.constants.items()
     changed = any(is_changed(c, model.by_address[address].tensor) for address, c in constants)

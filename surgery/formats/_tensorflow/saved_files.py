@@ -1,4 +1,4 @@
-"""A SavedModel's files: which there are, copies of them, and its fingerprint."""
+"""Files of a SavedModel: their list, copies of them, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _MOST_FILES = 100_000
 
 
 def all_files(folder: Path) -> list[Path]:
-    """All files in a SavedModel's folder, by their paths in it."""
+    """Return the paths of all files below a SavedModel's folder, relative to it.
+
+    Raises FormatError for symbolic links.
+    """
     found = []
     for root, folders, files in os.walk(folder):
         folders.sort()
@@ -39,7 +42,7 @@ def all_files(folder: Path) -> list[Path]:
 
 
 def other_files(folder: Path) -> list[Path]:
-    """All but those of the variables and the fingerprint, which are made anew."""
+    """Return all files but the variables and the fingerprint, which are written anew."""
     return [
         file
         for file in all_files(folder)
@@ -48,7 +51,7 @@ def other_files(folder: Path) -> list[Path]:
 
 
 def copied(source: Path, target: Path) -> Output:
-    """A file as it is, in the same stream as the weights."""
+    """Make an output that copies a file, in the same stream as the weights."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor = disk.create(target)
     size = source.stat().st_size
@@ -57,7 +60,7 @@ def copied(source: Path, target: Path) -> Output:
 
 
 def write_fingerprint(source: Path, target: Path) -> None:
-    """The source's fingerprint, with that of the new checkpoint in its place."""
+    """Write the source's fingerprint, updated for the new checkpoint, if it has one."""
     if not (source / FINGERPRINT).is_file():
         return
     data = (source / FINGERPRINT).read_bytes()

@@ -1,4 +1,4 @@
-"""Reads the folder of a SavedModel: its variables, and what Keras 2 says of its layers."""
+"""Reading of a SavedModel's folder: its variables, and Keras 2's metadata of its layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from surgery.weights.model import Carried, Model
 
 @dataclass(frozen=True)
 class SavedModelContainer(Container):
-    """The SavedModel that a model was read from; `unpacked` keeps a temporary folder alive."""
+    """The SavedModel from which a model was read; `unpacked` keeps a temporary folder alive."""
 
     folder: Path
     unpacked: tempfile.TemporaryDirectory[str] | None = None
@@ -39,7 +39,10 @@ def read_folder(
     architecture: Architecture | None,
     unpacked: tempfile.TemporaryDirectory[str] | None,
 ) -> Model:
-    """The model in the folder of a SavedModel; `unpacked` is a temporary folder to keep alive."""
+    """Read the model in a SavedModel's folder; `unpacked` is a temporary folder to keep alive.
+
+    Raises FormatError.
+    """
     try:
         data = disk.contents(folder / GRAPH)
         check_depth(data)
@@ -61,7 +64,7 @@ def read_folder(
         if saved and not _fits(model):
             model = read_variables(bundle, None, trains)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"{folder} is damaged, or not what it seems: {error}") from error
+        raise FormatError(f"{folder} is damaged, or not a SavedModel: {error}") from error
     container = model.format_facts
     assert isinstance(container, Container)
     carried = Carried(
@@ -77,7 +80,7 @@ def read_folder(
 
 
 def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
-    """The model whose inputs are all files of the folder."""
+    """Return the model with all files of the folder as its inputs."""
     others = (folder / file for file in other_files(folder))
     inputs = dict.fromkeys((folder / GRAPH, *model.inputs, *others))
     return replace(
@@ -86,23 +89,26 @@ def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
 
 
 def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
-    """The MetaGraphDefs of a SavedModel, one for each set of tags."""
+    """Yield the fields of each MetaGraphDef of a SavedModel, one for each set of tags.
+
+    Raises ValueError if there is none.
+    """
     view = memoryview(data)
     found = [field for field in located(view) if field.number == SavedModel.META_GRAPHS]
     if not found:
-        raise ValueError(f"{GRAPH} holds no graph")
+        raise ValueError(f"{GRAPH} has no graph")
     for field in found:
         yield parts(view, field.start, field.stop)
 
 
 def _objects(graph: Mapping[int, Sequence[Buffer]]) -> list[Any]:
-    """The SavedObjects, numbered as the checkpoint's objects are."""
+    """Return the SavedObjects, whose numbers are those of the checkpoint's objects."""
     graphs = graph.get(MetaGraph.OBJECT_GRAPH, [])
     return [node for data in graphs for node in parse_message("SavedObjects", data).nodes]
 
 
 def _trained(objects: Sequence[Any], nodes: Sequence[CheckpointNode]) -> dict[str, bool]:
-    """Return whether each variable is trainable, by its key in the checkpoint."""
+    """Return whether each variable is trainable, by checkpoint key."""
     return {
         key: found.variable.trainable
         for found, node in zip(objects, nodes, strict=False)
@@ -114,7 +120,7 @@ def _trained(objects: Sequence[Any], nodes: Sequence[CheckpointNode]) -> dict[st
 def _saved_architecture(
     folder: Path, graph: Mapping[int, Sequence[Buffer]], objects: Callable[[], Sequence[Any]]
 ) -> Mapping[str, Any] | None:
-    """Return what Keras 2 says of the model, where it is a functional or a Sequential one."""
+    """Return Keras 2's metadata of the model if it is functional or Sequential; else None."""
     text = ""
     if (folder / KERAS).is_file():
         for node in Message((folder / KERAS).read_bytes()).messages(ObjectGraph.NODES):
@@ -124,15 +130,15 @@ def _saved_architecture(
         text = found[0].user.metadata
     if not text:
         return None
-    told = dict(_without_tuples(parse(text, folder, "Keras metadata")))
-    config = told.get("model_config") or {k: told.get(k) for k in ("class_name", "config")}
+    saved = dict(_without_tuples(parse(text, folder, "Keras metadata")))
+    config = saved.get("model_config") or {k: saved.get(k) for k in ("class_name", "config")}
     if not isinstance(config, Mapping) or not Architecture(config).is_graph:
         return None
-    return {**told, "model_config": with_vocabularies(config, folder, graph)}
+    return {**saved, "model_config": with_vocabularies(config, folder, graph)}
 
 
 def _without_tuples(value: Any) -> Any:
-    """Keras 2's JSON with lists in place of its `__tuple__` objects."""
+    """Replace `__tuple__` objects in Keras 2's JSON by lists."""
     if isinstance(value, list):
         return [_without_tuples(item) for item in value]
     if not isinstance(value, Mapping):
@@ -143,7 +149,7 @@ def _without_tuples(value: Any) -> Any:
 
 
 def _fits(model: Model) -> bool:
-    """Whether the weights are just those that the architecture has, as far as it knows them."""
+    """Return whether the weights are exactly those of the architecture, as far as it is known."""
     assert model.architecture is not None
     known = set(model.architecture.weight_order)
     there = {weight.address for weight in model.weights}

@@ -1,4 +1,4 @@
-"""LevelDB's table: sorted keys and values in blocks, as TensorFlow's checkpoints have them."""
+"""LevelDB's SSTable: sorted keys and values in blocks, the index of TensorFlow's checkpoints."""
 
 from __future__ import annotations
 
@@ -17,38 +17,43 @@ _MOST_BLOCK = 1 << 28
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """The CRC-32C of data as TensorFlow and LevelDB store it."""
+    """Return the masked CRC-32C of data, as TensorFlow and LevelDB store it."""
     return masked(CRC32C.extend(data, 0))
 
 
 def masked(crc: int) -> int:
-    """A CRC as it is stored, so that one of data with CRCs in it is none of its own parts."""
+    """Mask a CRC for storage, so that the CRC of data that contain CRCs stays meaningful."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def is_table(tail: Buffer) -> bool:
-    """Whether a file that ends so is a table."""
+    """Return whether a file with these last bytes is a table."""
     return len(tail) >= _FOOTER and tail[-8:] == struct.pack("<Q", _MAGIC)
 
 
 class Table:
-    """A table to read; raises FormatError where it is broken."""
+    """A table for reading; raises FormatError if it is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._data: Buffer = contents(path)
         if not is_table(self._data[-_FOOTER:]):
-            raise FormatError(f"{path} does not end as a table of TensorFlow does")
+            raise FormatError(
+                f"{path} does not end like an index of TensorFlow; it may be truncated"
+            )
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys with their values, in order."""
+        """Yield all keys with their values, in order."""
         return ((key, bytes(value)) for key, value, _ in self.places())
 
     def places(self) -> Iterator[tuple[bytes, Buffer, int | None]]:
-        """All keys with their values, and where in the file those are; None for packed ones."""
+        """Yield (key, value, offset of the value in the file or None in compressed blocks).
+
+        Raises FormatError for a damaged file.
+        """
         footer = self._data[-_FOOTER:]
         try:
-            _, place = self._handle(footer, 0)  # of the meta index, which nothing is in
+            _, place = self._handle(footer, 0)  # the meta index, which is empty
             index, _ = self._handle(footer, place)
             for _, handle, _ in self._entries(*self._block(*index)):
                 block, _ = self._handle(handle, 0)
@@ -62,20 +67,23 @@ class Table:
         return (offset, size), place
 
     def _block(self, offset: int, size: int) -> tuple[Buffer, int | None]:
-        """A block, and where in the file it stands as it is."""
+        """Return (contents of a block, its offset in the file or None if compressed).
+
+        Raises ValueError for a truncated or damaged block, or an unknown compression.
+        """
         end = offset + size
         if end + 5 > len(self._data) - _FOOTER:
             raise ValueError(f"a block at byte {offset} does not fit in the file")
         kind = self._data[end]
         (crc,) = struct.unpack("<I", self._data[end + 1 : end + 5])
         if masked_crc32c(self._data[offset : end + 1]) != crc:
-            raise ValueError(f"the block at byte {offset} has another checksum than it says")
+            raise ValueError(f"the block at byte {offset} does not match its checksum")
         block = self._data[offset:end]
         if kind == 0:
             return block, offset
         if kind == 1:
             return unsnappied(block), None
-        raise ValueError(f"the block at byte {offset} is packed in an unknown way ({kind})")
+        raise ValueError(f"the block at byte {offset} is compressed by an unknown method ({kind})")
 
     def _entries(
         self, block: Buffer, offset: int | None
@@ -86,9 +94,13 @@ class Table:
             raise ValueError("a block has more restarts than bytes")
         place, key = 0, b""
         while place < end:
-            shared, place = varint(block, place)
-            fresh, place = varint(block, place)
-            size, place = varint(block, place)
+            shared, fresh, size = block[place : place + 3]
+            if shared | fresh | size < 0x80:
+                place += 3
+            else:
+                shared, place = varint(block, place)
+                fresh, place = varint(block, place)
+                size, place = varint(block, place)
             if shared > len(key) or place + fresh + size > end:
                 raise ValueError("an entry does not fit in its block")
             key = key[:shared] + bytes(block[place : place + fresh])
@@ -98,15 +110,15 @@ class Table:
 
 
 def unsnappied(data: Buffer) -> bytes:
-    """What Snappy packed; raises ValueError where it is broken."""
+    """Decompress Snappy data; raises ValueError if they are malformed."""
     size, place = varint(data, 0)
     if size > _MOST_BLOCK:
-        raise ValueError(f"a packed block claims {size:,} bytes")
+        raise ValueError(f"a compressed block claims {size:,} bytes")
     out = bytearray()
     while place < len(data):
         tag = data[place]
         place += 1
-        if tag & 3 == 0:  # bytes as they are
+        if tag & 3 == 0:  # a literal
             length = (tag >> 2) + 1
             if length > 60:
                 extra = length - 60
@@ -114,7 +126,7 @@ def unsnappied(data: Buffer) -> bytes:
                 place += extra
             out += data[place : place + length]
             place += length
-        else:  # bytes that have been before
+        else:  # a copy of earlier bytes
             if tag & 3 == 1:
                 length, offset = (tag >> 2 & 7) + 4, tag >> 5 << 8 | data[place]
                 place += 1
@@ -126,14 +138,14 @@ def unsnappied(data: Buffer) -> bytes:
                 )
                 place += width
             if not 0 < offset <= len(out):
-                raise ValueError("a packed block refers to what is not there")
+                raise ValueError("a compressed block refers to bytes before its start")
             start = len(out) - offset
             for number in range(length):
                 out.append(out[start + number])
         if len(out) > size:
-            raise ValueError("a packed block is longer than it says")
+            raise ValueError("a compressed block is longer than its stated size")
     if len(out) != size:
-        raise ValueError("a packed block is shorter than it says")
+        raise ValueError("a compressed block is shorter than its stated size")
     return bytes(out)
 
 
@@ -142,7 +154,7 @@ _RESTART = 16
 
 
 def table_of(items: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A table of those items, whose keys are in order; packed as TensorFlow packs its own."""
+    """Serialise sorted (key, value) items to a table, byte for byte as TensorFlow does."""
     out = bytearray()
     index = _BlockWriter(restart=1)
     block, last = _BlockWriter(), b""
@@ -160,7 +172,10 @@ def table_of(items: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class _BlockWriter:
-    """Entries whose keys leave out what they share with the one before, but for every 16th."""
+    """A block writer that omits the prefix a key shares with the one before.
+
+    Every `restart`-th key is written in full.
+    """
 
     def __init__(self, restart: int = _RESTART) -> None:
         self._restart, self._count, self._last = restart, 0, b""
@@ -189,13 +204,14 @@ class _BlockWriter:
 
 
 def _shared(a: bytes, b: bytes) -> int:
-    """How many bytes both begin with."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))
+    """Return the length of the common prefix."""
+    size = min(len(a), len(b))
+    differing = int.from_bytes(a[:size], "big") ^ int.from_bytes(b[:size], "big")
+    return size - (differing.bit_length() + 7) // 8
 
 
 def _put_block(out: bytearray, block: _BlockWriter) -> bytes:
-    """Append a block; returns its handle."""
+    """Append a block; returns its handle (offset and size)."""
     data = block.finished()
     handle = put_varint(len(out)) + put_varint(len(data))
     out += data + b"\0" + struct.pack("<I", masked_crc32c(data + b"\0"))
@@ -203,7 +219,10 @@ def _put_block(out: bytearray, block: _BlockWriter) -> bytes:
 
 
 def _separator(before: bytes, after: bytes) -> bytes:
-    """A short key that is not before the one and before the other."""
+    """Return a short key k with before <= k < after, for the index of blocks.
+
+    `_separator(b"abc", b"axe")` is b"ac".
+    """
     shared = _shared(before, after)
     if shared < len(before) and before[shared] < 0xFF and before[shared] + 1 < after[shared]:
         return before[:shared] + bytes([before[shared] + 1])
@@ -211,7 +230,7 @@ def _separator(before: bytes, after: bytes) -> bytes:
 
 
 def _successor(key: bytes) -> bytes:
-    """A short key that is not before that one."""
+    """Return a short key that is at least `key`: its first byte below 0xff, plus one."""
     for place, byte in enumerate(key):
         if byte != 0xFF:
             return key[:place] + bytes([byte + 1])

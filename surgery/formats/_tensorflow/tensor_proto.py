@@ -1,4 +1,4 @@
-"""TensorFlow's TensorProto: a tensor inside a message, often in bytes that can be read in place."""
+"""TensorFlow's TensorProto: a tensor in a message, whose bytes can often be read in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VARINT = 0
 
 @dataclass(frozen=True)
 class FoundTensor:
-    """A tensor, and the field of its message that holds its bytes as they are, if one does."""
+    """A tensor, its dtype code, and the message field with its plain bytes (or None)."""
 
     tensor: Tensor
     code: int
@@ -42,10 +42,10 @@ def find_tensor(
     shape: tuple[int, ...] | None = None,
     code: int | None = None,
 ) -> FoundTensor | None:
-    """The tensor of a TensorProto in a part of `data`; None for one of strings and the like.
+    """Return the tensor of a TensorProto in `data`; None for strings and the like.
 
-    `file` is where `data` stands: its path, a descriptor, and the place of the first byte.
-    Raises ValueError for a broken one.
+    `file` is (path, descriptor, offset) of `data` in a file, to read it in place. Raises ValueError
+    if the message is malformed.
     """
     places = list(located(data, start, stop))
     small = b"".join(bytes(data[f.tag : f.stop]) for f in places if f.number in _SMALL)
@@ -70,7 +70,9 @@ def find_tensor(
             file_range = FileRange(path, base + field.start)
             return FoundTensor(FileTensor(shape, dtype, file_range, descriptor), code, field.number)
         if field.number == CONTENT and field.stop > field.start:
-            raise ValueError(f"a tensor has {field.stop - field.start} bytes, not its shape's")
+            raise ValueError(
+                f"a tensor has {field.stop - field.start} bytes, which does not match its shape"
+            )
     values = _values(data, places, dtype)
     if values.size > size:
         raise ValueError("a tensor has more values than its shape")
@@ -78,7 +80,7 @@ def find_tensor(
 
 
 def _values(data: Buffer, places: list[Any], dtype: np.dtype[Any]) -> Array:
-    """The values that are not in one piece: one by one, or as numbers of any length."""
+    """Return values that are stored one by one, or as varints."""
     fixed: list[bytes] = []
     numbers: list[int] = []
     for field in places:
@@ -101,12 +103,15 @@ def _values(data: Buffer, places: list[Any], dtype: np.dtype[Any]) -> Array:
 
 
 def _repeated(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-    """The last value stands for all that follow; none stands for zeros."""
+    """Return a tensor whose missing values repeat the last one; with no value, zeros.
+
+    Raises ValueError if that is much larger than the stored values.
+    """
     size = math.prod(shape)
     if values.size == size:
         return constant(values.reshape(shape))
     if size * dtype.itemsize > _MOST_REPEATED:
-        raise ValueError(f"a tensor of {size:,} elements holds {values.size} values")
+        raise ValueError(f"a tensor of {size:,} elements has {values.size} values")
     last = values[-1] if values.size else np.zeros(1, dtype)[0]
 
     def read(start: int, stop: int) -> Array:

@@ -18,13 +18,13 @@ from surgery.weights.tensor import Tensor
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _PATTERN = re.compile(r"(.+?)(?:-(?:\d{5}|\?{5})-of-(\d{5})|@(\d+))")
-"""How TensorFlow 1 names all shards at once: `export-?????-of-00002`, `export@2`."""
+"""TensorFlow 1's names for all shards: `export-?????-of-00002`, `export@2`."""
 
 
 def shards(path: Path) -> list[Path]:
-    """All files of the checkpoint that a file, a pattern, or what its names begin with stands for.
+    """Return all files of a checkpoint, given one file, a pattern, or the common prefix.
 
-    Raises FormatError where some of them are missing.
+    Raises FormatError if shards are missing.
     """
     named = _PATTERN.fullmatch(path.name)
     if path.is_file() and not _SHARD.fullmatch(path.name):
@@ -38,12 +38,12 @@ def shards(path: Path) -> list[Path]:
     }
     counts = {count for _, count in found.values()}
     if found and (len(counts) > 1 or set(found) != set(range(min(counts)))):
-        raise FormatError(f"{path}: of its shards only {len(found)} are there, of {max(counts)}")
+        raise FormatError(f"{path}: only {len(found)} of its {max(counts)} shards are there")
     return [found[number][0] for number in sorted(found)]
 
 
 def read_v1(files: Sequence[Path]) -> dict[str, Tensor]:
-    """The tensors by name; raises FormatError for a broken file."""
+    """Return the tensors by name; raises FormatError for a damaged file."""
     shapes: dict[str, tuple[Shape, int]] = {}
     found: dict[str, list[tuple[Slice, Tensor]]] = {}
     for path in files:
@@ -90,7 +90,7 @@ def _slice(
     file: tuple[Path, Descriptor, int | None],
     shapes: dict[str, tuple[Shape, int]],
 ) -> tuple[str, Slice, Tensor | None]:
-    """The name, place and elements of one slice."""
+    """Return (tensor name, slice, its elements) of a table's value; raises ValueError."""
     path, descriptor, base = file
     (saved,) = [field for field in located(value) if field.number == SavedSlices.DATA]
     places = {field.number: field for field in located(value, saved.start, saved.stop)}
@@ -101,7 +101,7 @@ def _slice(
     one = parsed_slice(bytes(value[where.start : where.stop])) if where else ()
     one = one or tuple((0, -1) for _ in shape)
     if len(one) != len(shape):
-        raise ValueError(f"a slice of {name} has another rank than it")
+        raise ValueError(f"a slice of {name} differs from it in rank")
     size = tuple(n if length < 0 else length for n, (_, length) in zip(shape, one, strict=True))
     held = None if base is None else (path, descriptor, base)
     data = places[SavedSlice.DATA]

@@ -1,4 +1,4 @@
-"""A checkpoint's entries as the weights of a model, and the model's weights as entries again."""
+"""Entries of a checkpoint as a model's weights, and a model's weights as entries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUFFIX = "/.ATTRIBUTES/"
 
 @dataclass(frozen=True)
 class Container(FormatFacts):
-    """The bundle that a model was read from; its variables' keys and states are by address."""
+    """The bundle from which a model was read, with its variables' keys and states by address."""
 
     edits_in_place = True
 
@@ -37,11 +37,11 @@ class Container(FormatFacts):
     states: Mapping[str, State]
 
     def left_out(self, model: Model) -> list[str]:
-        """The addresses of its variables that a model does not have."""
+        """Return the addresses of variables in the bundle that the model lacks."""
         return [address for address in self.names if address not in model.by_address]
 
     def left_out_keys(self, tensors: Mapping[str, Tensor]) -> frozenset[str]:
-        """The keys of its numbers that are not among those."""
+        """Return the keys of numeric entries in the bundle that `tensors` lacks."""
         entries = self.bundle.entries.items()
         return frozenset(key for key, e in entries if e.dtype is not None and key not in tensors)
 
@@ -51,35 +51,45 @@ def read_variables(
     architecture: Architecture | None = None,
     trains: Mapping[str, bool] | None = None,
 ) -> Model:
-    """The model whose weights are a bundle's, without origin.
+    """Read the model whose weights are a bundle's variables; `origin` is not set.
 
-    `trains` says by key which variables a layer trains, where that is known.
+    `trains` has by key whether a layer trains a variable, if known. Raises FormatError.
     """
-    nodes = bundle.graph
+    nodes, trains = bundle.graph, trains or {}
     if nodes is None:
-        states = states_of(bundle.entries, trains or {})
+        states = states_of(bundle.entries, trains)
         found = [
-            Weight(name, bundle.tensor(name), (name,), state=states[name])
+            _weight(name, bundle.tensor(name), (name,), states[name], trains)
             for name in sorted(bundle.entries, key=bundle.place)
             if bundle.entries[name].dtype is not None
         ]
     else:
         try:
-            found = list(_of_objects(bundle, nodes, architecture))
+            found = list(_of_objects(bundle, nodes, architecture, trains))
         except ValueError as error:
             raise FormatError(f"{bundle.index} is damaged: {error}") from None
-    model = model_of(found, architecture, trains or {})
+    model = model_of(found, architecture)
     names = {weight.address: weight.stored[0] for weight in found}
     container = Container(bundle, names, {weight.address: weight.state for weight in found})
     return replace(model, format_facts=container, inputs=bundle.files, checks=(bundle.check,))
 
 
-def model_of(
-    found: Sequence[Weight], architecture: Architecture | None, trains: Mapping[str, bool]
-) -> Model:
-    """The model that has those variables."""
-    found = [_known(weight, trains, architecture) for weight in found]
+def _weight(
+    address: str,
+    tensor: Tensor,
+    keys: tuple[str, ...],
+    state: State,
+    trains: Mapping[str, bool],
+) -> Weight:
+    """The variable of those keys, which is trained where that is known."""
+    own = trains.get(keys[0])
+    return Weight(address, tensor, keys, own is not False, own, state=state)
+
+
+def model_of(found: Sequence[Weight], architecture: Architecture | None) -> Model:
+    """Make a model of variables, split into weights and states, in the architecture's order."""
     if architecture is not None:
+        found = [_known(weight, architecture) for weight in found]
         order = architecture.weight_order
         found.sort(key=lambda weight: order.get(weight.address, len(order)))
     return Model(
@@ -89,13 +99,8 @@ def model_of(
     )
 
 
-def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architecture | None) -> Weight:
-    own = trains.get(weight.stored[0])
-    if architecture is None and own is None:
-        return weight
-    if architecture is None:
-        return replace(weight, trainable=own, variable_trains=own is not False)
-    variable_trains = own is not False
+def _known(weight: Weight, architecture: Architecture) -> Weight:
+    variable_trains = weight.variable_trains
     for variable in architecture.owner(weight.address).variables or ():
         if variable.address == weight.address:
             variable_trains = variable.trainable
@@ -104,14 +109,17 @@ def _known(weight: Weight, trains: Mapping[str, bool], architecture: Architectur
 
 
 def is_counter(what: Entry | Tensor) -> bool:
-    """Whether a variable, of no known layer, counts steps: a whole number."""
+    """Return whether a variable looks like a step counter: an integer scalar."""
     return what.dtype is not None and what.shape == () and what.dtype.kind in "iu"
 
 
 def states_of(
     names: Mapping[str, Entry] | Mapping[str, Tensor], trains: Mapping[str, bool]
 ) -> dict[str, State]:
-    """What each variable of a checkpoint by names is."""
+    """Return the state of each variable of a name-based checkpoint.
+
+    It is "weight", "optimizer" or "other".
+    """
     optimizers = of_optimizer(names, trains)
 
     def state(name: str) -> State:
@@ -125,42 +133,42 @@ def states_of(
 
 
 def _is_of_table(name: str, names: Collection[str]) -> bool:
-    """Whether it is what a lookup table holds, which TensorFlow saves as two tensors."""
+    """Return whether `name` is one of a lookup table's two tensors, NAME-keys and NAME-values."""
     stem, _, part = name.rpartition("-")
     return part in ("keys", "values") and f"{stem}-keys" in names and f"{stem}-values" in names
 
 
 def _of_objects(
-    bundle: Bundle, nodes: tuple[CheckpointNode, ...], architecture: Architecture | None
+    bundle: Bundle,
+    nodes: tuple[CheckpointNode, ...],
+    architecture: Architecture | None,
+    trains: Mapping[str, bool],
 ) -> Iterator[Weight]:
-    found = [
-        variable
-        for variable in variables(nodes)
-        if variable.key in bundle.entries and bundle.entries[variable.key].dtype is not None
-    ]
-    if is_export(nodes):
-        found = _without_copies(found, bundle.entries)
+    entries = bundle.entries
+    known = [v for v in variables(nodes) if v.key in entries and entries[v.key].dtype is not None]
+    found = tuple(_without_copies(known, entries) if is_export(nodes) else known)
     names = _with_places(found, architecture) if architecture is not None else addresses(found)
     for variable, address in zip(found, names, strict=True):
         keys = (variable.key, *variable.copies)
-        entry = bundle.entries[variable.key]
+        entry = entries[variable.key]
         state = variable.state
         if state == "weight" and not variable.is_positional and is_counter(entry):
             state = "other"
-        yield Weight(address, bundle.tensor(variable.key), keys, state=state)
+        yield _weight(address, bundle.tensor(variable.key), keys, state, trains)
     listed = {key for variable in found for key in (variable.key, *variable.copies)}
-    left = {key: entry for key, entry in bundle.entries.items() if key not in listed}
+    left = {key: entry for key, entry in entries.items() if key not in listed}
     states = states_of(left, {})
     for key, entry in left.items():
         if entry.dtype is not None and key != GRAPH:
             kind = "other" if _SUFFIX in key else states[key]
-            yield Weight(key.replace(_SUFFIX, "/"), bundle.tensor(key), (key,), state=kind)
+            address = key.replace(_SUFFIX, "/")
+            yield _weight(address, bundle.tensor(key), (key,), kind, trains)
 
 
 def _without_copies(
     found: Sequence[CheckpointVariable], entries: Mapping[str, Entry]
 ) -> list[CheckpointVariable]:
-    """One variable for those of equal names and bytes that Keras saved as `_all_variables` too."""
+    """Merge variables of equal name and bytes that Keras saved also as `_all_variables`."""
     served: dict[object, list[str]] = {}
     for variable in found:
         if variable.key.startswith("variables/"):
@@ -172,7 +180,7 @@ def _without_copies(
             copies[originals.pop(0)] = variable.key
         else:
             kept.append(variable)
-    return [replace(v, copies=(copies[v.key],)) if v.key in copies else v for v in kept]
+    return [v._replace(copies=(copies[v.key],)) if v.key in copies else v for v in kept]
 
 
 def _identity(variable: CheckpointVariable, entries: Mapping[str, Entry]) -> object:
@@ -180,11 +188,13 @@ def _identity(variable: CheckpointVariable, entries: Mapping[str, Entry]) -> obj
     return variable.full_name, entry.code, entry.shape, entry.crc
 
 
-def _with_places(found: Sequence[CheckpointVariable], architecture: Architecture) -> list[str]:
-    """The variables' addresses in an architecture.
+def _with_places(
+    found: tuple[CheckpointVariable, ...], architecture: Architecture
+) -> Sequence[str]:
+    """Return the variables' addresses in an architecture.
 
-    By their names where those are all of its weights, else by their places in it, as TensorFlow
-    does it.
+    They are matched by name if the names cover all of its weights, else by their positions in the
+    object graph, as TensorFlow does.
     """
     by_name = addresses(found)
     if set(architecture.weight_order) <= set(by_name):
@@ -204,11 +214,11 @@ def _with_places(found: Sequence[CheckpointVariable], architecture: Architecture
 
 
 def _in_architecture(variable: CheckpointVariable, architecture: Architecture) -> str | None:
-    """The address that the places in a variable's path lead to in a config; None for nowhere."""
+    """Return the address of the weight at a variable's path; None if there is none."""
     layer = architecture.root
     hops = list(variable.path)
     if hops and _child(layer, "", hops[0]) is None and hops[0] not in _LISTS:
-        del hops[0]  # what the model is called among the objects that were saved
+        del hops[0]  # the attribute under which the model was saved
     inside = ""
     for hop in hops[:-1]:
         if hop in _LISTS:
@@ -220,7 +230,7 @@ def _in_architecture(variable: CheckpointVariable, architecture: Architecture) -
         layer, inside = child, ""
     own = hops[-1].lstrip("_") if hops else ""
     names = {variable.name: variable.address for variable in layer.variables or ()}
-    # Keras 2 calls DepthwiseConv's kernel so; SeparableConv has one of that name in both.
+    # Keras 2's name of DepthwiseConv's kernel; SeparableConv's has this name in Keras 3, too.
     return names.get(own) or (names.get("kernel") if own == "depthwise_kernel" else None)
 
 
@@ -228,7 +238,7 @@ _LISTS = ("_functional", "_operations", "_layers", "cells")
 
 
 def _child(layer: Layer, inside: str, hop: str) -> Layer | None:
-    """The layer that a hop of a path leads to from another."""
+    """Return the sublayer that a hop of a path refers to; None if there is none."""
     children = list(layer.children)
     if found := re.fullmatch(r"layer_with_weights-(\d+)", hop):
         children = [child for child in children if _has_weights(child)]
@@ -247,7 +257,7 @@ def _child(layer: Layer, inside: str, hop: str) -> Layer | None:
 
 
 def _place(layer: Layer) -> int | None:
-    """Its place in the list of its owner's config."""
+    """Return the layer's index in its owner's list of layers; None if it is not in a list."""
     place = layer.keys[-2] if layer.keys and len(layer.keys) > 1 else None
     return place if isinstance(place, int) else None
 
@@ -259,7 +269,7 @@ def _has_weights(layer: Layer) -> bool:
 
 
 def stored_tensors(model: Model, container: Container) -> dict[str, Tensor]:
-    """The tensors of a model by the keys that its bundle keeps them under."""
+    """Return a model's tensors by their keys in the bundle."""
     entries = container.bundle.entries
     return {
         key: weight.tensor

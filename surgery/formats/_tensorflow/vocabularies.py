@@ -1,7 +1,7 @@
-"""The vocabularies of Keras 2's lookup layers, which its SavedModels keep beside the config.
+"""Vocabularies of Keras 2's lookup layers, which SavedModels store outside of the config.
 
-The config of a whole model has null in their place. They are in the layer's own metadata, or what
-the layer's table is filled with: constants of the graph, or a file among the assets.
+The config of the whole model has null instead. The vocabulary is in the layer's own metadata, or
+it initialises the layer's table, from constants of the graph or from a file among the assets.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ Names = tuple[str, ...]
 def with_vocabularies(
     config: Mapping[str, Any], folder: Path, graph: Mapping[int, Sequence[Buffer]]
 ) -> Mapping[str, Any]:
-    """A Keras 2 model's config with the vocabularies of its lookup layers; None for one not found.
+    """Return a Keras 2 model's config with its lookup layers' vocabularies, None if not found.
 
-    Raises ValueError where the SavedModel is broken.
+    Raises ValueError if the SavedModel is damaged.
     """
     if not any(_lookups(config, ())):
         return config
@@ -59,7 +59,7 @@ def with_vocabularies(
 
 
 def _lookups(entry: Mapping[str, Any], outer: Names) -> Iterator[tuple[Names, Mapping[str, Any]]]:
-    """The lookup layers in a model's config, each with the names of what it is in and its own."""
+    """Yield (names of enclosing layers and its own, config) of each lookup layer."""
     for layer in _inner_layers(entry):
         names = (*outer, str(layer["config"].get("name")))
         if layer.get("class_name") in LOOKUPS:
@@ -78,7 +78,7 @@ def _inner_layers(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _filled(entry: Any, outer: Names, found: Mapping[Names, list[Any] | None]) -> Any:
-    """A config with the vocabularies in it."""
+    """Return a config with the vocabularies inserted."""
     inner = [id(layer) for layer in _inner_layers(entry)]
     if not inner:
         return entry
@@ -91,14 +91,14 @@ def _filled(entry: Any, outer: Names, found: Mapping[Names, list[Any] | None]) -
         config = layer["config"]
         if names in found:
             config = {**config, "vocabulary": found[names]}
-            if layers:  # adapt leaves one, which Keras 3 does not take; a first layer needs its own
+            if layers:  # left by adapt, and refused by Keras 3; a first layer needs it
                 config.pop("batch_input_shape", None)
         layers.append(_filled({**layer, "config": config}, names, found))
     return {**entry, "config": {**entry["config"], "layers": layers}}
 
 
 def _layers(objects: _Objects, number: int, outer: Names) -> Iterator[tuple[Names, int]]:
-    """The layers in an object, each with its names and its number."""
+    """Yield (names, node number) of the layers below an object."""
     for name, child in objects.children(number).items():
         if re.fullmatch(r"layer-\d+", name) and len(outer) < _DEEPEST:
             names = (*outer, str(objects.metadata(child).get("name")))
@@ -110,7 +110,7 @@ _DEEPEST = 50
 
 
 class _Objects:
-    """The objects of a SavedModel, by their numbers."""
+    """The objects of a SavedModel, by node number."""
 
     def __init__(self, folder: Path, graph: Mapping[int, Sequence[Buffer]]) -> None:
         self._folder = folder
@@ -124,9 +124,9 @@ class _Objects:
         }
 
     def children(self, number: int) -> dict[str, int]:
-        """An object's children by name."""
+        """Return {name: node number} of an object's children; raises ValueError."""
         if number >= len(self._nodes):
-            raise ValueError("its object graph refers to an object that it does not have")
+            raise ValueError("its object graph refers to a missing object")
         children = self._nodes[number].messages(SavedObject.CHILDREN)
         return {
             child.text(ObjectReference.LOCAL_NAME): child.integer(ObjectReference.NODE_ID)
@@ -143,12 +143,15 @@ class _Objects:
         return {n.integer(KerasObject.NODE_ID): n.text(KerasObject.METADATA) for n in nodes}
 
     def metadata(self, number: int) -> Mapping[str, Any]:
-        """What Keras says of an object."""
+        """Return Keras's metadata of an object; empty if it has none."""
         found = json.loads(self._metadata.get(number) or "{}")
         return found if isinstance(found, Mapping) else {}
 
     def vocabulary(self, number: int, inverts: bool) -> list[Any] | None:
-        """A lookup layer's vocabulary; None where it is not found."""
+        """Return the vocabulary of the lookup layer at node `number`; None if it is not found.
+
+        `inverts` is for a layer that looks up texts by index, whose table has them as values.
+        """
         config = self.metadata(number).get("config")
         own = config.get("vocabulary") if isinstance(config, Mapping) else None
         if isinstance(own, list):
@@ -177,7 +180,7 @@ class _Objects:
         return self._in_order(keys, values) if inverts else self._in_order(values, keys)
 
     def _filled_with(self, table: int) -> list[Message]:
-        """The objects that the function which fills a table has."""
+        """Return the objects from which a table is initialised."""
         children = self.children(table)
         if "_initialize" not in children:
             return []
@@ -190,14 +193,14 @@ class _Objects:
         return [self._nodes[number] for number in numbers if number < len(self._nodes)]
 
     def _in_order(self, places: str, words: str) -> list[Any] | None:
-        """The words in one constant, by their places in another."""
+        """Return the words in one constant, sorted by the indices in another."""
         found = named_lists(self._folder, {places, words})
         if len(found) < 2 or len(found[places]) != len(found[words]):
             return None
         return [word for _, word in sorted(zip(found[places], found[words], strict=True))]
 
     def _lines(self, number: int) -> list[Any] | None:
-        """The lines of an asset."""
+        """Return the lines of an asset file; None if it is missing."""
         definitions = self._graph.get(MetaGraph.ASSET_FILES, [])
         if number >= len(definitions):
             return None

@@ -1,1 +1,1 @@
-"""A running Keras, in a process of its own: models are trained, measured and built there."""
+"""The process with Keras, and its jobs: models are built, trained and measured there."""

@@ -1,4 +1,4 @@
-"""Models that code builds: their variables, and what names them."""
+"""Jobs that build models by the user's code, and the addresses of their variables."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from surgery.live.requests import LiveFile
 def complete(
     tell: Callable[..., None], path: Path, code: Code, inputs: Sequence[Input], to: Path
 ) -> dict[str, Any]:
-    """Call a model that was saved before it had variables, and write it with them."""
+    """Load a model that was saved without variables, call it once, and save it."""
     model = models.load(LiveFile(path, {}, code))
     call_once(model, inputs, str(path))
     return {"path": models.save(model, LiveFile(path, {}), to)}
 
 
 def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
-    """Build a model and write it: whole where Keras can load it again, else its weights.
+    """Build a model by code and save it: whole if Keras can load it again, else its weights.
 
-    `weights` has the address, the place in Keras's order and the trainable flag of every
-    variable by its place in the file; `others` the .npy files of those that Keras does not save,
-    `objects` is what TensorFlow tracks of it, and `compile_config` how it is compiled.
+    Returns a dict: `weights` maps each variable's path in the file to (address, index in
+    `model.weights`, whether trainable); `others` maps addresses of variables that Keras does not
+    save to .npy files; `objects` is the object graph, or None; and `path` and `compile_config`.
     """
     import keras
 
     model = code.model()
     path = models.save(model, LiveFile(to, {}, code), to)
-    with contextlib.suppress(Exception):  # a config that does not say all there is to say
+    with contextlib.suppress(Exception):  # a get_config that is incomplete
         whole = to.with_name(f"{to.name}.keras")
         model.save(whole)
         keras.saving.load_model(whole, code.custom_objects(), compile=False)
@@ -49,7 +49,7 @@ def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
     order = {id(variable): place for place, variable in enumerate(model.weights)}
     trained = {id(variable) for variable in model.trainable_variables}
     objects = None
-    with contextlib.suppress(SurgeryError):  # then a checkpoint is written by names
+    with contextlib.suppress(SurgeryError):  # without it, checkpoints are written by name
         objects = graph_of(model, [*model.weights, *others.values()])
     return {
         "path": path,
@@ -65,7 +65,7 @@ def build(tell: Callable[..., None], code: Code, to: Path) -> dict[str, Any]:
 
 
 def named(model: Any) -> Iterator[tuple[str, str, Any]]:
-    """The place, the address and the variable itself: names as `get_layer` chains have them."""
+    """Yield (path in the weights file, address, variable); addresses are chains of layer names."""
     owners = models.owners(model)
     taken: set[str] = set()
     for place, variable in models.variables(model).items():
@@ -79,7 +79,7 @@ def named(model: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _chain(path: str, owners: Mapping[str, str]) -> Iterator[str]:
-    """The names of the layers on the way to an object, the model's own left out."""
+    """Yield the names of the layers along a path, without the model's own."""
     parts = path.split("/") if path else []
     for end in range(1, len(parts) + 1):
         name = owners.get("/".join(parts[:end]))

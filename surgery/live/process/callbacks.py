@@ -1,4 +1,4 @@
-"""What goes along with Keras's fit: the clock, and what makes a killed training resumable."""
+"""Callbacks of a training: the clock, and the state that makes a killed training resumable."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ _ARRAYS = "arrays"
 
 
 class Ticker(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the clock, seeds what user code draws from, and tells how the training goes."""
+    """A callback that sets the clock, seeds Python's and NumPy's random numbers, and reports."""
 
     def __init__(self, clock: Clock, seed: int, epochs: int, tell: Callable[..., None]) -> None:
         super().__init__()
         self._clock, self._seed, self._epochs, self._tell = clock, seed, epochs, tell
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        """A new epoch has a new order of examples."""
+        """Set the clock, which determines the order of examples, and seed; report the epoch."""
         self._clock.epoch = epoch
         random.seed(f"{self._seed} {epoch}")
         np.random.seed((self._seed + epoch) % 2**32)
         self._tell("epoch begun", number=epoch + 1, of=self._epochs)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Metrics that are not finite are an error: nothing can be learned any more."""
+        """Report the epoch's metrics; raises SurgeryError if the loss is not finite."""
         for name, value in (logs or {}).items():
             if name == "loss" and not math.isfinite(float(value)):
                 raise SurgeryError(
                     f"the loss is {float(value)} after epoch {epoch + 1}; lower the learning rate, "
-                    "or look at the data"
+                    "or check the data"
                 )
         found = {name: float(f"{float(value):.4g}") for name, value in (logs or {}).items()}
         self._tell("epoch", number=epoch + 1, of=self._epochs, **found)
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps all that an epoch's end depends on, and starts from it again.
+    """A callback that saves the state of training after each epoch, and resumes from it.
 
-    Weights, the optimizer, the state of seed generators, masks, the callbacks' own state, and
-    whether one of them has stopped the training. It must be the last of the callbacks.
-    `epoch` is the one to go on from, 0 for a new training.
+    The state is the weights, the optimizer, seed generators, masks, the callbacks' attributes, and
+    whether one of them has stopped the training. It must be the last callback. `epoch` is the
+    epoch to resume from, 0 for a new training.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
         return [*own, seed_generator.global_seed_generator().state, *self._masks]
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Take up what a killed training left; the other callbacks have reset themselves by now."""
+        """Restore the saved state; the other callbacks have reset themselves by now."""
         if self._left is None:
             return
         arrays = _Arrays(self._left / _ARRAYS)
@@ -91,7 +91,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
             vars(callback).update(_values(state, arrays))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep the state beside that of the epoch before, and only then remove that one."""
+        """Save the state beside that of the epoch before, then remove the latter."""
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         new = self._folder / f"epoch-{epoch + 1}"
@@ -130,7 +130,7 @@ class _Arrays:
         self._count = 0
 
     def add(self, array: np.ndarray[Any, Any]) -> int:
-        """Keep an array; returns its number."""
+        """Save an array; returns its number."""
         number, self._count = self._count, self._count + 1
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         name = f"{number}.{array.dtype.name}.{'x'.join(map(str, array.shape))}"
@@ -139,7 +139,7 @@ class _Arrays:
         return number
 
     def read(self, number: int) -> np.ndarray[Any, Any]:
-        """The array of that number."""
+        """Return the array of that number."""
         (path,) = self._folder.glob(f"{number}.*")
         _, dtype, shape = path.name.split(".")
         flat: np.ndarray[Any, Any] = np.load(path)
@@ -147,7 +147,7 @@ class _Arrays:
 
 
 def _encoded(state: Mapping[str, Any], arrays: _Arrays) -> dict[str, Any]:
-    """Of a callback's attributes those that are plain values or arrays, as JSON."""
+    """Return the callback's attributes that are plain values or arrays, as JSON."""
     plain = ((name, _plain(value, arrays)) for name, value in state.items() if name != "_model")
     return {name: value for name, value in plain if value is not _OTHER}
 
@@ -163,7 +163,7 @@ def _plain(value: Any, arrays: _Arrays) -> Any:
     if callable(value) and value in (
         keras.ops.less,
         keras.ops.greater,
-    ):  # what a monitor has found to be better
+    ):  # EarlyStopping and others keep one of these as monitor_op
         return {"op": value.__name__}
     if isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
         return {"arrays": [arrays.add(v) for v in value]}

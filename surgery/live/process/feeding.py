@@ -1,4 +1,4 @@
-"""Data as `tf.data` batches, the same ones every time."""
+"""Data as `tf.data` batches, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _AHEAD = 2
 
 @dataclass
 class Clock:
-    """The epoch that training is in: the order of the examples depends on it."""
+    """The current epoch of a training, which determines the order of the examples."""
 
     epoch: int = 0
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches for Keras, how many there are where that is known, and the examples' own files."""
+    """Batches for Keras, their number (`steps`, None if unknown), and the examples' files."""
 
     dataset: Any
     steps: int | None
@@ -35,7 +35,7 @@ class Feed:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Another order of the examples for every epoch, drawn from a seed, if it is on."""
+    """A new order of the examples for every epoch, drawn from a seed, if `is_on`."""
 
     seed: int
     clock: Clock
@@ -43,7 +43,7 @@ class Shuffle:
 
 
 def feed(source: Data, batch_size: int, shuffle: Shuffle | None = None) -> Feed:
-    """All of the data, in batches."""
+    """Return all of the data in batches."""
     opened = source.open()
     if isinstance(opened, Batches):
         return _made(opened, shuffle.clock if shuffle else Clock())
@@ -51,7 +51,7 @@ def feed(source: Data, batch_size: int, shuffle: Shuffle | None = None) -> Feed:
 
 
 def split(source: Data, batch_size: int, shuffle: Shuffle, share: Fraction) -> tuple[Feed, Feed]:
-    """The data, and a part of it apart for validation."""
+    """Return (training batches, validation batches); raises FormatError if data cannot be split."""
     opened = source.open()
     if isinstance(opened, Batches):
         raise FormatError(f"{source} cannot be split; give validation another source")
@@ -97,7 +97,7 @@ def _made(batches: Batches, clock: Clock) -> Feed:
 
     first = next(batches.make(clock.epoch), None)
     if first is None:
-        raise FormatError("the generator makes no batch")
+        raise FormatError("the generator yields no batch")
     first = first if isinstance(first, tuple) else (first,)
     signature = tf.nest.map_structure(
         lambda value: tf.TensorSpec((None, *np.shape(value)[1:]), np.asarray(value).dtype), first

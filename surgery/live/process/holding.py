@@ -1,4 +1,4 @@
-"""Parts of weights that training must not change."""
+"""Elements of weights that training must not change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from surgery.weights.channels import Channels
 
 
 def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
-    """Hold elements from now on, in every optimizer: it constrains them after each step.
+    """Constrain the held elements to their current values after each step of any optimizer.
 
-    Returns the masks, as variables.
+    Returns the masks, as variables, True where held. Raises SurgeryError if a mask has another
+    shape.
     """
     import tensorflow as tf
 
@@ -42,7 +43,10 @@ def hold(variables: Mapping[str, Any], wanted: Hold) -> list[Any]:
 
 
 def _switched_off(variables: Mapping[str, Any], wanted: Hold) -> Any:
-    """Return which channels have kernels of zeros alone; None where no kernels are named."""
+    """Return a boolean array, True for channels whose kernels are all zero, or None.
+
+    None if there are no kernels.
+    """
     if not wanted.kernels:
         return None
     return np.logical_and.reduce(
@@ -54,7 +58,7 @@ def _switched_off(variables: Mapping[str, Any], wanted: Hold) -> Any:
 
 
 def _in_channels(zeros: Any, channels: Channels, is_off: Any) -> Any:
-    """Return those zeros that are in a channel that is switched off."""
+    """Return which of the zeros are in a channel that is switched off."""
     return (_by_channel(zeros, channels) & is_off[:, np.newaxis]).reshape(zeros.shape)
 
 
@@ -63,7 +67,7 @@ def _by_channel(values: Any, channels: Channels) -> Any:
 
 
 def constrain(variable: Any, function: Any) -> None:
-    """Add a function to what a variable goes through after every step of the optimizer."""
+    """Append a function to the constraint that an optimizer applies to a variable."""
     import tensorflow as tf
 
     before = variable.constraint

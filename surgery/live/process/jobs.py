@@ -1,4 +1,4 @@
-"""What the process with Keras can be asked to do, by name."""
+"""The jobs of the process with Keras, by name."""
 
 from __future__ import annotations
 
@@ -17,4 +17,5 @@ JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "sensitivity": sensitivity.sensitivity,
     "activations": measuring.activations,
     "output_change": measuring.output_change,
+    "equivalence": measuring.equivalence,
 }

@@ -1,4 +1,4 @@
-"""A config made a model, without memory for its weights, to see whether Keras takes it."""
+"""The job that builds a config's model without memory, to check that Keras accepts it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _CODE = "a Lambda layer, whose code runs only with --allow-code"
 
 
 def check(tell: Callable[..., None], check: LoadCheck) -> dict[str, Any]:
-    """Compare the model that Keras makes of a config with the variables that are to be in it.
+    """Compare the model that Keras builds from a config with the expected variables.
 
-    `refusal` says why Keras would not load it, `unknown` why that could not be found out.
+    Returns `refusal`, why Keras would not load it, and `unknown`, why that cannot be determined;
+    both are empty if it is right.
     """
     import keras
 
@@ -35,7 +36,7 @@ def check(tell: Callable[..., None], check: LoadCheck) -> dict[str, Any]:
 
 
 def _difference(model: Any, check: LoadCheck) -> str:
-    """The first way in which the model's variables are others than those expected."""
+    """Return the first difference between the model's and the expected variables, or ""."""
     weights = {id(variable) for variable in model.weights}
     places = {p: v for p, v in models.variables(model).items() if id(v) in weights}
     made = {place: (list(v.shape), _dtype(v)) for place, v in places.items()}
@@ -43,13 +44,13 @@ def _difference(model: Any, check: LoadCheck) -> str:
     for place in [*wanted, *made]:
         if wanted.get(place) != made.get(place):
             return (
-                f"Keras builds another model than the weights are of: {_shown(place, model)} would "
+                f"Keras builds a model that the weights do not fit: {_shown(place, model)} would "
                 f"be {_variable(made.get(place))} there, and is {_variable(wanted.get(place))} here"
             )
     order = [id(variable) for variable in model.weights]
     numbers = [order.index(id(places[place])) for place in wanted]
     if _unique(numbers) != sorted(set(numbers)):
-        return "Keras has the model's weights in another order"
+        return "Keras orders the model's weights differently"
     return ""
 
 
@@ -66,21 +67,21 @@ def _variable(facts: Any) -> str:
 
 
 def _shown(place: str, model: Any) -> str:
-    """The name of the layer that a place belongs to, where Keras has one."""
+    """Return a path with the name of its layer, if Keras has one."""
     names: Mapping[str, str] = models.owners(model)
     name = names.get(place.rpartition("/vars/")[0])
     return f"a variable of {name} ({place})" if name else place
 
 
 def _not_compiled(config: Any) -> str:
-    """What is wrong with a compile config; any model will do, as nothing is built."""
+    """Return why Keras refuses a compile config, or ""; it is tried on an empty model."""
     import keras
 
     if not config:
         return ""
     try:
         keras.Sequential().compile(**keras.saving.deserialize_keras_object(config))
-    except Exception as error:  # Keras raises whatever a loss or a metric does
+    except Exception as error:  # losses and metrics may raise any exception
         why = reason(error)
-        return f"Keras does not take the compile config: {why}; optimizer: drop leaves it out"
+        return f"Keras refuses the compile config: {why}; leave it out with optimizer: drop"
     return ""

@@ -1,4 +1,4 @@
-"""Measuring a live model: its metrics, its outputs, and what its inner layers put out."""
+"""Jobs that measure a live model: its metrics, its outputs, and its layers' outputs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from surgery.weights.tensor import is_numpy_dtype
 
 Tell = Callable[..., None]
 _PROBES = 16
-"""Random inputs that stand for data where there is none."""
+"""The number of random inputs, if no data are given."""
 
 
 def evaluate(
     tell: Tell, file: LiveFile, data: Data, batch_size: int, compile: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The loss and the metrics on data."""
+    """Return the loss and metrics on data: {"metrics": {name: value}}."""
     fed = feeding.feed(data, batch_size)
     found = compiled(file, compile).evaluate(fed.dataset, verbose=0, return_dict=True)
     return {"metrics": {name: float(value) for name, value in found.items()}}
 
 
 def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
-    """The model, compiled as it was saved or, if anything is given, by that."""
+    """Load the model, compiled by `compile` if that is not empty, else as it was saved.
+
+    Raises SurgeryError if it was not compiled.
+    """
     model = models.load(file, compiled=not compile)
     if compile:
         compile_model(model, compile)
@@ -42,7 +45,7 @@ def compiled(file: LiveFile, compile: Mapping[str, Any]) -> Any:
 
 
 def predict(tell: Tell, file: LiveFile, data: Data, batch_size: int, to: Path) -> dict[str, Any]:
-    """The outputs for every example, as one array for each output."""
+    """Write the outputs for every example, one array for each output; returns their files."""
     model = models.load(file)
     writer = _Rows(to)
     fed = feeding.feed(data, batch_size)
@@ -63,7 +66,10 @@ def activations(
     layers: Sequence[str],
     to: Path | None,
 ) -> dict[str, Any]:
-    """What layers put out for every example: statistics, and if wanted the values."""
+    """Compute statistics of layers' outputs over all examples, and write them all to `to`.
+
+    Raises SurgeryError for a layer that is not called, or whose outputs are inside a loop.
+    """
     import tensorflow as tf
 
     model = models.load(file)
@@ -77,8 +83,8 @@ def activations(
             outputs = {name: value.numpy() for name, value in run(batch).items()}
         except TypeError as error:  # TensorFlow's InaccessibleTensorError
             raise SurgeryError(
-                "a cell is called inside a loop, where its outputs cannot be seen; name the "
-                "layer that it is in"
+                "a cell is called inside a loop, where its outputs are not accessible; name the "
+                "layer that contains it"
             ) from error
         for name, values in outputs.items():
             totals.setdefault(name, Activity()).add(values)
@@ -103,7 +109,10 @@ def output_change(
     batch_size: int,
     seed_: int,
 ) -> dict[str, Any]:
-    """The largest difference between the outputs of two models, for the same inputs."""
+    """Return the largest absolute difference between two models' outputs on the same inputs.
+
+    Raises SurgeryError if the outputs differ in shape.
+    """
     left, right = models.load(file), models.load(other)
     largest = 0.0
     if data is not None:
@@ -117,10 +126,98 @@ def output_change(
             strict=True,
         ):
             if a.shape != b.shape:
-                raise SurgeryError(f"the outputs have other shapes: {a.shape} and {b.shape}")
+                raise SurgeryError(f"the outputs differ in shape: {a.shape} and {b.shape}")
             change = np.abs(a.astype(np.float64) - b.astype(np.float64))
             largest = max(largest, float(change.max(initial=0.0)), key=_nan_first)
     return {"change": largest}
+
+
+def equivalence(
+    tell: Tell,
+    file: LiveFile,
+    other: LiveFile,
+    data: Data | None,
+    examples: int,
+    seed_: int,
+    layers: Sequence[str],
+) -> dict[str, Any]:
+    """Return the largest max|a - b| / max|a| of an output between a model and another one.
+
+    `file` is the model b, `other` is a; with `layers`, what these layers of a return is compared
+    with b's outputs. Raises SurgeryError where there is not the same number of outputs.
+    """
+    after, before = models.load(file), models.load(other)
+    largest, output, count = 0.0, "", 0
+    if data is not None:
+        batches = _inputs(feeding.feed(data, 32))
+    else:
+        batches = iter([_drawn(before, seed_, examples)])
+    for batch in batches:
+        made = _leaves(after(batch, training=False))
+        if layers:
+            caught = _caught(before, _named_layers(before, layers), batch)
+            wanted = [(name, caught[name]) for name in layers]
+        else:
+            wanted = [
+                (f"output {n}", x) for n, x in enumerate(_leaves(before(batch, training=False)))
+            ]
+        if len(made) != len(wanted):
+            raise SurgeryError(f"there are {len(made)} outputs, and {len(wanted)} to compare with")
+        count += len(np.asarray(made[0]))
+        for (name, a), b in zip(wanted, made, strict=True):
+            difference = _relative(np.asarray(a), np.asarray(b))
+            if difference > largest or not output:
+                largest, output = difference, name
+    return {"difference": largest, "output": output, "examples": count}
+
+
+def _leaves(made: Any) -> list[Any]:
+    import keras
+
+    return list(keras.tree.flatten(made))
+
+
+def _relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Return max|a - b| / max|a|; infinity for other shapes, and where only one has a NaN."""
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if (np.isfinite(a) != np.isfinite(b)).any():
+        return float("inf")
+    difference = np.abs(np.nan_to_num(a) - np.nan_to_num(b)).max(initial=0.0)
+    return float(difference / (np.abs(np.nan_to_num(a)).max(initial=0.0) or 1.0))
+
+
+_FREE = 32
+"""The size that a drawn input has along an axis whose size is free."""
+
+
+def _drawn(model: Any, seed: int, examples: int) -> Any:
+    """Return random inputs of the model's shapes: normal numbers, or integers that it can look up.
+
+    Integers are below the smallest table of an Embedding in the model. Raises SurgeryError for
+    inputs that are text, and for a model without declared inputs.
+    """
+    import keras
+
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise SurgeryError("the model has no declared inputs; give data")
+    tables = [x.input_dim for x in model._flatten_layers() if isinstance(x, keras.layers.Embedding)]
+    made = []
+    for number, each in enumerate(inputs):
+        if each.dtype == "string":
+            raise SurgeryError(f"the input {each.name} is text; give data")
+        random = generator(seed, "equivalence", number)
+        shape = (examples, *(_FREE if size is None else size for size in each.shape[1:]))
+        is_float = "float" in each.dtype
+        drawn = (
+            random.standard_normal(shape)
+            if is_float
+            else random.integers(0, min(tables, default=2), shape)
+        )
+        made.append(keras.ops.cast(drawn, each.dtype))
+    return keras.tree.pack_sequence_as(model._inputs_struct, made) if len(made) > 1 else made[0]
 
 
 def _nan_first(value: float) -> float:
@@ -128,7 +225,7 @@ def _nan_first(value: float) -> float:
 
 
 class Activity:
-    """Statistics of a layer's outputs, batch after batch; a unit is an element of the last axis."""
+    """Statistics of a layer's outputs over batches; a unit is an index of the last axis."""
 
     def __init__(self) -> None:
         self._count = self._zeros = 0
@@ -137,7 +234,7 @@ class Activity:
         self._shape: list[int] = []
 
     def add(self, values: np.ndarray[Any, Any]) -> None:
-        """One more batch."""
+        """Add a batch."""
         self._shape = list(values.shape[1:])
         self._count += values.size
         self._zeros += int(values.size - np.count_nonzero(values))
@@ -147,7 +244,7 @@ class Activity:
         self._alive = units if self._alive is None else self._alive | units
 
     def facts(self) -> dict[str, Any]:
-        """The shape of one example's output, mean, share of zeros, and dead units of all."""
+        """Return the shape of one output, the mean, the share of zeros, and dead and all units."""
         return {
             "shape": self._shape,
             "mean": self._total / self._count,
@@ -158,7 +255,7 @@ class Activity:
 
 
 class _Rows:
-    """Arrays that grow by rows, in files of their own until they are whole."""
+    """Arrays that grow by rows, one file each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -167,10 +264,10 @@ class _Rows:
         self._facts: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
     def add(self, arrays: Mapping[str, Any]) -> None:
-        """More rows of every array."""
+        """Append rows to every array."""
         for name, values in arrays.items():
             array = np.ascontiguousarray(values)
-            if not is_numpy_dtype(array.dtype):  # bfloat16, which .npz files have not
+            if not is_numpy_dtype(array.dtype):  # bfloat16, which .npz files cannot store
                 array = array.astype(np.float32)
             if name not in self._files:
                 file = (self._folder / str(len(self._files))).open("wb")
@@ -181,7 +278,7 @@ class _Rows:
             self._files[name].write(array.data)
 
     def close(self) -> dict[str, Any]:
-        """The file of each array, with its shape and dtype."""
+        """Close the files, and return the path, shape and dtype of each array."""
         for file in self._files.values():
             file.close()
         return {
@@ -213,7 +310,7 @@ def _output_names(model: Any, count: int) -> list[str]:
 
 
 def _named_layers(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
-    """Layers by their addresses: a chain of names, as `get_layer` would be called with."""
+    """Return {address: layer} for all patterns; raises SurgeryError if any matches no layer."""
     known = dict(_layers(model, ""))
     found: dict[str, Any] = {}
     for pattern in wanted:
@@ -232,7 +329,7 @@ def _layers(layer: Any, parent: str) -> Iterator[tuple[str, Any]]:
 
 
 def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]:
-    """What the layers put out, caught while the model is called; the last call counts."""
+    """Return the layers' outputs in a call of the model; of several calls of a layer, the last."""
     caught: dict[str, Any] = {}
 
     def catching(name: str, call: Any) -> Any:
@@ -254,13 +351,16 @@ def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]
 
 
 def _probes(model: Any, seed: int) -> Any:
-    """Random inputs of the model's own shape: uniform from 0 to 1, or small integers."""
+    """Return random inputs of the model's input shapes: uniform in [0, 1), or integers 0 and 1.
+
+    Raises SurgeryError if the model declares no inputs or an open shape.
+    """
     try:
         inputs = model.inputs
     except (AttributeError, ValueError):
         inputs = None
     if not inputs:
-        raise SurgeryError("the model does not say what its inputs are; give on: data")
+        raise SurgeryError("the model has no declared inputs; give on: data")
     made = []
     for number, each in enumerate(inputs):
         if None in each.shape[1:]:

@@ -1,4 +1,4 @@
-"""A live model from the file that a chain of steps has made so far, and its variables by place."""
+"""Live Keras models, loaded from a run's intermediate file, and their variables by path."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from surgery.live.requests import LiveFile
 from surgery.live.symbolic import reason
 
 _LEFT_OUT = "Skipping variable loading for optimizer"
-"""What Keras says of an optimizer's state that does not fit."""
+"""The start of Keras's warning about optimizer state that does not fit."""
 
 
 def load(file: LiveFile, compiled: bool = False, goes_on: bool = False) -> Any:
-    """The Keras model in a file; raises SurgeryError where Keras cannot make it.
+    """Load the Keras model in a file; raises SurgeryError if Keras cannot.
 
-    One that `goes_on` has the optimizer's state, too, which Keras leaves out with a warning
-    where it does not fit.
+    With `goes_on`, the optimizer's state must be loaded, too: Keras would only warn if it does not
+    fit the variables.
     """
     import keras
 
@@ -45,7 +45,10 @@ def load(file: LiveFile, compiled: bool = False, goes_on: bool = False) -> Any:
 
 
 def _built(file: LiveFile, compiled: bool) -> Any:
-    """The model that code builds, with the weights, the flags and the compile config of a file."""
+    """Build a model by code, and load the file's weights and trainable flags.
+
+    With `compiled`, it is compiled by the file's compile config.
+    """
     assert file.code is not None
     model = file.code.model()
     flags = file.trained
@@ -59,7 +62,7 @@ def _built(file: LiveFile, compiled: bool) -> Any:
 
 
 def _compile(model: Any, config: Mapping[str, Any]) -> None:
-    """Compile a model as its code has done it, or by a config where that is another one."""
+    """Compile a model by a config; if its code already did, only build the optimizer."""
     from keras.src.saving.serialization_lib import SafeModeScope
 
     is_same = model.compiled and not model.optimizer.built and compile_config(model) == config
@@ -71,28 +74,28 @@ def _compile(model: Any, config: Mapping[str, Any]) -> None:
 
 
 def set_trainable(model: Any, flags: Mapping[int, bool]) -> None:
-    """Have variables, by their ids, trained or not; a layer is frozen if all of its own are."""
+    """Set variables' trainable flags, by `id`; a layer with no trainable variable is frozen."""
     for layer in model._flatten_layers():
         own = [variable for variable in layer._trainable_variables if id(variable) in flags]
         for variable in own:
             variable.trainable = flags[id(variable)]
-        if own and layer is not model:  # the setter would pass it on to the layers inside
+        if own and layer is not model:  # the public setter would also set the sublayers
             layer._trainable = any(variable.trainable for variable in own)
     if any(flags.values()):
         model._trainable = True
 
 
 def compile_config(model: Any) -> dict[str, Any] | None:
-    """Return the compile config that Keras would save; None where it cannot be saved."""
+    """Return the compile config that Keras would save; None if it cannot be saved."""
     try:
         config = model.get_compile_config() if model.compiled else None
         return json.loads(json.dumps(config)) if config else None
-    except Exception:  # a loss of the user's may be anything
+    except Exception:  # a custom loss may raise any exception
         return None
 
 
 def save(model: Any, file: LiveFile, path: Path) -> Path:
-    """Write a live model where the other side can open it; returns the file's name."""
+    """Save a live model for the parent process; returns the path, with its suffix."""
     if file.builds:
         path = path.with_name(f"{path.name}.weights.h5")
         _keras(lambda: model.save_weights(path))
@@ -105,28 +108,28 @@ def save(model: Any, file: LiveFile, path: Path) -> Path:
 def _keras(do: Any) -> Any:
     try:
         return do()
-    except Exception as error:  # Keras raises whatever a layer's own code does
+    except Exception as error:  # a layer's own code may raise any exception
         if _LEFT_OUT in str(error):
             raise SurgeryError(
-                "the state of the model's optimizer does not fit the weights that are trained; "
-                "give optimizer, for a new one"
+                "the state of the model's optimizer does not fit the trainable weights; "
+                "give optimizer, to start with a new one"
             ) from error
-        raise SurgeryError(f"Keras cannot make the model live: {advice(error)}") from error
+        raise SurgeryError(f"Keras cannot load the model: {advice(error)}") from error
 
 
 def advice(error: Exception) -> str:
-    """What Keras says, and what to do where it does not know a class."""
-    said = reason(error)
+    """Return Keras's error message in a line, with advice if a custom class is unknown."""
+    message = reason(error)
     text = " ".join(str(error).split())
     for mark in ("Could not locate class", "Unknown layer", "Could not locate function"):
         if mark in text:
             what = text[text.index(mark) :].partition(".")[0]
             return f"{what}; name its module: load: {{path: ..., custom_objects: [my.module]}}"
-    return said if "--allow-code" in said else failure(error)
+    return message if "--allow-code" in message else failure(error)
 
 
 def others(model: Any) -> dict[str, Any]:
-    """Variables that TensorFlow tracks and Keras does not save (those of a tf.Module)."""
+    """Return variables that TensorFlow tracks and Keras does not save (of a tf.Module), by path."""
     import tensorflow as tf
 
     known = {id(inner) for v in model.variables for inner in (v, getattr(v, "value", None))}
@@ -139,12 +142,12 @@ def others(model: Any) -> dict[str, Any]:
 
 
 def variables(model: Any) -> Mapping[str, Any]:
-    """The model's variables by the places where Keras saves them."""
+    """Return the model's variables by the paths at which Keras saves them."""
     return _recorded(model)[0]
 
 
 def owners(model: Any) -> Mapping[str, str]:
-    """The names of the objects that have variables, by their places; the model's is empty."""
+    """Return the names of the objects with variables, by path; the model's own is ""."""
     return _recorded(model)[1]
 
 
@@ -155,16 +158,16 @@ def _recorded(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
     names: dict[str, str] = {}
 
     class Recorder(saving_lib.H5IOStore):  # type: ignore[misc]
-        """Takes down which object Keras would save where."""
+        """A fake HDF5 store that records where Keras would save each object's variables."""
 
         def __init__(self) -> None:
-            """Opens nothing."""
+            """Open no file."""
 
         def __bool__(self) -> bool:
             return True
 
         def make(self, path: str, metadata: object = None) -> Mapping[str, Any]:
-            """What takes the variables of one object."""
+            """Return the mapping that takes the variables of one object."""
             path = path.replace("\\", "/")
             names[path] = metadata.get("name", "") if isinstance(metadata, dict) else ""
             return _Group(path, found)
@@ -184,7 +187,7 @@ class _Group(dict[str, Any]):
 
 
 def by_address(model: Any, file: LiveFile) -> Iterator[tuple[str, Any]]:
-    """The live variable of every weight; raises SurgeryError for one that is not found."""
+    """Yield (address, live variable) of every weight; raises SurgeryError for a missing one."""
     there = variables(model)
     for address, places in file.stored.items():
         variable = next((there[place] for place in reversed(places) if place in there), None)

@@ -1,4 +1,4 @@
-"""Pruning while training: ever more of the smallest elements become zero, and stay zero."""
+"""Pruning during training: an increasing share of the smallest elements is set and kept at zero."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surgery.live.requests import Schedule
 
 
 class Pruner(keras.callbacks.Callback):  # type: ignore[misc]
-    """Prunes by a schedule; its masks and its step are part of what is resumed."""
+    """A callback that prunes by a schedule; its masks and its step are saved for resuming."""
 
     def __init__(self, schedule: Schedule, variables: Mapping[str, Any]) -> None:
         import tensorflow as tf
@@ -33,18 +33,18 @@ class Pruner(keras.callbacks.Callback):  # type: ignore[misc]
 
     @property
     def masks(self) -> list[Any]:
-        """The variables that say which elements are left."""
+        """The boolean variables that are True for the elements that are left."""
         return [kept for _, kept in self.pruned]
 
     def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
-        """Prune, where the schedule says so."""
+        """Prune if the schedule has a new sparsity at this step."""
         sparsity = self.schedule.sparsity(self.step)
         if sparsity is not None:
             self._prune(sparsity)
         self.step += 1
 
     def finish(self) -> None:
-        """Prune to the last share, or raise SurgeryError, where the training ended before."""
+        """Prune to the final sparsity, or raise SurgeryError, if the schedule has not ended."""
         if self.step > self.schedule.until:
             return
         if self.schedule.at_end == "fail":
@@ -63,9 +63,9 @@ class Pruner(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def largest(values: np.ndarray[Any, Any], sparsity: Fraction) -> np.ndarray[Any, Any]:
-    """False for the floor(sparsity x n) elements of the least magnitude, ties by the lower index.
+    """Return a mask that is False for the floor(sparsity * n) elements of least magnitude.
 
-    Elements that are zero already count as pruned.
+    Of equal magnitudes, lower indices are pruned first; elements that are already zero count.
     """
     count = math.floor(sparsity * values.size)
     magnitudes = np.abs(values.astype(np.float64)).reshape(-1)

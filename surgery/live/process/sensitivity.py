@@ -1,4 +1,4 @@
-"""What a model's metrics become when one weight at a time is pruned, disturbed or rounded."""
+"""The job that measures metrics while one weight at a time is pruned, perturbed or rounded."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from surgery.weights.tensor import Array
 Change = Callable[[Array, str, tuple[int, str]], Array]
 
 _STEPS = 32
-"""Batches that TensorFlow takes without coming back to Python."""
+"""The most batches that TensorFlow processes without returning to Python."""
 
 _CACHED = 256 << 20
-"""Bytes of data that are kept in memory between measurements."""
+"""The most bytes of data that are kept in memory between measurements."""
 
 
 def sensitivity(
@@ -36,9 +36,10 @@ def sensitivity(
     points: Sequence[tuple[str, str]],
     seed_: int,
 ) -> dict[str, Any]:
-    """Measure the model at each point, a weight and a level (no weight: as it is).
+    """Measure the model at each point (address, level); an empty address changes nothing.
 
-    Every finding is told at once. The weights are changed in place, one at a time, and put back.
+    Every result is reported at once by `tell`. Weights are changed in place, one at a time, and
+    restored.
     """
     model = compiled(file, compile)
     variables = dict(models.by_address(model, file))
@@ -57,7 +58,7 @@ def sensitivity(
 
 @contextlib.contextmanager
 def _changed(variable: Any, change: Change, level: str, purpose: tuple[int, str]) -> Iterator[None]:
-    """One variable changed for a while; nothing where there is none."""
+    """Change one variable inside the `with` block; None changes nothing."""
     if variable is None:
         yield
         return
@@ -72,7 +73,7 @@ def _zero(values: Array, level: str, _purpose: Any) -> Array:
 
 
 def _noise(values: Array, level: str, purpose: tuple[int, str]) -> Array:
-    """Gaussian noise, in standard deviations of the weight itself."""
+    """Add Gaussian noise whose standard deviation is `level` times that of the weight."""
     seed, address = purpose
     drawn = generator(seed, "sensitivity", address, level).standard_normal(values.shape)
     wide = values.astype(np.float64)
@@ -81,7 +82,7 @@ def _noise(values: Array, level: str, purpose: tuple[int, str]) -> Array:
 
 
 def _bits(values: Array, level: str, _purpose: Any) -> Array:
-    """Rounded to so many bits, evenly from minus to plus the largest magnitude."""
+    """Round to `level` bits, on a uniform grid from minus to plus the largest magnitude."""
     steps = 2 ** (int(level) - 1) - 1
     wide = values.astype(np.float64)
     top = float(np.abs(wide).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Training: Keras's own fit, with parts of weights held, pruned as it goes, and resumable."""
+"""The training job: Keras's own fit, with held weights, a pruning schedule, and resuming."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Tell = Callable[..., None]
 def train(
     tell: Tell, file: LiveFile, to: Path, resume_folder: Path, seed_: int, plan: Training
 ) -> dict[str, Any]:
-    """Fit a model, from where a killed training of the same plan left off; writes the result."""
+    """Fit a model and save it; a killed training of the same plan is resumed."""
     keeps = plan.goes_on and "optimizer" not in plan.compile
     model = models.load(file, compiled=plan.goes_on, goes_on=keeps)
     kept_policies = _mixed(model, plan.mixed_precision)
     _compile(model, plan)
     variables = dict(models.by_address(model, file))
-    if not model.optimizer.built:  # for all that Keras trains once it has loaded the file
+    if not model.optimizer.built:  # for all weights that Keras will train after loading the file
         model.optimizer.build(model.trainable_variables)
     models.set_trainable(model, {id(variables[address]): False for address in file.frozen})
     masks = [hold(variables, each) for each in plan.holds]
@@ -58,7 +58,9 @@ def train(
     )
     if pruner is not None:
         pruner.finish()
-    for variable in held:  # an average or the best epoch may have been put in its place since
+    for (
+        variable
+    ) in held:  # an average or the best epoch may have replaced the weights since the last step
         variable.assign(variable.constraint(variable))
     metrics = _metrics(resume.history, _best_epoch(own))
     if validation is not None and (held or _averages(model.optimizer)):
@@ -76,7 +78,7 @@ def train(
 
 
 def _feeds(plan: Training, shuffle: feeding.Shuffle) -> tuple[feeding.Feed, feeding.Feed | None]:
-    """Return the batches to train on, and those to validate with after each epoch."""
+    """Return (training batches, validation batches or None)."""
     if plan.validation_split is not None:
         return feeding.split(plan.data, plan.batch_size, shuffle, plan.validation_split)
     fed = feeding.feed(plan.data, plan.batch_size, shuffle)
@@ -86,7 +88,7 @@ def _feeds(plan: Training, shuffle: feeding.Shuffle) -> tuple[feeding.Feed, feed
 
 
 def _best_epoch(callbacks: Sequence[Any]) -> int:
-    """The epoch whose weights are left; -1 for the last one."""
+    """Return the epoch whose weights were restored by EarlyStopping; -1 for the last one."""
     for each in callbacks:
         if isinstance(each, keras.callbacks.EarlyStopping) and each.best_weights is not None:
             return int(each.best_epoch)
@@ -94,25 +96,28 @@ def _best_epoch(callbacks: Sequence[Any]) -> int:
 
 
 def _metrics(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, float]:
-    """The metrics of an epoch; the learning rate is the last one, as the optimizer has it."""
+    """Return the metrics of an epoch; the learning rate is always the last one."""
     return {
         name: values[-1 if name == "learning_rate" else epoch] for name, values in history.items()
     }
 
 
 def _measured(model: Any, validation: feeding.Feed) -> dict[str, float]:
-    """The metrics of the model as it is now, by the names that fit gives them."""
+    """Evaluate the model as it is now, with `val_` before the metrics' names, as fit has them."""
     found = model.evaluate(validation.dataset, verbose=0, return_dict=True)
     return {f"val_{name}": float(value) for name, value in found.items()}
 
 
 def _averages(optimizer: Any) -> bool:
-    """Whether the optimizer puts averages in the weights' places when the training ends."""
+    """Return whether the optimizer replaces the weights by averages when training ends."""
     return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
 
 
 def _compile(model: Any, plan: Training) -> None:
-    """Compile a model; what the plan does not give is as the model has it."""
+    """Compile a model; arguments that the plan lacks are the model's own.
+
+    Raises SurgeryError if training should continue and Keras cannot restore the compile config.
+    """
     scales_loss = plan.mixed_precision == "mixed_float16"
     given = dict(plan.compile)
     if plan.goes_on:
@@ -123,7 +128,7 @@ def _compile(model: Any, plan: Training) -> None:
         compile_model(model, given, scales_loss)
     if plan.learning_rate is not None:
         model.optimizer.learning_rate = _rate(plan.learning_rate)
-    if plan.schedule is not None:  # which goes by single steps
+    if plan.schedule is not None:  # the schedule counts single steps
         model.steps_per_execution = 1
 
 
@@ -132,7 +137,7 @@ def _rate(value: float | Mapping[str, Any]) -> Any:
 
 
 def _class_weight(model: Any, given: Mapping[int, float] | None) -> dict[int, float] | None:
-    """The weight of every class; Keras wants those that are not given, too."""
+    """Return the weight of every class; Keras wants all of them, so the others get 1."""
     if given is None:
         return None
     outputs = _outputs(model)
@@ -142,9 +147,9 @@ def _class_weight(model: Any, given: Mapping[int, float] | None) -> dict[int, fl
 
 
 def compile_model(model: Any, arguments: Mapping[str, Any], scales_loss: bool = False) -> None:
-    """Compile a model with names and configs, as a recipe has them.
+    """Compile a model with names and configs in the form of recipes.
 
-    `scales_loss` as Keras does it for a model whose policy is mixed_float16.
+    `scales_loss` wraps the optimizer in a LossScaleOptimizer, as Keras does for mixed_float16.
     """
     made = dict(arguments)
     if (optimizer := made.get("optimizer")) is not None:
@@ -169,7 +174,7 @@ def _callback(name: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _mixed(model: Any, policy: str | None) -> list[tuple[Any, Any]]:
-    """Let all layers but the last compute in another dtype; returns their own policies."""
+    """Set a mixed policy on all float32 layers but output layers; returns (layer, old policy)."""
     if policy is None:
         return []
     layers = [layer for layer in model._flatten_layers(include_self=False) if layer.weights]

@@ -1,4 +1,4 @@
-"""The process with Keras: takes jobs from its standard input until that ends."""
+"""The main loop of the process with Keras: it runs jobs from standard input until that ends."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from surgery.storage import temporary
 
 
 class _Answers:
-    """Where messages to the other side go; whatever else is printed goes to standard error."""
+    """The pipe for messages to the parent process; other output goes to standard error."""
 
     def __init__(self) -> None:
         self._file = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
 
     def send(self, kind: str, **facts: Any) -> None:
-        """One message."""
+        """Send one message."""
         pickle.dump((kind, facts), self._file)
         self._file.flush()
 
 
 def main() -> None:
-    """Do jobs until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side ends us
+    """Run jobs until the parent process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process kills this one
     temporary.use(sys.argv[2])
     answers = _Answers()
     jobs: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
@@ -52,12 +52,12 @@ def main() -> None:
             answers.send("failed", message=str(error))
         except MemoryError:
             answers.send("failed", message=f"{name}: memory ran out")
-        except Exception as error:  # Keras, TensorFlow and user code raise what they like
+        except Exception as error:  # Keras, TensorFlow and user code raise any exception
             answers.send("failed", message=f"{name}: {_reason(error)}")
 
 
 def _listen(jobs: queue.Queue[tuple[str, dict[str, Any]]]) -> None:
-    """Take jobs in while others are done, to notice at once when the other side has died."""
+    """Queue incoming jobs, and exit at once when the parent process is gone."""
     try:
         while True:
             jobs.put(pickle.load(sys.stdin.buffer))
@@ -91,13 +91,13 @@ def _do(name: str, arguments: dict[str, Any], answers: _Answers) -> dict[str, An
 
 
 def _reason(error: Exception) -> str:
-    """What TensorFlow says of what another exception caused, without its frames."""
+    """Return the message of an exception, without the frames that TensorFlow adds."""
     text = str(error)
     for mark in ("SurgeryError: ", "FormatError: "):
         if mark in text:
             return text.partition(mark)[2].partition("\n")[0]
-    said = re.search(r"\n([^\n]+)\s*\[\[\{\{node", text)
-    return said[1].strip() if said else failure(error)
+    found = re.search(r"\n([^\n]+)\s*\[\[\{\{node", text)
+    return found[1].strip() if found else failure(error)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""LoRA: kernels with the product of two small matrices beside them.
+"""LoRA: kernels with two small matrices whose product is added.
 
-`.h5` keeps the three apart. Keras 3's own files keep the merged kernel alone, and so do we.
+`.h5` stores all three. Keras 3's other files store the merged kernel only, and so does surgery.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from surgery.weights.weight import Weight
 
 
 def lora_layers(model: Model) -> Iterator[tuple[Layer, str]]:
-    """The layers that have LoRA enabled, each with the address of what it is added to."""
+    """Yield (layer with LoRA enabled, name of the variable to which it is added)."""
     for layer in model.architecture.root.walk() if model.architecture else ():
         variable = "embeddings" if layer.class_name == "Embedding" else "kernel"
         if layer.config.get("lora_rank") and join(layer.address, variable) in model.by_address:
@@ -28,7 +28,7 @@ def lora_layers(model: Model) -> Iterator[tuple[Layer, str]]:
 
 
 def without_adapters(model: Model) -> Model:
-    """The model as Keras 3's own files hold it: where the matrices are there, they are merged."""
+    """Return the model as Keras 3's files store it: with LoRA matrices merged, if present."""
     for layer, name in lora_layers(model):
         if join(layer.address, f"lora_{name}_a") in model.by_address:
             return merged(model)
@@ -36,32 +36,34 @@ def without_adapters(model: Model) -> Model:
 
 
 def notes(model: Model) -> list[str]:
-    """What is said where LoRA is merged."""
+    """Return the notes on merged LoRA layers."""
     return [
-        f"{layer.address}: LoRA is merged into the {name}, and not enabled any more"
+        f"{layer.address}: LoRA is merged into the {name}, and no longer enabled"
         for layer, name in lora_layers(model)
     ]
 
 
 def problems(model: Model) -> list[str]:
-    """The first layer whose LoRA cannot be merged, where there is one."""
+    """Return a message about the first layer whose LoRA cannot be merged, or nothing."""
     if without_adapters(model) is model:
         return []
     return [
-        f"{layer.address} has LoRA on a quantised {name}, which would be quantised anew; merge it "
+        f"{layer.address} has LoRA on a quantised {name}, which would be requantised; merge it "
         "with Keras, or keep .h5"
         for layer, name in lora_layers(model)
         if not is_float(model[join(layer.address, name)].tensor.dtype)
     ][:1]
 
 
-def merged(model: Model) -> Model:
-    """The model with every LoRA in its kernel, and none in its config."""
+def merged(model: Model, only: Collection[str] | None = None) -> Model:
+    """Return the model with every LoRA merged into its kernel, and disabled in the config."""
     if model.architecture is None or not any(lora_layers(model)):
         return model
     config = copy.deepcopy(dict(model.architecture.config))
     weights = dict(model.by_address)
     for layer, name in lora_layers(model):
+        if only is not None and layer.address not in only:
+            continue
         kernel = weights[join(layer.address, name)]
         a, b = (weights.pop(join(layer.address, f"lora_{name}_{x}"), None) for x in "ab")
         weights[kernel.address] = _merged(kernel, a, b, layer)
@@ -75,7 +77,7 @@ def merged(model: Model) -> Model:
 
 
 def _merged(kernel: Weight, a: Weight | None, b: Weight | None, layer: Layer) -> Weight:
-    """The kernel as an unfrozen one, with the product added if it was not."""
+    """Return the kernel as a trainable one, with the product added if a and b are given."""
     if a is None or b is None:
         return replace(kernel, variable_trains=True)
     rank = layer.config["lora_rank"]
