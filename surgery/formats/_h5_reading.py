@@ -11,7 +11,6 @@ import h5py
 from surgery.architecture import Architecture
 from surgery.architecture.entries import join
 from surgery.architecture.layer import LayerVariable
-from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5
 from surgery.formats._h5_layout import (
     TOP_LEVEL,
@@ -96,8 +95,6 @@ def _layer_weights(
     architecture: Architecture | None,
 ) -> Iterator[Weight]:
     """The weights of a layer at the top; those of a nested model are all kept under it."""
-    if layer not in group:
-        raise FormatError(f"{reader.path} names the layer {layer} but does not hold it")
     held = reader.group(group.id, layer)
     stored = _names(held, "weight_names")
     variables = _layer_variables(architecture, parent, stored)

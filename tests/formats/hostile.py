@@ -507,7 +507,7 @@ def hdf5_weight_that_is_missing(folder):
     return hdf5(folder, lambda file: file.__delitem__(KERNEL))
 
 
-@case("{path} names the layer a but does not hold it")
+@case("{path} has no /model_weights/a, though it says so")
 def hdf5_layer_that_is_missing(folder):
     return hdf5(folder, lambda file: file.__delitem__("model_weights/a"))
 
