@@ -78,6 +78,13 @@ def _keras_is_imported_once():
     Session._start = forking.session_of(lambda: forking_server("keras").address)
 
 
+@pytest.fixture(scope="session")
+def keras():
+    import keras
+
+    return keras
+
+
 def streamed_formats():
     """Those that any model can be written to without Keras and TensorFlow having a say."""
     from surgery.formats.base import formats
