@@ -40,6 +40,8 @@ def main():
 
         import_keras()
         Session._start = session_of(lambda: address)
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
     gc.freeze()
     serve(listening)
 
