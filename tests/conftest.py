@@ -164,7 +164,7 @@ def command(*arguments, cwd=None, limits=None, imported=(), **environment):
 
 @functools.cache
 def forking_server(*imported):
-    """What forks for every command; it ends with this process."""
+    """What forks for every command."""
     return forking.Server(*imported)
 
 
