@@ -28,7 +28,7 @@ def test_valid(path):
 
 def run(name, tmp_path, *options):
     done = command("run", "--json", ROOT / "recipes" / name, "-p", f"out={tmp_path}", *options,
-                   keras=True)  # fmt: skip
+                   imported=["keras"])  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
