@@ -134,7 +134,14 @@ def copy(
 ) -> Model:
     """Take the values of the selected weights from another model."""
 
-def deepen(model: _Model, *, after: str, name: str, seed: int = 0) -> Model:
+def deepen(
+    model: _Model,
+    *,
+    after: str,
+    name: str,
+    verify: Mapping[str, Any] | bool = True,
+    seed: int = 0,
+) -> Model:
     """Put a layer of the same class behind a layer, which returns what it is given at first."""
 
 def evaluate(
@@ -447,6 +454,7 @@ def widen(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any],
     *,
+    verify: Mapping[str, Any] | bool = True,
     by: float | None = ...,
     to: int | None = ...,
     noise: float = 0.0,
@@ -471,4 +479,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all elements, or those that one key chooses."""
+    """Set the selected weights to zero: all elements, or those chosen by one key."""

@@ -11,7 +11,7 @@ from surgery.architecture.entries import join
 from surgery.architecture.variables import VariableSpec, known_classes, variables_by_count
 from surgery.errors import FormatError
 from surgery.formats import _configs
-from surgery.formats._hdf5 import Reader, Writer, unheld
+from surgery.formats._hdf5 import Reader, Writer, attribute, unheld
 from surgery.formats._old_places import OLD_LAYERS, todays_places
 from surgery.formats.base import NEEDS_ARCHITECTURE
 from surgery.weights.model import Carried, FormatFacts, Model
@@ -84,12 +84,12 @@ def _groups(readers: Sequence[Reader], architecture: Architecture | None) -> Ite
     found: dict[str, dict[str, Tensor]] = {}
     names: dict[str, str] = {}
     for reader in readers:
-        for path, group in reader.groups(reader.file):
+        for path, group, members in reader.groups():
             stored, _, last = path.rpartition("/")
             if last == "vars":
-                own = {number: reader.tensor(group, number) for number in group}
+                own = {number: reader.tensor(group, number, d) for number, d in members.items()}
                 found.setdefault(stored, {}).update(own)
-                name = group.attrs.get("name", "")
+                name = attribute(group, "name")
                 names.setdefault(stored, name if isinstance(name, str) else "")
     file = str(readers[0].path)
     slashed = {stored: with_slashes(stored) for stored in found}
@@ -276,7 +276,7 @@ def _is_old(model: Model) -> bool:
 
 
 def write_store(writer: Writer, model: Model) -> None:
-    """Lay out a Keras 3 weights file."""
+    """Lay out a Keras 3 weights file by the writer."""
     carried, facts = model.carried, model.format_facts
     names = {}
     if isinstance(facts, StoreFacts):

@@ -95,7 +95,7 @@ class Format(ABC):
         return None
 
     def refusals(self, model: Model) -> Sequence[str]:
-        """Return why the model is not written: general reasons, then `problems`."""
+        """Return why the model cannot be written: general reasons, then `problems`."""
         holds_others = self.holds_states and model.states
         is_whole = self.holds_architecture and _needs_none(model)
         if not model.weights and not holds_others and not is_whole:

@@ -19,7 +19,7 @@ from surgery.declared.fields import key
 from surgery.errors import SelectorError
 from surgery.ops._kernels import built_on_shape, family, without_arrays
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp, find_layer, with_graph
+from surgery.ops.structure import VerifiedOp, find_layer, with_graph
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array, FunctionTensor, Tensor
 from surgery.weights.weight import Weight
@@ -33,7 +33,7 @@ _IDEMPOTENT = ("linear", "relu", "relu6")
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Deepen(StructureOp):
+class Deepen(VerifiedOp):
     """Put a layer of the same class behind a layer, which returns what it is given at first.
 
     Its kernel is the identity and its bias is zero, a convolution's kernel is 3 wide along each

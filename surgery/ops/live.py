@@ -65,7 +65,7 @@ class LiveOp(Op):
 
     @abstractmethod
     def run(self, model: Model, runner: Runner) -> Done:
-        """Run the op."""
+        """Run the op on a live model, and return the result; raises SurgeryError."""
 
     def writes(self) -> Sequence[Path]:
         """Return the paths outside the run's targets that it writes while it runs."""

@@ -15,6 +15,7 @@ from surgery.architecture.graph import Graph
 from surgery.architecture.graph.model import Entry
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.declared.fields import key
+from surgery.declared.verification import Verification
 from surgery.errors import SelectorError
 from surgery.ops._kernels import (
     built_on_shape,
@@ -27,7 +28,7 @@ from surgery.ops._kernels import (
 from surgery.ops._neighbours import UnfitError
 from surgery.ops._widths import Width, Widths
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp, with_graph
+from surgery.ops.structure import VerifiedOp, with_graph
 from surgery.weights import statistics
 from surgery.weights.channels import Channels
 from surgery.weights.gathering import gathered
@@ -40,7 +41,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Widen(StructureOp):
+class Widen(VerifiedOp):
     """Give layers more output channels, so that the model returns what it returned.
 
     New channels are copies of ones that are drawn, and what reads a channel several times divides
@@ -64,6 +65,11 @@ class Widen(StructureOp):
     def __post_init__(self) -> None:
         if (self.by is None) == (self.to is None):
             raise ValueError("give by or to, one of them")
+
+    @property
+    def needs_live(self) -> bool:
+        # With noise the outputs differ; only a tolerance that is given says how far they may.
+        return super().needs_live and (not self.noise or isinstance(self.verify, Verification))
 
     @property
     def title(self) -> str:

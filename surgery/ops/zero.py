@@ -35,7 +35,7 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 @op
 @dataclass(frozen=True, kw_only=True)
 class Zero(FloatOp):
-    """Set the selected weights to zero: all elements, or those that one key chooses."""
+    """Set the selected weights to zero: all elements, or those chosen by one key."""
 
     lowest: Share | None = key(
         "This share of the elements, of lowest magnitude: exactly floor(share x n); "

@@ -178,7 +178,7 @@ def _keep(folder: Path, made: Mapping[str, Any]) -> None:
 
 
 def limit() -> int:
-    """Return the size of the cache in bytes; raises UsageError if the environment has no number."""
+    """Return the size limit of the cache in bytes; raises UsageError for a malformed variable."""
     given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
     if not given.isdigit():
         raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")

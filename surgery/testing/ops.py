@@ -86,7 +86,7 @@ def _equal(a: Array, b: Array) -> bool:
 
 
 def _check_reading(tensor: Tensor, whole: Array) -> None:
-    """Check that chunks, and ranges of any size, equal what is read at once."""
+    """Raise AssertionError unless reading by chunks and by ranges equals `whole`."""
     chunks = list(tensor.chunks()) or [whole]
     assert np.concatenate(chunks).tobytes() == whole.tobytes()
     third = max(1, whole.size // 3)

@@ -13,7 +13,7 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 def test_the_list_has_all_with_what_they_do(tmp_path):
     shown = command("init", cwd=tmp_path).stdout
     assert [line.split()[0] for line in shown.splitlines() if line[2:3].strip()][:-1] == NAMES
-    assert "  digits-finetune  Train the pruned CNN again: what is zero" in shown
+    assert "  digits-finetune  Train the pruned CNN again, and keep the" in shown
     assert all(len(line) < 80 for line in shown.splitlines())
     assert not list(tmp_path.iterdir())
 

@@ -77,7 +77,7 @@ def test_a_shape_that_contradicts_the_config(tmp_path):
         file.move("layers/other", "layers/dense_1")
 
     rewritten(dense_model(tmp_path), tmp_path / "swapped.keras", swap)
-    with pytest.raises(FormatError, match=r"a/kernel is \[3, 2\].*Dense asks for \[\?, 3\]"):
+    with pytest.raises(FormatError, match=r"a/kernel is \[3, 2\].*Dense requires \[\?, 3\]"):
         surgery.open(tmp_path / "swapped.keras")
 
 

@@ -330,7 +330,7 @@ SORTED = [0] * 8 + [1] * 8
 ALL_OF = "class 1 only in the validation part"
 SPLITS = [
     (SORTED, "50%", f"d.npz, as Keras does, and has {ALL_OF} and class 0 only in the training"),
-    (SORTED, "25%", "has class 0 only in the training on; shuffle the examples"),
+    (SORTED, "25%", "has class 0 only in the training part; shuffle the examples"),
     ([0, 1] * 8, "25%", None),
     (np.eye(2)[SORTED], "50%", ALL_OF),
     (np.array(SORTED, np.float32), "50%", ALL_OF),
@@ -361,7 +361,7 @@ def test_quantities_of_a_table_are_no_classes(tmp_path):
     (tmp_path / "d.csv").write_text("\n".join(lines))
     for target, said in (("price", None), ("kind", "class 1 only in the validation part")):
         table = data(tmp_path, {"csv": "d.csv", "target": target, "columns": ["a"]})
-        count, note = trained_on(table, Fraction(1, 2), 0)
+        count, note = trained_on(table.open(), Fraction(1, 2), 0, "d.csv")
         assert count == 4
         assert said in note if said else note is None
 
@@ -370,4 +370,4 @@ def test_a_cell_with_a_line_break_is_told(tmp_path):
     (tmp_path / "d.csv").write_text('a,y,b\n1,0,x\n2,0,"x\ny"\n3,1,x\n4,1,x\n')
     table = data(tmp_path, {"csv": "d.csv", "target": "y", "columns": ["a"]})
     with pytest.raises(FormatError, match="has 5 lines below its header, but 4 rows"):
-        trained_on(table, Fraction(1, 2), 0)
+        trained_on(table.open(), Fraction(1, 2), 0, "d.csv")
