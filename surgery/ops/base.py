@@ -44,6 +44,11 @@ class Op(ABC):
         return False
 
     @property
+    def needs_values(self) -> bool:
+        """True if the shapes after it depend on values of weights; a plan predicts them."""
+        return False
+
+    @property
     def title(self) -> str:
         """The title of a step that has no name."""
         return self.name
@@ -53,7 +58,7 @@ class Op(ABC):
         """Return the changed model, lazily: no tensor is computed yet."""
 
     def resolved(self, model: Model) -> Op:
-        """The op with what depends on the values of weights, which are read for it."""
+        """Return the op with what depends on values of weights, which are read for it."""
         return self
 
     def matched(self, model: Model) -> tuple[Weight, ...]:

@@ -76,6 +76,14 @@ def test_convert(tmp_path):
     assert same_bytes(surgery.open(tmp_path / "new.keras"), surgery.open(path))
 
 
+def test_fold(tmp_path):
+    facts = run("fold.yaml", tmp_path)
+    model = surgery.open(tmp_path / "folded.keras")
+    assert model["predictions_factor/kernel"].shape == (1280, 16)
+    assert not any("moving_mean" in weight.address for weight in model.weights)
+    assert "fold_batchnorm: 52 BatchNormalization layers are folded" in str(facts)
+
+
 def test_compress(tmp_path):
     run("compress.yaml", tmp_path)
     model = surgery.open(tmp_path / "compressed.keras")
