@@ -134,6 +134,16 @@ def copy(
 ) -> Model:
     """Take the values of the selected weights from another model."""
 
+def deepen(
+    model: _Model,
+    *,
+    after: str,
+    name: str,
+    verify: Mapping[str, Any] | bool = True,
+    seed: int = 0,
+) -> Model:
+    """Put a layer of the same class behind a layer, which returns what it is given at first."""
+
 def evaluate(
     model: _Model,
     *,
@@ -157,6 +167,17 @@ def extract(
 ) -> Model:
     """Cut a model at inner layers, whose outputs become its outputs."""
 
+def factorize(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    rank: int | None = ...,
+    energy: float | str | None = ...,
+    kind: Literal["channel", "spatial"] = "channel",
+    seed: int = 0,
+) -> Model:
+    """Replace layers by two each, whose kernels multiplied are close to the old one."""
+
 def flatten(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any],
@@ -165,6 +186,17 @@ def flatten(
     seed: int = 0,
 ) -> Model:
     """Put the layers of nested models in their places: one graph, the same outputs."""
+
+def fold_batchnorm(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any] = "**",
+    *,
+    verify: Mapping[str, Any] | bool = True,
+    direction: Literal["both", "after", "before"] = "both",
+    others: Literal["skip", "error"] = "skip",
+    seed: int = 0,
+) -> Model:
+    """Fold BatchNormalization layers into the kernels beside them, for inference."""
 
 def freeze(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
     """Stop Keras from training the selected layers."""
@@ -418,6 +450,18 @@ def unfreeze(
 ) -> Model:
     """Let Keras train the selected layers, and unfreeze the models that contain them."""
 
+def widen(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    verify: Mapping[str, Any] | bool = True,
+    by: float | None = ...,
+    to: int | None = ...,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Model:
+    """Give layers more output channels, so that the model returns what it returned."""
+
 def zero(
     model: _Model,
     select: _Selector,
@@ -435,4 +479,4 @@ def zero(
     scope: Literal["tensor", "global"] = "tensor",
     seed: int = 0,
 ) -> Model:
-    """Set the selected weights to zero: all elements, or those that one key chooses."""
+    """Set the selected weights to zero: all elements, or those chosen by one key."""

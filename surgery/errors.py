@@ -28,7 +28,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class SurgeryError(Exception):
-    """An error that the user can put right: a damaged file, a full disk, a wrong recipe.
+    """An error that the user can fix: a damaged file, a full disk, a wrong recipe.
 
     The message says where, what, and what to do instead, in that order.
     """
@@ -106,7 +106,7 @@ class ExpectationError(RecipeError):
 
 
 def nearest(word: str, allowed: Iterable[str], count: int = 1) -> list[str]:
-    """Return the `count` allowed words most similar to `word`, the closest first."""
+    """Return up to `count` allowed words similar to `word`, the closest first."""
     return difflib.get_close_matches(word, list(allowed), n=count, cutoff=0.5)
 
 

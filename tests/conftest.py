@@ -28,6 +28,9 @@ TENSORFLOW_FORMS = {
 settings.register_profile("same", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+THOROUGH = os.environ.get("SURGERY_TESTS") == "thorough"
+"""Whether tests take every example, also those whose kin are there anyway."""
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -65,6 +68,14 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keras_is_imported_once():
+    """Processes with Keras are forked; those of the commands that are not start their own."""
+    from surgery.live.session import Session
+
+    Session._start = forking.session_of(lambda: forking_server("keras").address)
 
 
 def streamed_formats():
@@ -114,20 +125,28 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
 
     With `keras` the process is one that has Keras imported, which saves two seconds.
     """
-    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        request = {
-            "arguments": [str(argument) for argument in arguments],
-            "cwd": str(cwd or Path.cwd()),
-            "environment": {**os.environ, **environment},
-            "out": out.name,
-            "err": err.name,
-            "limits": limits or {},
-        }
-        code, megabytes = forking_server(*(["keras"] if keras else [])).run(request)
-        done = subprocess.CompletedProcess(
-            request["arguments"], code, Path(out.name).read_text(), Path(err.name).read_text()
+    arguments = [str(argument) for argument in arguments]
+    with (
+        open(os.devnull) as nothing,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+    ):
+        process = forking.Forked(
+            forking_server(*(["keras"] if keras else [])).address,
+            ["surgery.cli.main", *arguments],
+            files=[file.fileno() for file in (nothing, out, err)],
+            cwd=str(cwd or Path.cwd()),
+            environment={**os.environ, **environment},
+            limits=limits or {},
         )
-        done.megabytes = megabytes
+        try:
+            code = process.wait(300)
+        finally:
+            process.kill()
+        for file in (out, err):
+            file.seek(0)
+        done = subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+        done.megabytes = process.megabytes
         return done
 
 

@@ -206,7 +206,7 @@ def test_a_broken_package_is_named_where_its_word_is_used(do, tmp_path):
     assert re.fullmatch(
         r"r.yaml:4:5: steps\[0\].norm: the package surgery-broken 2.0 "
         r"\(ops: norm = surgery_broken.no:Module\) "
-        r"cannot be imported: ModuleNotFoundError: .*; mend or uninstall it\n", done.stderr,
+        r"cannot be imported: ModuleNotFoundError: .*; fix or uninstall it\n", done.stderr,
     )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -219,7 +219,7 @@ def test_all_that_is_broken_is_told_by_ops(do):
         ["expectations: twice"], ["data: batch_size"], ["data: batch_size"],
     ]  # fmt: skip
     assert "has the name of surgery's own 'scale'" in done.stderr
-    assert "Bare is no dataclass, or lacks a method" in done.stderr
+    assert "Bare is not a dataclass, or lacks a method" in done.stderr
     assert "has a name that surgery-other has too" in done.stderr
     assert do("ops", "scale").returncode == 0
 

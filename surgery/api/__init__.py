@@ -1,1 +1,1 @@
-"""The library: what the command does, from Python. `surgery` itself imports it when it is used."""
+"""The Python library; `surgery` imports its modules on first use."""

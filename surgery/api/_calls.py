@@ -1,4 +1,4 @@
-"""Parameters, progress and results, as the functions of the library share them."""
+"""Parameters, progress and results, shared by the library's functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("surgery")
 
 
 def as_a(declared: type[Made], found: Any, **more: Any) -> Made:
-    """Return a dataclass's instance as one of a subclass, whose other fields are `more`."""
+    """Return a dataclass's instance as one of a subclass; `more` has its additional fields."""
     values = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
     return declared(**{**values, **more})
 
@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 
 class Logged(Progress):
-    """Logs what is told of a run to the logger `surgery`, and shows a bar if asked to."""
+    """Progress that is logged to the logger `surgery`, and optionally shown as a bar."""
 
     def __init__(self, title: str, is_shown: bool) -> None:
         self._title = title
@@ -56,8 +56,8 @@ class Logged(Progress):
 
     def say(self, event: str, **facts: object) -> None:
         level = logging.WARNING if event == "note" else logging.INFO
-        said = " ".join(f"{name}={value}" for name, value in facts.items())
-        logger.log(level, "%s: %s %s", self._title, event, said)
+        text = " ".join(f"{name}={value}" for name, value in facts.items())
+        logger.log(level, "%s: %s %s", self._title, event, text)
         self._shown.say(event, **facts)
 
     def phase(self, name: str, total: int) -> None:

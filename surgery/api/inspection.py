@@ -1,4 +1,4 @@
-"""Looking at models and comparing them."""
+"""Inspection and comparison of models."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Given = str | Path | Model
 
 @dataclass(frozen=True, repr=False)
 class Difference(difference.Difference):
-    """How model b differs from model a; printed, it is what `surgery diff` shows.
+    """The difference from model a to model b; `str()` gives the output of `surgery diff`.
 
-    `names` says what the two models are called there.
+    `names` are the names of the two models in it.
     """
 
     names: tuple[str, str] = ("a", "b")
@@ -43,7 +43,7 @@ def inspect(
         stats: add min, max, mean, std, zeros and non-finite of each weight, which reads it.
         hashes: add the SHA-256 of each weight, which reads it.
 
-    Raises SelectorError where the selector names nothing.
+    Raises SelectorError if the selector matches nothing.
     """
     opened = open(model)
     weights = opened.weights if select is None else Select(select).weights(opened)
@@ -60,9 +60,9 @@ def diff(a: Given, b: Given, *, select: Any = None, threads: int | None = None) 
         a: a path, or a model.
         b: a path, or a model.
         select: a selector, for only some of the weights.
-        threads: how many threads to use; as many as there are cores, up to four.
+        threads: the number of threads; default: the number of cores, at most four.
 
-    Returns how b differs from a; `is_none` where they are the same.
+    Returns the difference; its `is_none` is True if the models are equal.
     """
     given = [each if isinstance(each, Model) else Path(each) for each in (a, b)]
     left, right = comparable(given, None if select is None else Select(select))

@@ -1,4 +1,4 @@
-"""The model as Python code has it: opened, looked at, and saved."""
+"""The model for Python code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Model(core.Model):
     """An immutable model; every op returns a new one that shares the rest.
 
     `model["dense"]` is a layer and `model["dense/kernel"]` a weight, by their addresses;
-    iterating gives the weights in order, and `len` their number.
+    iterating yields the weights in order, and `len` is their number.
     """
 
     def __getitem__(self, address: str) -> Any:
@@ -76,11 +76,11 @@ class Model(core.Model):
         return len(self.weights)
 
     def __bool__(self) -> bool:
-        return True  # though it may have no weights
+        return True  # even without weights
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Return all layers in layer order, those inside others included."""
+        """All layers in layer order, including nested ones."""
         return self.once(_layers)
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
@@ -112,13 +112,13 @@ def open(source: Any, *, seed: int = 0, allow_code: bool = False) -> Model:
     """Open a model lazily: headers are read, and no weights.
 
     Args:
-        source: a file or folder of any format, which is found by its content; a mapping as
-            `load` has it in a recipe (`{"application": "VGG16", "weights": "none"}`); or a
-            keras.Model, which is taken as it is now.
-        seed: what weights are drawn from that no file holds.
-        allow_code: let code run that the mapping names or the file holds.
+        source: a file or folder of any format, recognised by its content; a mapping as
+            `load` in a recipe (`{"application": "VGG16", "weights": "none"}`); or a
+            keras.Model, in its current state.
+        seed: the seed of weights that no file provides.
+        allow_code: permit code in the mapping or the file to run.
 
-    Raises FormatError where it is no model, or a broken one.
+    Raises FormatError if it is not a model, or damaged.
     """
     from surgery.recipe.parts import build_source
 
@@ -132,11 +132,11 @@ def open(source: Any, *, seed: int = 0, allow_code: bool = False) -> Model:
         if in_memory.is_keras_model(source):
             return as_model(in_memory.opened(source, open_model))
     raise UsageError(
-        f"surgery.open takes a path, a mapping as load has it in a recipe, or a keras.Model, and "
+        f"surgery.open takes a path, a mapping as load in a recipe, or a keras.Model, and "
         f"this is a {type(source).__module__}.{type(source).__qualname__}"
     )
 
 
 def as_model(model: core.Model) -> Model:
-    """Return a model with all that Python code may do with it."""
+    """Return a model as one with the methods for Python code."""
     return model if isinstance(model, Model) else as_a(Model, model)

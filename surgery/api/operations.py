@@ -35,13 +35,13 @@ from surgery.weights import model as core
 from surgery.weights.tensor import constant
 
 _RETURNED = "returned.npz"
-"""Stands for the file of a key where what it would hold is returned."""
+"""A placeholder for the file of a key whose arrays are returned instead."""
 
 
 def op_function(name: str) -> Callable[..., Any]:
     """Return the op of that name as a function of a model and the op's keys.
 
-    One that changes the model returns the new one; one that measures, what it found.
+    It returns the new model, or if the op only measures, its results. Raises AttributeError.
     """
     if (declared := OPS.find(name)) is None:
         hint = did_you_mean(name, dir(surgery))
@@ -52,6 +52,7 @@ def op_function(name: str) -> Callable[..., Any]:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
         op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
         given = as_keras3(model) if op.needs_keras3 else model
+        op = op.resolved(given)
         made = op.apply(given)
         if isinstance(op, VerifiedOp) and op.needs_live:
             with Logged(name, False) as told, LiveRunner(told, default_threads()) as runner:
@@ -85,7 +86,7 @@ def python_name(name: str) -> str:
 
 
 def _signature(declared: type[Op]) -> inspect.Signature:
-    """Return the function's parameters: the model, the selector, and the keys by keyword."""
+    """Return the function's signature: the model, the selector, and the keys by keyword."""
     facts = mapping_schema(declared, "")
     defaults = {name: key.get("default", ...) for name, key in facts["properties"].items()}
     defaults |= dict.fromkeys(facts.get("required", ()), inspect.Parameter.empty)
@@ -104,10 +105,10 @@ def _signature(declared: type[Op]) -> inspect.Signature:
 
 
 def _built(declared: type[Op], keys: Mapping[str, Any], seed: int) -> Op:
-    """Return an op from keys as Python has them: `from_` is from, and an array a tensor."""
+    """Make an op from Python's keys: `from_` is from, and an array becomes a tensor."""
     given = {key.rstrip("_"): value for key, value in keys.items()}
     if declared.array_key and np.ndim(given.get(declared.array_key, 0)) > 0:
-        values = np.array(given.pop(declared.array_key))  # which the caller cannot change later
+        values = np.array(given.pop(declared.array_key))  # a copy: the caller may change its own
         return build_op(declared.name, given, seed, values=constant(values))
     return build_op(declared.name, given, seed)
 
@@ -115,7 +116,7 @@ def _built(declared: type[Op], keys: Mapping[str, Any], seed: int) -> Op:
 def _run_live(
     declared: type[Op], model: core.Model, keys: Mapping[str, Any], seed: int, progress: bool
 ) -> Model | Mapping[str, Any]:
-    """Do a step that needs a running Keras model, in a process of its own."""
+    """Run a live step, in a process of its own."""
     assert issubclass(declared, LiveOp)
     returned = declared.returned_key
     is_returned = returned != "" and returned not in keys
@@ -126,21 +127,21 @@ def _run_live(
     if not is_returned:
         _check_places(op, model)
     op.apply(model)
-    with Logged(declared.name, progress) as told, LiveRunner(told, default_threads()) as runner:
+    with Logged(declared.name, progress) as bar, LiveRunner(bar, default_threads()) as runner:
         done = op.run(model, runner)
         model.check_read()
         if is_returned:
             with np.load(next(iter(done.files.values()))) as arrays:
                 return dict(arrays)
         if done.files:
-            _put_in_place(done.files, told)
+            _put_in_place(done.files, bar)
     if op.changes_weights:
         return as_model(done.model)
     return dict(done.facts.get("metrics", done.facts.get("layers", done.facts)))
 
 
 def _check_places(op: LiveOp, model: core.Model) -> None:
-    """Raise UsageError where the step would write over an input, or over a folder."""
+    """Raise UsageError if the step would overwrite an input or a folder."""
     inputs = [*model.inputs, *op.inputs()]
     found = [input_problem(path, inputs) for path in op.writes()]
     found += [path_problem(path, formats()["npz"], inputs) for path in op.outputs()]
@@ -148,12 +149,12 @@ def _check_places(op: LiveOp, model: core.Model) -> None:
         raise UsageError(f"{op.name}: {problem}")
 
 
-def _put_in_place(files: Mapping[Path, Path], told: Progress) -> None:
-    """Move the files that a step made to where they are to be: all of them, or none."""
+def _put_in_place(files: Mapping[Path, Path], bar: Progress) -> None:
+    """Move the files of a step to their paths: all of them, or none."""
 
     def conclude(temporary: Mapping[Path, Path], _sums: Mapping[int, str]) -> Mapping[Path, Path]:
         for place, made in files.items():
             shutil.move(made, temporary[place])
         return {place: temporary[place] for place in files}
 
-    write([], default_threads(), told, conclude, extra=tuple(files))
+    write([], default_threads(), bar, conclude, extra=tuple(files))

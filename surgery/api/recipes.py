@@ -1,4 +1,4 @@
-"""Recipes from Python: planned, run, and swept."""
+"""Planning, running and sweeping of recipes from Python."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from surgery.live.permission import code_allowed
 from surgery.recipe.language import Recipe
 from surgery.recipe.parts import recipe_text
 from surgery.recipe.reading import RecipeFile, read_recipe, recipe_from
-from surgery.report import runs as told
-from surgery.report import sweeps as told_sweeps
+from surgery.report import runs as run_reports
+from surgery.report import sweeps as sweep_reports
 from surgery.sweeps.folder import DONE, SweepFolder
 from surgery.sweeps.local import LocalSweep, free_memory
 from surgery.sweeps.planning import plan_sweep
@@ -27,30 +27,30 @@ from surgery.sweeps.status import RunStatus, statuses
 from surgery.sweeps.work import settled
 
 Given = str | Path | Mapping[str, Any]
-"""A recipe: its file, or the mapping that such a file holds."""
+"""A recipe: its file, or the mapping in such a file."""
 
 
 class Plan(planned.Plan):
-    """Describe what a recipe will do; printing it shows what `surgery plan` does."""
+    """The plan of a run; `str()` gives the output of `surgery plan`."""
 
     def __str__(self) -> str:
-        return told.plan_text(self)
+        return run_reports.plan_text(self)
 
 
 class Result(executed.Result):
-    """Describe what a run did; printing it shows what `surgery run` does."""
+    """The result of a run; `str()` gives the output of `surgery run`."""
 
     def __str__(self) -> str:
-        return told.result_text(self, False)
+        return run_reports.result_text(self, False)
 
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
-    """Describe the runs of a sweep; printing it shows what `surgery sweep status` does.
+    """The runs of a sweep; `str()` gives the output of `surgery sweep status`.
 
     Attributes:
-        folder: where their records and logs are.
-        runs: the state of every run.
+       folder: the folder of their records and logs.
+       runs: the status of every run.
     """
 
     folder: Path
@@ -58,19 +58,19 @@ class Sweep:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each run, of its values, metrics, bytes and seconds: a table's."""
-        return told_sweeps.rows(self.runs)
+        """The rows of `surgery sweep table`: values, metrics, bytes and seconds of each run."""
+        return sweep_reports.rows(self.runs)
 
     @property
     def failed(self) -> tuple[RunStatus, ...]:
-        """Return the runs that are not done."""
+        """The runs that are not done."""
         return tuple(run for run in self.runs if run.state != DONE)
 
     def __str__(self) -> str:
-        return told_sweeps.status_text(self.runs, SweepFolder(self.folder))
+        return sweep_reports.status_text(self.runs, SweepFolder(self.folder))
 
     def __repr__(self) -> str:
-        return f"<Sweep {self.folder}: {told_sweeps.counts_text(self.runs)}>"
+        return f"<Sweep {self.folder}: {sweep_reports.counts_text(self.runs)}>"
 
 
 def plan(
@@ -85,14 +85,14 @@ def plan(
     """Plan a recipe from headers alone; nothing is written.
 
     Args:
-        recipe: its file, or the mapping that such a file holds, whose paths start at the working
-            folder.
-        params: values of the recipe's parameters; by keyword, too.
-        threads: how many threads the run would use; as many as there are cores, up to four.
-        allow_code: let code run that the recipe names or a model file holds.
-        more: parameters by keyword.
+        recipe: a file, or a mapping with the contents of such a file; paths in a mapping are
+            relative to the working folder.
+        params: values of the recipe's parameters.
+        threads: the number of threads of the run; default: the number of cores, at most four.
+        allow_code: permit code that the recipe names, or that a model file contains, to run.
+        more: more values of parameters, by keyword.
 
-    Raises RecipeError with all that is wrong, and where.
+    Raises RecipeError with all mistakes and their positions.
     """
     with code_allowed(allow_code):
         return as_a(Plan, make_plan(_read(recipe, overrides(params, more)), threads))
@@ -111,18 +111,18 @@ def run(
     """Run a recipe; all of its targets are written, or none.
 
     Args:
-        recipe: its file, or the mapping that such a file holds, whose paths start at the working
-            folder.
-        params: values of the recipe's parameters; by keyword, too.
-        threads: how many threads to use; as many as there are cores, up to four.
-        progress: show a bar on stderr. What happens is logged to the logger `surgery` anyway.
-        allow_code: let code run that the recipe names or a model file holds.
-        more: parameters by keyword.
+        recipe: a file, or a mapping with the contents of such a file; paths in a mapping are
+            relative to the working folder.
+        params: values of the recipe's parameters.
+        threads: the number of threads; default: the number of cores, at most four.
+        progress: show a progress bar on stderr. Events are always logged to the logger `surgery`.
+        allow_code: permit code that the recipe names, or that a model file contains, to run.
+        more: more values of parameters, by keyword.
 
-    Returns what the run did: `metrics`, `outputs`, and `manifest`, the file that proves it.
+    Returns the result: `metrics`, `outputs`, and `manifest`, the path of the manifest.
 
-    Raises RecipeError with all that is wrong, and where; ExpectationError where what the recipe
-    expects does not hold; SurgeryError where the run fails.
+    Raises RecipeError with all mistakes and their positions, ExpectationError if an expectation
+    fails, and SurgeryError if the run fails.
     """
     with code_allowed(allow_code):
         read = _read(recipe, overrides(params, more))
@@ -146,13 +146,13 @@ def convert(
 
     Args:
         source: the file or folder to read.
-        target: the one to write.
-        to: the format, where the target's name does not tell.
+        target: the file or folder to write.
+        to: the format, if the target's suffix does not determine it.
         select: a selector, for only some of the weights.
         architecture: the model whose weights the source holds.
-        for_: `keras2` for an .h5 that tf_keras and TensorFlow 2.12 to 2.15 load.
-        threads: how many threads to use; as many as there are cores, up to four.
-        progress: show a bar on stderr.
+        for_: `keras2` to write an .h5 file for tf_keras and TensorFlow 2.12 to 2.15.
+        threads: the number of threads; default: the number of cores, at most four.
+        progress: show a progress bar on stderr.
     """
     made = conversion(str(source), Path(target), to, select, architecture, for_, threads)
     with Logged("convert", progress) as bar:
@@ -170,19 +170,19 @@ def sweep(
     allow_code: bool = False,
     **more: Any,
 ) -> Sweep:
-    """Run every combination of a recipe's matrix on this machine, but those that are done.
+    """Do the runs of a recipe's matrix that are not done yet, on this machine.
 
     Args:
-        recipe: its file, which the processes that do the runs read.
-        params: values of the recipe's parameters; by keyword, too.
-        folder: the sweep's folder; FILE.sweep beside FILE.yaml.
-        jobs: how many runs at once; as many as there are cores.
-        threads: how many threads each run uses.
-        allow_code: let code run that the recipe names or a model file holds.
-        more: parameters by keyword.
+        recipe: a file; a mapping is not possible, since worker processes read the recipe.
+        params: values of the recipe's parameters.
+        folder: the sweep's folder; default: FILE.sweep beside FILE.yaml.
+        jobs: the number of parallel runs; default: the number of cores.
+        threads: the number of threads of each run.
+        allow_code: permit code that the recipe names, or that a model file contains, to run.
+        more: more values of parameters, by keyword.
 
-    Returns what became of every run; that some failed is no exception, but is logged.
-    Raises RecipeError, before any run begins, with all that is wrong.
+    Returns the states of all runs. Failed runs are logged and do not raise an exception.
+    Raises RecipeError with all mistakes, before any run starts.
     """
     if isinstance(recipe, Mapping):
         raise UsageError("surgery.sweep takes a recipe's file, which the processes of a sweep read")
@@ -196,7 +196,7 @@ def sweep(
         todo = [run for run in runs if settled(into, run.recipe, run.id) is None]
         local = LocalSweep(into, jobs or planned.cores(), threads, free_memory(), logger.info)
         for _, record in local.do(todo):
-            (logger.info if record.is_done else logger.error)(told_sweeps.ended_text(record))
+            (logger.info if record.is_done else logger.error)(sweep_reports.ended_text(record))
     return Sweep(into.path, tuple(statuses(into)))
 
 

@@ -1,4 +1,4 @@
-"""Writing a model that Python code has."""
+"""Saving of a model from Python."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def save(model: Model, path: str | Path | None = None, /, **targets: Any) -> Non
     """Write a model: all of its targets, or none.
 
     Args:
-        model: what is written.
-        path: a file or folder, whose name tells the format: `save(model, "out.keras")`.
-        targets: paths by format, or mappings as `export` has them in a recipe:
+        model: the model to write.
+        path: a file or folder, whose suffix determines the format: `save(model, "out.keras")`.
+        targets: by format, a path or a mapping with the keys of a recipe's target:
             `save(model, npy="weights", safetensors={"path": "out", "shard": "2GB"})`.
 
-    Raises FormatError, and writes nothing, where a format cannot hold the model or what was read
-    is not what the file's own checksums say.
+    Raises FormatError, and writes nothing, if a format cannot store the model, or if the source
+    does not match its own checksums.
     """
     wanted = [_by_name(path)] if path is not None else []
     wanted += [_target(name, given) for name, given in targets.items()]
@@ -36,11 +36,11 @@ def save(model: Model, path: str | Path | None = None, /, **targets: Any) -> Non
 
 
 def _by_name(path: str | Path) -> Target:
-    """Return the target of a path whose name tells the format."""
+    """Return the target of a path whose suffix determines the format; raises UsageError."""
     name = format_for(Path(path))
     if name is None:
         raise UsageError(
-            f"{path} does not tell its format; give it by name, as in surgery.save(model, "
+            f"{path} has no suffix of a known format; give it by name, as in surgery.save(model, "
             f"npy={str(path)!r}); there are {', '.join(formats())}"
         )
     return build_target(name, path)

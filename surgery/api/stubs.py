@@ -54,7 +54,7 @@ def stub_text() -> str:
 
 
 def _imports() -> Iterator[str]:
-    """Yield the imports of the public names; `save` has a signature of its own."""
+    """Yield the imports of the public names, except `save`, whose signature is written out."""
     public = [(module, f"{n} as {n}") for module, names in surgery._MODULES.items() for n in names]
     for module, name in sorted([*public, ("weights.model", "Model as _Model")], key=_by_module):
         if name != "save as save":
@@ -72,7 +72,7 @@ def _save() -> str:
 
 
 def _function(name: str, declared: type[Op]) -> str:
-    """Return an op's function with the types of its keys."""
+    """Return the definition of an op's function, with the types of its keys."""
     parameters = inspect.signature(op_function(name)).parameters.values()
     keys = [_key(declared, each) for each in parameters if each.kind == each.KEYWORD_ONLY]
     first = [_key(declared, each) for each in parameters if each.kind != each.KEYWORD_ONLY]
@@ -82,11 +82,11 @@ def _function(name: str, declared: type[Op]) -> str:
 
 
 _OWN = {"model": "_Model", "seed": "int", "progress": "bool", "allow_code": "bool"}
-"""Parameters that are no keys of the op."""
+"""Parameters that are not keys of the op."""
 
 
 def _key(declared: type[Op], parameter: inspect.Parameter) -> str:
-    """Return one parameter as the stub has it."""
+    """Return the text of one parameter."""
     if parameter.name in _OWN:
         kind = _OWN[parameter.name]
     else:
@@ -106,7 +106,7 @@ def _literal(value: object) -> str:
 
 
 def _kind(facts: Mapping[str, Any], hint: Any) -> str:
-    """Return the type of a key, from its schema; a path may be a pathlib.Path, too."""
+    """Return the type of a key from its schema; a path may be a pathlib.Path, too."""
     if hint is Select:
         return "_Selector"
     if "enum" in facts:
@@ -126,14 +126,14 @@ def _kind(facts: Mapping[str, Any], hint: Any) -> str:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """Yield a type and all that it is made of."""
+    """Yield a type hint and all types inside it."""
     yield hint
     for part in typing.get_args(hint):
         yield from _parts(part)
 
 
 def _definition(name: str, parameters: list[str], result: str, doc: str) -> str:
-    """Return a function as ruff formats it: on one line, or with a line for each parameter."""
+    """Return a function's definition as ruff formats it: on one line, or one parameter a line."""
     line = f"def {name}({', '.join(parameters)}) -> {result}:"
     if len(line) > _WIDTH:
         line = f"def {name}(\n    {(',' + chr(10) + '    ').join(parameters)},\n) -> {result}:"

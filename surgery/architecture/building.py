@@ -43,7 +43,10 @@ _ATTENTIONS = {
 
 
 def tree_of(config: Mapping[str, Any], shares_layers: bool) -> Layer:
-    """Return the layer tree of a model's config; raises ConfigError if it is malformed."""
+    """Return the layer tree of a model's config; raises ConfigError if it is malformed.
+
+    With `shares_layers`, entries with the same `shared_object_id` are one layer.
+    """
     check_types(config)
     return _Builder(shares_layers).model(config)
 

@@ -55,7 +55,10 @@ def _check_values(values: Mapping[str, Any], place: str) -> None:
 
 
 def _inner(config: Any, place: str, is_model: bool) -> Iterator[tuple[str, Any]]:
-    """Yield (place, config) of each layer inside a layer's config."""
+    """Yield (place, config) of each layer inside a layer's config at `place`.
+
+    Raises ConfigError if the layers of a model (`is_model`) are not a list.
+    """
     layers, where = (config, place) if isinstance(config, list) else (None, _at(place, "layers"))
     if isinstance(config, Mapping):
         layers = config.get("layers")

@@ -57,7 +57,7 @@ def join(*parts: str) -> str:
 
 
 def at(config: Any, keys: Keys) -> Any:
-    """Return the part of a config at a path of keys."""
+    """Return the part of a config at a path of keys; raises LookupError if there is none."""
     for key in keys:
         config = config[key]
     return config

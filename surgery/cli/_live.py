@@ -1,4 +1,4 @@
-"""What commands share that measure a live model."""
+"""Shared parts of the commands that measure a live model."""
 
 from __future__ import annotations
 
@@ -22,30 +22,28 @@ data: Decorator = click.option(
     metavar="D",
     help='A .npz or .csv, or "{npz: digits.npz, x: x_test, y: y_test}" as in a recipe.',
 )
-loss: Decorator = click.option(
-    "--loss", help="A Keras loss (default: what the model was compiled with)."
-)
+loss: Decorator = click.option("--loss", help="A Keras loss (default: the model's own).")
 metrics: Decorator = click.option(
-    "--metric", "metric", default="accuracy", show_default=True, help="The metric to look at."
+    "--metric", "metric", default="accuracy", show_default=True, help="The metric to use."
 )
 batch_size: Decorator = click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Examples at a time; it changes the time and the memory, not what is measured.",
+    help="Examples at a time; it affects time and memory, not the results.",
 )
 
 
 def measured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a model is measured."""
+    """Add the options for measuring a model to a command."""
     for option in (batch_size, loss, metrics, data):
         command = option(command)
     return command
 
 
 def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Measurement:
-    """How to measure, from the options."""
+    """Make a Measurement from the options; raises UsageError."""
     from surgery.declared.compiling import KerasMetric, Loss
     from surgery.errors import UsageError
     from surgery.execution.measuring import Measurement
@@ -63,7 +61,7 @@ def measurement(data: str, batch_size: int, loss: str | None, metric: str) -> Me
 
 @contextlib.contextmanager
 def runner(title: str, quiet: bool) -> Iterator[LiveRunner]:
-    """A runner with its own progress."""
+    """Yield a LiveRunner with its own progress."""
     from surgery.execution.live import LiveRunner
     from surgery.execution.plan import default_threads
     from surgery.execution.progress import progress_for
@@ -73,7 +71,7 @@ def runner(title: str, quiet: bool) -> Iterator[LiveRunner]:
 
 
 def model_of(path: Path, overrides: dict[str, str], runner: LiveRunner) -> Model:
-    """The model in a file, or the one that a recipe makes."""
+    """Return the model in a file, or the result of a recipe; raises UsageError."""
     from surgery.errors import UsageError
     from surgery.execution.live_steps import with_live_steps
     from surgery.execution.planning import make_plan
@@ -83,5 +81,5 @@ def model_of(path: Path, overrides: dict[str, str], runner: LiveRunner) -> Model
     if path.suffix in (".yaml", ".yml"):
         return with_live_steps(make_plan(read_recipe(path, overrides)), runner).model
     if overrides:
-        raise UsageError("-p goes with a recipe")
+        raise UsageError("-p requires a recipe")
     return open_model(path)

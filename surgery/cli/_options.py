@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 params: Decorator = click.option(
-    "-p", "params", multiple=True, metavar="NAME=VALUE", help="Give a parameter of the recipe."
+    "-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the recipe."
 )
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet: Decorator = click.option(
-    "-q", "--quiet", is_flag=True, help="Print nothing but errors, or what was asked for."
+    "-q", "--quiet", is_flag=True, help="Print only errors and requested output."
 )
 direction: Decorator = click.option(
     "--direction", type=click.Choice(["minimize", "maximize"]),
-    help="Which values of the metric are better, where its name does not tell.",
+    help="Which values of the metric are better, if its name does not tell.",
 )  # fmt: skip
 recipes: Decorator = click.argument(
     "recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE..."
@@ -39,11 +39,14 @@ index: Decorator = click.option(
 
 _INDICES = {"SLURM_ARRAY_TASK_ID": 0, "JOB_COMPLETION_INDEX": 0, "PBS_ARRAY_INDEX": 0,
             "LSB_JOBINDEX": 1}  # fmt: skip
-"""Where engines tell a job its index, and what they count from."""
+"""The engines' environment variables for a job's index, with the first index."""
 
 
 def index_of(file: RecipeFile) -> int | None:
-    """Return the run that the engine means; None where there is no matrix or no engine."""
+    """Return the run's index from the engine's environment; None without a matrix or an engine.
+
+    Raises UsageError if the index is not a number.
+    """
     import os
 
     from surgery.errors import UsageError
@@ -55,20 +58,20 @@ def index_of(file: RecipeFile) -> int | None:
         if value is None:
             continue
         if not value.isdigit() or int(value) < first:
-            raise UsageError(f"{name}={value} is no number of a run; give --index N")
+            raise UsageError(f"{name}={value} is not the number of a run; give --index N")
         return int(value) - first
     return None
 
 
 def overrides(params: tuple[str, ...]) -> dict[str, str]:
-    """Return the parameters that `-p` gives, by name."""
+    """Return the parameters given by `-p`, by name."""
     from surgery.recipe.params import given
 
     return dict(given(text) for text in params)
 
 
 def selector(text: str) -> Select:
-    """Return the selector of a pattern, or of a mapping of facts as a recipe has it."""
+    """Return the selector in an option: a pattern, or a mapping as in a recipe."""
     import re
 
     from surgery.weights.selectors import Select
@@ -81,17 +84,20 @@ def selector(text: str) -> Select:
 
 
 def echo(text: object, err: bool = False) -> None:
-    """Print text with URLs in place of local copies, and nothing that a terminal would act on."""
+    """Print text with URLs in place of their twins, and terminal control characters escaped.
+
+    On a terminal, long lines are wrapped.
+    """
     from surgery.errors import printable
     from surgery.storage import locations
 
-    said = printable(locations.with_urls(str(text)), "\n")
-    is_seen = (sys.stderr if err else sys.stdout).isatty()
-    click.echo(_wrapped(said) if is_seen else said, err=err)
+    shown = printable(locations.with_urls(str(text)), "\n")
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    click.echo(_wrapped(shown) if is_terminal else shown, err=err)
 
 
 def _wrapped(text: str) -> str:
-    """Return a text with line breaks between words where the terminal ends."""
+    """Wrap long lines between words at the terminal's width."""
     import shutil
     import textwrap
 
@@ -104,7 +110,7 @@ def _wrapped(text: str) -> str:
 
 
 def echo_json(value: object) -> None:
-    """Print JSON, indented."""
+    """Print indented JSON."""
     from surgery.declared.fields import as_json as text
     from surgery.storage import locations
 

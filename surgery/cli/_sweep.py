@@ -1,4 +1,4 @@
-"""A sweep as its commands do it: planned, done here or submitted, and told."""
+"""The sweep command: planning, running or submitting, and reporting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A sweep as the command does it."""
+    """A sweep with the options of the command."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Sweep:
         self.threads = threads or (None if on == "local" else self.cluster.cpus) or 1
 
     def plan(self) -> SweepPlan:
-        """Plan every run; raises RecipeError with all that is wrong."""
+        """Plan every run; raises RecipeError with all problems."""
         from surgery.sweeps.planning import plan_sweep
 
         with _bar("planning", len(self.file.runs or [{}]), self.silent) as advance:
             return plan_sweep(self.file, self.threads, advance)
 
     def show_plan(self, as_json: bool) -> None:
-        """Plan, and do nothing."""
+        """Print the plan."""
         from surgery.report.sweeps import plan_facts, plan_text
 
         plan = self.plan()
@@ -66,7 +66,7 @@ class Sweep:
         _options.echo(plan_text(plan, self.folder.path, done, at_once, cluster))
 
     def run(self, wait: bool, as_json: bool) -> None:
-        """Plan all runs, and do those that are not done yet; ends with 1 where some failed."""
+        """Plan all runs, and do those not done yet; exits with 1 if some failed."""
         from surgery.report import sweeps
         from surgery.report.tables import shown
         from surgery.sweeps.folder import DONE
@@ -97,7 +97,7 @@ class Sweep:
             raise click.exceptions.Exit(1)
 
     def _left(self, plan: SweepPlan) -> list[PlannedRun]:
-        """Return the runs that have no settled record, and are not submitted."""
+        """Return the runs without a settled record or a submitted job."""
         from surgery.sweeps.status import statuses
 
         submitted = statuses(self.folder) if self.on == "slurm" else ()
@@ -117,7 +117,7 @@ class Sweep:
         try:
             with _bar("runs", len(todo), self.silent) as advance:
                 sweep = LocalSweep(self.folder, self.jobs, self.threads, free_memory(),
-                                   told=lambda line: advance(line, False, 0))  # fmt: skip
+                                   notify=lambda line: advance(line, False, 0))  # fmt: skip
                 for _, record in sweep.do(todo):
                     done += 1
                     advance(ended_text(record), record.is_done)
@@ -144,7 +144,7 @@ class Sweep:
 
 
 def cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]:
-    """Return the keys of cluster that a profile and the flags give."""
+    """Return the keys of cluster from a profile and the options; raises UsageError."""
     from surgery.errors import RecipeError, UsageError
     from surgery.recipe.document import parse, scalar
 
@@ -171,12 +171,12 @@ def cluster_values(flags: Sequence[str], profile: Path | None) -> dict[str, Any]
 
 
 _YAML = ("[", "{", '"', "'")
-"""What a value begins with that is no plain number or word."""
+"""The first characters of values that are parsed as YAML."""
 
 
 @contextlib.contextmanager
 def _bar(title: str, total: int, silent: bool) -> Iterator[Any]:
-    """Yield a function that tells of each thing done: in a bar for a person, else by a line."""
+    """Yield a function that reports each finished item: on a bar in a terminal, else by a line."""
     if silent:
         yield lambda *_: None
         return

@@ -15,7 +15,7 @@ from surgery.cli import _live, _options
 @click.option("--layers", required=True, metavar="S", help='Layers by address: "conv*,dense".')
 @_live.batch_size
 @click.option("--export", type=click.Path(path_type=Path, dir_okay=False),
-              help="A .npz file for the values.")  # fmt: skip
+              help="A .npz file for the outputs.")  # fmt: skip
 @_options.params
 @_options.as_json
 @_options.quiet
@@ -29,7 +29,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what inner layers put out: mean, zeros, dead units."""
+    """Show statistics of inner layers' outputs: mean, zeros, dead units."""
     import shutil
 
     from surgery.ops.activations import Activations

@@ -13,7 +13,7 @@ from surgery.cli import _live, _options
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_live.measured
 @click.option("--drop", default="1%", show_default=True, metavar="SHARE",
-              help="By how much the metric may get worse, in its own unit.")  # fmt: skip
+              help="How much worse the metric may get, in its own unit.")  # fmt: skip
 @_options.direction
 @_options.params
 @_options.as_json
@@ -51,10 +51,10 @@ def command(
         raise UsageError(unknown_direction(metric, "--direction"))
     how = _live.measurement(data, batch_size, loss, metric)
     read = read_recipe(recipe, _options.overrides(params))
-    make_plan(read)  # tells every mistake before any work
+    make_plan(read)  # reports every mistake before any work
     with _live.runner("bisect", quiet or as_json) as runner:
         found = measuring.bisect(runner, read, how, metric, allowed, lower)
-    titles = ["as it is loaded", *(step.title for step in read.steps)]
+    titles = ["as loaded", *(step.title for step in read.steps)]
     if as_json:
         measured = [
             {"steps": count, metric: value} for count, value in sorted(found.measured.items())

@@ -11,7 +11,7 @@ from surgery.cli import _options
 @_options.as_json
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Show what is kept to save work, and where; prune removes it."""
+    """Show cached results and their folder; prune removes them."""
     if context.invoked_subcommand is not None:
         return
     from datetime import datetime
@@ -40,9 +40,9 @@ def command(context: click.Context, as_json: bool) -> None:
 
 @command.command("prune")
 @click.option("--to", "limit", type=click.IntRange(0), default=0, metavar="BYTES",
-              help="Keep so many bytes of what was used last (default: none).")  # fmt: skip
+              help="Keep this many bytes of the most recent results (default: none).")  # fmt: skip
 def prune(limit: int) -> None:
-    """Remove what is kept, the least recently used first."""
+    """Remove cached results, the least recently used first."""
     from surgery.report.tables import size
     from surgery.storage.cache import prune as remove
 

@@ -12,12 +12,12 @@ from surgery.cli import _options
 @click.command("convert")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", "name", metavar="FORMAT", help="The format, where OUT's name does not tell.")
+@click.option("--to", "name", metavar="FORMAT", help="The format, if OUT's suffix does not tell.")
 @click.option("--select", metavar="S", help='Only these weights: "block1_*", "*/kernel".')
 @click.option(
     "--architecture",
     type=click.Path(path_type=Path),
-    help="The model whose weights IN holds.",
+    help="The model whose weights are in IN.",
 )
 @click.option(
     "--for",

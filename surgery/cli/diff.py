@@ -20,15 +20,15 @@ _GIT_ARGUMENTS = 7
 @click.argument("models", nargs=-1, required=True, metavar="A B [C...]")
 @click.option("--select", metavar="S", help='Only these weights: "*/kernel".')
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads to use (default: the cores).")
-@click.option("--git", "for_git", is_flag=True, help="Be git's diff driver (see docs/diff.md).")
+@click.option("--git", "for_git", is_flag=True, help="Act as git's diff driver (see docs/diff.md).")
 @_options.as_json
 def command(
     models: tuple[str, ...], select: str | None, threads: int | None, for_git: bool, as_json: bool
 ) -> None:
     """Compare models: weight by weight, layer by layer.
 
-    Exit codes as diff has them: 0 the same, 1 they differ, 2 trouble. Three and more give a
-    matrix of how far they are from each other.
+    Exit codes are those of diff: 0 the same, 1 different, 2 an error. Three or more models give a
+    matrix of their distances.
     """
     from surgery.errors import SurgeryError, UsageError, printable
 
@@ -52,7 +52,7 @@ def command(
 def _compare(
     models: tuple[str, ...], select: str | None, threads: int | None, as_json: bool
 ) -> bool:
-    """Show how they differ; returns whether they do."""
+    """Print the differences; returns whether there are any."""
     from itertools import combinations
 
     from surgery.execution.comparing import comparable
@@ -79,7 +79,7 @@ def _compare(
 
 
 def _opened(name: str) -> Path | Model:
-    """Return what is compared; git names a file that is not there /dev/null."""
+    """Return a model to compare; git gives /dev/null for a missing file."""
     from surgery.weights.model import Model
 
     return Model((), origin="nothing") if name == "/dev/null" else Path(name)

@@ -10,7 +10,7 @@ from surgery.cli import _options
 @click.command("init")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def command(names: tuple[str, ...]) -> None:
-    """List the sample recipes, or copy some here, with their data."""
+    """List the sample recipes, or copy some here with their data."""
     from surgery.recipe.samples import copy_samples, samples
     from surgery.report.tables import listing, shown
 

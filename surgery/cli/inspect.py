@@ -44,9 +44,9 @@ def command(
     from surgery.report.models import model_facts, model_text
 
     if part is not None and not values:
-        raise UsageError("--slice goes with --values")
+        raise UsageError("--slice requires --values")
     if values and (as_json or stats or hashes):
-        raise UsageError("--values goes with neither --json, --stats nor --hash")
+        raise UsageError("--values cannot be combined with --json, --stats or --hash")
     opened = open_model(model)
     selector = None if select is None else _options.selector(select)
     if selector and not (values or stats or hashes) and (calls := _calls(opened, selector)):
@@ -81,7 +81,7 @@ def _calls(model: Model, selector: Select) -> list[dict[str, Any]]:
 
 
 def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:
-    """The values of each weight, or that part of them."""
+    """Yield the values of each weight, or of a part, as text; raises UsageError."""
     from surgery.errors import UsageError
     from surgery.report.models import values_text
 
@@ -95,18 +95,18 @@ def _values(weights: Iterable[Weight], part: str | None) -> Iterator[str]:
         try:
             yield values_text(weight, index)
         except (IndexError, ValueError):
-            message = f"--slice {part} is out of {weight.address}, which is {list(shape)}"
+            message = f"--slice {part} is out of range for {weight.address}, which is {list(shape)}"
             raise UsageError(message) from None
 
 
 def _check(model: Model, was_read: bool) -> None:
-    """Compare what was read with the file's own checksums."""
+    """Raise FormatError if what was read does not match the file's own checksums."""
     if was_read:
         model.check_read()
 
 
 def _slices(text: str) -> tuple[slice | int, ...]:
-    """`0:3,-1,::2` as NumPy would have it."""
+    """Parse `0:3,-1,::2` as NumPy's index; raises UsageError."""
     from surgery.errors import UsageError
 
     try:

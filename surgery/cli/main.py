@@ -1,4 +1,4 @@
-"""The command `surgery`: one file a command, imported when it is needed."""
+"""The command `surgery`: one module a command, imported on demand."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _BUG = 70
 
 
 def _own() -> list[str]:
-    """Return the names of surgery's own commands: those of the files beside this one."""
+    """Return the names of surgery's own commands, from the modules beside this one."""
     files = Path(__file__).parent.glob("[a-z]*.py")
     return sorted(file.stem for file in files if file.stem != "main")
 
 
 def _of_a_package(name: str) -> click.Command | None:
-    """Return another package's command of that name; raises PluginError for a broken one."""
+    """Return another package's command of that name, or None; raises PluginError."""
     from surgery.declared.registry import plugins
 
     for plugin in plugins("surgery.commands"):
         if plugin.name == name:
             found = plugin.load()
             if not isinstance(found, click.Command):
-                raise plugin.error("is no command of click")
+                raise plugin.error("is not a click command")
             return found
     return None
 
 
 class _Group(click.Group):
-    """The commands; where there is none of a name, it says what the name is in a recipe."""
+    """The group of commands; for an unknown command it hints at words of recipes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return _own()
@@ -64,16 +64,16 @@ def _no_command(word: str) -> str:
     from surgery.report.reference import meant
 
     known = [*_own(), *(plugin.name for plugin in plugins("surgery.commands"))]
-    said = f"there is no command {word!r}"
+    missing = f"there is no command {word!r}"
     if Path(word).suffix in (".yaml", ".yml"):
-        return f"{said}; surgery run {word} runs a recipe"
+        return f"{missing}; surgery run {word} runs a recipe"
     if name := meant(word):
-        return f"{said}; in a recipe it is {name}: surgery ops {name}"
-    return f"{said}{did_you_mean(word, known)}; there are {', '.join(known)}"
+        return f"{missing}; in a recipe it is {name}: surgery ops {name}"
+    return f"{missing}{did_you_mean(word, known)}; there are {', '.join(known)}"
 
 
 _IN_A_RECIPE = ("--out", "--output", "--export", "--to", "--save")
-_WHERE = "Where a recipe writes stands in it, under export."
+_WHERE = "Give the paths to write in the recipe, under export."
 
 
 @click.group(
@@ -83,7 +83,7 @@ _WHERE = "Where a recipe writes stands in it, under export."
 @click.option(
     "--allow-code",
     is_flag=True,
-    help="Let Keras run code that a model file holds (or SURGERY_ALLOW_CODE=1).",
+    help="Let Keras run code in a model file (or SURGERY_ALLOW_CODE=1).",
 )
 def cli(allow_code: bool) -> None:
     """Open, change and save trained TensorFlow and Keras models, by recipe."""
@@ -93,7 +93,7 @@ def cli(allow_code: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line and end with its exit code."""
-    # A model lives until the end; to look for garbage in it takes a tenth of the time or more.
+    # A model lives until the end; collecting garbage in it would take a tenth of the time or more.
     gc.set_threshold(1_000_000)
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
@@ -133,15 +133,15 @@ def _guarded() -> int:
 
 
 def _say_stopped(how: str, error: BaseException) -> None:
-    notes = getattr(error.__cause__ or error, "__notes__", [])  # click makes an Abort of it
+    notes = getattr(error.__cause__ or error, "__notes__", [])  # click turns it into an Abort
     _options.echo("; ".join([f"{how}; nothing was written", *notes]), err=True)
 
 
 def _show(error: click.ClickException) -> None:
-    """Print what click says of a wrong command line; it quotes what was given."""
+    """Print click's message for a wrong command line, which quotes the arguments."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _IN_A_RECIPE:
-        said = f"No such option {error.option_name!r}. {_WHERE}"
-        error = click.NoSuchOption(error.option_name, said, ctx=error.ctx)
+        message = f"No such option {error.option_name!r}. {_WHERE}"
+        error = click.NoSuchOption(error.option_name, message, ctx=error.ctx)
     with io.StringIO() as text:
         error.show(text)
         _options.echo(text.getvalue().rstrip("\n"), err=True)

@@ -11,9 +11,9 @@ from surgery.cli import _options
 @click.argument("name", required=False)
 @_options.as_json
 def command(name: str | None, as_json: bool) -> None:
-    """List what a recipe can name, or show the keys of one.
+    """List the words of recipes, or show the keys of one.
 
-    Operations, expectations, sources, targets and forms of data; those of other packages too.
+    Ops, expectations, sources, targets and kinds of data, including those of other packages.
     """
     from surgery.declared.registry import PluginError
     from surgery.errors import UsageError, did_you_mean
@@ -23,12 +23,12 @@ def command(name: str | None, as_json: bool) -> None:
     words, problems = (frozenset(), []) if name and named(name) else installed()
     if name is not None and not named(name, words):
         known = [each for section in sections(words).values() for each in section.facts]
-        said = "".join(f"; {problem}" for problem in problems)
+        more = "".join(f"; {problem}" for problem in problems)
         raise UsageError(
-            f"there is no {name!r}{did_you_mean(name, known)}; surgery ops lists all{said}"
+            f"there is no {name!r}{did_you_mean(name, known)}; surgery ops lists all{more}"
         )
     if as_json:
-        # An op by its name alone; others may have the name of a form of data, or of an op.
+        # Only ops are listed by name alone, as parts of other kinds may have equal names.
         facts = {
             each if kind == "op" else f"{kind} {each}": schema
             for kind, section in sections(words).items()

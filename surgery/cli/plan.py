@@ -13,15 +13,22 @@ from surgery.cli import _options
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_options.params
 @_options.index
+@click.option("--layers", is_flag=True, help="Show a row for each layer of the result.")
 @_options.as_json
-def command(recipe: Path, params: tuple[str, ...], index: int | None, as_json: bool) -> None:
-    """Show what a recipe will do, from the model's headers alone."""
+def command(
+    recipe: Path, params: tuple[str, ...], index: int | None, layers: bool, as_json: bool
+) -> None:
+    """Show what a recipe will do; only headers of models are read."""
     from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
+    from surgery.report.layers import layer_facts, layers_text
     from surgery.report.runs import plan_facts, plan_text
 
     plan = make_plan(read_recipe(recipe, _options.overrides(params), index))
+    rows = layer_facts(plan.model) if layers else []
     if as_json:
-        _options.echo_json(plan_facts(plan))
-    else:
-        _options.echo(plan_text(plan))
+        _options.echo_json({**plan_facts(plan), **({"layers": rows} if layers else {})})
+        return
+    _options.echo(plan_text(plan))
+    if layers:
+        _options.echo("\n" + layers_text(rows))

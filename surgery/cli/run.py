@@ -26,9 +26,9 @@ if TYPE_CHECKING:
               help="With --index: the sweep's folder, as for surgery sweep.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads to use (default: the cores).")
-@click.option("--force", is_flag=True, help="Run even where the outputs are up to date.")
-@click.option("--hash", "hashes", is_flag=True, help="Sum whole files, too, for the manifest.")
-@click.option("--no-manifest", is_flag=True, help="Write no NAME.run.json beside the outputs.")
+@click.option("--force", is_flag=True, help="Run even if the outputs are up to date.")
+@click.option("--hash", "hashes", is_flag=True, help="Add SHA-256 of whole files to the manifest.")
+@click.option("--no-manifest", is_flag=True, help="Do not write NAME.run.json beside the outputs.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @_options.as_json
 @_options.quiet
-@click.option("-v", "--verbose", is_flag=True, help="Print what became of every weight.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the effect on every weight.")
 def command(
     recipes: tuple[Path, ...],
     params: tuple[str, ...],
@@ -100,7 +100,7 @@ def command(
     number = 0 if folder and files[0].runs is None else numbers[0]
     if len(files) == 1 and number is not None and not dry_run:
         if no_manifest:
-            raise UsageError("a run of a sweep is known by its manifest; leave out --no-manifest")
+            raise UsageError("a run of a sweep needs its manifest; leave out --no-manifest")
         from surgery.sweeps.work import Doing
 
         doing = Doing(threads or 1, memo=None, form=log_format, force=force, hashes=hashes)
@@ -129,7 +129,7 @@ def _run_of_sweep(
     silent: bool,
     as_json: bool,
 ) -> None:
-    """One run of a matrix, with a record in the sweep's folder; does nothing if it is done."""
+    """Do one run of a matrix, with a record in the sweep's folder, unless it is done."""
     from dataclasses import asdict, replace
 
     from surgery.errors import SurgeryError
@@ -160,7 +160,7 @@ def _run_of_sweep(
 
 @contextlib.contextmanager
 def _logged(progress: Progress, log_format: str | None) -> Iterator[None]:
-    """Tell an error in the log's own form."""
+    """Report an error inside the `with` block in the log's own format."""
     from surgery.errors import SurgeryError
 
     try:

@@ -18,7 +18,7 @@ from surgery.cli import _options
 def command(write: Path | None) -> None:
     """Print the JSON Schema of recipes, for editors.
 
-    What other installed packages add is in it.
+    It includes the extensions of other installed packages.
     """
     from surgery.recipe.definitions import schema_text
     from surgery.recipe.plugins import installed

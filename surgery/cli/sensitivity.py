@@ -13,15 +13,15 @@ from surgery.cli import _live, _options
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL|RECIPE")
 @_live.measured
 @click.option("--select", default="**/kernel", show_default=True, metavar="S",
-              help="The weights to try.")  # fmt: skip
+              help="The weights to change.")  # fmt: skip
 @click.option("--kind", type=click.Choice(["zero", "noise", "bits"]), default="zero",
-              show_default=True, help="Prune, disturb or round them.")  # fmt: skip
+              show_default=True, help="Prune, perturb or round them.")  # fmt: skip
 @click.option("--levels", metavar="L,L...", help="Shares (20%,80%), standard deviations, or bits.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="What noise is drawn from.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="The seed of the noise.")
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False),
-              help="Keep every finding in this table, and go on from what is in it.")  # fmt: skip
+              help="Append every result to this table, and reuse those in it.")  # fmt: skip
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False),
-              help="Draw it (.png, .svg), with tf-surgery[plot].")  # fmt: skip
+              help="Plot the results (.png, .svg), with tf-surgery[plot].")  # fmt: skip
 @_options.params
 @_options.as_json
 @_options.quiet
@@ -41,9 +41,9 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show how much each weight matters.
+    """Show how much a metric depends on each weight.
 
-    A metric, with one weight changed at a time.
+    One weight at a time is changed.
     """
     from surgery.execution import measuring
     from surgery.report import sensitivity as report

@@ -12,7 +12,7 @@ from surgery.errors import did_you_mean
 
 
 class _Group(click.Group):
-    """A group whose first word may be left out: `sweep RECIPE` is `sweep start RECIPE`."""
+    """A group whose first word may be omitted: `sweep RECIPE` is `sweep start RECIPE`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "-h", "--help"}:
@@ -32,11 +32,11 @@ def command() -> None:
 
 
 _folder = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-_on = click.option("--on", type=click.Choice(["local", "slurm"]), help="Where the runs go.")
+_on = click.option("--on", type=click.Choice(["local", "slurm"]), help="Where to run.")
 _jobs = click.option("--jobs", type=click.IntRange(1), help="Runs at once (default: the cores).")
 _threads = click.option("--threads", type=click.IntRange(1, 64),
                         help="Threads of a run (default: 1, or cluster's cpus); trainings give "
-                        "the same bytes for the same number only.")  # fmt: skip
+                        "the same bytes only for the same number.")  # fmt: skip
 _cluster = click.option("--cluster", "flags", multiple=True, metavar="NAME=VALUE",
                         help="A key of cluster, over the recipe's and the profile's.")  # fmt: skip
 _profile = click.option("--profile", type=click.Path(path_type=Path, dir_okay=False),
@@ -75,7 +75,7 @@ def start(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Plan all runs of a recipe, then do those that are not done yet."""
+    """Plan all runs of a recipe, then do those not done yet."""
     from surgery.cli._sweep import Sweep, cluster_values
     from surgery.recipe.reading import RecipeFile
     from surgery.sweeps.emit import FORMS
@@ -100,7 +100,7 @@ def start(
 @_folder
 @_options.as_json
 def status(folder: Path, as_json: bool) -> None:
-    """Tell what became of every run."""
+    """Show the state of every run."""
     from surgery.report.sweeps import status_facts, status_text
     from surgery.sweeps.folder import SweepFolder
     from surgery.sweeps.status import statuses
@@ -131,7 +131,7 @@ def retry(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Do again what failed, and what never ran."""
+    """Repeat failed runs, and do those not done yet."""
     from surgery.cli._sweep import Sweep, cluster_values
     from surgery.sweeps.folder import SweepFolder
 
@@ -151,7 +151,7 @@ def retry(
 @command.command("cancel")
 @_folder
 def cancel(folder: Path) -> None:
-    """Stop a sweep: what runs is ended cleanly, and nothing more begins."""
+    """Stop a sweep: running processes end cleanly, and no more runs begin."""
     from surgery.report.tables import shown
     from surgery.sweeps import cancelling
     from surgery.sweeps.folder import SweepFolder
@@ -162,8 +162,8 @@ def cancel(folder: Path) -> None:
 
 @command.command("table")
 @_folder
-@click.option("--sort", metavar="COLUMN", help="Sort by this column: a metric's best first, "
-              "others upwards.")  # fmt: skip
+@click.option("--sort", metavar="COLUMN", help="Sort by this column: a metric best first, "
+              "others ascending.")  # fmt: skip
 @_options.direction
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options.as_json
@@ -188,13 +188,13 @@ def table(
 
 @command.command("plot")
 @_folder
-@click.option("--x", required=True, metavar="COLUMN", help="What goes to the right.")
-@click.option("--y", required=True, metavar="COLUMN", help="What goes up.")
-@click.option("--by", metavar="COLUMN", help="A line for each of its values.")
+@click.option("--x", required=True, metavar="COLUMN", help="The horizontal axis.")
+@click.option("--y", required=True, metavar="COLUMN", help="The vertical axis.")
+@click.option("--by", metavar="COLUMN", help="Draw a line for each of its values.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
-              help="The picture, .png, .svg or .pdf (default: in DIR).")  # fmt: skip
+              help="The file, .png, .svg or .pdf (default: in DIR).")  # fmt: skip
 def plot(folder: Path, x: str, y: str, by: str | None, out: Path | None) -> None:
-    """Draw one column over another."""
+    """Plot one column over another."""
     from surgery.report.pictures import need_plotting
     from surgery.report.sweeps import draw
     from surgery.report.tables import shown

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @_options.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only what differs.")
 def command(manifests: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Prove that outputs and inputs are what a run saw.
+    """Verify that outputs and inputs are as a run saw them.
 
-    Inputs that are no longer there are left out.
+    Inputs that no longer exist are left out.
     """
     from surgery.execution.plan import default_threads
     from surgery.execution.proof import verify
@@ -52,4 +52,4 @@ def _proved(finding: Finding) -> str:
         return f"{plural(finding.weights, 'weight')} as written"
     if finding.files:
         return f"{plural(finding.files, 'file')} as written"
-    return "not proved: the manifest has no digests of it"
+    return "not verified: the manifest has no digests of it"

@@ -1,1 +1,1 @@
-"""Forms of data for training and evaluation, one a module."""
+"""Kinds of data for training and evaluation, one a module."""

@@ -26,7 +26,10 @@ def npy(path: Path) -> Array:
 
 
 def npz(path: Path, names: list[str]) -> dict[str, Array]:
-    """Memory-map arrays of a .npz file by name; raises FormatError if one is missing."""
+    """Memory-map arrays of a .npz file by name; compressed ones are first unpacked to a file.
+
+    Raises FormatError for a damaged file or a missing array.
+    """
     with _read_as(path, ".npz"):
         archive = Archive(path)
         return {name: _member(archive, name) for name in names}
@@ -34,7 +37,7 @@ def npz(path: Path, names: list[str]) -> dict[str, Array]:
 
 @contextmanager
 def _read_as(path: Path, kind: str) -> Iterator[None]:
-    """Turn OSError and ValueError inside the context into FormatError that names the file."""
+    """Turn OSError and ValueError inside the context into FormatError: PATH is not a KIND file."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -84,7 +84,10 @@ class Csv(Data):
         return Examples(len(lines) - 1, columns, gather, Names("x"), Names("y"), labels=labels)
 
     def _labels(self, place: int, count: int) -> Array:
-        """Return the target of every example: class names, or else numbers."""
+        """Return the target of every example: class names, or else numbers.
+
+        Raises FormatError if quotes contain a line break.
+        """
         with self.csv.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             cells = (line[place : place + 1] for line in csv.reader(file) if line)
             next(cells)  # the header

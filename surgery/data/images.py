@@ -88,7 +88,10 @@ class Images(Data):
         return files
 
     def _all(self) -> list[tuple[Path, int]]:
-        """Return (image, 0) of all images, in folders or not; the classes are not used."""
+        """Return (image, 0) of all images; raises FormatError if there are none.
+
+        Subfolders are not classes.
+        """
         files = [(file, 0) for file in _images(self.images)]
         if not files:
             raise FormatError(f"{self.images} has no images ({', '.join(_SUFFIXES)})")

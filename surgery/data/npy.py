@@ -20,7 +20,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         if self.y is None and self.sample_weight is not None:
-            raise ValueError("sample_weight goes with y")
+            raise ValueError("sample_weight requires y")
 
 
 @data

@@ -34,7 +34,7 @@ class Npz(Data):
 
     def __post_init__(self) -> None:
         if self.y is None and self.sample_weight is not None:
-            raise ValueError("sample_weight goes with y")
+            raise ValueError("sample_weight requires y")
 
     def inputs(self) -> tuple[Path, ...]:
         return (self.npz,)

@@ -110,7 +110,7 @@ class NamedClass:
 
     @classmethod
     def arguments(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a class's arguments; raises ValueError for what it does not take, or lacks."""
+        """Return a class's arguments, checked; raises ValueError for wrong or missing ones."""
         if ">" in name:
             return dict(given)
         if (row := signatures()[cls.classes].get(name)) is None:
@@ -160,7 +160,7 @@ class LearningRate(NamedClass):
 
     @classmethod
     def one(cls, value: object) -> object:
-        """Return a number as it is, a schedule in the form that Keras takes."""
+        """Return a number unchanged, a schedule in Keras's form; raises ValueError."""
         if isinstance(value, str):
             raise ValueError(f"write a learning rate as a number, or as {cls.example}")
         if isinstance(value, int | float) and not isinstance(value, bool):

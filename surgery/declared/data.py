@@ -26,7 +26,7 @@ class Names:
 
     @classmethod
     def from_recipe(cls, value: object, _folder: Path) -> Names:
-        """Read a name, a list of names, or a name for each input or output."""
+        """Read a name, a list of names, or a name for each input or output; raises TypeError."""
         inner = list(value.values()) if isinstance(value, Mapping) else value
         inner = [inner] if isinstance(inner, str) else inner
         if not isinstance(inner, list) or not inner or not all(isinstance(n, str) for n in inner):
@@ -106,7 +106,7 @@ class Data(ABC):
     """Examples for training or evaluation."""
 
     kind: ClassVar[str]
-    """The recipe key by which this form of data is recognised."""
+    """The recipe key by which this kind of data is recognised."""
 
     @abstractmethod
     def inputs(self) -> tuple[Path, ...]:
@@ -145,13 +145,13 @@ DATA: Registry[type[Data]] = Registry(
 
 
 def data(declared: type[Data]) -> type[Data]:
-    """Register a form of data for recipes; a class decorator."""
+    """Register a kind of data for recipes; a class decorator."""
     DATA.register(declared)
     return declared
 
 
 def kinds() -> Mapping[str, type[Data]]:
-    """Return surgery's own forms of data, by recipe key."""
+    """Return surgery's own kinds of data, by recipe key."""
     return DATA.own()
 
 

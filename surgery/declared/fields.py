@@ -36,9 +36,9 @@ class FieldType(Protocol):
 
     @classmethod
     def from_recipe(cls, value: Any, folder: Path) -> Self:
-        """Return the value of a recipe in that folder; raises ValueError with what is wrong.
+        """Make the value from a recipe in `folder`; raises ValueError if it is wrong.
 
-        Raises TypeError for a value of the wrong kind, of which the schema has told.
+        Raises TypeError for a value of a wrong type, which the schema check has already reported.
         """
 
     @classmethod

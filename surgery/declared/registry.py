@@ -1,4 +1,4 @@
-"""Registries of ops, formats, expectations, forms of data, sources and commands by name.
+"""Registries of ops, formats, expectations, kinds of data, sources and commands by name.
 
 surgery's own are registered by importing a package's modules; those of other installed packages
 by their entry points, which are looked up only for words that surgery itself does not know.
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class PluginError(SurgeryError):
-    """What another package adds to surgery, and cannot be used; `word` is its name there."""
+    """An extension in another package that cannot be used; `word` is its name in recipes."""
 
     def __init__(self, message: str, word: str = "") -> None:
         super().__init__(message)

@@ -49,7 +49,10 @@ def trained_on(
 
 
 def _drawn(labels: Array, share: Fraction, seed: int, name: str) -> Rows:
-    """Draw validation rows from every class: at least one, and never all."""
+    """Draw validation rows from every class: at least one, and never all.
+
+    Raises FormatError, with `name`, for a class with a single example.
+    """
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)

@@ -51,7 +51,7 @@ def _format(target: Path, name: str | None) -> str:
     """
     form = name or format_for(target)
     if form is None or FORMATS.find(form) is None:
-        what = f"{form!r} is not a format" if form else f"{target} does not tell its format"
+        what = f"{form!r} is not a format" if form else f"{target} has no suffix of a known format"
         hint = did_you_mean(form or "", formats())
         raise UsageError(f"{what}{hint}; give --to with one of {', '.join(formats())}")
     return form

@@ -98,8 +98,8 @@ def execute(
     for number, (step, effect) in enumerate(result.effects(), 1):
         progress.say("step", number=number, step=step.step.title, changed=effect.changed)
     for each in written:
-        told = {"check": each.check} if each.check else {}
-        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **told)
+        extra = {"check": each.check} if each.check else {}
+        progress.say("wrote", format=each.format, path=str(each.path), bytes=each.bytes, **extra)
     progress.say("done", seconds=round(result.seconds, 3))
     return result
 
@@ -137,7 +137,10 @@ def _written(
     started: float,
     more_files: Callable[[Path], Mapping[str, Any]],
 ) -> tuple[Written, ...]:
-    """Write all targets, the files of live steps, and the manifest if it has a path."""
+    """Write all targets, the files of live steps, and the manifest if it has a path.
+
+    `hashes` adds the SHA-256 of whole files to the manifest.
+    """
     watchers = checking.watchers(plan)
     checks = load_checks(plan.targets)
     # The local files of URLs are gone after the upload, so sizes are looked up first.

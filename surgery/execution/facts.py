@@ -52,7 +52,10 @@ def input_facts(model: Model, source: Source, folder: Path) -> Facts:
 
 
 def _sum(tensor: Tensor, is_here: bool) -> str | None:
-    """Return a tensor's digest; None if it was not read, or only partly and is behind a URL."""
+    """Return a tensor's digest; None if it was not read.
+
+    If it was read partly, the rest is read now, unless its file is behind a URL (not `is_here`).
+    """
     if not isinstance(tensor, HashingTensor) or not tensor.is_read:
         return None
     return tensor.seen or (tensor.hexdigest() if is_here else None)
@@ -119,7 +122,10 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def file_facts(paths: Iterable[Path], folder: Path) -> list[Facts]:
-    """Return the path, size and times of every file, including those in folders."""
+    """Return the path (relative to the manifest's folder), size and times of every file.
+
+    Folders are searched recursively.
+    """
     return [{"path": relative(file, folder), **stat_facts(file)} for file in _files(paths)]
 
 

@@ -146,7 +146,7 @@ class LiveRunner:
         return self._memo(next(self._calls), do)
 
     def file(self, model: Model) -> LiveFile:
-        """Return the model in a file that Keras loads."""
+        """Write a model to a file that Keras can load; raises SurgeryError if it cannot be."""
         form = _form(model)
         others = [w for w in model.weights if _is_built(model) and not w.stored]
         saved = tuple(w for w in model.weights if not _is_built(model) or w.stored)

@@ -20,10 +20,10 @@ def notes(recipe: Recipe, model: Model) -> Iterator[str]:
 
 def _of_targets(recipe: Recipe, model: Model) -> Iterator[str]:
     for target in recipe.export:
-        said = [*target.format.notes(target.optimizer.left(model))]
+        found = [*target.format.notes(target.optimizer.left(model))]
         if target.format.holds_states:
-            said = [*target.optimizer.notes(model), *said]
-        yield from (f"{target.format.name}: {note}" for note in said)
+            found = [*target.optimizer.notes(model), *found]
+        yield from (f"{target.format.name}: {note}" for note in found)
 
 
 def _of_urls(recipe: Recipe) -> Iterator[str]:

@@ -66,8 +66,8 @@ def _written_on_the_way(
     for path in op.writes():
         place = (*step.place, op.name)
         above = (path.resolve(), *path.resolve().parents)
-        if said := taken.get(path.resolve()):
-            message = f"{path} is {said}; choose another path"
+        if use := taken.get(path.resolve()):
+            message = f"{path} is {use}; choose another path"
             yield recipe.document.problem(place, message)
         elif read := [each for each in inputs if each.resolve() in above]:
             where = "is an input" if read[0].resolve() == path.resolve() else f"is in {read[0]}"
@@ -81,8 +81,8 @@ def _made_files(
     """Yield problems with the output files of a live step, and add these to `taken`."""
     for path, name in op.outputs().items():
         place = (*step.place, op.name, name)
-        if said := taken.get(path.resolve()):
-            yield recipe.document.problem(place, f"{path} is {said}; choose another path")
+        if use := taken.get(path.resolve()):
+            yield recipe.document.problem(place, f"{path} is {use}; choose another path")
         elif wrong := path_problem(path, formats()["npz"], inputs):
             yield recipe.document.problem(place, wrong)
         taken[path.resolve()] = f"an output of {step.title}"
@@ -90,8 +90,8 @@ def _made_files(
 
 def path_problem(path: Path, form: Format, inputs: Sequence[Path]) -> str | None:
     """Return what is wrong with a path to write to, such as an input or a link; else None."""
-    if said := input_problem(path, inputs):
-        return said
+    if problem := input_problem(path, inputs):
+        return problem
     if path.exists() and not path.is_file() and not path.is_dir():
         return f"{path} is neither a file nor a folder; choose another path"
     if form.is_folder and path.exists() and not path.is_dir():

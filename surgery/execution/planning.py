@@ -147,7 +147,10 @@ def _elsewhere(recipe: Recipe, message: str) -> str:
 
 
 def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequence[Problem]) -> None:
-    """Raise RecipeError with the given problems and all others."""
+    """Raise RecipeError for the given problems, and those of paths, the final model and selectors.
+
+    `read` are the files that the recipe reads, which no target may overwrite.
+    """
     written = Path(recipe.file)
     inputs = [written, *read] if written.is_file() else read
     found = [

@@ -66,7 +66,7 @@ class Log(Progress):
         self._title, self._form, self._brief = title, form, brief
         self._lock = threading.Lock()
         self._name, self._total, self._done = "", 0, 0
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
 
     def say(self, event: str, **facts: object) -> None:
         """Print an event."""
@@ -78,13 +78,13 @@ class Log(Progress):
         if self._form == "json":
             line = json_line({"time": now, "recipe": self._title, "event": event, **facts})
         else:
-            said = " ".join(f"{key}={value}" for key, value in facts.items())
-            line = f"{now} {self._title}: {event} {said}".rstrip()
+            text = " ".join(f"{key}={value}" for key, value in facts.items())
+            line = f"{now} {self._title}: {event} {text}".rstrip()
         print(printable(locations.with_urls(line)), file=sys.stderr, flush=True)
 
     def phase(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
         if total:  # phases of unknown size begin with another event
             self.say(name, bytes=total)
 
@@ -92,8 +92,8 @@ class Log(Progress):
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._told > _SECONDS_BETWEEN_LINES and self._total:
-                self._told = now
+            if now - self._last_line > _SECONDS_BETWEEN_LINES and self._total:
+                self._last_line = now
                 self._print(self._name, {"percent": 100 * self._done // self._total})
 
 

@@ -29,7 +29,8 @@ from surgery.storage import locations
 def seen_as_current(recipe: Path, overrides: Mapping[str, str], hashes: bool) -> Path | None:
     """Return a recipe's manifest if it is up to date by the times of its files.
 
-    None if it is not, or if more than the times is needed to tell.
+    None if it is not, or if more than the times is needed to tell. With `hashes`, the manifest must
+    also have the digests of whole files.
     """
     try:
         resolved = _resolved(recipe, overrides)

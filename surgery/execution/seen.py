@@ -53,6 +53,7 @@ def key(
     """Return a hash of what outputs depend on besides the contents of files.
 
     `start` is the folder of the recipe's relative paths, `packages` those that provide its words.
+    With `with_keras`, the versions of Keras and TensorFlow are included.
     """
     facts = [VERSION, __version__, start, seed, resolved]
     facts += [[name, installed(name)] for name in sorted(packages)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from surgery.architecture.graph.nodes import nodes
 from surgery.weights.model import Model
-from surgery.weights.restructuring import shapes_of
+from surgery.weights.shapes import shapes_of
 
 Sizes = Mapping[str, tuple[int | None, int | None]]
 
@@ -27,9 +27,10 @@ def _sizes(model: Model) -> dict[str, int | None]:
 
 def _counted(model: Model) -> dict[str, int | None]:
     architecture = model.need_architecture("its layers are counted")
+    shapes = shapes_of(model)
     return {
         "layers": sum(1 for _ in nodes(architecture)),
         "parameters": model.parameters,
         "bytes": model.nbytes,
-        "flops": shapes_of(model).total,
+        "flops": None if shapes is None else shapes.total,
     }

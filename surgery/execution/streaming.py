@@ -84,7 +84,7 @@ class _Stream:
         """The flat indices of the chunks in progress."""
 
     def pull(self, start: int, stop: int, summing: bool) -> int:
-        """Read a chunk and pass it to sinks, watcher and digest; returns its bytes."""
+        """Read a chunk and pass it to sinks, watcher and digest (if `summing`); return its size."""
         values = self.tensor.read(start, stop)
         for sink in self.sinks:
             sink(start, values)
@@ -174,7 +174,10 @@ def _pump(
     advance: Callable[[int], None],
     summing: bool,
 ) -> None:
-    """Process all chunks in parallel threads; the first error stops them all."""
+    """Process all chunks in parallel threads; the first error stops them all.
+
+    One thread begins with all small tensors. With `summing`, digests are computed.
+    """
     small = [stream for stream in streams if 0 < stream.tensor.nbytes < _SMALL]
     queue = _Queue([stream for stream in streams if stream.tensor.nbytes >= _SMALL], threads)
 

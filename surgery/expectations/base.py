@@ -68,7 +68,7 @@ class LiveExpectation(Expectation):
     needs = "live"
 
     def measure(self, source: Model, model: Model, call: Call, seed: int) -> Mapping[str, Any]:
-        """Measure the models before and after the steps, by jobs of live.process."""
+        """Measure the models before and after the steps, by jobs of live.process; abstract."""
         raise TypeError
 
 

@@ -91,7 +91,7 @@ class Layers(_Limits, _OfLayers):
 class Shape(WeightExpectation):
     """Every selected weight has this shape."""
 
-    is_: tuple[int, ...] = key("The shape; -1 stands for any size.", [25088, -1])
+    is_: tuple[int, ...] = key("The shape; -1 matches any size.", [25088, -1])
 
     def failures(self, model: Model, found: Findings) -> Iterator[str]:
         for weight in self.selected(model):

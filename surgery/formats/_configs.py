@@ -36,7 +36,10 @@ _LARGEST = 16 << 20
 
 
 def parse(text: bytes | str, path: Path, what: str) -> Mapping[str, Any]:
-    """Parse a JSON object; raises FormatError for anything else, and for too deep nesting."""
+    """Parse a JSON object; `what` names it in messages.
+
+    Raises FormatError for anything else, and for too deep nesting.
+    """
     if len(text) > _LARGEST:
         raise FormatError(f"{path}: its {what} is absurdly large ({len(text):,} bytes)")
     try:
@@ -107,7 +110,7 @@ def check_shapes(model: Model) -> Model:
                 asked = ", ".join("?" if size is None else str(size) for size in pattern or ())
                 raise FormatError(
                     f"{model.origin}: {variable.address} is {list(weight.tensor.shape)} (stored as "
-                    f"{', '.join(weight.stored)}), and the config of its {layer.class_name} requires "
+                    f"{', '.join(weight.stored)}), the config of its {layer.class_name} requires "
                     f"[{asked}]; the file's weights and its config do not belong together"
                 )
     return model

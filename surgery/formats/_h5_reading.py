@@ -40,7 +40,7 @@ def read_model(reader: _hdf5.Reader, path: Path, architecture: Architecture | No
     top = "model_weights" if "model_weights" in file else ""
     group = file[top] if top else file
     weights: dict[str, Weight] = {}
-    layers = _names(group, "layer_names")
+    layers = _names(group.id, "layer_names")
     names = _layers_by_order(group, layers, architecture) if config is None else {}
     for layer in [*layers, *([TOP_LEVEL] if TOP_LEVEL in group else [])]:
         parent = "" if layer == TOP_LEVEL else names.get(layer, layer)
@@ -49,7 +49,8 @@ def read_model(reader: _hdf5.Reader, path: Path, architecture: Architecture | No
     optimizer: tuple[tuple[str, Tensor], ...] = ()
     if "optimizer_weights" in file:
         state = file["optimizer_weights"]
-        optimizer = tuple((n, reader.tensor(state, n)) for n in _names(state, "weight_names"))
+        stored = _names(state.id, "weight_names")
+        optimizer = tuple(zip(stored, reader.tensors(state.id, stored), strict=True))
     carried = Carried(
         keras_version=_text(file.attrs.get("keras_version", group.attrs.get("keras_version"))),
         backend=_text(file.attrs.get("backend", group.attrs.get("backend"))),
@@ -77,14 +78,14 @@ def _json_attribute(reader: _hdf5.Reader, name: str) -> Mapping[str, Any] | None
     return None if value is None else _configs.parse(_text(value), reader.path, name)
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
+def _names(group: h5py.h5g.GroupID, attribute: str) -> list[str]:
     """Return a list of names; Keras splits long ones into attributes `name0`, `name1`..."""
-    if attribute in group.attrs:
-        return [_text(name) for name in group.attrs[attribute]]
+    part, number = _hdf5.attribute(group, attribute), 0
+    if part is not None:
+        return [_text(name) for name in part]
     names: list[str] = []
-    number = 0
-    while f"{attribute}{number}" in group.attrs:
-        names += [_text(name) for name in group.attrs[f"{attribute}{number}"]]
+    while (part := _hdf5.attribute(group, f"{attribute}{number}")) is not None:
+        names += [_text(name) for name in part]
         number += 1
     return names
 
@@ -97,17 +98,22 @@ def _layer_weights(
     parent: str,
     architecture: Architecture | None,
 ) -> Iterator[Weight]:
-    """Yield the weights of a top-level layer, including those of layers nested in it."""
-    if layer not in group or not isinstance(group[layer], h5py.Group):
+    """Yield the weights of `layer` in `group`, including those of layers nested in it.
+
+    Raises FormatError if the file has no group for the layer.
+    """
+    if layer not in group:
         raise FormatError(f"{reader.path} lists the layer {layer}, but has no group for it")
-    stored = _names(group[layer], "weight_names")
+    held = reader.group(group.id, layer)
+    stored = _names(held, "weight_names")
     variables = _layer_variables(architecture, parent, stored)
-    for name, variable in zip(stored, variables, strict=True):
+    tensors = reader.tensors(held, stored)
+    for name, variable, tensor in zip(stored, variables, tensors, strict=True):
         address = variable.address if variable else _own_name(parent, name)
         trains = variable.trainable if variable else not name.split(":")[0].endswith(_NOT_TRAINED)
         yield Weight(
             address=address,
-            tensor=reader.tensor(group[layer], name),
+            tensor=tensor,
             stored=(join(top, layer, name),),
             variable_trains=trains,
             trainable=architecture.is_trained(address, trains) if architecture else None,
@@ -123,7 +129,7 @@ def _layers_by_order(
     """
     if architecture is None:
         return {}
-    stored = [name for name in layers if name in group and _names(group[name], "weight_names")]
+    stored = [name for name in layers if name in group and _names(group[name].id, "weight_names")]
     wanted = [child.name for child in architecture.root.children if any(child.weights())]
     return dict(zip(stored, wanted, strict=True)) if len(stored) == len(wanted) else {}
 

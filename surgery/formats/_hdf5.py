@@ -6,7 +6,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from surgery.errors import FormatError
 from surgery.formats._chunks import check_chunks
-from surgery.storage.descriptors import Descriptor, FileRange
+from surgery.storage.descriptors import Descriptor, FileRange, preadv
 from surgery.storage.disk import Window
 from surgery.weights.model import Model
 from surgery.weights.tensor import (
@@ -49,10 +50,16 @@ class _Padded(Window):
     def readinto(self, buffer: Any) -> int:
         """Read at the current position, and fill the rest of the buffer with zeros."""
         view = memoryview(buffer)
-        count = super().readinto(view)
-        view[count:] = bytes(len(view) - count)
-        self.position += len(view) - count
+        wanted = max(0, min(len(view), self._length() - self.position))
+        count = preadv(self.descriptor, view[:wanted], self.base + self.position) if wanted else 0
+        if count < len(view):
+            view[count:] = bytes(len(view) - count)
+        self.position += len(view)
         return len(view)
+
+
+Members = dict[str, "h5py.h5d.DatasetID | None"]
+"""What stands in a group by name; None for what is not a dataset."""
 
 
 class Reader:
@@ -75,10 +82,19 @@ class Reader:
             self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
             whole = os.fstat(self.descriptor).st_size
             self._end = whole if size is None else self.base + size
-            self.file = h5py.File(_Padded(self.descriptor, self.base, self._end - self.base), "r")
+            self.file = self._opened(is_whole=part is None)
             self._userblock = self.file.userblock_size
         except OSError as error:
             raise FormatError(f"{path} {_reason(error)}") from None
+
+    def _opened(self, is_whole: bool) -> h5py.File:
+        """HDF5 itself reads a whole file that is here, as it reads headers in many small pieces."""
+        if not is_whole or self.descriptor.copy is not None:
+            return h5py.File(_Padded(self.descriptor, self.base, self._end - self.base), "r")
+        file = h5py.File(self.path, "r", locking=False)
+        if not os.path.sameopenfile(self.descriptor, file.id.get_vfd_handle()):
+            raise FormatError(f"{self.path} was replaced while it was opened")
+        return file
 
     def __enter__(self) -> Reader:
         return self
@@ -88,123 +104,170 @@ class Reader:
         if not self._is_needed:
             self.file.close()
 
-    def groups(self, root: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-        """Yield (path, group) for `root` and all groups below it; raises FormatError for links."""
-        stack = [("", root.id)]
-        known = set()
+    def groups(self) -> Iterator[tuple[str, h5py.h5g.GroupID, Members]]:
+        """Yield (path, group, members) of all groups, inner ones first.
+
+        Raises FormatError for soft and external links.
+        It uses h5py's low-level calls, and opens each object once: it runs for every weight.
+        """
+        root = self.file.id
+        known = {h5py.h5o.get_info(root).addr}
+        stack: list[tuple[str, Any, Iterator[tuple[str, int]], Members]] = [
+            ("", root, self._links(root), {})
+        ]
         while stack:
-            path, group = stack.pop()
-            address = h5py.h5o.get_info(group).addr
-            if address in known:
-                raise FormatError(f"{self.path}: {_path(group)} is a group that is linked twice")
-            known.add(address)
-            yield path, h5py.Group(group)
-            inner = [
-                (f"{path}/{name}" if path else name, h5py.h5o.open(group, _bytes(name)))
-                for name in h5py.Group(group)
-                if self._kind(group, name) == h5py.h5o.TYPE_GROUP
-            ]
-            stack.extend(reversed(inner))
+            path, group, links, members = stack[-1]
+            for name, address in links:
+                found = h5py.h5o.open(group, _bytes(name))
+                members[name] = found if isinstance(found, h5py.h5d.DatasetID) else None
+                if not isinstance(found, h5py.h5g.GroupID):
+                    continue
+                if address in known:
+                    where = _path(found)
+                    raise FormatError(f"{self.path}: {where} is a group that is linked twice")
+                known.add(address)
+                below = f"{path}/{name}" if path else name
+                stack.append((below, found, self._links(found), {}))
+                break
+            else:
+                stack.pop()
+                yield path, group, members
+
+    def _links(self, group: h5py.h5g.GroupID) -> Iterator[tuple[str, int]]:
+        """Yield (name, address) of a group's members in h5py's order."""
+        found: list[tuple[int, bytes, int, int]] = []
+
+        def note(name: bytes, link: Any) -> None:
+            found.append((link.corder if link.corder_valid else 0, name, link.type, link.u))
+
+        group.links.iterate(note, info=True)
+        for _, name, kind, address in sorted(found, key=itemgetter(0)):
+            text = name.decode(errors="surrogateescape")
+            self._check_link(group, text, kind)
+            yield text, address
+
+    def _check_link(self, group: h5py.h5g.GroupID, name: str, kind: int) -> None:
+        """Raise FormatError for soft and external links."""
+        if kind != h5py.h5l.TYPE_HARD:
+            raise FormatError(
+                f"{self.path}: {_path(group)}/{name} is a {_LINKS.get(kind, 'strange link')}; "
+                "links out of a model file are not followed"
+            )
 
     def holds_variables(self) -> bool:
         """Return whether it stores variables as Keras 3: by number, in groups `vars`."""
         return any(
-            path.rpartition("/")[2] == "vars" and all(name.isdigit() for name in group)
-            for path, group in self.groups(self.file)
+            path.rpartition("/")[2] == "vars" and all(name.isdigit() for name in members)
+            for path, _, members in self.groups()
         )
 
-    def _kind(self, group: h5py.h5g.GroupID, name: str) -> int:
-        """Return HDF5's type of a group's member; raises FormatError for soft and external links.
+    def group(self, group: h5py.h5g.GroupID, path: str) -> h5py.h5g.GroupID:
+        """Return the group at a path below another one; raises FormatError."""
+        for name in path.split("/") if path else []:
+            found = self._member(group, name)
+            if not isinstance(found, h5py.h5g.GroupID):
+                raise FormatError(f"{self.path}: {_path(group)}/{name} is not a group")
+            group = found
+        return group
 
-        It uses h5py's low-level calls for speed, as it runs for each weight.
-        """
-        link = group.links.get_info(_bytes(name)).type
-        if link != h5py.h5l.TYPE_HARD:
-            raise FormatError(
-                f"{self.path}: {_path(group)}/{name} is a {_LINKS.get(link, 'strange link')}; "
-                "links out of a model file are not followed"
-            )
-        return int(h5py.h5o.get_info(group, _bytes(name)).type)
+    def tensors(self, group: h5py.h5g.GroupID, names: Iterable[str]) -> Iterator[Tensor]:
+        """Yield the datasets of those names (or paths) as lazy tensors; raises FormatError."""
+        parents: dict[str, h5py.h5g.GroupID] = {}
+        for name in names:
+            parent, _, last = name.rpartition("/")
+            if parent not in parents:
+                parents[parent] = self.group(group, parent)
+            found = self._member(parents[parent], last)
+            is_dataset = isinstance(found, h5py.h5d.DatasetID)
+            yield self.tensor(parents[parent], last, found if is_dataset else None)
 
-    def tensor(self, group: h5py.Group, name: str) -> Tensor:
-        """Return the dataset of that name (or path) as a lazy tensor; raises FormatError."""
-        parent, _, last = name.rpartition("/")
-        found = group.id
-        for part in parent.split("/") if parent else []:
-            found = self._member(found, part, h5py.h5o.TYPE_GROUP)
-        return self._tensor(self._member(found, last, h5py.h5o.TYPE_DATASET))
-
-    def _member(self, group: h5py.h5g.GroupID, name: str, kind: int) -> Any:
+    def _member(self, group: h5py.h5g.GroupID, name: str) -> Any:
         if not group.links.exists(_bytes(name)):
             raise FormatError(f"{self.path} has no {_path(group)}/{name}, though it is listed")
-        if self._kind(group, name) != kind:
-            wanted = "group" if kind == h5py.h5o.TYPE_GROUP else "dataset"
-            raise FormatError(f"{self.path}: {_path(group)}/{name} is not a {wanted}")
+        self._check_link(group, name, group.links.get_info(_bytes(name)).type)
         return h5py.h5o.open(group, _bytes(name))
 
-    def _tensor(self, dataset: h5py.h5d.DatasetID) -> Tensor:
-        plist = dataset.get_create_plist()
-        layout = plist.get_layout()
-        if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
-            raise FormatError(
-                f"{self.path}: {_path(dataset)} stores its values in other files, which are not read"
-            )
-        for number in range(plist.get_nfilters()):
-            if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
-                raise FormatError(
-                    f"{self.path}: {_path(dataset)} is compressed by a filter that is not installed "
-                    f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
-                )
-        dtype, shape = _dtype(dataset), dataset.shape
-        if shape is None or dtype.hasobject:
-            raise FormatError(f"{self.path}: {_path(dataset)} is not an array of numbers")
-        size = math.prod(shape) * dtype.itemsize
-        offset = dataset.get_offset() if layout == h5py.h5d.CONTIGUOUS else None
-        if offset is None:
-            if size > _MOST_UNSTORED + _MOST_UNPACKED * dataset.get_storage_size():
-                raise FormatError(
-                    f"{self.path}: {_path(dataset)} claims {size:,} bytes, and "
-                    f"{dataset.get_storage_size():,} are stored"
-                )
-            if layout == h5py.h5d.CHUNKED and math.prod(plist.get_chunk()) > _LARGEST_CHUNK:
-                raise FormatError(
-                    f"{self.path}: {_path(dataset)} is stored in chunks that are too large"
-                )
-        little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
-        if offset is None or self._userblock or self._is_beyond(offset, dataset):
-            return self._computed(h5py.Dataset(dataset), layout, little)
+    def tensor(
+        self, group: h5py.h5g.GroupID, name: str, dataset: h5py.h5d.DatasetID | None
+    ) -> Tensor:
+        """The dataset of that name in a group as a lazy tensor."""
+        if dataset is None:
+            raise FormatError(f"{self.path}: {_path(group)}/{name} is not a dataset")
+        offset = dataset.get_offset()  # of one that lies in one piece, in this file
+        if offset is None or self._userblock:
+            return self._computed(dataset)
+        dtype, shape, little = self._array(dataset)
         file_range = FileRange(self.path, self.base + offset)
         stored = FileTensor(shape, dtype, file_range, self.descriptor, self._seen)
+        if (end := file_range.offset + stored.nbytes) > self._end:
+            raise FormatError(f"{self.path} is cut short: {_path(dataset)} would end at byte {end}")
         if dtype == little:
             return stored
         return FunctionTensor(
             shape, little, lambda start, stop: stored.read(start, stop).astype(little)
         )
 
-    def _computed(self, dataset: h5py.Dataset, layout: int, dtype: np.dtype[Any]) -> Tensor:
-        """Return a tensor whose elements h5py reads, as they are not contiguous in the file."""
+    def _array(
+        self, dataset: h5py.h5d.DatasetID
+    ) -> tuple[np.dtype[Any], tuple[int, ...], np.dtype[Any]]:
+        """The dtype as it is stored, the shape, and the dtype of the elements that are read."""
+        dtype, shape = _dtype(dataset), dataset.shape
+        if shape is None or dtype.hasobject:
+            raise FormatError(f"{self.path}: {_path(dataset)} is not an array of numbers")
+        return dtype, shape, dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
+
+    def _computed(self, dataset: h5py.h5d.DatasetID) -> Tensor:
+        """A tensor whose elements h5py reads, as they do not lie in one piece."""
+        plist = dataset.get_create_plist()
+        layout = plist.get_layout()
+        self._check_storage(dataset, plist, layout)
+        _, shape, dtype = self._array(dataset)
+        size, stored = math.prod(shape) * dtype.itemsize, dataset.get_storage_size()
+        if dataset.get_offset() is None and size > _MOST_UNSTORED + _MOST_UNPACKED * stored:
+            raise FormatError(
+                f"{self.path}: {_path(dataset)} claims {size:,} bytes, and {stored:,} are stored"
+            )
         self._is_needed = True
-        elements = _element_reader(dataset, dtype)
-        whole = Reduction(lambda _: self._check_chunks(dataset, layout), 0)
+        h5 = h5py.Dataset(dataset)
+        elements = _element_reader(h5, dtype)
+        whole = Reduction(lambda _: self._check_chunks(h5, layout), 0)
 
         def read(start: int, stop: int) -> Array:
             try:
                 whole.result()
                 return elements(start, stop)
             except (OSError, RuntimeError, ValueError, zlib.error) as error:
-                raise FormatError(f"{self.path}: {dataset.name} cannot be read: {error}") from error
+                raise FormatError(f"{self.path}: {h5.name} cannot be read: {error}") from error
 
-        return FunctionTensor(dataset.shape, dtype, read)
+        return FunctionTensor(shape, dtype, read)
+
+    def _check_storage(
+        self, dataset: h5py.h5d.DatasetID, plist: h5py.h5p.PropDCID, layout: int
+    ) -> None:
+        """Raise FormatError for elements in other files, or packed in a way that is not read."""
+        if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
+            raise FormatError(
+                f"{self.path}: {_path(dataset)} has its values in other files, which are not read"
+            )
+        for number in range(plist.get_nfilters()):
+            if not h5py.h5z.filter_avail(plist.get_filter(number)[0]):
+                raise FormatError(
+                    f"{self.path}: {_path(dataset)} is compressed by a filter that is missing "
+                    f"({plist.get_filter(number)[3].decode(errors='replace') or 'unknown'})"
+                )
+        if layout == h5py.h5d.CHUNKED and math.prod(plist.get_chunk()) > _LARGEST_CHUNK:
+            raise FormatError(
+                f"{self.path}: {_path(dataset)} is stored in chunks that are too large"
+            )
 
     def _check_chunks(self, dataset: h5py.Dataset, layout: int) -> None:
         if layout == h5py.h5d.CHUNKED:
             check_chunks(dataset, self.descriptor, self.base + self._userblock)
 
-    def _is_beyond(self, offset: int, dataset: h5py.h5d.DatasetID) -> bool:
-        end = self.base + offset + dataset.get_storage_size()
-        if end > self._end:
-            raise FormatError(f"{self.path} is truncated: {_path(dataset)} would end at byte {end}")
-        return False
+
+def attribute(group: h5py.h5g.GroupID, name: str) -> Any:
+    """Return an attribute of a group; None if there is none."""
+    return h5py.Group(group).attrs[name] if h5py.h5a.exists(group, _bytes(name)) else None
 
 
 def _reason(error: OSError) -> str:

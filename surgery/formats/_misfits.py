@@ -14,7 +14,7 @@ def misfits(model: Model) -> list[str]:
 
 def _reshaped(model: Model) -> list[str]:
     return [
-        f"{weight.address} is {list(weight.tensor.shape)}, and its layer's config has another shape; "
+        f"{weight.address} is {list(weight.tensor.shape)}, unlike in its layer's config; "
         "write npy or another format of weights only"
         for weight in model.weights
         if weight.reshaped

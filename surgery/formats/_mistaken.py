@@ -47,9 +47,9 @@ _ENDINGS: Mapping[str, str] = {
     r"\.meta": "is the graph of a checkpoint, whose .index is missing; copy it too",
     r"\.pbtxt": "is a graph in text form; write it as binary .pb (as_text=False)",
     r"\.safetensors": "is truncated, or not a safetensors file; download or copy it again",
-    r"\.(keras|npz)": "is not what its name says, or truncated; download or copy it again",
+    r"\.(keras|npz)": "does not match its suffix, or is truncated; download or copy it again",
     r"\.(h5|hdf5)": "is not an HDF5 file, or its beginning is missing; download or copy it again",
-    r"\.py": "is Python code; save the model that it builds, or write load: {build: module:function}",
+    r"\.py": "is Python code; save the model it builds, or write load: {build: module:function}",
 }
 """Advice by the end of a file's name."""
 

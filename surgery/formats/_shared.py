@@ -27,7 +27,10 @@ def unshared(model: Model) -> Model:
 
 
 def _copies(model: Model, apart: Architecture) -> Iterator[Weight]:
-    """Yield copies of weights for layers that lack them, from a layer of equal name and config."""
+    """Yield copies of weights for layers of `apart` that lack them, from equal layers.
+
+    Layers are equal if they have the same name and config.
+    """
     for owner, variable in apart.root.weights():
         if variable.address in model.by_address:
             continue

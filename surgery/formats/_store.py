@@ -11,7 +11,7 @@ from surgery.architecture.entries import join
 from surgery.architecture.variables import VariableSpec, known_classes, variables_by_count
 from surgery.errors import FormatError
 from surgery.formats import _configs
-from surgery.formats._hdf5 import Reader, Writer, unheld
+from surgery.formats._hdf5 import Reader, Writer, attribute, unheld
 from surgery.formats._old_places import OLD_LAYERS, todays_places
 from surgery.formats.base import NEEDS_ARCHITECTURE
 from surgery.weights.model import Carried, FormatFacts, Model
@@ -84,12 +84,12 @@ def _groups(readers: Sequence[Reader], architecture: Architecture | None) -> Ite
     found: dict[str, dict[str, Tensor]] = {}
     names: dict[str, str] = {}
     for reader in readers:
-        for path, group in reader.groups(reader.file):
+        for path, group, members in reader.groups():
             stored, _, last = path.rpartition("/")
             if last == "vars":
-                own = {number: reader.tensor(group, number) for number in group}
+                own = {number: reader.tensor(group, number, d) for number, d in members.items()}
                 found.setdefault(stored, {}).update(own)
-                name = group.attrs.get("name", "")
+                name = attribute(group, "name")
                 names.setdefault(stored, name if isinstance(name, str) else "")
     file = str(readers[0].path)
     slashed = {stored: with_slashes(stored) for stored in found}
@@ -219,10 +219,7 @@ class _Namer:
                 yield part
 
     def _class_of(self, group: _Group) -> str | None:
-        """Return the class that a group is named after, or None.
-
-        Cells and projections have fixed names.
-        """
+        """Return the class that the group of a cell or projection is named after, else None."""
         parent, _, last = group.place.rpartition("/")
         if last == "cell" or parent.endswith("cell/cells"):
             return _CLASSES.get(re.sub(r"_\d+$", "", group.name if last == "cell" else last))
@@ -234,7 +231,10 @@ class _Namer:
 
 
 def stored_names(model: Model) -> Mapping[str, tuple[str, ...]]:
-    """Return the paths at which Keras 3 expects each weight; raises FormatError."""
+    """Return {address: paths at which Keras 3 expects the weight}.
+
+    Raises FormatError without an architecture, or for a weight that Keras does not save.
+    """
     if isinstance(model.format_facts, StoreFacts):
         homeless = [weight.address for weight in model.weights if not weight.stored]
         if homeless:
@@ -276,7 +276,7 @@ def _is_old(model: Model) -> bool:
 
 
 def write_store(writer: Writer, model: Model) -> None:
-    """Lay out a Keras 3 weights file."""
+    """Lay out a Keras 3 weights file by the writer."""
     carried, facts = model.carried, model.format_facts
     names = {}
     if isinstance(facts, StoreFacts):

@@ -83,7 +83,7 @@ class Format(ABC):
         return model
 
     def restored(self, made: Model, model: Model) -> Model:
-        """Return what Keras made of the prepared model, by the names and values of `model`."""
+        """Undo `prepared` for `made`, which Keras trained: names and gates are `model`'s again."""
         return made
 
     def compile_config(self, model: Model) -> Mapping[str, Any] | None:
@@ -95,7 +95,7 @@ class Format(ABC):
         return None
 
     def refusals(self, model: Model) -> Sequence[str]:
-        """Return why the model is not written: general reasons, then `problems`."""
+        """Return why the model cannot be written: general reasons, then `problems`."""
         holds_others = self.holds_states and model.states
         is_whole = self.holds_architecture and _needs_none(model)
         if not model.weights and not holds_others and not is_whole:

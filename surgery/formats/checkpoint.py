@@ -182,7 +182,10 @@ def _unescaped(text: bytes) -> str:
 
 
 def _first_format(path: Path, architecture: Architecture | None) -> Model:
-    """Open a checkpoint of TensorFlow's first format: tables without data files."""
+    """Open a checkpoint of TensorFlow's first format: tables without data files.
+
+    Raises FormatError if there is no such checkpoint.
+    """
     files = shards(path)
     if not files:
         raise FormatError(f"{path}: no such checkpoint; neither {path}.index nor {path} is there")
@@ -197,7 +200,7 @@ def _problems(model: Model) -> Iterator[str]:
     if not isinstance(container, Container):
         for weight in (*model.weights, *model.states):
             if dtype_name(weight.tensor.dtype) not in CODES:
-                yield f"{weight.address} is {weight.tensor.dtype.name}, which a checkpoint cannot store"
+                yield f"{weight.address} is {weight.tensor.dtype.name}, which it cannot store"
         return
     for weight in model.weights:
         if weight.address not in container.names:
@@ -210,7 +213,7 @@ def _problems(model: Model) -> Iterator[str]:
         if entry.slices and (entry.shape, entry.dtype) != (tensor.shape, tensor.dtype):
             yield f"{key} is stored in parts, whose shape and dtype cannot change"
         if dtype_name(tensor.dtype) not in CODES:
-            yield f"{key} is {tensor.dtype.name}, which a checkpoint cannot store"
+            yield f"{key} is {tensor.dtype.name}, which it cannot store"
 
 
 def _new(model: Model, prefix: str) -> BundleWriter:

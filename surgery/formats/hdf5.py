@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from surgery.architecture import Architecture
@@ -94,14 +93,14 @@ def _owners(address: str) -> Iterator[str]:
 
 
 def _datasets(reader: _hdf5.Reader) -> Iterator[str]:
-    for path, group in reader.groups(reader.file):
-        for name in group:
-            if group.get(name, getclass=True) is h5py.Dataset:
+    for path, _, members in reader.groups():
+        for name, dataset in members.items():
+            if dataset is not None:
                 yield f"{path}/{name}" if path else name
 
 
 def _weight(reader: _hdf5.Reader, name: str) -> Weight:
-    tensor = reader.tensor(reader.file, name)
+    (tensor,) = reader.tensors(reader.file.id, [name])
     trainable = reader.file[name].attrs.get("trainable")
     is_flag = isinstance(trainable, np.bool_)
     return Weight(name, tensor, (name,), trainable=bool(trainable) if is_flag else None)

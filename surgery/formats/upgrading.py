@@ -86,7 +86,7 @@ class WithConfig(Format):
 
 
 def _load_check(model: Model, is_skipped: bool) -> LoadCheck:
-    """Return the check that Keras can build the upgraded model."""
+    """Return the check that Keras can build the upgraded model; `is_skipped` by `check: never`."""
     architecture = model.need_architecture("the check")
     places = _store.stored_names(model)
     variables = {

@@ -67,7 +67,10 @@ class WeightsOf:
 
     @classmethod
     def from_recipe(cls, value: object, folder: Path) -> WeightsOf:
-        """Make the weights from a recipe's text; a path is relative to `folder`."""
+        """Make the weights from "none", "imagenet", or a path relative to `folder`.
+
+        Raises TypeError for anything but text.
+        """
         if not isinstance(value, str):
             raise TypeError
         if value in ("none", "imagenet"):
@@ -195,7 +198,10 @@ class Resolved:
 
 
 def _from_keras(application: Application) -> dict[str, Any]:
-    """Build the model symbolically, without allocating or downloading anything."""
+    """Build the model symbolically, without allocating or downloading anything.
+
+    Raises SurgeryError with Keras's message for arguments that Keras rejects.
+    """
     from unittest import mock
 
     import_keras()
@@ -245,7 +251,8 @@ def variable_facts(variable: Any) -> dict[str, Any]:
 def _initializer_facts(initializer: Any) -> list[Any]:
     """Return [class name, config] of an initializer.
 
-    An LSTM with `unit_forget_bias` has a function instead of an initializer object.
+    For an LSTM with `unit_forget_bias`, which has a function instead of an initializer object,
+    returns ["UnitForgetBias", {"bias_initializer": [class name, config]}].
     """
     if hasattr(initializer, "get_config"):
         return [type(initializer).__name__, initializer.get_config()]
@@ -254,7 +261,10 @@ def _initializer_facts(initializer: Any) -> list[Any]:
 
 
 def imagenet_file(application: Application, download: Mapping[str, Any]) -> Path:
-    """Return the path of Keras's own weights file, downloaded if it is missing."""
+    """Return the path of Keras's own weights file, downloaded if it is missing.
+
+    Raises SurgeryError if the download fails.
+    """
     path = keras_home() / str(download.get("cache_subdir", "models")) / str(download["fname"])
     if path.is_file():
         return path

@@ -37,7 +37,7 @@ class Session:
         self._folder = ""
 
     def close(self) -> None:
-        """Kill the process."""
+        """Kill the process, and remove its temporary folder."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

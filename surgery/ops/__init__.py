@@ -1,1 +1,1 @@
-"""The operations of the recipe language; each module here registers its classes."""
+"""The ops of the recipe language; each module here registers its classes."""

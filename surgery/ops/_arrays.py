@@ -22,8 +22,8 @@ def write_npz(
 ) -> Path:
     """Pack files of raw arrays, each with path, shape and dtype, into a reproducible .npz file.
 
-    `files`, the names of the examples' files, become an array called `files`. Raises SurgeryError if
-    an array has that name.
+    `files`, the names of the examples' files, become an array called `files`. Raises SurgeryError
+    if an array has that name.
     """
     if files and "files" in arrays:
         raise SurgeryError(

@@ -97,7 +97,7 @@ def _together(model: Model, weight: Weight) -> Channelled:
     if not kernels:
         raise SelectorError(
             f"{weight.address} has no kernel by which its channels could be ranked; narrow "
-            "the selector, for example with variable: kernel (with_norm: true includes the bias and "
+            "the selector, for example with variable: kernel (with_norm: true adds the bias and "
             "the normalisation)"
         )
     need_floats(kernels, "zero")

@@ -26,7 +26,7 @@ def tied(trained: Model, model: Model, compile_config: Mapping[str, Any] | None)
 
 
 def taken(model: Model, trained: Model) -> Model:
-    """Return the model with the trained weights, optimizer state and seeds.
+    """Return the model with the trained weights, slots, compile config, optimizer and seeds.
 
     `lost_optimizer` is set for a model of Keras 1 or 2, whose format has no place for new state.
     """

@@ -23,7 +23,7 @@ from surgery.weights.weight import Weight
 
 @dataclass(frozen=True)
 class Op(ABC):
-    """One operation; its name in a recipe is its class's name in snake case."""
+    """An op; its name in a recipe is its class's name in snake case."""
 
     name: ClassVar[str]
     changes_weights: ClassVar[bool] = True
@@ -52,6 +52,10 @@ class Op(ABC):
     def apply(self, model: Model) -> Model:
         """Return the changed model, lazily: no tensor is computed yet."""
 
+    def resolved(self, model: Model) -> Op:
+        """The op with what depends on the values of weights, which are read for it."""
+        return self
+
     def matched(self, model: Model) -> tuple[Weight, ...]:
         """Return the weights that the step acts on."""
         return ()
@@ -75,7 +79,7 @@ class Op(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOp(Op):
-    """An operation on selected weights."""
+    """An op on selected weights."""
 
     select: Select = key(
         "The weights to change: a pattern over addresses, a list of patterns, or a mapping of "
@@ -96,7 +100,7 @@ class WeightOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class FloatOp(WeightOp):
-    """An operation that computes with floats.
+    """An op that computes with floats.
 
     If `**` selects integers (counters, flags), they are left unchanged, with a note.
     """

@@ -37,7 +37,7 @@ class _Freezing(WeightOp):
             chosen = [address for address in addresses if address in selected]
             if chosen and len(chosen) < len(addresses):
                 raise SelectorError(
-                    f"{self.select} selects {len(chosen)} of the {len(addresses)} trainable weights "
+                    f"{self.select} selects {len(chosen)} of {len(addresses)} trainable weights "
                     f"of {layer or 'the model'}; Keras trains or freezes whole layers: "
                     f"select {layer or '**'}"
                 )

@@ -1,4 +1,4 @@
-"""The base class of operations that need a live Keras model."""
+"""The base class of ops that need a live Keras model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveOp(Op):
-    """An operation that needs a live Keras model.
+    """An op that needs a live Keras model.
 
     `apply` predicts the resulting model for the plan; `run` makes it.
     """
@@ -65,7 +65,7 @@ class LiveOp(Op):
 
     @abstractmethod
     def run(self, model: Model, runner: Runner) -> Done:
-        """Run the operation."""
+        """Run the op on a live model, and return the result; raises SurgeryError."""
 
     def writes(self) -> Sequence[Path]:
         """Return the paths outside the run's targets that it writes while it runs."""

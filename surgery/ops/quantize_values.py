@@ -34,7 +34,7 @@ class QuantizeValues(FloatOp):
         in_example=True,
     )
     values: int | None = key(
-        "Round to this many values found by k-means, as in Deep Compression (Han et al. 2016); zeros "
+        "Round to this many values by k-means, as in Deep Compression (Han et al. 2016); zeros "
         "stay zero, which counts as one.",
         16,
         default=None,
@@ -51,7 +51,7 @@ class QuantizeValues(FloatOp):
         if (self.bits is None) == (self.values is None):
             raise ValueError("give either bits or values")
         if self.values is not None and self.per != "tensor":
-            raise ValueError("per goes with bits; a codebook of values is for a whole tensor")
+            raise ValueError("per requires bits; a codebook of values is for a whole tensor")
 
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         make = self._evenly if self.bits is not None else self._by_codebook

@@ -88,11 +88,16 @@ class VerifiedOp(StructureOp):
         data = self.verify.data if isinstance(self.verify, Verification) else None
         return data.inputs() if data is not None else ()
 
+    def architecture(self, model: Model) -> Architecture:
+        architecture = super().architecture(model)
+        self._check_live(model)
+        return architecture
+
     def compared_layers(self) -> Sequence[str]:
         """The layers of the model before whose outputs are compared; empty for its own outputs."""
         return ()
 
-    def check_live(self, model: Model) -> None:
+    def _check_live(self, model: Model) -> None:
         """Raise SurgeryError where the models before and after cannot be run."""
         if self.needs_live:
             try:

@@ -197,8 +197,8 @@ class Train(LiveOp):
             raise SurgeryError("the model is not compiled; give loss, and optimizer")
         if own is not None and not own.name and self._goes_on(own):
             raise SurgeryError(
-                f"the model's compile config has no equivalent in Keras 3 ({own.problem}); give optimizer "
-                "and loss"
+                f"the model's compile config has no equivalent in Keras 3 ({own.problem}); give "
+                "optimizer and loss"
             )
         if own is None and self.optimizer is not None and self._new_optimizer is None:
             raise SurgeryError("the model has no optimizer to keep; give a new one")

@@ -35,7 +35,7 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 @op
 @dataclass(frozen=True, kw_only=True)
 class Zero(FloatOp):
-    """Set the selected weights to zero: all elements, or those that one key chooses."""
+    """Set the selected weights to zero: all elements, or those chosen by one key."""
 
     lowest: Share | None = key(
         "This share of the elements, of lowest magnitude: exactly floor(share x n); "
@@ -93,7 +93,7 @@ class Zero(FloatOp):
         if len(given) > 1 and set(given) != {"below", "above"}:
             raise ValueError(f"{' and '.join(given)} do not go together; give one")
         if self.with_norm and self.channels is None:
-            raise ValueError("with_norm goes with channels")
+            raise ValueError("with_norm requires channels")
         if self.n_of_m is not None:
             n, m = self._n_and_m()
             if not 0 < n < m <= 1024:

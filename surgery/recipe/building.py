@@ -76,7 +76,7 @@ class Builder:
         self.loaded: Path | None = None
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> None:
-        """Record a problem at a place."""
+        """Record a problem at a value, or with `at_key` at its key."""
         self.problems.append(self.document.problem(place, message, at_key))
 
     def recipe(
@@ -124,7 +124,7 @@ class Builder:
         return self.sources[name]
 
     def donor(self, value: Any) -> Donor:
-        """Make a second source; raises ValueError with the first problem."""
+        """Make a donor; raises ValueError with the first problem."""
         inner = Builder(self.document, self.folder, self.sources, self.words)
         inner.seed = self.seed
         source = inner.source(value)
@@ -134,7 +134,7 @@ class Builder:
         return Donor(source, self.seed)
 
     def paths(self, values: Sequence[Any]) -> list[Any]:
-        """Return the donors' values, with patterns replaced by the matching files."""
+        """Return the donors' values, with each pattern replaced by the matching files."""
         found = []
         for value in values:
             if isinstance(value, str) and is_pattern(value, self.folder):
@@ -149,24 +149,24 @@ class Builder:
         ops = OPS.named(self.words)
         names = [name for name in value if name in ops]
         if len(names) != 1:
-            said = f"has {', '.join(names)}" if names else "has none"
+            found = f"has {', '.join(names)}" if names else "has none"
             if names or not set(value) - {"name"}:
-                self.problem(place, f"a step has exactly one op, and this one {said}")
+                self.problem(place, f"a step has exactly one op, and this one {found}")
             return None
         op = self.declared(ops[names[0]], value[names[0]], (*place, names[0]))
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
 
     def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
-        """Return the (key, value) of a mapping with one key; else record a problem.
+        """Return the (key, value) of a mapping with one key, else None.
 
-        `rule` begins its message.
+        A mapping with another number of keys is a problem, whose message begins with `rule`.
         """
         if not isinstance(value, Mapping):
             return None
         if len(value) != 1:
-            said = f"has {', '.join(map(str, value))}" if value else "is empty"
-            self.problem(place, f"{rule}, and this one {said}")
+            found = f"has {', '.join(map(str, value))}" if value else "is empty"
+            self.problem(place, f"{rule}, and this one {found}")
             return None
         return next(iter(value.items()))
 
@@ -269,11 +269,14 @@ class Builder:
 
     @property
     def forms(self) -> Mapping[str, type[Data]]:
-        """The forms of data that the recipe may use, by key."""
+        """The kinds of data that the recipe may use, by key."""
         return DATA.named(self.words)
 
     def data(self, value: Any, place: Place) -> Data | None:
-        """Make data of any form; a path's suffix may determine the form. None after a problem."""
+        """Make data; a bare path must end with .npz or .csv, else ValueError.
+
+        None after a problem.
+        """
         if isinstance(value, str):
             suffix = Path(value).suffix.removeprefix(".")
             if suffix not in ("npz", "csv"):

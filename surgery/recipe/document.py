@@ -38,7 +38,7 @@ class Document:
     duplicates: tuple[Problem, ...] = ()
 
     def problem(self, place: Place, message: str, at_key: bool = False) -> Problem:
-        """Make a problem at a value (or at its key)."""
+        """Make a problem at a value, or with `at_key` at its key."""
         positions = self.keys if at_key else self.values
         known = place
         while known not in positions and known:
@@ -223,7 +223,7 @@ class _Builder:
         self.count += 1
         if self.count > _MOST_VALUES or max(len(place), depth) > _MOST_DEPTH:
             message = (
-                f"more than {_MOST_VALUES:,} values, including aliases (*name), or nested too deeply; a "
+                f"more than {_MOST_VALUES:,} values, including aliases (*name), or too deep; a "
                 "matrix may take its values from a file"
             )
             raise RecipeError(self.file, [Problem(*at, dotted(place), message)])
@@ -231,7 +231,10 @@ class _Builder:
     def pairs(
         self, node: yaml.MappingNode, place: Place, depth: int = 0
     ) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Yield a mapping's (key, value) nodes, first those merged by `<<` and not overridden."""
+        """Yield a mapping's (key, value) nodes, first those merged by `<<` and not overridden.
+
+        Raises RecipeError if `<<` merges something other than mappings.
+        """
         own = [pair for pair in node.value if not _is_merge(pair[0])]
         known = {str(key.value) for key, _ in own}
         for key, value in node.value:

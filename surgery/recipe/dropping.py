@@ -32,7 +32,7 @@ class Training:
             raise TypeError
         found = cls(value.get("drop", True), _is_drop(value.get(_STEP, "keep")))
         if found.global_step and not found.drop:
-            raise ValueError(f"{_STEP}: drop goes with drop: true")
+            raise ValueError(f"{_STEP}: drop requires drop: true")
         return found
 
     @classmethod

@@ -59,13 +59,13 @@ def joined(
             joined, {given.address: weight.address for weight, given in found.pairs}
         )
     if problems and mismatch == "report":
-        said = f"{len(found.pairs)} weights from {donor.origin}"
-        joined = joined.with_note("; ".join([f"load: {said}", *problems]))
+        summary = f"{len(found.pairs)} weights from {donor.origin}"
+        joined = joined.with_note("; ".join([f"load: {summary}", *problems]))
     return part(joined, changed) if is_part and len(changed) < len(model.weights) else joined
 
 
 def part(model: Model, weights: Sequence[Weight]) -> Model:
-    """Return a model with only some of its weights, without architecture."""
+    """Return a model with only these weights, without architecture; unchanged if they are all."""
     if len(weights) == len(model.weights) + len(model.states):
         has_states = model.states and model.architecture is None
         return replace(model, weights=tuple(weights), states=()) if has_states else model

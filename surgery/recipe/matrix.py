@@ -117,7 +117,7 @@ SCHEMA = _described(
             **_ROWS,
         ),
         "include": _described(
-            "Values to add to the combinations that agree with them; if none does, a new combination.",
+            "Values to add to the combinations that agree with them; if none does, a new one.",
             [{"lowest": "90%", "layer": "fc1"}],
             **_ROWS,
         ),
@@ -312,8 +312,8 @@ class _Reader:
             raise self.fail(place, f"{path}: {error.strerror}") from None
         except RecipeError as error:
             (problem,) = error.problems[:1]
-            said = f"{path}:{problem.line}:{problem.column}: {problem.message}"
-            raise self.fail(place, said) from None
+            message = f"{path}:{problem.line}:{problem.column}: {problem.message}"
+            raise self.fail(place, message) from None
         except (ValueError, csv.Error) as error:
             raise self.fail(place, f"{path} cannot be read: {error}") from None
         if not isinstance(found, list):

@@ -14,7 +14,7 @@ class Objective:
 
     metric: str = key("The metric's name in surgery sweep table.", "accuracy")
     direction: Literal["minimize", "maximize"] | None = key(
-        "Which values are better; optional if the metric's name tells (accuracy, loss).",
+        "Which values are better; optional if known from the metric's name (accuracy, loss).",
         "maximize",
         default=None,
         in_example=True,

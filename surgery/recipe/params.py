@@ -22,8 +22,8 @@ _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 _NO_SECRETS = (
-    "looks like a secret, which would be written to manifests; programs that need it read it from the "
-    "environment themselves"
+    "looks like a secret, which would be written to manifests; programs can read it from the "
+    "environment directly"
 )
 _RUNS_CODE = ("build", "generator", "custom_objects", "arguments", "cluster")
 """Keys whose values become code, or part of a script."""
@@ -60,7 +60,7 @@ def _as_given(value: Any, default: Any) -> Any:
 
 
 def _is_open(default: Any) -> bool:
-    """Return whether the recipe leaves the type of a parameter open."""
+    """Return whether a parameter may have any type: its default is null or one `${reference}`."""
     is_reference = isinstance(default, str) and _REFERENCE.fullmatch(default) is not None
     return default is None or is_reference
 
@@ -181,11 +181,11 @@ class Substitution:
 
     def _text(self, text: str, place: Place) -> Any:
         names = list(references(text))
-        wrong = [said for name in names if (said := self._wrong(name))]
+        wrong = [message for name in names if (message := self._wrong(name))]
         whole = _REFERENCE.fullmatch(text)
         if not names or wrong:
-            for said in wrong:
-                self._problem(place, said)
+            for message in wrong:
+                self._problem(place, message)
             return text if wrong else _REFERENCE.sub(lambda found: found[0][1:], text)
         result = self._found(names[0]) if whole else self._joined(text, place)
         if any(self._is_foreign(name) for name in names) and not may_run_code():
@@ -195,8 +195,9 @@ class Substitution:
     def _joined(self, text: str, place: Place) -> str:
         for name in references(text):
             if isinstance(found := self.params.get(name), list | dict):
-                said = f"${{{name}}} is {_kind_of(found)}, which cannot be part of a text; use it alone"
-                self._problem(place, said)
+                kind = _kind_of(found)
+                message = f"${{{name}}} is {kind}, which cannot be part of text; use it alone"
+                self._problem(place, message)
                 return text
         return _REFERENCE.sub(lambda m: m[0][1:] if m[1] else self._in_text(m[2]), text)
 

@@ -115,6 +115,6 @@ def data_from(text: str) -> Data:
     except ValueError as error:
         raise UsageError(f"--data: {error}") from None
     if made is None:
-        said = [problem.message for problem in builder.problems]
-        raise UsageError(f"--data: {said[0] if said else 'write it as in a recipe'}")
+        messages = [problem.message for problem in builder.problems]
+        raise UsageError(f"--data: {messages[0] if messages else 'write it as in a recipe'}")
     return made

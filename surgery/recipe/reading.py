@@ -65,16 +65,17 @@ class RecipeFile:
         runs: Sequence[Values] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Parse the file; `runs` and `env` are given to continue a sweep as it began.
+        """Parse the file; relative paths start at `folder`, `overrides` are parameters.
 
-        Raises RecipeError and UsageError.
+        `runs` and `env` are given to continue a sweep as it began. Raises RecipeError and
+        UsageError.
         """
         self.data, self.file, self.folder = data, file, folder
         self.document = parse(data, file)
         value = self.document.value
         if not isinstance(value, dict):
-            said = "a recipe is a mapping: surgery: 1, load: ..."
-            raise RecipeError(file, [self.document.problem((), said)])
+            message = "a recipe is a mapping: surgery: 1, load: ..."
+            raise RecipeError(file, [self.document.problem((), message)])
         given = value.get("params")
         defaults = given if isinstance(given, dict) else {}
         self._defaults: Mapping[str, Any] = defaults
@@ -121,8 +122,8 @@ class RecipeFile:
             hint = f"; see surgery sweep status {path}" if path.suffix == ".sweep" else ""
             raise UsageError(f"{path} is a folder, not a recipe{hint}") from None
         except OSError as error:
-            said = f"{error.strerror}{_sample_hint(path)}"
-            raise RecipeError(str(path), [Problem(1, 1, "", said)]) from None
+            message = f"{error.strerror}{_sample_hint(path)}"
+            raise RecipeError(str(path), [Problem(1, 1, "", message)]) from None
         if data.startswith(_MODELS):
             raise UsageError(f"{path} is a model, not a recipe; surgery inspect {path} shows it")
         return cls(data, str(path), path.parent, overrides)
@@ -234,8 +235,8 @@ def merged_cluster(file: RecipeFile, given: Mapping[str, Any], runs_setup: bool)
     made = builder.declared(Cluster, given, ("cluster",))
     problems = problems or builder.problems
     if problems or not isinstance(made, Cluster):
-        said = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
-        raise UsageError(said or "cluster: expected a mapping")
+        message = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
+        raise UsageError(message or "cluster: expected a mapping")
     names = [field.name for name, field in keys_of(Cluster).items() if name in given]
     return replace(file.cluster, **{name: getattr(made, name) for name in names})
 

@@ -55,11 +55,11 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
     properties["cluster"] = mapping_schema(Cluster, first_line(Cluster))
     properties["load"] = _source(words)
     properties["steps"] = {
-        "description": "The operations on the model, in order.",
+        "description": "The ops applied to the model, in order.",
         "examples": [[{"scale": {"select": "block1_conv1", "by": 2}}]],
         "type": "array",
         "items": {
-            "description": "One operation, and optionally a name for it.",
+            "description": "One op, and optionally a name for it.",
             "examples": [{"scale": {"select": "block1_conv1", "by": 2}}],
             "type": "object",
             "properties": {**_step_name(), **steps},

@@ -82,7 +82,7 @@ class FromPath(Source):
 
     def __post_init__(self) -> None:
         if self.architecture is None and self.mismatch != "error":
-            raise ValueError("mismatch goes with architecture")
+            raise ValueError("mismatch requires architecture")
         if self.architecture is not None and self.inputs:
             raise ValueError("inputs go with a whole model, without architecture")
 
@@ -176,13 +176,12 @@ class FromConfig(Source):
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     def open(self, seed: int) -> Model:
         found = resolved(self._keras3)
-        own = (
-            None if self._is_keras3 else Architecture(self._config)
-        )  # targets upgrade the original
+        # Targets upgrade the original config.
+        own = None if self._is_keras3 else Architecture(self._config)
         drawn = _drawn(str(self.config), found, seed, own)
         carried = replace(drawn.carried, keras_version=self._version or found.keras_version)
         model = replace(drawn, carried=carried, origin=str(self.config), inputs=(self.config,))
@@ -218,7 +217,7 @@ class FromConfig(Source):
 
     @property
     def _version(self) -> str:
-        """The Keras version that wrote it; empty for Keras 3, which writes a module instead."""
+        """The Keras version that wrote it, "2" if unknown; empty for Keras 3."""
         return str(self._found.get("keras_version") or ("" if self._found.get("module") else "2"))
 
     @property
@@ -271,7 +270,7 @@ class FromBuild(Source):
 
     def __post_init__(self) -> None:
         if self.weights.text == "imagenet":
-            raise ValueError("weights: imagenet goes with application")
+            raise ValueError("weights: imagenet requires application")
 
     @cached_property
     def code(self) -> Code:
@@ -375,8 +374,8 @@ def _drawn(
     ]
     if len(own_variables) != len(named) or not all(same):
         raise SurgeryError(
-            f"this version of Keras ({resolved.keras_version}) creates other variables for {name} than "
-            "surgery expects; please report it"
+            f"this version of Keras ({resolved.keras_version}) creates variables for {name} that "
+            "surgery does not expect; please report it"
         )
     weights = []
     for own, variable in zip(own_variables, resolved.variables, strict=True):

@@ -1,1 +1,1 @@
-"""Telling people and machines about models and runs."""
+"""Reports on models and runs, for people and for programs."""

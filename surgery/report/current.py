@@ -1,4 +1,4 @@
-"""A run that was not needed, told to people and to machines."""
+"""The report on a run that was not needed."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ def current_facts(recipe: str, manifest: Path) -> dict[str, Any]:
 def current_text(manifest: Path) -> str:
     """Return the line for a run that was not needed."""
     name = manifest.name.removesuffix(ENDING)
-    return f"{name}: up to date, as {shown(manifest)} says; --force runs it all the same"
+    return f"{name}: up to date by {shown(manifest)}; --force runs it anyway"

@@ -1,4 +1,4 @@
-"""What `diff` shows."""
+"""The report of `diff`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 20
 
 
 def difference_facts(a: str, b: str, found: Difference) -> dict[str, Any]:
-    """Return what `diff --json` prints of two models."""
+    """Return a difference as plain data, for `diff --json`."""
     return {
         "a": a,
         "b": b,
@@ -40,7 +40,7 @@ def difference_facts(a: str, b: str, found: Difference) -> dict[str, Any]:
 
 
 def difference_text(a: str, b: str, found: Difference) -> str:
-    """Return the lines for people that say how two models differ."""
+    """Return a difference as text."""
     return "\n".join(_lines(a, b, found))
 
 
@@ -90,7 +90,7 @@ def _row(name: str, found: Comparison) -> list[str]:
 
 
 def matrix_text(names: Sequence[str], found: Mapping[tuple[int, int], Difference]) -> str:
-    """Return a table of several models, with the relative norm of the difference of each pair."""
+    """Return a table of several models with the relative norm of each pair's difference."""
     rows = []
     for i, name in enumerate(names):
         cells = [_cell(found.get((i, j)), i == j) for j in range(len(names))]
@@ -98,7 +98,7 @@ def matrix_text(names: Sequence[str], found: Mapping[tuple[int, int], Difference
     header = ["|b - a| / |a|", *(str(n + 1) for n in range(len(names)))]
     text = table(header, rows, right=range(1, len(header)))
     if any(_is_other(each) for each in found.values()):
-        text += "\n* and weights or shapes that only one of them has"
+        text += "\n* and weights or shapes in only one of them"
     return text
 
 

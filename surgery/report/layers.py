@@ -1,17 +1,21 @@
-"""What `inspect` shows of layers without weights: what they are given, return and cost."""
+"""What layers are given, return, hold and cost."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from surgery.architecture.graph import Ref
+from surgery.architecture.entries import class_of, join
+from surgery.architecture.graph import Graph, Ref, parse
 from surgery.architecture.graph.nodes import Node, graph_of
-from surgery.architecture.shapes import UNTOLD, Shape, model_shapes
+from surgery.architecture.shapes import RULE_ERRORS, ModelShapes, Shape, model_shapes
 from surgery.errors import SelectorError, printable
-from surgery.report.tables import plural
+from surgery.report.tables import plural, table
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.model import Model
+from surgery.weights.shapes import shapes_of
+from surgery.weights.weight import prefixes
 
 
 def selected_calls(model: Model, selector: Any) -> list[dict[str, Any]]:
@@ -20,7 +24,7 @@ def selected_calls(model: Model, selector: Any) -> list[dict[str, Any]]:
         layers = SelectLayers(selector).layers(model, allow_empty=True)
         parents = dict.fromkeys(layer.parent for layer in layers)
         return [fact for parent in parents for fact in _calls(model, parent, layers)]
-    except (SelectorError, *UNTOLD):  # it is about weights, or the config is odd
+    except (SelectorError, *RULE_ERRORS):  # it is about weights, or the config is odd
         return []
 
 
@@ -47,6 +51,63 @@ def _calls(model: Model, parent: str, layers: Iterable[Node]) -> Iterator[dict[s
                     dict.fromkeys(reader for ref in outputs for reader, _ in graph.readers(ref))
                 ),
             }
+
+
+def layer_facts(model: Model) -> list[dict[str, Any]]:
+    """Return a row for each layer: what it is, returns, holds and costs, as plain data.
+
+    The layers of a nested model follow it. The output is that of the first call, the FLOPs those
+    of all calls for one example; None is unknown.
+    """
+    architecture = model.need_architecture("its layers are listed")
+    shapes = shapes_of(model)
+    sizes: Counter[str] = Counter()
+    for weight in model.weights:
+        for address in prefixes(weight.layer):
+            sizes[address] += weight.tensor.size
+    found = list(_rows(parse(architecture.config), shapes, "", sizes)) if shapes else []
+    rows: dict[str, dict[str, Any]] = {}
+    for row in found:  # a layer of a model that is called twice comes twice
+        known = rows.setdefault(row["layer"], row)
+        if known is not row:
+            costs = known["flops"], row["flops"]
+            known["flops"] = None if None in costs else sum(costs)
+    return list(rows.values())
+
+
+def _rows(
+    graph: Graph, shapes: ModelShapes, parent: str, sizes: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    for name, entry in graph.layers.items():
+        address = join(parent, name)
+        calls = graph.calls_of(name)
+        costs = [shapes.flops.get((name, number)) for number in calls]
+        yield {
+            "layer": address,
+            "type": class_of(entry),
+            "output": [_as_list(shape) for shape in shapes.of_call(name, calls[0] if calls else 0)],
+            "parameters": sizes.get(address, 0),
+            "flops": None if None in costs else sum(cost for cost in costs if cost is not None),
+        }
+        for number in calls:
+            if (name, number) in shapes.inner:
+                yield from _rows(parse(entry), shapes.inner[name, number], address, sizes)
+
+
+def layers_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of `layer_facts` as a table."""
+    cells = [
+        [
+            row["layer"],
+            row["type"],
+            ", ".join(map(shape_text, row["output"])) or "?",
+            f"{row['parameters']:,}",
+            "?" if row["flops"] is None else f"{row['flops']:,}",
+        ]
+        for row in rows
+    ]
+    header = ["layer", "type", "output", "parameters", "FLOPs"]
+    return table(header, cells, right=(3, 4), spare=(1,))
 
 
 def _as_list(shape: Shape | None) -> list[int | None] | None:

@@ -1,4 +1,4 @@
-"""What `inspect` shows of a model."""
+"""The report of `inspect`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from surgery.weights.weight import Weight
 def model_facts(
     model: Model, path: str, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> dict[str, Any]:
-    """Return what `inspect --json` prints: path, format, layers, and the selected weights."""
+    """Return a model as plain data, for `inspect --json`: path, format, layers, weights.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return {
         "path": path,
         "format": model.format,
@@ -41,7 +44,10 @@ def model_facts(
 def model_text(
     model: Model, weights: Sequence[Weight], stats: bool = False, hashes: bool = False
 ) -> str:
-    """Return the weights of a model as a table, and its sums."""
+    """Return the weights of a model as a table, with totals.
+
+    `stats` and `hashes` add statistics and SHA-256 of each weight, which reads it.
+    """
     return "\n".join(_model_lines(model, weights, stats, hashes))
 
 
@@ -113,7 +119,7 @@ def values_text(weight: Weight, index: tuple[slice | int, ...]) -> str:
 
 
 def part(tensor: Tensor, index: tuple[slice | int, ...]) -> Array:
-    """Return a part of a tensor; only the rows that the first index asks for are read."""
+    """Return a part of a tensor; only the rows of the first index are read."""
     if not index or not tensor.shape:
         return tensor.numpy()
     first, rest = index[0], index[1:]

@@ -1,4 +1,4 @@
-"""Pictures, by matplotlib."""
+"""Plots by matplotlib."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from surgery.errors import SurgeryError
 
 
 def need_plotting() -> None:
-    """Raise SurgeryError where matplotlib is not installed."""
+    """Raise SurgeryError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -17,7 +17,7 @@ def need_plotting() -> None:
 
 
 def axes(x: str, y: str, title: str = "") -> Any:
-    """The axes of a new picture."""
+    """Return the axes of a new figure."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(8, 5), layout="constrained").add_subplot()
@@ -29,14 +29,14 @@ def axes(x: str, y: str, title: str = "") -> Any:
 
 
 def as_shares(axis: Any) -> None:
-    """Have an axis of shares show percentages."""
+    """Format an axis of shares as percentages."""
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(1))
 
 
 def save(axes: Any, path: Path) -> None:
-    """Write the picture (.png, .svg), the same bytes every time."""
+    """Write the figure (.png, .svg) reproducibly."""
     from matplotlib import rc_context
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The recipe language as text, from its declarations: `surgery ops`, the reference, the README."""
+"""The recipe language as text, for `surgery ops`, the reference and the README."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """One kind of thing that a recipe names: what it is for, and how it is written."""
+    """One kind of named parts of a recipe, with a description and the form in a recipe."""
 
     title: str
     about: str
@@ -33,7 +33,7 @@ class Section:
     facts: Mapping[str, Facts]
 
     def example(self, name: str) -> str:
-        """Return an example as a recipe has it; a long one has a line for each key."""
+        """Return an example in YAML; a long one has a line for each key."""
         value = self.facts[name]["examples"][0]
         head = self.place.format(name)
         line = f"{head}: {_flow(value)}"
@@ -45,7 +45,7 @@ class Section:
 
 @cache
 def sections(words: Words = frozenset()) -> Mapping[str, Section]:
-    """Return all that a recipe names, by kind; `words` are those of other packages."""
+    """Return all named parts of recipes, by kind; `words` are those from other packages."""
     recipe = recipe_schema(words)["properties"]
     steps = recipe["steps"]["items"]["properties"]
     return {
@@ -63,19 +63,19 @@ def sections(words: Words = frozenset()) -> Mapping[str, Section]:
 
 
 def named(name: str, words: Words = frozenset()) -> dict[str, Facts]:
-    """Return what has that name, by its kind; a format may be a target and a form of data."""
+    """Return the parts of that name, by kind; a format may be a target and a kind of data."""
     parts = sections(words).items()
     return {kind: each.facts[name] for kind, each in parts if name in each.facts}
 
 
 def meant(word: str) -> str | None:
-    """Return the word of a recipe that a word is, or is a synonym of; None for no such word."""
+    """Return the word of a recipe that a word is, or is a synonym of; else None."""
     known = [name for each in sections().values() for name in each.facts]
     return word if word in known else synonym(word, known)
 
 
 def ops_text(words: Words = frozenset()) -> str:
-    """Return all that a recipe names, a line each."""
+    """Return all named parts of recipes, one a line."""
     parts = []
     for each in sections(words).values():
         meanings = {name: facts["description"] for name, facts in each.facts.items()}
@@ -84,7 +84,7 @@ def ops_text(words: Words = frozenset()) -> str:
 
 
 def op_text(name: str, words: Words = frozenset()) -> str:
-    """Return what has that name, with its keys: what they mean, and an example."""
+    """Return the parts of that name: their keys, meanings and an example."""
     parts = []
     for kind, facts in named(name, words).items():
         head = wrapped(f"{name} ({kind}): {facts['description']}")
@@ -105,7 +105,7 @@ def _needed(name: str, facts: Facts) -> str:
 
 
 def _meaning(meaning: Facts, quote: str = "") -> str:
-    """Return what a key means, what is allowed, its default and an example, values in quotes."""
+    """Return a key's meaning, allowed values, default and an example; values in quotes."""
     allowed = [f"{quote}{value}{quote}" for value in meaning.get("enum", []) if value is not None]
     parts = [meaning["description"]]
     if allowed:
@@ -117,7 +117,7 @@ def _meaning(meaning: Facts, quote: str = "") -> str:
 
 
 def _inner(meaning: Facts) -> Facts:
-    """Return the schema of a mapping inside; nothing for those that have their own sections."""
+    """Return the schema of a nested mapping; empty for parts with their own sections."""
     inner: Facts = meaning if meaning.get("properties") else meaning.get("items", {})
     return {} if {"path", "npz"} & inner.get("properties", {}).keys() else inner
 
@@ -133,7 +133,7 @@ def formats_markdown() -> str:
     rows = [
         f"| `{name}` | {first_line(type(form))} | {form.suffix} | "
         f"{'whole models' if form.holds_architecture else 'weights'}"
-        f"{'' if form.can_read else ', written only'} |"
+        f"{'' if form.can_read else ', write-only'} |"
         for name, form in formats().items()
     ]
     return "\n".join(
@@ -158,7 +158,7 @@ def reference_markdown() -> str:
     keys = recipe["properties"]
     parts = [
         "# The recipe language, key by key",
-        "Made from the declarations by `python -m tests.regenerate`; a test holds it.",
+        "Generated from the declarations by `python -m tests.regenerate`; a test compares it.",
         "## A recipe",
         *(_key_line(name, meaning, recipe) for name, meaning in keys.items()),
         "## matrix",
@@ -169,7 +169,7 @@ def reference_markdown() -> str:
         "## cluster",
         *_key_lines(keys["cluster"]),
         "## A selector",
-        "A pattern, a list of selectors (any of them), or a mapping (all of it):",
+        "A pattern, a list of selectors (any must match), or a mapping (all must match):",
         *_key_lines(named("zero")["op"]["properties"]["select"]),
     ]
     for section in sections().values():
@@ -182,7 +182,7 @@ def reference_markdown() -> str:
 
 
 def _key_lines(facts: Facts, indent: str = "") -> Iterator[str]:
-    """Yield a line for every key, and for those of mappings inside."""
+    """Yield a line for every key, including those of nested mappings."""
     for name, meaning in facts.get("properties", {}).items():
         yield indent + _key_line(name, meaning, facts)
         yield from _key_lines(_inner(meaning), indent + "  ")

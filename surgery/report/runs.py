@@ -1,4 +1,4 @@
-"""A plan and a run, told to people and to machines."""
+"""Reports on a plan and a run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _step_facts(step: StepPlan) -> dict[str, Any]:
 
 
 def result_facts(result: Result) -> dict[str, Any]:
-    """Return a run as plain data: the plan, what each step did, the outputs."""
+    """Return a run as plain data: the plan, each step's effect, the outputs."""
     facts = plan_facts(result.plan)
     for step, (done, effect) in zip(facts["steps"], result.effects(), strict=True):
         step["changed"] = effect.changed
@@ -77,7 +77,7 @@ def result_facts(result: Result) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan as text for people."""
+    """Return a plan as text."""
     return "\n".join(_plan_lines(plan))
 
 
@@ -115,7 +115,7 @@ def _check(target: TargetPlan) -> str:
     if target.check is None:
         return ""
     skipped = target.check.skipped
-    return f", not checked: {skipped}" if skipped else ", checked with Keras before it is written"
+    return f", not checked: {skipped}" if skipped else ", checked by Keras before writing"
 
 
 def _head(plan: Plan) -> str:
@@ -146,7 +146,7 @@ def _at_most(step: StepPlan) -> str:
 
 
 def result_text(result: Result, verbose: bool = False) -> str:
-    """Return a run as text for people: what each step did, and its outputs."""
+    """Return a run as text: each step's effect, and the outputs."""
     return "\n".join(_result_lines(result, verbose))
 
 
@@ -167,7 +167,7 @@ def _result_lines(result: Result, verbose: bool) -> Iterator[str]:
         yield f"wrote {shown(written.path)} ({written.format}, {size(written.bytes)}{check})"
     if result.manifest:
         yield f"wrote {shown(result.manifest)} (manifest)"
-    if result.outputs:  # none, where expectations do not hold
+    if result.outputs:  # none after failed expectations
         yield f"done in {result.seconds:.1f} s"
 
 
@@ -209,7 +209,7 @@ def _done(step: StepPlan, effect: Effect) -> str:
 
 
 def found_text(found: Mapping[str, Any]) -> str:
-    """Return what a live step measured, in a line or a table."""
+    """Return the measurements of a live step, on a line or as a table."""
     if "layers" in found:
         return _activity_text(found["layers"])
     if "arrays" in found:

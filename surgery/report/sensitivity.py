@@ -1,4 +1,4 @@
-"""What `sensitivity` shows: a table, plain data, a picture."""
+"""The report of `sensitivity`: a table, plain data, a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TITLES = {"zero": "share of zeros", "noise": "noise, in standard deviations", "
 
 
 def facts(found: Sequence[Point]) -> dict[str, Any]:
-    """As plain data."""
+    """Return the points as plain data."""
     return {
         "base": dict(found[0].metrics),
         "points": [
@@ -25,14 +25,14 @@ def facts(found: Sequence[Point]) -> dict[str, Any]:
 
 
 def text(found: Sequence[Point], metric: str, kind: str) -> str:
-    """A row for each weight, a column for each level."""
+    """Return a table with a row for each weight and a column for each level."""
     levels = list(dict.fromkeys(point.level for point in found[1:]))
     header = [f"{metric} by {_TITLES[kind]}", *(_label(level, kind) for level in levels)]
     rows = [
         [weight, *(number(points[level]) for level in levels)]
         for weight, points in _by_weight(found, metric).items()
     ]
-    base = f"as it is: {metric} {number(found[0].metrics[metric])}"
+    base = f"unchanged: {metric} {number(found[0].metrics[metric])}"
     return f"{table(header, rows, right=range(1, len(header)))}\n{base}"
 
 
@@ -53,12 +53,12 @@ def _label(level: str, kind: str) -> str:
 
 
 def draw(found: Sequence[Point], metric: str, kind: str, path: Path) -> None:
-    """A line for each weight, the metric over the levels."""
+    """Plot the metric over the levels, with a line for each weight."""
     axes = pictures.axes(_TITLES[kind], metric)
     for weight, points in _by_weight(found, metric).items():
         levels = [_value(level) for level in points]
         axes.plot(levels, list(points.values()), marker="o", label=weight)
-    axes.axhline(found[0].metrics[metric], color="grey", linestyle=":", label="as it is")
+    axes.axhline(found[0].metrics[metric], color="grey", linestyle=":", label="unchanged")
     if kind == "bits":
         axes.invert_xaxis()
     axes.legend(fontsize="small", loc="best")

@@ -1,4 +1,4 @@
-"""Sweeps told to people and to machines: the plan, the states, the table, a picture."""
+"""Reports on sweeps: the plan, the states, the table, a plot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FEW = 10
 
 
 def plan_facts(plan: SweepPlan, folder: Path, done: Container[str]) -> dict[str, Any]:
-    """Return a sweep's plan as plain data; `done` are the ids of runs that are left as they are."""
+    """Return a sweep's plan as plain data; `done` has the ids of settled runs."""
     return {
         "recipe": plan.file.file,
         "folder": str(folder),
@@ -82,10 +82,10 @@ def plan_text(
 
 
 def begun(plan: SweepPlan, todo: Sequence[PlannedRun], gone: Sequence[Values]) -> Iterator[str]:
-    """Yield the lines for a sweep that goes on from another time."""
+    """Yield the lines at the start of a sweep that was begun before."""
     if gone:
-        yield (f"{plural(len(gone), 'run')} of before, such as {values_shown(gone[0])}, not among "
-               "its runs any longer; outputs and records stay")  # fmt: skip
+        yield (f"{plural(len(gone), 'former run')}, such as {values_shown(gone[0])}, no longer in "
+               "the sweep; outputs and records are kept")  # fmt: skip
     if len(todo) < len(plan.runs):
         yield _before(plan, len(plan.runs) - len(todo), todo)
 
@@ -95,9 +95,9 @@ def _before(plan: SweepPlan, done: int, todo: Sequence[PlannedRun]) -> str:
 
 
 def ended_text(record: Record) -> str:
-    """Return a line for a run that has ended."""
-    said = f" in {record.seconds:.1f} s" if record.state == DONE else f": {_first(record.message)}"
-    return f"run {_run(record.index, record.values)}: {record.state}{said}"
+    """Return the line for a run that has ended."""
+    more = f" in {record.seconds:.1f} s" if record.state == DONE else f": {_first(record.message)}"
+    return f"run {_run(record.index, record.values)}: {record.state}{more}"
 
 
 def _run(index: int, values: Mapping[str, Any]) -> str:
@@ -109,7 +109,7 @@ def _first(message: str) -> str:
 
 
 def status_facts(found: Sequence[RunStatus]) -> dict[str, Any]:
-    """Return the states of all runs, as plain data."""
+    """Return the states of all runs as plain data."""
     return {
         "states": dict(Counter(each.state for each in found)),
         "runs": [
@@ -126,26 +126,26 @@ def status_facts(found: Sequence[RunStatus]) -> dict[str, Any]:
 
 
 def status_text(found: Sequence[RunStatus], folder: SweepFolder) -> str:
-    """Return the number of runs in each state, and those that are neither done nor waiting."""
-    return "\n".join([counts_text(found), *_told(found, folder)])
+    """Return the number of runs in each state, and details of runs not done or waiting."""
+    return "\n".join([counts_text(found), *_detail_lines(found, folder)])
 
 
 def counts_text(found: Sequence[RunStatus]) -> str:
-    """Return a text such as `24 runs: 22 done, 1 failed, 1 waiting`."""
+    """Return a text as `24 runs: 22 done, 1 failed, 1 waiting`."""
     states = Counter(each.state for each in found)
     counts = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     return f"{plural(len(found), 'run')}: {counts}"
 
 
-def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
+def _detail_lines(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
     alike: dict[tuple[str, str], list[RunStatus]] = {}
     for each in found:
         if each.detail and (each.state != DONE or "requeued" in each.detail):
             alike.setdefault((each.state, _first(each.detail)), []).append(each)
-    told = Counter[str]()
+    printed = Counter[str]()
     for (state, detail), runs in alike.items():
-        told[state] += 1
-        if told[state] > _FEW:
+        printed[state] += 1
+        if printed[state] > _FEW:
             continue
         run = _run(runs[0].run.index, runs[0].run.values)
         more = f" and {len(runs) - 1:,} more" if len(runs) > 1 else ""
@@ -153,12 +153,12 @@ def _told(found: Sequence[RunStatus], folder: SweepFolder) -> Iterator[str]:
         log = folder.log(runs[0].run.id)
         if state in _WITH_LOG and log.exists():
             yield f"  its log: {shown(log)}"
-    for state, count in told.items():
+    for state, count in printed.items():
         if count > _FEW:
-            yield f"... and {count - _FEW:,} more {state}; --json tells of all"
+            yield f"... and {count - _FEW:,} more {state}; --json shows all"
     if faults := sum(1 for each in found if each.record and each.record.is_recipes_fault):
-        yield (f"{plural(faults, 'run')} failed by the recipe's own fault: change the recipe "
-               "or its inputs, then give the sweep again")  # fmt: skip
+        yield (f"{plural(faults, 'run')} failed because of the recipe: change it "
+               "or its inputs, then start the sweep again")  # fmt: skip
 
 
 _WITH_LOG = (FAILED, KILLED, TIMEOUT, "out of memory")
@@ -169,21 +169,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Better:
-    """Which metric tells the best run, and which of its values are better, as far as is known."""
+    """The metric that decides the best run, and its direction, as far as known."""
 
     metric: str | None = None
     direction: str | None = None
 
     @classmethod
     def of(cls, objective: Mapping[str, Any] | None, sort: str | None, given: str | None) -> Better:
-        """Return what a recipe's objective and the options --sort and --direction say."""
+        """Combine a recipe's objective with the options --sort and --direction."""
         objective = objective or {}
         metric = sort or objective.get("metric")
         own = objective.get("direction") if metric == objective.get("metric") else None
         return cls(metric, given or own)
 
     def is_lower(self, metric: str) -> bool | None:
-        """Return whether less of a metric is better; None where that is not known."""
+        """Return whether lower values of a metric are better; None if unknown."""
         return is_lower_better(metric, self.direction if self.metric in (None, metric) else None)
 
 
@@ -195,8 +195,9 @@ def rows(
 ) -> list[Row]:
     """Return a row for each run: its values, metrics, sparsity, bytes and seconds.
 
-    Sorted by a column with the best first, or without `better` upwards; raises UsageError for a
-    column that is not there, or a metric of which it is not known what is better.
+    They are sorted by a metric with the best first, or by another column (or without `better`) in
+    ascending order. Raises UsageError for an unknown column, or if the better values of a metric
+    are unknown.
     """
     parameters = dict.fromkeys(name for each in found for name in each.run.values)
     metrics = dict.fromkeys(name for each in found if each.record for name in each.record.metrics)
@@ -216,7 +217,7 @@ def rows(
         if lower is None:
             raise UsageError(unknown_direction(sort, "--direction"))
         falls = not lower
-    # Numbers before text, so that a column of both has an order.
+    # Numbers sort before text, as a column may have both.
     filled.sort(key=lambda row: _rank(row[sort], falls))
     return [*filled, *rest]
 
@@ -248,7 +249,7 @@ def _column(name: str, taken: set[str]) -> str:
 
 
 def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> str:
-    """Return the rows as text; the best by the metric asked for, or by the first, has a star."""
+    """Return the rows as text; the best run by the objective, or the first metric, has a star."""
     made = rows(found, sort, better)
     if not made:
         return "no runs"
@@ -268,7 +269,7 @@ def table_text(found: Sequence[RunStatus], sort: str | None, better: Better) -> 
 
 
 def _best(made: Sequence[Row], by: str, lower: bool) -> float | None:
-    """Return the best value of a metric."""
+    """Return the best value of a metric, the smallest if `lower`."""
     filled = [row[by] for row in made if row[by] is not None and row[by] == row[by]]
     return (min if lower else max)(filled, default=None)
 
@@ -288,7 +289,7 @@ def _cell(name: str, value: Any, is_best: bool) -> str:
 
 
 def table_csv(made: Sequence[Row]) -> str:
-    """Return the rows as CSV, with nothing rounded."""
+    """Return the rows as CSV, without rounding."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(made[0]) if made else ["run"], lineterminator="\n")
     writer.writeheader()
@@ -300,7 +301,7 @@ def table_csv(made: Sequence[Row]) -> str:
 def draw(
     found: Sequence[RunStatus], x: str, y: str, by: str | None, path: Path, title: str
 ) -> None:
-    """Draw one column over another, a line for each value of a third; raises UsageError."""
+    """Plot one column over another, with a line for each value of a third; raises UsageError."""
     made = [row for row in rows(found, x, None) if row["state"] == DONE]
     for name in filter(None, (x, y, by)):
         if made and name not in made[0]:
@@ -315,7 +316,7 @@ def draw(
     for value in dict.fromkeys(row[by] if by else None for row in points):
         line = [row for row in points if not by or row[by] == value]
         across = [_value(row[x]) if is_measured else str(row[x]) for row in line]
-        # Points above one another are not joined: something else varies, too.
+        # Points of equal x are not joined: another parameter varies, too.
         joined = "-" if is_measured and len(set(across)) == len(across) else "none"
         label = f"{by}={value}" if by else None
         axes.plot(across, [_value(row[y]) for row in line], ls=joined, marker="o", label=label)
@@ -333,7 +334,7 @@ _MANY_TIMES = 1000
 
 
 def _value(value: Any) -> float | None:
-    """Return a value as a number to draw, of 10% 0.1; None where it is none."""
+    """Return a value as a number to plot ("10%" is 0.1); None if it is not one."""
     if isinstance(value, str) and value.endswith("%"):
         with contextlib.suppress(ValueError):
             return float(Share.parse(value).fraction)

@@ -16,7 +16,7 @@ NARROWEST = 40
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units: 553.5 MB."""
+    """Return bytes in decimal units: 553.5 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
@@ -38,17 +38,17 @@ def flops(count: int | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; `-` for what is not known."""
+    """Return a number with four significant digits; `-` for None and NaN."""
     return "-" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def plural(count: int, noun: str, ending: str = "s") -> str:
-    """`1 weight`, `1,000 weights`."""
+    """Return a count with its noun: `1 weight`, `1,000 weights`."""
     return f"{count:,} {noun}{'' if count == 1 else ending}"
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be said from here; a URL where it stands for one."""
+    """Return a path relative to the working folder if it is inside; a twin as its URL."""
     if url := locations.url_of(path):
         return printable(url)
     resolved = path.resolve()
@@ -57,24 +57,24 @@ def shown(path: Path) -> str:
 
 
 def width() -> int | None:
-    """The terminal's columns; None where nobody looks at one, so that nothing is cut."""
+    """Return the terminal's width in columns, at least NARROWEST; None without a terminal."""
     if not sys.stdout.isatty():
         return None
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
 PAGE = 79
-"""The columns of text that is not cut to the terminal, such as help."""
+"""The width of text that is not fitted to the terminal, such as help."""
 
 
 def wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """Text in lines that break between words; `first` and `rest` stand before them."""
+    """Wrap text between words; `first` and `rest` are the indentations."""
     return textwrap.fill(text, PAGE, initial_indent=first, subsequent_indent=rest,
                          break_on_hyphens=False, break_long_words=False)  # fmt: skip
 
 
 def listing(meanings: Mapping[str, str]) -> str:
-    """Names, and beside them what they mean."""
+    """Return names with their meanings in a second column."""
     room = max(map(len, meanings)) + 2
     return "\n".join(
         wrapped(f"{name:{room}}{meaning}", "  ", "  " + " " * room)
@@ -88,10 +88,10 @@ def table(
     right: Sequence[int] = (),
     spare: Sequence[int] = (),
 ) -> str:
-    """Columns two spaces apart; `right` names those that are set to the right.
+    """Return columns two spaces apart; those in `right` are right-aligned.
 
-    Where the terminal is too narrow, those in `spare` are left out, the last ones first; then the
-    first column has lines of its own.
+    If the terminal is too narrow, the columns in `spare` are left out, the last ones first; then
+    the first column gets lines of its own.
     """
     lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     limit = width()

@@ -77,9 +77,10 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Set the current position, and return it."""
-        start = (0, self.position, self._length())[whence]
-        self.position = start + offset
-        return self.position
+        if whence:
+            offset += self._length() if whence == io.SEEK_END else self.position
+        self.position = offset
+        return offset
 
     def tell(self) -> int:
         """Return the current position."""

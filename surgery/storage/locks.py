@@ -10,10 +10,11 @@ from surgery.errors import SurgeryError
 
 
 def hold(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
-    """Hold a lock file until `undo` is closed; raises SurgeryError if another process holds it.
+    """Hold a lock file until `undo` is closed.
 
-    The lock is a `flock`, which the system drops when the process ends. On systems without
-    `flock`, the file's existence is the lock, and a killed process leaves it behind.
+    Raises SurgeryError, which begins with the text `refusal`, if another process holds it. The lock
+    is a `flock`, which the system drops when the process ends. On systems without `flock`, the
+    file's existence is the lock, and a killed process leaves it behind.
     """
     try:
         import fcntl  # missing on Windows
@@ -50,7 +51,10 @@ def _remove(path: Path, descriptor: int) -> None:
 
 
 def _create(path: Path, undo: contextlib.ExitStack, refusal: str) -> None:
-    """Hold a lock by creating its file, which contains the holder's process id."""
+    """Hold a lock by creating its file, which contains the holder's process id; `undo` removes it.
+
+    Raises SurgeryError, which begins with the text `refusal`, if the file exists.
+    """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(str(os.getpid()))

@@ -349,7 +349,10 @@ def _facts(path: Path) -> Mapping[str, Any] | None:
 
 @functools.cache
 def _opened(scheme: str) -> Any:
-    """Return the fsspec file system of a scheme, configured by the cloud's own settings."""
+    """Return the fsspec file system of a scheme, configured by the cloud's own settings.
+
+    Raises SurgeryError for an unknown scheme or a missing package.
+    """
     try:
         import fsspec
 

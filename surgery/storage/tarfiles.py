@@ -45,12 +45,12 @@ def unpack(path: Path, folder: Path) -> None:
             for member in archive:
                 if not member.isfile() and not member.isdir():
                     raise FormatError(
-                        f"{path}: {member.name} is neither a file nor a folder; such archives are refused"
+                        f"{path}: {member.name} is neither a file nor a folder, so it is refused"
                     )
                 left -= member.size
                 if left < 0:
                     raise FormatError(
-                        f"{path} would unpack to more than {_MOST_RATIO} times its size, which is refused"
+                        f"{path} would unpack to more than {_MOST_RATIO} times its size; refused"
                     )
                 archive.extract(member, folder, filter="data")
     except _UNREADABLE as error:

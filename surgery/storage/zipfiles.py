@@ -109,7 +109,7 @@ class Archive:
     def check(self, name: str, place: tuple[Descriptor, int, int]) -> ReadCheck | None:
         """Return a check of a stored member's CRC, fed while it is read; None if compressed.
 
-        (Unpacking a compressed member has checked its CRC.).
+        The CRC of a compressed member is checked when it is unpacked.
         """
         info = self.members[name]
         return (

@@ -1,4 +1,4 @@
-"""Stopping a sweep, wherever its runs are."""
+"""Cancelling of a sweep's processes and jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surgery.sweeps.folder import SweepFolder
 
 
 def cancel(folder: SweepFolder) -> str:
-    """Have nothing more begin, and end what runs; says what was ended."""
+    """Stop a sweep, and end its processes here and its batch jobs; returns a text about them."""
     folder.stop()
     arrays = jobs.cancel(folder)
     ended, elsewhere = 0, 0
@@ -21,12 +21,12 @@ def cancel(folder: SweepFolder) -> str:
         if held is None or not held.is_there or held.job:
             continue
         if held.host != socket.gethostname():
-            elsewhere += 1  # sees that it is to stop before its next run
+            elsewhere += 1  # it checks for the stop before its next run
             continue
         with contextlib.suppress(OSError):
             os.kill(held.pid, signal.SIGTERM)
             ended += 1
-    said = [f"{ended} process{'es' if ended > 1 else ''} ended here"] if ended else []
-    said += [f"{elsewhere} on other machines end after their runs"] if elsewhere else []
-    said += [f"jobs {', '.join(arrays)} cancelled"] if arrays else []
-    return ", ".join(said) or "nothing was running"
+    parts = [f"{ended} process{'es' if ended > 1 else ''} ended here"] if ended else []
+    parts += [f"{elsewhere} on other machines end after their runs"] if elsewhere else []
+    parts += [f"jobs {', '.join(arrays)} cancelled"] if arrays else []
+    return ", ".join(parts) or "nothing was running"

@@ -1,8 +1,8 @@
-"""Claims: which process does what, told by files alone, without locks that NFS breaks.
+"""Claims: exclusive rights between processes by files alone, without locks that NFS breaks.
 
 A claim is a file that is linked into place, which only one process can do, also on NFS. Its
-holder touches it while it works. Of the claims `NAME.claim-0`, `NAME.claim-1`... the one of the
-highest number counts: whoever finds that its holder is gone links the next.
+holder touches it while it works. Of the claims `NAME.claim-0`, `NAME.claim-1`... the one with
+the highest number counts: a process that finds its holder gone links the next.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 
 _SECONDS_BETWEEN_TOUCHES = 10.0
 _SECONDS_UNTIL_GONE = 180.0
-"""NFS shows others a file's time up to a minute late."""
+"""Well above a minute, since NFS may show other hosts a file's time that late."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim, and whether it is still there."""
+    """The process that holds a claim, and whether it is still alive."""
 
     host: str
     pid: int
@@ -38,7 +38,7 @@ class Holder:
 
 
 class Claim:
-    """A claim that this process holds; used as a context manager."""
+    """A claim of this process; a context manager that touches it meanwhile and releases it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,14 +61,14 @@ class Claim:
 
 
 def release(path: Path) -> None:
-    """Take away a claim, and those before it whose holders are gone."""
+    """Remove a claim, and earlier ones whose holders are gone."""
     base, _, number = path.name.rpartition("-")
     for each in range(int(number) + 1):
         path.with_name(f"{base}-{each}").unlink(missing_ok=True)
 
 
 def take(name: Path) -> Claim | None:
-    """A claim on what has this name; None where another process holds it."""
+    """Claim a name; returns None if another process holds it."""
     last = _last(name)
     if last is not None and _holder(last).is_there:
         return None
@@ -87,13 +87,13 @@ def take(name: Path) -> Claim | None:
 
 
 def holder(name: Path) -> Holder | None:
-    """Who holds what has this name, or held it when it went; None for nobody."""
+    """Return the process that holds a name, or held it when it was killed; None for none."""
     last = _last(name)
     return None if last is None else _holder(last)
 
 
 def drop(name: Path) -> None:
-    """Take away the claims of a holder that is gone."""
+    """Remove the claims of a holder that is gone."""
     last = _last(name)
     if last is not None and not _holder(last).is_there:
         release(last)
@@ -119,7 +119,7 @@ def _self() -> dict[str, Any]:
 
 @functools.cache
 def _where() -> str:
-    """What tells this machine's processes from those of others, containers included."""
+    """Return an id of this machine, boot and process namespace, in which process ids are valid."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -127,7 +127,7 @@ def _where() -> str:
 
 
 def _begun(pid: int) -> str:
-    """When a process began, in the system's own count; empty where there is none (or no /proc)."""
+    """Return the start time of a process, in clock ticks; empty if there is none (or no /proc)."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -141,14 +141,14 @@ def _holder(path: Path) -> Holder:
         age = _server_time(path.parent) - path.stat().st_mtime
         return Holder(facts["host"], facts["pid"], facts["job"], facts["since"],
                       _is_there(facts, age))  # fmt: skip
-    except (OSError, ValueError, KeyError):  # released, or damaged, just now
+    except (OSError, ValueError, KeyError):  # just released, or damaged
         return Holder("", 0, "", 0.0, is_there=False)
 
 
 def _is_there(facts: dict[str, Any], age: float) -> bool:
     own = _self()
     if facts["job"] and facts["job"] == own["job"] and facts["restart"] != own["restart"]:
-        return False  # this job itself, before it was requeued
+        return False  # this very job, before it was requeued
     if facts["where"] == own["where"]:
         if facts["begun"]:
             return _begun(facts["pid"]) == str(facts["begun"])
@@ -160,14 +160,17 @@ def _is_there(facts: dict[str, Any], age: float) -> bool:
 
 
 def _server_time(folder: Path) -> float:
-    """The time by the clock that gives files their times; ours may be another."""
+    """Return the time by the clock of the file server, which may differ from ours."""
     with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as probe:
         return os.fstat(probe.fileno()).st_mtime
     return time.time()
 
 
 def waiting(name: Path) -> Iterator[None]:
-    """Again and again, in growing steps, while another process holds what has this name."""
+    """Wait until no process holds a name, yielding before each poll, with exponential backoff.
+
+    The pauses are 0.05 to 5 seconds.
+    """
     pause = 0.05
     while (held := holder(name)) is not None and held.is_there:
         yield

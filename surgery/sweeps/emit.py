@@ -1,4 +1,4 @@
-"""Sweeps for any other engine: an array script for sbatch, an Indexed Job for Kubernetes."""
+"""Sweeps for other engines: an array script for sbatch, and an Indexed Job for Kubernetes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from surgery.sweeps.planning import SweepPlan
 def sbatch(
     plan: SweepPlan, folder: Path, params: Sequence[str], cluster: Cluster, threads: int
 ) -> str:
-    """A script of Slurm's for all runs; submitted with `sbatch SCRIPT`."""
+    """Return a Slurm array script for all runs, for `sbatch SCRIPT`.
+
+    Raises UsageError for paths that cannot be put into a script.
+    """
     file, count = plan.file, len(plan.runs)
     need_one_line(file.file, str(folder), str(Path.cwd()))
     options: dict[str, Any] = {
@@ -37,7 +40,7 @@ def sbatch(
         "gpus": cluster.gpus,
         "account": cluster.account,
         "qos": cluster.qos,
-        "signal": f"B:USR1@{cluster.notice}" if cluster.notice else None,  # to the script alone
+        "signal": f"B:USR1@{cluster.notice}" if cluster.notice else None,  # B: only to the script
         **cluster.options,
     }
     lines = [
@@ -57,7 +60,7 @@ def sbatch(
             *cluster.setup,
             f'{run} --index "$SLURM_ARRAY_TASK_ID" &',
             "run=$!",
-            "# Before the time limit: stop cleanly, and go on in the same job, begun again.",
+            "# Before the time limit: stop cleanly, and requeue the job, which resumes.",
             "stop() {",
             '  kill "$run"; wait "$run"; code=$?',
             f'  [ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.requeues} ] || exit "$code"',
@@ -72,10 +75,10 @@ def sbatch(
 def kubernetes(
     plan: SweepPlan, folder: Path, params: Sequence[str], cluster: Cluster, threads: int
 ) -> str:
-    """An Indexed Job (batch/v1) for all runs; submitted with `kubectl apply -f FILE`.
+    """Return an Indexed Job (batch/v1) for all runs, for `kubectl apply -f FILE`.
 
-    A run's pod that fails is tried again, but not where an expectation does not hold: any other
-    exit code may be that of a file which is not there yet.
+    A failed pod is retried, except after exit code 3 (a failed expectation): other failures may
+    come from a file that is not there yet. Raises UsageError.
     """
     if cluster.image is None:
         raise UsageError("a Job needs an image with surgery: --cluster image=NAME")
@@ -132,10 +135,10 @@ def kubernetes(
     unused = [name for name in ("partition", "account", "qos", "setup", "sbatch")
               if getattr(cluster, name)]  # fmt: skip
     head = (
-        f"# The claim `work` (ReadWriteMany) holds what {Path.cwd()} holds here:\n"
+        f"# The volume claim `work` (ReadWriteMany) must contain the files of {Path.cwd()}:\n"
         "# the recipe and all that it reads; outputs go there, too. For Kubernetes 1.29 or later.\n"
     )
-    head += f"# Of cluster, Slurm alone knows: {', '.join(unused)}\n" if unused else ""
+    head += f"# Keys of cluster only for Slurm: {', '.join(unused)}\n" if unused else ""
     return head + yaml.safe_dump(job, sort_keys=False).rstrip("\n")
 
 
@@ -146,31 +149,31 @@ FORMS: Mapping[str, Callable[[SweepPlan, Path, Sequence[str], Cluster, int], str
 
 
 def _name(file: RecipeFile) -> str:
-    """A name as Kubernetes takes it (RFC 1123)."""
+    """Return a name that is valid in Kubernetes (RFC 1123)."""
     name = str(file.document.value.get("name") or Path(file.file).stem).lower()
     return re.sub(r"[^a-z0-9-]+", "-", name).strip("-")[:50].strip("-") or "surgery"
 
 
 def _run(recipe: str, folder: str, params: Sequence[str], threads: int) -> list[str]:
-    """The command of a run, but for its number."""
+    """Return the command of a run, without its index."""
     given = [part for text in params for part in ("-p", text)]
     return ["run", recipe, *given, "--threads", str(threads), "--dir", folder]
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The container's `env`, where there is any."""
+    """Return the container's `env`, if there are variables."""
     listed = [{"name": name, "value": _literal(text)} for name, text in variables.items()]
     return {"env": listed} if listed else {}
 
 
 def _literal(text: str) -> str:
-    """Text in which Kubernetes, which reads $(NAME) and $$, finds nothing."""
+    """Escape text for Kubernetes, which expands $(NAME) and $$."""
     return text.replace("$", "$$")
 
 
 def _inside(path: str) -> str:
-    """The path on the volume, which stands for the working folder."""
+    """Return a path relative to the volume; raises UsageError if it is outside."""
     inside = os.path.relpath(path)
     if inside.startswith(".."):
-        raise UsageError(f"{path} is outside of this folder, which is what the volume holds")
+        raise UsageError(f"{path} is outside of this folder, which the volume contains")
     return inside

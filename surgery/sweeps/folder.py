@@ -1,8 +1,8 @@
-"""A sweep's folder: plain files, one a run, from which everything can be read again.
+"""A sweep's folder: plain files, one a run, from which its whole state can be read.
 
-`sweep.json` says what is swept; `recipe.yaml` is the recipe as it was then; `runs/ID.json` says
-what became of a run, renamed into place; `runs/ID.claim-N` who does it now; `logs/ID.log` what it
-said; `jobs/*.json` the batch jobs.
+`sweep.json` describes the sweep; `recipe.yaml` is the recipe when it began; `runs/ID.json` is the
+record of a finished run, written atomically; `runs/ID.claim-N` shows which process does a run;
+`logs/ID.log` is its log; `jobs/*.json` are the batch jobs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DONE, FAILED, KILLED, TIMEOUT = "done", "failed", "killed", "timed out"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What became of a run; `key` says what it depended on, `inputs` how its files then were."""
+    """The result of a run; `key` is a hash of what it depends on, `inputs` one of file states."""
 
     id: str
     index: int
@@ -59,18 +59,18 @@ class Record:
 
     @property
     def is_done(self) -> bool:
-        """Whether its outputs are there."""
+        """True if the run succeeded."""
         return self.state == DONE
 
     @property
     def is_recipes_fault(self) -> bool:
-        """Whether, with the same inputs, trying again would end the same."""
+        """True if the run would fail again with the same inputs."""
         return self.state == FAILED and self.exit_code in (2, 3)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a sweep: its number, its name, and its values of the matrix."""
+    """A run of a sweep: its number, id, and values in the matrix."""
 
     index: int
     id: str
@@ -82,19 +82,21 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         if url := locations.url_in(str(path)):
-            raise UsageError(f"{url}: a sweep's folder is on a file system; give another --dir")
+            raise UsageError(
+                f"{url}: a sweep's folder must be on a file system; give another --dir"
+            )
         self.path = path
 
     @classmethod
     def existing(cls, path: Path) -> SweepFolder:
-        """Return the folder of a sweep that has begun; raises UsageError for another one."""
+        """Return the folder of a sweep that has begun; raises UsageError if it is not one."""
         folder = cls(path)
         folder.facts()
         return folder
 
     @classmethod
     def of(cls, file: RecipeFile, path: Path | None) -> SweepFolder:
-        """Return the folder where a recipe's sweep goes: `NAME.sweep` beside the recipe."""
+        """Return the folder of a recipe's sweep: `path`, or `NAME.sweep` beside the recipe."""
         recipe = Path(file.file)
         return cls(path or recipe.with_name(f"{recipe.stem}.sweep"))
 
@@ -105,10 +107,10 @@ class SweepFolder:
         on: str | None = None,
         cluster: Mapping[str, Any] | None = None,
     ) -> list[Values]:
-        """Say what is swept, and where (or as before); gives the runs that are no longer among it.
+        """Write what the sweep consists of; returns former runs that are no longer in it.
 
-        Raises UsageError where the folder is another sweep's, or has other parameters: what runs
-        there would go by these in the midst.
+        `on` and `cluster` default to those of the last time. Raises UsageError if the folder is
+        another sweep's, or has other parameters, which would affect runs in progress.
         """
         recipe = Path(file.file).absolute()
         before: Mapping[str, Any] = {"on": "local", "cluster": {}, "runs": []}
@@ -116,11 +118,11 @@ class SweepFolder:
             before = self.facts()
             known = (self.path / before["recipe"]).resolve()
             if known != recipe.resolve():
-                raise UsageError(f"{self.path} holds the sweep of {known}; give another --dir")
+                raise UsageError(f"{self.path} is the sweep of {known}; give another --dir")
             if before["params"] != overrides:
                 given = " ".join(f"-p {name}={text}" for name, text in before["params"].items())
-                said = f"with {given}" if given else "without -p"
-                raise UsageError(f"{self.path} holds the sweep {said}; give another --dir")
+                how = f"with {given}" if given else "without -p"
+                raise UsageError(f"{self.path} is the sweep {how}; give another --dir")
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         facts: dict[str, Any] = {
@@ -142,7 +144,7 @@ class SweepFolder:
 
     @property
     def begun(self) -> FileState:
-        """What changes whenever a command begins the sweep, with another recipe or the same."""
+        """A state that changes whenever a command begins the sweep."""
         return file_state(self.path / "sweep.json")
 
     def edition(self) -> str:
@@ -152,14 +154,14 @@ class SweepFolder:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _is_taken(self) -> bool:
-        """Return whether something else is there than a sweep that another process now begins."""
+        """Return whether the path is in use, other than by a sweep that is just beginning."""
         if not self.path.is_dir():
             return self.path.exists()
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
         return "sweep.json" in names or not names <= {_RECIPE, *_FOLDERS}
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of sweep.json; raises UsageError where the folder is no sweep's."""
+        """Return the facts in sweep.json; raises UsageError if it is missing or damaged."""
         try:
             facts = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
             if facts["sweep"] != VERSION:
@@ -169,20 +171,20 @@ class SweepFolder:
             return dict(facts)
         except OSError as error:
             raise UsageError(
-                f"{self.path} is no folder of a sweep (sweep.json: {error.strerror})"
+                f"{self.path} is not the folder of a sweep (sweep.json:  {error.strerror})"
                 f"{self._others()}"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise UsageError(
-                f"{self.path / 'sweep.json'} is damaged: remove it, and give the sweep again; "
-                "what is done stays done"
+                f"{self.path / 'sweep.json'} is damaged: remove it, and start the sweep again; "
+                "finished runs are kept"
             ) from None
 
     def _others(self) -> str:
-        """Return a hint which folders of sweeps there are instead."""
+        """Return a hint with the folders of sweeps nearby."""
         own = self.path.with_suffix(".sweep")
         if own != self.path and own.exists():
-            return f"; its sweep's is {own}"
+            return f"; the folder of its sweep is {own}"
         near = [*self.path.parent.glob("*.sweep/sweep.json"),
                 *self.path.parent.glob("*/*.sweep/sweep.json")]  # fmt: skip
         there = sorted(str(found.parent) for found in near)
@@ -190,8 +192,8 @@ class SweepFolder:
         return f"; there are the sweeps {', '.join(there[:_FEW])}{more}" if there else ""
 
     def recipe_file(self, as_begun: bool = True) -> RecipeFile:
-        """Return the recipe that is swept, as it was when the sweep began, or as it now is."""
-        from surgery.recipe.reading import RecipeFile  # which takes time that status has not
+        """Return the recipe as it was when the sweep began, or (not `as_begun`) as it is now."""
+        from surgery.recipe.reading import RecipeFile  # a slow import, not needed for status
 
         facts = self.facts()
         path = Path(os.path.relpath(self.path / facts["recipe"]))
@@ -207,7 +209,7 @@ class SweepFolder:
         return [Run(index, run_id(each), each) for index, each in enumerate(values)]
 
     def record(self, id: str) -> Record | None:
-        """Return the record of a run; None where it has not ended, or the record is damaged."""
+        """Return the record of a run; None if it has not ended, or the record is damaged."""
         try:
             facts = json.loads((self.path / "runs" / f"{id}.json").read_text(encoding="utf-8"))
             known = {each.name for each in fields(Record)}
@@ -218,15 +220,15 @@ class SweepFolder:
         return record if is_whole else None
 
     def keep(self, record: Record) -> None:
-        """Keep what became of a run."""
+        """Write the record of a run."""
         _write(self.path / "runs" / f"{record.id}.json", asdict(record))
 
     def forget(self, id: str) -> None:
-        """Have a run done again."""
+        """Remove the record of a run, so that it is done again."""
         (self.path / "runs" / f"{id}.json").unlink(missing_ok=True)
 
     def claim(self, id: str) -> Claim | None:
-        """Return the right to do a run; None where another process has it."""
+        """Claim a run for this process; None if another process does it."""
         return take(self.path / "runs" / id)
 
     def holder(self, id: str) -> Holder | None:
@@ -234,7 +236,7 @@ class SweepFolder:
         return holder(self.path / "runs" / id)
 
     def unclaim(self, id: str) -> None:
-        """Take away the claim of a killed process."""
+        """Remove the claim of a killed process."""
         drop(self.path / "runs" / id)
 
     def log(self, id: str) -> Path:
@@ -243,15 +245,15 @@ class SweepFolder:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether no more runs are to begin."""
+        """True if no more runs may begin."""
         return (self.path / "stop").exists()
 
     def stop(self) -> None:
-        """Have no more runs begin."""
+        """Keep further runs from beginning."""
         _write(self.path / "stop", {"at": time.time()})
 
     def resume(self, since: float) -> None:
-        """Have runs begin again; not where they were stopped after that time."""
+        """Let runs begin again, unless they were stopped after the time `since`."""
         path = self.path / "stop"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if json.loads(path.read_text())["at"] > since:
@@ -259,14 +261,14 @@ class SweepFolder:
         path.unlink(missing_ok=True)
 
     def add_job(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Keep what was submitted."""
+        """Write the facts of a submitted job array."""
         _write(self.path / "jobs" / f"{name}.json", facts)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return the jobs that were submitted, in order."""
+        """Return the submitted job arrays, in order."""
         found = []
         for file in (self.path / "jobs").glob("*.json"):
-            with contextlib.suppress(ValueError):  # damaged: its jobs are not known
+            with contextlib.suppress(ValueError):  # damaged: its jobs are unknown
                 found.append(json.loads(file.read_text(encoding="utf-8")))
         return sorted(found, key=lambda facts: facts["submitted"])
 

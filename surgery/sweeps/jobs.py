@@ -1,4 +1,4 @@
-"""What Slurm says of the jobs of a sweep."""
+"""The state of a sweep's jobs in Slurm."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ STATES = {
     "PREEMPTED": "preempted",
     "REVOKED": "cancelled",
 }
-"""What Slurm's states mean for a run that has kept no record."""
+"""The state of a run without a record, by Slurm's state of its job."""
 
 
 OPEN = ("running", "pending", "requeued")
-"""States that go on without anybody's doing."""
+"""The states of runs that will proceed by themselves."""
 
 
-def said(*command: str) -> str | None:
-    """What a command prints; None where it fails, or is not there."""
+def output_of(*command: str) -> str | None:
+    """Run a command and return its standard output; None if it fails or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -47,7 +47,7 @@ def said(*command: str) -> str | None:
 
 @dataclass(frozen=True)
 class JobState:
-    """What the batch system says of a run's last job."""
+    """The state of a run's last job in the batch system."""
 
     state: str
     detail: str
@@ -55,23 +55,23 @@ class JobState:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not over, as far as Slurm tells."""
+        """True if the job may still be pending or running."""
         return self.state in (*OPEN, "unknown")
 
     def is_newer(self, record: Record) -> bool:
-        """Whether it was submitted after the record was made, and so tells more."""
+        """Return whether it was submitted after the record, and so is more recent."""
         return self.submitted > record.ended
 
 
 def job_states(folder: SweepFolder) -> Mapping[str, JobState]:
-    """What Slurm says of each run that was submitted, by the run's id."""
+    """Return the state of each submitted run in Slurm, by run id."""
     submitted = folder.jobs()
     if not submitted:
         return {}
     arrays = ",".join(sorted({job.partition("_")[0] for s in submitted for job in s["jobs"]}))
     names = ",".join(each["name"] for each in submitted)  # squeue fails for ids it has forgotten
-    queue = said("squeue", "-h", "-r", "-t", "all", "-o", "%i|%j|%T|%r", "-n", names)
-    accounts = said("sacct", "-X", "-D", "-n", "-P", "-j", arrays,
+    queue = output_of("squeue", "-h", "-r", "-t", "all", "-o", "%i|%j|%T|%r", "-n", names)
+    accounts = output_of("sacct", "-X", "-D", "-n", "-P", "-j", arrays,
                      "-o", "JobID,JobName,State,ExitCode,NodeList")  # fmt: skip
     queued = {(job, name): (state, reason) for job, name, state, reason in _rows(queue, 4)}
     known: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
@@ -81,8 +81,8 @@ def job_states(folder: SweepFolder) -> Mapping[str, JobState]:
     found = {}
     for each in submitted:
         for job, run in each["jobs"].items():
-            key = (job, each["name"])  # ids are used again where a controller has died
-            state, detail = _told(job, queued.get(key), known.get(key, ()), queue is not None)
+            key = (job, each["name"])  # ids may be reused after a failure of the controller
+            state, detail = _state_of(job, queued.get(key), known.get(key, ()), queue is not None)
             found[run] = JobState(state, detail, each["submitted"])
     return found
 
@@ -95,7 +95,7 @@ def _rows(text: str | None, columns: int) -> Iterator[list[str]]:
 
 
 def expanded(job: str) -> list[str]:
-    """The ids of tasks that a row stands for: `7_[1-3,5%2]` is 7_1, 7_2, 7_3 and 7_5."""
+    """Return the task ids of a row: `7_[1-3,5%2]` is 7_1, 7_2, 7_3 and 7_5."""
     found = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", job)
     if not found:
         return [job]
@@ -106,10 +106,13 @@ def expanded(job: str) -> list[str]:
     return ids
 
 
-def _told(
+def _state_of(
     job: str, queued: tuple[str, str] | None, known: Sequence[tuple[str, str, str]], asked: bool
 ) -> tuple[str, str]:
-    """A job's state in our words, with Slurm's own in the detail; the queue knows it first."""
+    """Return (our state of a job, details with Slurm's); the queue takes precedence.
+
+    `asked` means that the queue could be read, so a job that is not in it has left it.
+    """
     last, code, node = known[-1] if known else ("", "", "")
     slurm, reason = queued or (last, "")
     word = slurm.split(" ")[0]
@@ -118,9 +121,9 @@ def _told(
     if word:
         detail += f": {slurm}"
     elif asked:
-        detail += " is in no queue, and nothing is known of it"
+        detail += " is neither in the queue nor in Slurm's accounting"
     else:
-        detail += ": Slurm cannot be asked from here"
+        detail += ": Slurm cannot be queried from here"
         state = "unknown"
     if state == KILLED and code:
         detail += f" ({code})"
@@ -135,12 +138,12 @@ def _told(
     return state, detail + (f", on {node}" if node and node != "None assigned" else "")
 
 
-_MEMORY = ", by SIGKILL, as happens where memory runs out"
+_MEMORY = ", by SIGKILL, perhaps because memory ran out"
 _REQUEUED = ("REQUEUED", "PREEMPTED", "NODE_FAIL")
 
 
 def cancel(folder: SweepFolder) -> list[str]:
-    """Cancel the sweep's jobs that are not over; gives the arrays' ids."""
+    """Cancel the sweep's pending and running jobs; returns the ids of their arrays."""
     states = job_states(folder)
     arrays = sorted({job.partition("_")[0] for each in folder.jobs()
                      for job, run in each["jobs"].items() if states[run].is_open})  # fmt: skip

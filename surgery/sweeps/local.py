@@ -1,4 +1,4 @@
-"""A sweep on this machine: as many processes as it has cores and memory for."""
+"""A sweep on this machine, in as many processes as its cores and memory allow."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def free_memory() -> int:
-    """Return how many bytes of memory are free, by the system and its limits."""
+    """Return the bytes of free memory, by the system and its cgroup limit."""
     found = [1 << 62]
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 found.append(int(line.split()[1]) << 10)
-    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+    with contextlib.suppress(OSError, ValueError):  # "max" means no limit
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         found.append(limit - int((group / "memory.current").read_text()))
     return min(found)
 
 
+def worker_process(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a process that does runs, with pipes to it and from it."""
+    command = [sys.executable, "-m", "surgery.sweeps.worker", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 class _Worker:
-    """A process that does runs, and the run that it does now."""
+    """A worker process, and its current run."""
 
     def __init__(self, folder: SweepFolder, threads: int, edition: str) -> None:
-        command = [sys.executable, "-m", "surgery.sweeps.worker",
-                   str(folder.path), str(threads), edition]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = worker_process([str(folder.path), str(threads), edition])
         self.run: PlannedRun | None = None
 
     @property
@@ -57,19 +59,21 @@ class _Worker:
     def begin(self, run: PlannedRun) -> None:
         assert self.process.stdin is not None
         self.run = run
-        with contextlib.suppress(BrokenPipeError):  # it has died, which its answers' end tells
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it has died; reading its answers will show that
             self.process.stdin.write(json.dumps(run.index) + "\n")
             self.process.stdin.flush()
 
     def end(self) -> None:
-        """Have it end, and remove what it has kept; not in the midst of a run."""
+        """Let an idle worker process finish by closing its input."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
 
 class LocalSweep:
-    """Does the runs of a sweep; iterating gives each run that has ended, with its record."""
+    """The runs of a sweep in local processes."""
 
     def __init__(
         self,
@@ -77,18 +81,21 @@ class LocalSweep:
         jobs: int,
         threads: int,
         memory: int,
-        told: Callable[[str], None] = lambda _line: None,
+        notify: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._folder = folder
         self._jobs, self._threads, self._memory = jobs, threads, memory
         self._edition, self._begun = folder.edition(), folder.begun
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._told = told
+        self._notify = notify
         self._started = time.time()
 
     def do(self, runs: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Record]]:
-        """Do them, and wait for those that other processes do; none begins after a stop."""
+        """Do the runs, and wait for those in other processes; yields (run, record) as they end.
+
+        After a stop, no further run begins.
+        """
         waiting = list(runs)
         elsewhere: list[PlannedRun] = []
         try:
@@ -122,7 +129,7 @@ class LocalSweep:
 
     def _tell_holder(self, run: PlannedRun) -> None:
         if (held := self._folder.holder(run.id)) is not None:
-            self._told(f"run {run.index} is done by process {held.pid} on {held.host}; "
+            self._notify(f"run {run.index} is done by process {held.pid} on {held.host}; "
                        "waiting for it")  # fmt: skip
 
     @property
@@ -130,7 +137,7 @@ class LocalSweep:
         return [worker for worker in self._workers if worker.run is not None]
 
     def _next(self, waiting: Sequence[PlannedRun]) -> PlannedRun | None:
-        """Return a run that there is room for, and whose first steps no other run does now."""
+        """Return a run that fits into memory, and whose shared first steps are not in progress."""
         busy = [worker.run for worker in self._busy if worker.run is not None]
         if len(busy) >= self._jobs or self._folder.is_stopped:
             return None
@@ -142,13 +149,13 @@ class LocalSweep:
         return None
 
     def _check_edition(self) -> None:
-        """Raise SurgeryError where another command has begun the sweep with another recipe."""
+        """Raise SurgeryError if another command has begun the sweep with another recipe."""
         if (begun := self._folder.begun) == self._begun:
             return
         self._begun = begun
         if self._folder.edition() != self._edition:
-            raise SurgeryError(f"{self._folder.path} was begun anew with another recipe meanwhile; "
-                               "what is left is that command's")  # fmt: skip
+            raise SurgeryError(f"{self._folder.path} was begun again with another recipe; "
+                               "the remaining runs are left to that command")  # fmt: skip
 
     def _begin(self, run: PlannedRun) -> None:
         self._check_edition()
@@ -160,13 +167,13 @@ class LocalSweep:
         free[0].begin(run)
 
     def _ready(self, seconds: float | None) -> list[_Worker]:
-        """Return the workers that have something to say, or are gone."""
+        """Return the workers that have answered or died."""
         if not self._workers or (seconds is None and not self._busy):
             return []
         return [key.data for key, _ in self._selector.select(seconds)]
 
     def _ended(self, worker: _Worker, run: PlannedRun) -> Record | None:
-        """Return the record of a run that a worker ended; None where another process does it."""
+        """Return the record of a worker's run; None if another process does it."""
         line = worker.answers.readline()
         worker.run = None
         if line and json.loads(line):
@@ -186,15 +193,15 @@ class LocalSweep:
     def _killed(self, run: PlannedRun, code: int) -> Record:
         if code < 0:
             name = signal.Signals(-code).name
-            said = f"killed by {name}"
-            said += ", as happens where memory runs out" if code == -signal.SIGKILL else ""
+            message = f"killed by {name}"
+            message += ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
         else:
-            said = f"its process ended with exit code {code}; its log may say why"
+            message = f"its process ended with exit code {code}; its log may show why"
         with self._folder.log(run.id).open("a", encoding="utf-8") as log:
-            print(said, file=log)
+            print(message, file=log)
         record = Record(
             id=run.id, index=run.index, values=run.values, state=KILLED,
-            key=key_of(run.recipe), exit_code=code, message=said,
+            key=key_of(run.recipe), exit_code=code, message=message,
             ended=time.time(),
         )  # fmt: skip
         self._folder.keep(record)
@@ -204,7 +211,7 @@ class LocalSweep:
         return settled(self._folder, run.recipe, run.id, self._started)
 
     def _end(self) -> None:
-        """End all workers; those in the middle of a run remove what they have begun."""
+        """End all workers; those in a run remove their unfinished files."""
         for worker in self._workers:
             if worker.run is None:
                 worker.end()

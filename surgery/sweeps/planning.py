@@ -1,4 +1,4 @@
-"""What a sweep will do, before the first run begins: every run planned, and all at odds found."""
+"""Planning of a sweep: every run is planned, and conflicts are found, before the first begins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from surgery.sweeps.shared_steps import SharedSteps
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, and what its plan says; `head` names what it does first, where others do it too."""
+    """A run with its plan's figures; `head` names its first live step if others share it."""
 
     recipe: Recipe
     memory: int
@@ -33,17 +33,17 @@ class PlannedRun:
 
     @property
     def index(self) -> int:
-        """Its number; the only one is number 0."""
+        """The number of the run; 0 without a matrix."""
         return self.recipe.index or 0
 
     @property
     def values(self) -> Values:
-        """What the matrix gives it."""
+        """The values of the run in the matrix."""
         return self.recipe.values
 
     @cached_property
     def id(self) -> str:
-        """Its name in the sweep's folder."""
+        """The id of the run in the sweep's folder."""
         return run_id(self.values)
 
 
@@ -57,19 +57,19 @@ class SweepPlan:
 
     @property
     def memory(self) -> int:
-        """The most that one run takes, in bytes."""
+        """The most memory of a single run, in bytes."""
         return max(run.memory for run in self.runs)
 
     @property
     def shared(self) -> int:
-        """How many heads of live steps several runs share."""
+        """The number of first live steps that several runs share."""
         return len({run.head for run in self.runs if run.head})
 
 
 def plan_sweep(
-    file: RecipeFile, threads: int, told: Callable[[], None] = lambda: None
+    file: RecipeFile, threads: int, advance: Callable[[], None] = lambda: None
 ) -> SweepPlan:
-    """Plan every run; raises RecipeError with all that is wrong, and the runs that have it."""
+    """Plan every run; raises RecipeError with all problems, and their runs."""
     if unclear := objective_problems(file):
         raise RecipeError(file.file, unclear)
     recipes = file.all()
@@ -92,7 +92,7 @@ def plan_sweep(
                 shared.first(recipe, threads),
             )
         )
-        told()
+        advance()
     if problems:
         raise RecipeError(file.file, grouped(problems, file.runs or ({},)))
     if collisions := list(_collisions(recipes)):
@@ -101,7 +101,7 @@ def plan_sweep(
 
 
 def _outputs(recipe: Recipe) -> Iterator[tuple[Path, Place]]:
-    """Yield every path that a run writes to, and where the recipe names it."""
+    """Yield (path that a run writes to, its place in the recipe)."""
     for number, target in enumerate(recipe.export):
         yield target.path, ("export", number, target.format.name)
     yield manifest.path_of(recipe), ("export", 0)
@@ -120,18 +120,18 @@ def _inputs(recipe: Recipe) -> Iterator[Path]:
 
 
 def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
-    """Yield runs that would write to one place, one in the other's, or over another's input."""
+    """Yield runs that write to the same path, inside another's path, or to another's input."""
     written: dict[str, tuple[Recipe, Place]] = {}
     inside: dict[str, tuple[Recipe, str]] = {}
     seen: set[tuple[Place, str]] = set()
 
-    def problem(recipe: Recipe, other: Recipe, place: Place, said: str) -> Iterator[Problem]:
-        if (place, said[:20]) not in seen:  # the first pair of runs tells enough
-            seen.add((place, said[:20]))
+    def problem(recipe: Recipe, other: Recipe, place: Place, conflict: str) -> Iterator[Problem]:
+        if (place, conflict[:20]) not in seen:  # report the first pair of runs only
+            seen.add((place, conflict[:20]))
             which = f"runs {other.index} ({values_shown(other.values)}) and {recipe.index} " \
                     f"({values_shown(recipe.values)})"  # fmt: skip
             advice = f"put {_differing(other.values, recipe.values)} into the path"
-            yield recipe.document.problem(place, f"{which} {said}; {advice}")
+            yield recipe.document.problem(place, f"{which} {conflict}; {advice}")
 
     for recipe in recipes:
         for path, place in _outputs(recipe):
@@ -140,13 +140,13 @@ def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
                 yield from problem(recipe, written[name][0], place, f"would both write {path}")
             if name in inside and inside[name][0] is not recipe:
                 other, inner = inside[name]
-                said = f"would write one into the other's: {inner} is in {path}"
-                yield from problem(recipe, other, place, said)
+                conflict = f"would write one into the other's: {inner} is in {path}"
+                yield from problem(recipe, other, place, conflict)
             for parent in Path(name).parents:
                 if str(parent) in written and written[str(parent)][0] is not recipe:
                     other = written[str(parent)][0]
-                    said = f"would write one into the other's: {path} is in {parent}"
-                    yield from problem(recipe, other, place, said)
+                    conflict = f"would write one into the other's: {path} is in {parent}"
+                    yield from problem(recipe, other, place, conflict)
             written.setdefault(name, (recipe, place))
             for parent in Path(name).parents:
                 inside.setdefault(str(parent), (recipe, str(path)))
@@ -155,11 +155,11 @@ def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:
             name = os.path.realpath(path)
             if name in written and written[name][0] is not recipe:
                 other, place = written[name]
-                said = f"depend on each other: one writes {path}, which the other reads"
-                yield from problem(recipe, other, place, said)
+                conflict = f"depend on each other: one writes {path}, which the other reads"
+                yield from problem(recipe, other, place, conflict)
 
 
 def _differing(a: Values, b: Values) -> str:
-    """Return the parameters that tell two runs apart, as they are put into a path."""
+    """Return the parameters in which two runs differ, as "${a} or ${b}"."""
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
     return " or ".join(f"${{{name}}}" for name in names)

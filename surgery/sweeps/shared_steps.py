@@ -1,6 +1,6 @@
-"""Live steps that several runs of a sweep begin with: done once, and kept in the cache.
+"""Live steps that several runs of a sweep begin with: run once, and cached.
 
-Steps that stream are not kept: to read what they made takes as long as to make it again.
+Steps that stream are not cached: reading their results would take as long as computing them.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from surgery.storage.states import named_states
 from surgery.sweeps.claims import take, waiting
 
 LIMIT = 10 << 30
-"""Bytes that are kept; SURGERY_CACHE_BYTES gives another number."""
+"""The default size of the cache in bytes; SURGERY_CACHE_BYTES overrides it."""
 
 
 def kept_steps() -> Path:
-    """Return the folder of all that is kept."""
+    """Return the folder of cached steps."""
     return cache_folder() / STEPS
 
 
 def is_kept(name: str) -> bool:
-    """Return whether the steps of that name have been done already."""
+    """Return whether the steps of that name are cached."""
     return (kept_steps() / name).exists()
 
 
 class SharedSteps:
-    """What the runs of a recipe have in common at their heads."""
+    """The first steps that the runs of a recipe have in common."""
 
     def __init__(self, file: RecipeFile) -> None:
         self._file = file
         self._counted: dict[frozenset[str], Counter[str]] = {}
 
     def memo(self, recipe: Recipe, threads: int) -> Memo | None:
-        """Return a memo of the run's first live steps; None where it shares none."""
+        """Return a memo of the run's shared live steps; None if it shares none."""
         keys = list(self._keys(recipe, threads))
 
         def recall(number: int, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -60,14 +60,14 @@ class SharedSteps:
         return recall if keys else None
 
     def first(self, recipe: Recipe, threads: int) -> str | None:
-        """Return the name of the first live step that a run shares with others; None for none."""
+        """Return the name of the first live step if it is shared with other runs; else None."""
         name = next(self._keys(recipe, threads), None)
         if name is not None:
-            limit()  # a wrong one is refused before any work
+            limit()  # refuses a malformed limit before any work
         return name
 
     def _keys(self, recipe: Recipe, threads: int) -> Iterator[str]:
-        """Yield a name for the steps up to each live step, while other runs have the same ones."""
+        """Yield a name for the steps up to each live step that is shared with other runs."""
         index = recipe.index
         if index is None or runs_code(recipe):
             return
@@ -97,11 +97,11 @@ class SharedSteps:
         return self._counts(frozenset(names))[_choice(runs[index], names)] > 1
 
     def _named(self, number: int) -> set[str]:
-        """Return the parameters that the model up to that step depends on."""
+        """Return the parameters on which the model after a step depends."""
         value = self._file.document.value
         found: set[str] = set()
         left = set(references([value.get("load"), value.get("seed"), value["steps"][: number + 1]]))
-        while left:  # a parameter's default may name others
+        while left:  # a parameter's default may refer to others
             found |= left
             defaults = value.get("params", {})
             left = set(references([defaults.get(name) for name in left])) - found
@@ -119,14 +119,14 @@ def _choice(values: Mapping[str, Any], names: set[str] | frozenset[str]) -> str:
 
 
 def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return what a folder keeps; one process does and keeps it, while others wait."""
+    """Return a folder's cached result, computed by `do` in one process while others wait."""
     while True:
         if (kept := _kept(folder)) is not None:
             return kept
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             claim = take(folder)
-        except OSError:  # a cache that cannot be written is as none
+        except OSError:  # without a writable cache, just compute
             return do()
         if claim is None:
             for _ in waiting(folder):
@@ -136,7 +136,7 @@ def once(folder: Path, do: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]
             if (kept := _kept(folder)) is not None:
                 return kept
             made = do()
-            with contextlib.suppress(OSError, UsageError):  # a full disk: others do it again
+            with contextlib.suppress(OSError, UsageError):  # a full disk: not cached
                 _keep(folder, made)
             return made
 
@@ -155,7 +155,7 @@ def _kept(folder: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError, TypeError, KeyError):  # damaged
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    with contextlib.suppress(OSError):  # a cache that may only be read
+    with contextlib.suppress(OSError):  # a read-only cache
         os.utime(folder)
     return facts
 
@@ -178,7 +178,7 @@ def _keep(folder: Path, made: Mapping[str, Any]) -> None:
 
 
 def limit() -> int:
-    """Return how many bytes are kept; raises UsageError where the environment gives no number."""
+    """Return the size limit of the cache in bytes; raises UsageError for a malformed variable."""
     given = os.environ.get("SURGERY_CACHE_BYTES") or str(LIMIT)
     if not given.isdigit():
         raise UsageError(f"SURGERY_CACHE_BYTES={given}: give a number of bytes")

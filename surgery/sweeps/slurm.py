@@ -16,7 +16,7 @@ from typing import Any
 from surgery.errors import SurgeryError, Terminated, UsageError, terminate
 from surgery.recipe.cluster import Cluster, need_one_line
 from surgery.sweeps.folder import TIMEOUT, Record, SweepFolder
-from surgery.sweeps.jobs import said
+from surgery.sweeps.jobs import output_of
 from surgery.sweeps.planning import PlannedRun
 from surgery.sweeps.shared_steps import SharedSteps
 from surgery.sweeps.work import Doing, do_run, key_of
@@ -25,21 +25,21 @@ _INSTALL = 'Slurm needs submitit: pip install "tf-surgery[slurm]"'
 
 
 class _TooLong(BaseException):
-    """The time limit came too often."""
+    """The time limit was reached too many times."""
 
 
 class SlurmRun:
-    """What a job of an array does; submitit keeps it, and calls `checkpoint` before a requeue."""
+    """A job of an array; submitit pickles it, and calls `checkpoint` before a requeue."""
 
     def __init__(self, folder: Path, threads: int, signalled: bool) -> None:
         self.folder, self.threads, self.signalled = folder, threads, signalled
 
     def __call__(self, id: str) -> None:
-        """Do the run of that name; ends the process with its exit code."""
+        """Do the run with that id; ends the process with its exit code."""
         folder = SweepFolder(self.folder)
         index = next((run.index for run in folder.runs() if run.id == id), None)
         if folder.is_stopped or index is None:
-            print("the sweep is cancelled" if index is not None else f"{id} is no run any longer")
+            print("the sweep is cancelled" if index is not None else f"{id} is no longer a run")
             return
         file = folder.recipe_file()
         recipe = file.run(index)
@@ -59,15 +59,15 @@ class SlurmRun:
         sys.exit(record.exit_code if record is not None else 0)
 
     def checkpoint(self, id: str) -> Any:
-        """What is submitted when the job is requeued: the same, which goes on where it was."""
+        """Return what to submit when the job is requeued: the same run, which resumes."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, id)
 
     def _heed_signals(self) -> None:
-        """Stop cleanly on SIGTERM, and on the signal that comes before the time limit.
+        """Stop cleanly on SIGTERM, and on the signal before the time limit.
 
-        submitit takes SIGTERM for nothing, and raises ordinary exceptions from its handler.
+        submitit ignores SIGTERM, and raises ordinary exceptions from its handler.
         """
         requeue = signal.getsignal(signal.SIGUSR2)
 
@@ -89,7 +89,7 @@ def submit(
     threads: int,
     plan_memory: int,
 ) -> list[str]:
-    """Submit the runs as job arrays, and give their ids; raises SurgeryError where it fails."""
+    """Submit the runs as job arrays, and return the arrays' ids; raises SurgeryError."""
     try:
         import submitit
     except ImportError:
@@ -116,12 +116,12 @@ def submit(
             folder.add_job(f"{ids[-1]}-{name}", facts)
     except (RuntimeError, OSError, ValueError, submitit.core.utils.FailedJobError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SurgeryError(f"Slurm does not take the runs: {lines[-1]}") from error
+        raise SurgeryError(f"Slurm refuses the runs: {lines[-1]}") from error
     return ids
 
 
 def _parameters(cluster: Cluster, name: str, plan_memory: int) -> dict[str, Any]:
-    """What submitit is told."""
+    """Return the parameters for submitit."""
     given = {
         "job_name": name,
         "partition": cluster.partition,
@@ -141,5 +141,5 @@ def _parameters(cluster: Cluster, name: str, plan_memory: int) -> dict[str, Any]
 
 
 def _most_in_an_array() -> int:
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", said("scontrol", "show", "config") or "")
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", output_of("scontrol", "show", "config") or "")
     return max(1, int(found[1])) if found else 1000

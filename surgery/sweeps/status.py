@@ -1,4 +1,4 @@
-"""What became of every run of a sweep, from its folder and the batch system's word."""
+"""The status of every run of a sweep, by its folder and the batch system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run, its state, and more about it where there is more."""
+    """A run, its state, and details if there are any."""
 
     run: Run
     state: str
@@ -22,12 +22,12 @@ class RunStatus:
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on, or waits for its turn, without anybody's doing."""
+        """True if the run will proceed by itself."""
         return self.state in OPEN
 
 
 def statuses(folder: SweepFolder) -> Sequence[RunStatus]:
-    """Every run's state: that of its record, else what its holder or its job tells."""
+    """Return every run's status: of its record, else of its process or its job."""
     return list(_statuses(folder))
 
 
@@ -40,8 +40,8 @@ def _statuses(folder: SweepFolder) -> Iterator[RunStatus]:
         if held is not None and held.is_there:
             yield RunStatus(run, RUNNING, record, f"{held.host}, process {held.pid}")
         elif record is not None and (job is None or not job.is_newer(record)):
-            told = job.detail if job is not None else ""
-            yield RunStatus(run, record.state, record, record.message or told)
+            detail = job.detail if job is not None else ""
+            yield RunStatus(run, record.state, record, record.message or detail)
         elif job is not None:
             yield RunStatus(run, job.state, record, job.detail)
         elif held is not None:

@@ -1,4 +1,4 @@
-"""Doing one run of a sweep: once, whoever else tries, and with a record of what became of it."""
+"""One run of a sweep: done once among all processes, with a record of its result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BUG = 70
 
 @dataclass(frozen=True)
 class Doing:
-    """How a run is done; `form` is that of its log, `force` does it though it is up to date."""
+    """How to do a run; `form` is the format of its log, `force` ignores that it is up to date."""
 
     threads: int
     memo: Memo | None
@@ -47,10 +47,10 @@ class Doing:
 def do_run(
     folder: SweepFolder, recipe: Recipe, doing: Doing, is_logged: bool = True
 ) -> Record | None:
-    """Do a run, unless its record says that it is done; None where another process does it.
+    """Do a run, unless its record is settled, and return the record.
 
-    What it says goes to its log, unless there is one already. What is wrong with it is in the
-    record, never raised; a signal is raised, and leaves none.
+    None if another process does the run. With `is_logged`, output goes to the run's log. Errors are
+    in the record, not raised; signals are raised, and leave no record.
     """
     id = run_id(recipe.values)
     claim = folder.claim(id)
@@ -67,10 +67,11 @@ def do_run(
 
 
 def settled(folder: SweepFolder, recipe: Recipe, id: str, since: float = math.inf) -> Record | None:
-    """Return a run's record where the run need not be done again, else None.
+    """Return a run's record if the run need not be done again, else None.
 
-    It is done, and its outputs are still there; or it failed by the recipe's fault, and its inputs
-    are as they were. Any other failure counts where it came after `since`; a killed run never does.
+    It is settled if it succeeded and its outputs are unchanged, or if it failed by the recipe's
+    fault and its inputs are unchanged. Other failures count if they came after `since`; a killed
+    run never does.
     """
     record = folder.record(id)
     return record if record is not None and _is_settled(recipe, record, since) else None
@@ -83,7 +84,7 @@ def _is_settled(recipe: Recipe, record: Record, since: float) -> bool:
         return record.ended >= since or (
             record.is_recipes_fault and record.inputs == inputs_of(recipe) != ""
         )
-    if manifest.is_remote(recipe):  # of which no manifest can say that it is current
+    if manifest.is_remote(recipe):  # a manifest cannot show that these are current
         return record.is_done and all(
             locations.exists(locations.resolve(p)) for p in record.outputs
         )
@@ -91,13 +92,13 @@ def _is_settled(recipe: Recipe, record: Record, since: float) -> bool:
 
 
 def key_of(recipe: Recipe) -> str:
-    """Return a hash of all that a run depends on but the contents of models and data."""
+    """Return a hash of all that a run depends on except the contents of models and data."""
     code = [path.read_bytes() for path in manifest.code_files(recipe)]
     return hashlib.sha256(b"\0".join([manifest.key_of(recipe).encode(), *code])).hexdigest()
 
 
 def inputs_of(recipe: Recipe) -> str:
-    """Return a hash of the present states of all files that a recipe reads; empty if unknown."""
+    """Return a hash of the current states of all files that a recipe reads; empty if unknown."""
     named = [path for source in recipe.sources() for path in paths_in(source)]
     named += manifest.data_files(recipe)
     there = [path for path in named if locations.url_of(path) is not None]
@@ -113,7 +114,7 @@ def inputs_of(recipe: Recipe) -> str:
 
 
 def _stood_for(path: Path) -> list[Path]:
-    """Return the path, where it is there; else the files whose names begin with it."""
+    """Return a path if it exists; else the files with this prefix."""
     return [path] if path.exists() else sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
 
 
@@ -146,14 +147,14 @@ def _done(recipe: Recipe, doing: Doing) -> Record:
         )
     except Exception as error:
         traceback.print_exc()
-        said = f"a bug in surgery: {type(error).__name__}: {error}; the log has all of it"
-        record = replace(record, state=FAILED, exit_code=_BUG, message=said)
+        message = f"a bug in surgery: {type(error).__name__}: {error}; see the log"
+        record = replace(record, state=FAILED, exit_code=_BUG, message=message)
     ended = time.time()
     return replace(record, seconds=round(ended - started, 3), ended=ended)
 
 
 def _with_manifest(record: Record, path: Path) -> Record:
-    """Return the record with the metrics, sparsity and outputs that the manifest has."""
+    """Return the record with the metrics, sparsity and outputs in the manifest."""
     facts = read(path)
     return replace(
         record,
@@ -169,7 +170,7 @@ def _with_manifest(record: Record, path: Path) -> Record:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Add all that this process and its children print to a file."""
+    """Append all output of this process and its children to a file inside the `with` block."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]

@@ -1,4 +1,4 @@
-"""A process of a local sweep: does one run after another, as its parent names them."""
+"""A process of a local sweep, which does the runs that its parent sends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from surgery.sweeps.shared_steps import SharedSteps
 from surgery.sweeps.work import Doing, do_run
 
 OTHER_EDITION = 75
-"""The exit code where the sweep was begun anew, with another recipe, while this process began."""
+"""The exit code if the sweep began again with another recipe while this process started."""
 
 
 def main() -> None:
-    """Do runs until the parent is gone."""
+    """Do the runs that stdin lists, one JSON object a line, until the parent is gone.
+
+    Prints true to stdout for each run done, and false if another process does it.
+    """
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the parent ends us
+        signal.signal(number, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, terminate)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What every op and every format must keep, for the tests of packages that add some.
+"""Contracts that every op and format must keep, for tests here and in other packages.
 
 For example:
 

@@ -1,4 +1,4 @@
-"""The contract of formats: what holds whatever a file looks like."""
+"""The contract of formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surgery.weights.tensor import Array
 
 
 def check_format(form: Format, folder: Path) -> None:
-    """Raise AssertionError where a format breaks the contract; `folder` is an empty one."""
+    """Raise AssertionError if a format breaks the contract; `folder` must be empty."""
     for number, check in enumerate(CHECKS):
         place = folder / str(number)
         place.mkdir()
@@ -24,7 +24,7 @@ def check_format(form: Format, folder: Path) -> None:
 
 
 def small() -> Model:
-    """Return the model that the contract writes: Dense layers `a` and `b`."""
+    """Return the model for the contract: Dense layers `a` and `b`."""
     return dense_layers(["a", "b"], [4, 3, 2])
 
 
@@ -33,18 +33,18 @@ def _path(form: Format, folder: Path) -> Path:
 
 
 def head(path: Path) -> bytes:
-    """Return what `sniff` is given: a file's first bytes."""
+    """Return the first bytes of a file, for `sniff`."""
     return b"" if path.is_dir() else path.read_bytes()[:16]
 
 
 def opened(form: Format, path: Path) -> Model:
-    """Return the model in a file of that format; raises AssertionError where it is not known."""
-    assert form.sniff(path, head(path)), f"{form.name} does not know its own file"
+    """Open a file of the format; raises AssertionError if the format does not recognise it."""
+    assert form.sniff(path, head(path)), f"{form.name} does not recognise its own file"
     return form.open(path)
 
 
 def check_round_trip(form: Format, model: Model, folder: Path) -> None:
-    """Check that what was written is known by its content, and is the same model."""
+    """Check that a written file is recognised by its content, and is the same model."""
     path = folder / "odd.name"
     save(model, [Target(format=form, path=path)])
     back = opened(form, path)
@@ -53,7 +53,7 @@ def check_round_trip(form: Format, model: Model, folder: Path) -> None:
 
 
 def check_same_bytes(form: Format, model: Model, folder: Path) -> None:
-    """Check that a model that is written twice gives the same files."""
+    """Check that writing a model twice gives the same files."""
     written = []
     for name in ("one", "two"):
         path = _path(form, folder / name)
@@ -63,7 +63,7 @@ def check_same_bytes(form: Format, model: Model, folder: Path) -> None:
 
 
 def check_replaced_whole(form: Format, model: Model, folder: Path) -> None:
-    """Check that nothing of an old output stays, nor anything beside the new one."""
+    """Check that nothing is left of an old output, or beside the new one."""
     path = _path(form, folder)
     changed = model.map(model.weights, lambda chunk, _: chunk * 3)
     save(changed, [Target(format=form, path=path)])
@@ -73,7 +73,7 @@ def check_replaced_whole(form: Format, model: Model, folder: Path) -> None:
 
 
 def check_nothing_half_written(form: Format, model: Model, folder: Path) -> None:
-    """Check that a tensor that cannot be read leaves nothing behind."""
+    """Check that a failed write leaves nothing behind."""
 
     class BrokenError(Exception):
         pass
@@ -93,7 +93,7 @@ def check_nothing_half_written(form: Format, model: Model, folder: Path) -> None
 
 
 def check_cut_short(form: Format, model: Model, folder: Path) -> None:
-    """Check that a file that is cut short is refused by a SurgeryError, wherever it is cut."""
+    """Check that a truncated file is refused by a SurgeryError, wherever it is cut."""
     path = _path(form, folder)
     save(model, [Target(format=form, path=path)])
     file = max(files_in(path), key=lambda f: (f.suffix != ".json", f.stat().st_size))

@@ -1,4 +1,4 @@
-"""Small models that are made without Keras."""
+"""Small models, made without Keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from surgery.weights.weight import Weight
 
 
 def dense_layers(layers: Sequence[str], sizes: Sequence[int]) -> Model:
-    """Return a Sequential model of Dense layers of those names and widths, with seeded weights."""
+    """Return a Sequential model of Dense layers of these names and widths, with seeded weights.
+
+    `sizes` has the input size first.
+    """
     rng = np.random.default_rng(0)
     entries: list[dict[str, Any]] = [
         {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
@@ -47,7 +50,7 @@ def dense_layers(layers: Sequence[str], sizes: Sequence[int]) -> Model:
 
 
 def with_slots(array: Array) -> Model:
-    """Return a model of `a/kernel`, which holds the array and has slots, and of `b/kernel`."""
+    """Return a model with `a/kernel`, which has the array's values and slots, and `b/kernel`."""
     turned = array[..., ::-1].copy() if array.ndim else array
     slots = tuple((name, constant(turned)) for name in ("momentum", "velocity"))
     weight = Weight("a/kernel", constant(array), ("k",), True, True, slots=slots)
@@ -56,12 +59,12 @@ def with_slots(array: Array) -> Model:
 
 
 def values(model: Model) -> dict[str, Array]:
-    """Return all weights in memory, by address."""
+    """Return all weights as arrays, by address."""
     return {weight.address: weight.tensor.numpy() for weight in model.weights}
 
 
 def same_bytes(a: Model, b: Model) -> bool:
-    """Return whether two models hold the same weights, bit for bit."""
+    """Return whether two models have the same weights, bit for bit."""
     left, right = values(a), values(b)
     return left.keys() == right.keys() and all(
         left[k].dtype == right[k].dtype

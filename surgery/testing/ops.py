@@ -1,4 +1,4 @@
-"""The contract of operations: what holds whatever one does."""
+"""The contract of ops."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from surgery.weights.tensor import CHUNK, Array, Tensor
 from surgery.weights.weight import Weight
 
 Golden = Callable[[Array], Array]
-"""What NumPy makes of a whole array."""
+"""A function that computes the expected result of a whole array with NumPy."""
 
 _DTYPES = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 _LONG = (8, CHUNK // 4 + 3)
 
 
 def check_op(op: Op, golden: Golden | None = None, moves: bool = False, exact: bool = True) -> None:
-    """Raise AssertionError where an op that selects `a/kernel` breaks the contract.
+    """Raise AssertionError if an op that selects `a/kernel` breaks the contract.
 
-    It is applied to small arrays of every floating dtype, and to one of three chunks. `golden` is
-    what NumPy makes of an array; it `moves` elements where slots are to move with them, and is not
-    `exact` where it may differ in the last bits. An op may refuse an array by a SurgeryError.
+    It is applied to small arrays of every floating dtype, and to one of three chunks. `golden`
+    computes the expected array. With `moves`, slots must change like the weight; without `exact`,
+    the last bits may differ. The op may refuse arrays by a SurgeryError.
     """
     done = 0
     for array in _arrays():
@@ -60,7 +60,7 @@ def check_op_on(
     moves: bool = False,
     exact: bool = True,
 ) -> None:
-    """Raise AssertionError where the op breaks the contract on that model."""
+    """Raise AssertionError if the op breaks the contract on the model; see `check_op`."""
     before = model["a/kernel"]
     array = before.tensor.numpy()
     after = op.apply(model)["a/kernel"]
@@ -81,12 +81,12 @@ def check_op_on(
 
 
 def _equal(a: Array, b: Array) -> bool:
-    """Return whether both hold the same numbers, NaN for NaN."""
+    """Return whether both have the same numbers; NaN equals NaN."""
     return np.array_equal(a.astype(complex), b.astype(complex), equal_nan=True)
 
 
 def _check_reading(tensor: Tensor, whole: Array) -> None:
-    """Check that chunks, and pieces of any size, have what is read at once."""
+    """Raise AssertionError unless reading by chunks and by ranges equals `whole`."""
     chunks = list(tensor.chunks()) or [whole]
     assert np.concatenate(chunks).tobytes() == whole.tobytes()
     third = max(1, whole.size // 3)
@@ -96,7 +96,7 @@ def _check_reading(tensor: Tensor, whole: Array) -> None:
 
 
 def _check_report(op: Op, model: Model, before: Array, after: Array) -> None:
-    """Check that a run tells of the step what NumPy finds."""
+    """Check that the observed effect equals what NumPy finds."""
     observer = Observer()
     watched = observer.watch(model, op.apply(model))
     for _ in watched["a/kernel"].tensor.chunks():
@@ -108,7 +108,7 @@ def _check_report(op: Op, model: Model, before: Array, after: Array) -> None:
 
 
 def _differing(before: Array, after: Array) -> int:
-    """Return how many elements NumPy finds unequal."""
+    """Count the elements that differ; two NaN at the same place are equal."""
     before, after = before.reshape(-1), after.reshape(-1)
     with np.errstate(invalid="ignore"):
         both_nan = (before != before) & (after != after)  # noqa: PLR0124
@@ -116,7 +116,7 @@ def _differing(before: Array, after: Array) -> int:
 
 
 def _check_rest(before: Weight, after: Weight, golden: Golden | None) -> None:
-    """Check that flags and slots are what they were, or changed as the weight is."""
+    """Check that flags and slots are unchanged, or changed like the weight."""
     kept = [f.name for f in fields(Weight) if f.name not in ("tensor", "slots", "reshaped")]
     assert all(getattr(before, name) == getattr(after, name) for name in kept)
     assert after.reshaped == (after.tensor.shape != before.tensor.shape)

@@ -143,7 +143,7 @@ def _finite(before: Array, after: Array) -> tuple[Array, Array, Array]:
 
 
 def _summed(before: Array, after: Array, difference: Array) -> Comparison:
-    """Return the sums; overwrites `difference` by its absolute values."""
+    """Return the sums over some elements; overwrites `difference` by its absolute values."""
     squares = float(difference @ difference)
     size = np.abs(difference, out=difference)
     at = int(size.argmax()) if size.size else 0

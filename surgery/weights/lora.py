@@ -48,7 +48,7 @@ def problems(model: Model) -> list[str]:
     if without_adapters(model) is model:
         return []
     return [
-        f"{layer.address} has LoRA on a quantised {name}, which would have to be requantised; merge it "
+        f"{layer.address} has LoRA on a quantised {name}, which would be requantised; merge it "
         "with Keras, or keep .h5"
         for layer, name in lora_layers(model)
         if not is_float(model[join(layer.address, name)].tensor.dtype)

@@ -239,7 +239,7 @@ class Model:
         return self.without_optimizer().with_note(f"the model is no longer compiled: {why}")
 
     def is_frozen(self, weight: Weight) -> bool:
-        """Return whether the config freezes a weight's layer, which Keras may not restore."""
+        """Return whether the weight is frozen, even if Keras does not restore that on loading."""
         if weight.trainable is False or self.architecture is None:
             return weight.trainable is False
         return not self.architecture.configured_owner(weight.address).trainable
@@ -258,7 +258,7 @@ class Model:
         )
 
     def without_raw_state(self, why: str) -> Model:
-        """Return this model without optimizer state that is not tied to weights."""
+        """Drop the optimizer's variables unless all are scalars; `why` ends the note about it."""
         if not self.carried.optimizer or not self.has_slots:
             return self
         carried = replace(self.carried, optimizer=(), lost_optimizer=True)
@@ -289,6 +289,6 @@ class Model:
 
 
 def trained_flag(architecture: Architecture, weight: Weight) -> bool | None:
-    """Return whether Keras trains the weight; if the config cannot tell, a True is kept."""
+    """Return whether Keras trains the weight; if the config cannot tell, its flag if True."""
     trained = architecture.is_trained(weight.address, weight.variable_trains)
     return True if trained is None and weight.trainable else trained

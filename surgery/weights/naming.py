@@ -38,7 +38,7 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def stars(pattern: str) -> int:
-    """Count the `*` and `**` of a pattern."""
+    """Count the stars of a pattern; `**` counts as one."""
     return len(_STARS.findall(pattern))
 
 

@@ -60,9 +60,9 @@ class _Chunk:
 class Lowest:
     """The set of the k lowest elements: all below a magnitude, and the first of those equal to it.
 
-    `bits` is the magnitude. `first_kept` is (tensor number, flat index) from which elements equal to
-    `bits` are not in the set; None if all are. If the k lowest are all zero, `nothing` is True:
-    zeroing them changes nothing.
+    `bits` is the magnitude. `first_kept` is (tensor number, flat index), from which on elements
+    equal to `bits` are not in the set; None if all are. If the k lowest are all zero, `nothing` is
+    True, since zeroing them changes nothing.
     """
 
     magnitudes: Magnitudes

@@ -11,9 +11,9 @@ from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph.model import refs
 from surgery.architecture.graph.reading import is_graph, parse
 from surgery.architecture.shapes.fitting import Given, given, misfit
-from surgery.architecture.shapes.models import ModelShapes, model_shapes
 from surgery.errors import SelectorError
 from surgery.weights.model import Carried, Model, trained_flag
+from surgery.weights.shapes import shapes_of
 from surgery.weights.weight import Weight, prefixes
 
 _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
@@ -60,15 +60,6 @@ def restructured(
     return _with_outputs(made, before, after, {**addresses.names, **(outputs or {})})
 
 
-def shapes_of(model: Model) -> ModelShapes:
-    """Return the shapes and FLOPs of a model that is a graph; raises ValueError for another one."""
-    return model.once(_shapes)
-
-
-def _shapes(model: Model) -> ModelShapes:
-    return model_shapes(model.need_architecture("shapes follow from it").config)
-
-
 def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[str]) -> None:
     """Raise SelectorError for a layer whose weights do not fit what it would be given."""
     now = after.once(_given)
@@ -82,7 +73,9 @@ def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[st
 
 
 def _given(model: Model) -> Mapping[str, Given]:
-    return given(model.need_architecture("its layers are called").config, shapes_of(model))
+    shapes = shapes_of(model)
+    architecture = model.need_architecture("its layers are called")
+    return {} if shapes is None else given(architecture.config, shapes)
 
 
 class Addresses:

@@ -60,7 +60,10 @@ class Select:
         return (*weights, *(w for w in model.states if _names_state(self.value, w, asked)))
 
     def weights(self, model: Model, allow_empty: bool = False) -> tuple[Weight, ...]:
-        """Return the matching weights; raises SelectorError, with near addresses, if none."""
+        """Return the matching weights.
+
+        Unless `allow_empty`, raises SelectorError with near addresses if there are none.
+        """
         found = self.matches(model)
         if not found and not allow_empty:
             raise SelectorError(self._nothing(model))
@@ -107,7 +110,7 @@ def expand_braces(pattern: str) -> list[str]:
         options = _options(part[1:-1], pattern) if part.startswith("{") else [part]
         result = [head + option for head in result for option in options]
         if len(result) > _MOST_ALTERNATIVES:
-            raise SelectorError(f"{pattern!r} stands for more than {_MOST_ALTERNATIVES} names")
+            raise SelectorError(f"{pattern!r} expands to more than {_MOST_ALTERNATIVES} names")
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgery.architecture.shapes import UNTOLD, ModelShapes, model_shapes
+from surgery.architecture.shapes import RULE_ERRORS, ModelShapes, model_shapes
 from surgery.architecture.upgrades import upgraded
 from surgery.weights.model import Model
 
@@ -21,5 +21,5 @@ def _shapes(model: Model) -> ModelShapes | None:
             sizes = {weight.address: weight.tensor.shape for weight in model.weights}
             config, _ = upgraded(config, model.carried.keras_version, sizes)
         return model_shapes(config)
-    except UNTOLD:
+    except RULE_ERRORS:
         return None

@@ -69,11 +69,11 @@ class _Slot:
 
 
 def of_optimizer(names: Mapping[str, Shaped], trains: Mapping[str, bool]) -> set[str]:
-    """Return the names of the variables that belong to an optimizer.
+    """Return the names of the variables that belong to an optimizer, step counters included.
 
-    A word that layers use too counts if all variables with one of the optimizer's words have the
-    others, if it is in an optimizer's scope, if TensorFlow marks the variable as not trained, or,
-    for Adam, beside a `beta1_power`.
+    `trains` has by name TensorFlow's own flag, if known. A word that layers use too counts if all
+    variables with one of the optimizer's words have the others, if it is in an optimizer's scope,
+    if TensorFlow marks the variable as not trained, or, for Adam, beside a `beta1_power`.
     """
     numbers = {name for name in names if names[name].shape == () and _is_number(name)}
     has_powers = any(map(_POWERS.fullmatch, numbers))

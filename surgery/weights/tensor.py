@@ -294,7 +294,10 @@ def in_pieces(tensor: Tensor) -> Tensor:
 
 
 def in_blocks(size: int, function: ChunkFunction) -> Callable[[Tensor, int, int], Array]:
-    """Make a `gather` for Rearranged whose function gets whole blocks of `size` elements."""
+    """Make a `gather` for Rearranged by a chunk function that gets whole blocks.
+
+    A block has `size` elements, and starts at a multiple of that.
+    """
 
     def gather(before: Tensor, start: int, stop: int) -> Array:
         first = start // size * size

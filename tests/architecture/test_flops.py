@@ -1,8 +1,11 @@
 """The FLOPs of a call, by hand: a multiplication and an addition are two, a bias is one."""
 
+import random
+
 import pytest
 
-from surgery.architecture.shapes import LAYERS, OPERATIONS, flops, output_shapes
+from surgery.architecture.shapes import LAYERS, OPERATIONS, flops, model_shapes, output_shapes
+from tests.architecture import calls
 from tests.architecture.calls import layer
 
 LSTM = 4 * 5 * (2 * (3 + 5) + 1)  # of one step: four gates of five units read three and five
@@ -190,3 +193,60 @@ def test_what_is_no_layer_of_keras_is_unknown(entry):
     for args in ([(1, 8, 8, 3)], [], [None], [[(1, 2)]], [3]):
         assert output_shapes(entry, args, {}) is None
         assert flops(entry, args, {}, None) is None
+
+
+ODD = [
+    None, -1, 0, 2.5, "same", [], [1], [[1, 2], [3, 4]], {}, layer("Dense", units=3), True, 10**12,
+    [10**12, 10**9], "channels_first",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["LAYERS", "OPERATIONS"])
+def test_a_damaged_config_is_no_error(name):
+    """It is unknown, at once, and without memory for what it asks for."""
+    draw = random.Random(0)
+    module = "keras.layers" if name == "LAYERS" else "keras.src.ops.numpy"
+    for class_name, rows in getattr(calls, name).items():
+        for _ in range(30):
+            config, args, *_ = draw.choice(rows)
+            config = {key: draw.choice([value, draw.choice(ODD)]) for key, value in config.items()}
+            config[draw.choice(["axis", "strides", "data_format", "return_state"])] = draw.choice(
+                ODD
+            )
+            args = [draw.choice([value, value, draw.choice(ODD)]) for value in args]
+            entry = {**layer(class_name, **config), "module": module}
+            outputs = output_shapes(entry, args, {})
+            assert isinstance(flops(entry, args, {}, outputs), int | None)
+
+
+def test_a_tower_of_models_that_are_called_twice():
+    """Each is looked at once, though its innermost one is called a million times."""
+    inner = layer("Dense", units=3, name="d")
+    for _ in range(20):
+        inner = model_of_two_calls(inner)
+    found = model_shapes(inner)
+    assert found.total == 2**20 * 3 * (2 * 3 + 1)
+    assert found.outputs == (None, 3)
+
+
+def model_of_two_calls(inner):
+    def tensor(name, call):
+        config = {"keras_history": [name, call, 0], "shape": [None, 3], "dtype": "float32"}
+        return {"class_name": "__keras_tensor__", "config": config}
+
+    name = inner["config"]["name"]
+    counts_itself = inner["class_name"] == "Functional"
+    first = {**layer("InputLayer", name="i", batch_shape=[None, 3]), "name": "i"}
+    nodes = [{"args": [tensor("i", 0)], "kwargs": {}}, {"args": [tensor(name, 0)], "kwargs": {}}]
+    return {
+        "class_name": "Functional",
+        "config": {
+            "name": f"{name}o",
+            "layers": [
+                {**first, "inbound_nodes": []},
+                {**inner, "name": name, "inbound_nodes": nodes},
+            ],
+            "input_layers": ["i", 0, 0],
+            "output_layers": [name, 1 + counts_itself, 0],
+        },
+    }

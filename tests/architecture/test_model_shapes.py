@@ -243,6 +243,40 @@ def test_random_chains(shape, links):
     assert not unknown(found)
 
 
+PROFILED = {
+    "conv": (lambda k: k.Conv2D(8, 3), (12, 12, 4)),
+    "conv-same": (lambda k: k.Conv2D(8, 3, strides=2, padding="same", use_bias=False), (9, 8, 3)),
+    "conv1d": (lambda k: k.Conv1D(8, 3), (12, 4)),
+    "conv3d": (lambda k: k.Conv3D(6, 2), (5, 5, 5, 2)),
+    "depthwise": (lambda k: k.DepthwiseConv2D(3), (12, 12, 4)),
+    "separable": (lambda k: k.SeparableConv2D(6, 3), (12, 12, 4)),
+    "dense": (lambda k: k.Dense(5), (7,)),
+    "dense-sequence": (lambda k: k.Dense(5), (3, 7)),
+    "einsum": (lambda k: k.EinsumDense("abc,cd->abd", (None, 5)), (3, 7)),
+    "maximum": (lambda k: k.MaxPooling2D(3, 2), (12, 12, 4)),
+    "average": (lambda k: k.AveragePooling2D(2), (12, 12, 4)),
+    "global": (lambda k: k.GlobalAveragePooling2D(), (12, 12, 4)),
+    "rescaling": (lambda k: k.Rescaling(0.5, offset=1.0), (12, 4)),
+    "softmax": (lambda k: k.Softmax(), (9,)),
+}
+
+
+@pytest.mark.parametrize("name", PROFILED)
+def test_flops_are_those_of_tensorflow_s_profiler(name, keras):
+    """Of others it knows none (batch normalization, ReLU) or wrong ones (groups, transposed)."""
+    import tensorflow as tf
+
+    build, shape = PROFILED[name]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, build(keras.layers)(inputs))
+    call = tf.function(lambda x: model(x, training=False))
+    graph = call.get_concrete_function(tf.TensorSpec((1, *shape), "float32")).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    profiled = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    assert model_shapes(config_of(model)).total == profiled
+
+
 @pytest.mark.parametrize(("entry", "golden"), published_models())
 def test_published_models(entry, golden):
     model = surgery.open(model_path(golden))

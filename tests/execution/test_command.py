@@ -201,15 +201,15 @@ def test_inspect_json(folder):
         (
             ["inspect", "r.yaml"],
             1,
-            "r.yaml is a recipe, not a model; surgery plan r.yaml says what",
+            "r.yaml is a recipe, not a model; surgery plan r.yaml shows what",
         ),
         (["inspect", "m.keras", "--select", "a/kernl"], 2, "the nearest are a/kernel"),
-        (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice goes with --values"),
+        (["inspect", "m.keras", "--slice", "0:2"], 2, "--slice requires --values"),
         (["inspect", "m.keras", "--values", "--slice", "x"], 2, "write it as 0:3,0:5"),
         (["inspect", "m.keras", "--values", "--slice", "9", "--select", "a/bias"], 2, "out of"),
         (["inspect", "m.keras", "--values", "--slice", "0,0,0"], 2, "has 3 dimensions"),
         (["inspect", "m.keras", "--values", "--slice", "1:2:3:4"], 2, "write it as 0:3,0:5"),
-        (["inspect", "m.keras", "--values", "--hash"], 2, "--values goes with neither --json"),
+        (["inspect", "m.keras", "--values", "--hash"], 2, "--values cannot be combined with --"),
         (["inspect", "m.keras", "--select", ""], 2, "an empty selector names nothing"),
         (["ops", "zeor"], 2, "did you mean 'zero'?"),
         (["ops", "prune"], 2, "did you mean 'zero'?"),
@@ -219,7 +219,7 @@ def test_inspect_json(folder):
         (["scale", "m.keras"], 2, "in a recipe it is scale: surgery ops scale"),
         (["r.yaml"], 2, "there is no command 'r.yaml'; surgery run r.yaml runs a recipe"),
         (["inpect", "m.keras"], 2, "there is no command 'inpect' (did you mean 'inspect'?)"),
-        (["run", "r.yaml", "--out", "x"], 2, "Where a recipe writes stands in it, under export."),
+        (["run", "r.yaml", "--out", "x"], 2, "Give the paths to write in the recipe, under exp"),
     ],
     ids=str,
 )
@@ -267,7 +267,7 @@ def test_the_keys_of_an_op_with_what_is_required_and_what_else_holds(folder):
     assert "One of tensor, global. Default: tensor." in " ".join(shown.split())
     assert all(len(line) < 80 for line in shown.splitlines())
     assert "required" in json.loads(command("ops", "scale", "--json").stdout)["scale"]
-    shown = command("ops", "npz").stdout  # a target, and a form of data
+    shown = command("ops", "npz").stdout  # a target, and a kind of data
     assert "npz (target): " in shown
     assert "npz (data): " in shown
 
@@ -345,7 +345,7 @@ def test_somebody_s_folder_is_not_replaced(folder):
     (folder / "out" / "weights" / "thesis.tex").write_text("all of it")
     done = command("run", "r.yaml")
     assert done.returncode == 2
-    assert "is a folder that holds what surgery did not write" in done.stderr
+    assert "is a folder with files that surgery did not write" in done.stderr
     assert (folder / "out" / "weights" / "thesis.tex").read_text() == "all of it"
 
 
@@ -388,7 +388,7 @@ def test_output_that_cannot_be_printed(folder):
 def test_the_recipe_and_targets_inside_one_another_are_not_written(folder):
     for export, message in (
         ("[{keras: r.yaml}]", "is an input of this recipe"),
-        ("[{npy: w}, {keras: w/m.keras}]", "are one in the other"),
+        ("[{npy: w}, {keras: w/m.keras}]", "contain one another"),
     ):
         Path("r.yaml").write_text(f"surgery: 1\nload: m.keras\nexport: {export}\n")
         done = command("run", "r.yaml")
@@ -400,7 +400,7 @@ def test_from_python_again_and_again(folder):
     assert surgery.run("r.yaml", by=3).outputs
     model = surgery.open("m.keras")
     assert surgery.scale(model, "a", by=np.float32(2)).weights
-    with pytest.raises(surgery.SurgeryError, match="is nothing that a recipe can hold"):
+    with pytest.raises(surgery.SurgeryError, match="cannot be part of a recipe"):
         surgery.scale(model, model.weights[0], by=2)
     with pytest.raises(surgery.SurgeryError, match="float32, which cannot hold 1e\\+300"):
         surgery.set(model, "a", to=1e300)

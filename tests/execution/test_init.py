@@ -13,7 +13,7 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 def test_the_list_has_all_with_what_they_do(tmp_path):
     shown = command("init", cwd=tmp_path).stdout
     assert [line.split()[0] for line in shown.splitlines() if line[2:3].strip()][:-1] == NAMES
-    assert "  digits-finetune  Train the pruned CNN again: what is zero" in shown
+    assert "  digits-finetune  Train the pruned CNN again, and keep the" in shown
     assert all(len(line) < 80 for line in shown.splitlines())
     assert not list(tmp_path.iterdir())
 
@@ -33,7 +33,7 @@ def test_what_is_there_is_never_written_over(tmp_path):
     (tmp_path / "recipes/tame.yaml").write_text("mine")
     done = command("init", "convert", "tame", cwd=tmp_path)
     assert done.returncode == 2
-    assert "recipes/tame.yaml is there already, and is another one" in done.stderr
+    assert "recipes/tame.yaml exists already with other contents" in done.stderr
     assert not (tmp_path / "recipes/convert.yaml").exists()
     done = command("init", "digits-trian", cwd=tmp_path)
     assert "there is no recipe 'digits-trian' (did you mean 'digits-train'?)" in done.stderr

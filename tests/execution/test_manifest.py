@@ -150,7 +150,7 @@ def test_verify_says_what_is_missing_or_wrong(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "x.run.json is no manifest, which is NAME.run.json"),
+        ("", "x.run.json is not a manifest (NAME.run.json)"),
         ("[]", "x.run.json is not the manifest of a run"),
         ('{"manifest": 99, "outputs": []}', "is of version 99 of the manifest"),
         ('{"manifest": 1, "outputs": [3], "inputs": []}', "x.run.json is damaged"),
@@ -215,7 +215,7 @@ def test_what_is_no_weight_counts_too(folder):
     with zipfile.ZipFile("m.keras") as archive:
         was = struct.pack("<I", archive.getinfo("config.json").CRC)
     Path("m.keras").write_bytes(bytes(rewritten).replace(was, crc))
-    assert "m.keras: what is not a weight differs" in command("verify", "out/r.run.json").stdout
+    assert "m.keras: bytes other than weights differ" in command("verify", "out/r.run.json").stdout
     assert ran()
     assert not ran()
 
@@ -229,7 +229,8 @@ def test_hashes_are_added_where_they_are_asked_for(folder):
 def test_a_foreign_file_in_an_output(folder):
     assert ran()
     Path("out/npy/mine.txt").write_text("x")
-    assert "out/npy: npy/mine.txt was not there" in command("verify", "out/r.run.json").stdout
+    verified = command("verify", "out/r.run.json").stdout
+    assert "out/npy: npy/mine.txt is new: it is not in the manifest" in verified
     done = command("run", "r.yaml")
     assert (done.returncode, "did not write" in done.stderr) == (2, True)
 
@@ -237,7 +238,7 @@ def test_a_foreign_file_in_an_output(folder):
 def test_a_target_in_the_manifest_s_place_is_refused(folder):
     Path("r.yaml").write_text("surgery: 1\nload: m.keras\nexport: [{keras: out/r.run.json}]\n")
     done = command("run", "r.yaml")
-    assert (done.returncode, "is where the run's manifest goes" in done.stderr) == (2, True)
+    assert (done.returncode, "is the path of the run's manifest" in done.stderr) == (2, True)
 
 
 def test_an_application_with_a_weights_file(tmp_path):

@@ -30,8 +30,8 @@ def test_a_path_of_the_command_line_that_lies_in_the_shell_s_folder(tmp_path):
         done = command("plan", path, "-p", "model=model.keras", cwd=tmp_path)
         assert done.returncode in (1, 2)
         assert done.stderr.endswith(
-            "; a relative path starts at the recipe's folder, recipes, and model.keras lies in the "
-            "shell's: -p model=../model.keras\n"
+            "; relative paths start at the recipe's folder, recipes, and model.keras is in the "
+            "shell's: write -p model=../model.keras\n"
         )
         done = command("plan", path, "-p", "model=../model.keras", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -51,14 +51,14 @@ def test_paths_are_shown_as_short_as_they_are(tmp_path):
 
 
 PROBLEMS = [
-    ({"expect": [{"metric": {"name": "accuracy", "at_least": 1}}]}, "no step finds out a metric"),
-    ({"export": [{"npz": "o"}, {"h5": "o"}]}, "o is a target already (export[0])"),
-    ({"export": [{"npy": "o"}, {"h5": "o/x.h5"}]}, "o/x.h5 and export[0] are one in the other"),
+    ({"expect": [{"metric": {"name": "accuracy", "at_least": 1}}]}, "no step measures a metric"),
+    ({"export": [{"npz": "o"}, {"h5": "o"}]}, "o is already a target (export[0])"),
+    ({"export": [{"npy": "o"}, {"h5": "o/x.h5"}]}, "o/x.h5 and export[0] contain one another"),
     (
         {"steps": [{"freeze": {"select": "a"}}], "export": [{"npz": "o"}]},
-        "no step reaches a target",
+        "no step affects a target",
     ),
-    ({"objective": {"metric": "mine"}}, "whether less of mine is better is not known; give"),
+    ({"objective": {"metric": "mine"}}, "it is unknown which values of mine are better; give"),
     ({"load": {"application": "VGG16", "classes": 3}}, "classes: 3, but weights: imagenet (the"),
 ]
 

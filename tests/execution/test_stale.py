@@ -140,7 +140,7 @@ def test_what_is_up_to_date_is_told_at_once(ran, tmp_path):
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [
-        "r: up to date, as out/r.run.json says; --force runs it all the same", "[]"
+        "r: up to date by out/r.run.json; --force runs it anyway", "[]"
     ]  # fmt: skip
     text = (folder / "r.yaml").read_text()
     for other in (
@@ -197,7 +197,7 @@ def test_a_manifest_that_was_edited_proves_nothing(folder):
     path.write_text(text.replace('"seed": 0', '"seed": 1'))
     done = command("verify", path)
     assert done.returncode == 1
-    assert "its own digest differs, so it proves nothing" in done.stderr
+    assert "its own digest differs, so nothing can be verified" in done.stderr
     assert not is_current(folder)
 
 
@@ -206,7 +206,7 @@ def test_a_manifest_without_sums_proves_nothing(folder):
     facts = {**facts, "manifest": 1, "inputs": [], "outputs": [], "files": []}
     (folder / "old.run.json").write_text(json.dumps(facts))
     done = command("verify", folder / "old.run.json")
-    assert (done.returncode, "no digests, so it proves nothing" in done.stdout) == (1, True)
+    assert (done.returncode, "no digests, so nothing can be verified" in done.stdout) == (1, True)
 
 
 def test_a_manifest_of_version_1(folder):
@@ -221,7 +221,7 @@ def test_a_manifest_of_version_1(folder):
     path.write_text(json.dumps({**old, "manifest": 1, "files": files}))
     done = command("verify", path)
     assert done.returncode == 0, done.stdout
-    assert f"{folder}/new.npy: not proved: the manifest has no digests of it" in done.stdout
+    assert f"{folder}/new.npy: not verified: the manifest has no digests of it" in done.stdout
     assert not is_current(folder)
     changed(folder / "out/w.npz")
     assert command("verify", path).returncode == 1

@@ -91,9 +91,9 @@ def test_damage_is_told(published, tmp_path):
     data = (source / "variables.data-00000-of-00001").read_bytes()
     place = tmp_path / "v.index"
     for changed, message in (
-        (index[:-1], "does not end as a table of TensorFlow does"),
-        (bytes([index[0] ^ 1]) + index[1:], "has another checksum than it says"),
-        (b"", "does not end as a table"),
+        (index[:-1], "does not end like an index of TensorFlow"),
+        (bytes([index[0] ^ 1]) + index[1:], "does not match its checksum"),
+        (b"", "does not end like an index"),
     ):
         place.write_bytes(changed)
         with pytest.raises(FormatError, match=message):
@@ -102,5 +102,5 @@ def test_damage_is_told(published, tmp_path):
     with pytest.raises(FormatError, match="No such file or directory"):
         Bundle(str(tmp_path / "v")).tensor("variables/0/.ATTRIBUTES/VARIABLE_VALUE")
     (tmp_path / "v.data-00000-of-00001").write_bytes(data[:10])
-    with pytest.raises(FormatError, match="is cut short"):
+    with pytest.raises(FormatError, match="is truncated"):
         Bundle(str(tmp_path / "v")).tensor("variables/0/.ATTRIBUTES/VARIABLE_VALUE")

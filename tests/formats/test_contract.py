@@ -164,13 +164,13 @@ def test_values_in_other_files_are_refused(source, tmp_path):
         del group["0"]
         external = [(str(tmp_path / "secret"), 0, 48)]
         group.create_dataset("0", shape=(4, 3), dtype="f4", external=external)
-    with pytest.raises(FormatError, match="keeps its values in other files"):
+    with pytest.raises(FormatError, match="has its values in other files"):
         surgery.open(tmp_path / "m.weights.h5")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"hello world, no model", "is not what its name says")],
+    [(b"", "is empty"), (b"hello world, no model", "does not match its suffix")],
 )
 def test_what_is_no_model(content, message, tmp_path):
     (tmp_path / "x.keras").write_bytes(content)

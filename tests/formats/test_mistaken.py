@@ -94,7 +94,7 @@ CASES = {
     "pickle": (text("m.pkl", pickle.dumps({"a": 1})), "is a Python pickle, which can run code"),
     "array": (lambda f: (np.save(f / "m.npy", np.ones(3)), f / "m.npy")[1], "is one NumPy array"),
     "meta": (text("ckpt.meta", "x"), "is the graph of a checkpoint, whose .index is missing"),
-    "state": (checkpoint("checkpoint"), "says which checkpoint of its folder is the newest; name"),
+    "state": (checkpoint("checkpoint"), "lists the checkpoints of its folder; name"),
     "no-number": (numbered, "no such checkpoint; name one with its number: m.ckpt-200, m.ckpt-100, "
                             "m.ckpt-90, ..."),
     "misspelt": (lambda f: saved("keras", "model.keras")(f).with_name("modell.keras"),
@@ -102,10 +102,10 @@ CASES = {
     "pbtxt": (text("graph.pbtxt", 'node {\n  name: "x"\n}\n'), "is a graph in text form; write it"),
     "text": (text("graph.pb", 'node {\n  name: "x"\n}\n'), "is a graph in text form; write it as"),
     "config": (text("model.json", CONFIG),
-               "is a Keras config without weights; say load: {{config: model.json, weights: ...}}"),
+               "is a Keras config without weights; write load: {{config: model.json"),
     "tfjs": (text("model.json", '{"modelTopology": {}}'), "is a TensorFlow.js model, which is not"),
     "index": (lambda f: saved("npy", "w")(f) / "index.json", "is the index of a folder of .npy"),
-    "recipe": (text("r.yaml", RECIPE), "is a recipe, not a model; surgery plan {path} says what"),
+    "recipe": (text("r.yaml", RECIPE), "is a recipe, not a model; surgery plan {path} shows what"),
     "models": (folder_of("a.keras", "b10.h5", "b9.h5", "notes.txt", "old/saved_model.pb"),
                "is a folder with 4 models in it; name one: {path}/a.keras, {path}/b9.h5, "
                "{path}/b10.h5, ..."),
@@ -115,13 +115,13 @@ CASES = {
     "cut-h5": (saved("h5", "m.h5", 3000), "is truncated: it has 3,000 bytes of "),
     "cut-keras": (saved("keras", "m.keras", 3000), "is not a readable zip archive: "),
     "cut-npz": (saved("npz", "m.npz", 300), "is not a readable zip archive: "),
-    "no-zip": (text("m.keras", "abc"), "is not what its name says, or truncated; download"),
-    "cut-safetensors": (text("m.safetensors", HEADER), "is truncated, or no safetensors file"),
-    "zeros": (text("m.keras", bytes(5000)), "begins with zeros, as a download that never came"),
+    "no-zip": (text("m.keras", "abc"), "does not match its suffix, or is truncated; download"),
+    "cut-safetensors": (text("m.safetensors", HEADER), "is truncated, or not a safetensors file"),
+    "zeros": (text("m.keras", bytes(5000)), "begins with zeros, like an incomplete download"),
     "unfinished": (text("m.keras.part", "abc"), "is an unfinished download; finish it"),
-    "code": (text("net.py", "import keras\n"), "is Python code; save the model that it builds"),
-    "no-hdf5": (text("m.h5", "abc"), "is no HDF5 file, or its beginning is missing"),
-    "nothing-known": (text("notes", "abc"), "is no model that surgery reads (a folder with .index"),
+    "code": (text("net.py", "import keras\n"), "is Python code; save the model it builds"),
+    "no-hdf5": (text("m.h5", "abc"), "is not an HDF5 file, or its beginning is missing"),
+    "nothing-known": (text("notes", "abc"), "is not a model that surgery reads (a folder with"),
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def test_any_tree_of_datasets(first, options, tmp_path):
         file["author"] = "somebody"
     opened = surgery.open(tmp_path / "tree")
     assert (opened.format, [w.trainable for w in opened.weights]) == ("hdf5", [None] * 4)
-    assert opened.notes == ("what is no array of numbers is left out: author",)
+    assert opened.notes == ("datasets that are not numeric arrays are left out: author",)
     surgery.save(opened, hdf5=tmp_path / "out.hdf5")
     for name, array in TREE.items():
         assert np.array_equal(values(surgery.open(tmp_path / "out.hdf5"))[name], array)

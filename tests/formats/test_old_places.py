@@ -45,7 +45,7 @@ def test_layers_are_found_by_their_order(classes, stored, today):
 @pytest.mark.parametrize("stored", [["dense", "dense_3"], ["dense_1", "dense_2"], ["dense"]])
 def test_numbers_that_fit_no_way_of_counting(stored):
     paths = [f"{OLD_LAYERS}/{name}" for name in stored]
-    with pytest.raises(FormatError, match=r"f: it holds dense number .*which is which"):
+    with pytest.raises(FormatError, match=r"f: it has dense number .*cannot be matched"):
         todays_places(paths, paths, sequential(D, D), "f")
 
 
@@ -77,7 +77,7 @@ def test_a_shape_that_contradicts_the_config(tmp_path):
         file.move("layers/other", "layers/dense_1")
 
     rewritten(dense_model(tmp_path), tmp_path / "swapped.keras", swap)
-    with pytest.raises(FormatError, match=r"a/kernel is \[3, 2\].*Dense asks for \[\?, 3\]"):
+    with pytest.raises(FormatError, match=r"a/kernel is \[3, 2\].*Dense requires \[\?, 3\]"):
         surgery.open(tmp_path / "swapped.keras")
 
 

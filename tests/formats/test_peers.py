@@ -85,7 +85,7 @@ def test_hdf5(model, tmp_path):
         check({name: file[name][()] if file[name].shape else np.array(file[name][()])
                for name in ARRAYS})  # fmt: skip
     inside = Model((*model.weights, Weight("scalar/x", constant(np.zeros(1)))))
-    with pytest.raises(FormatError, match="scalar/x lies inside another weight's address"):
+    with pytest.raises(FormatError, match="scalar/x is below another weight's address"):
         surgery.save(inside, hdf5=tmp_path / "bad.hdf5")
 
 

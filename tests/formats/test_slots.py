@@ -128,14 +128,14 @@ def test_ten_of_many_are_named(tmp_path):
 def test_nothing_to_drop_is_said(tmp_path):
     checkpoint(tmp_path, "w w/ExponentialMovingAverage")
     done = run(tmp_path, {"checkpoint": {"path": "o", "optimizer": "drop"}})
-    assert "no variable is known as an optimizer's, so none is left out" in done.stdout
+    assert "no variable is recognised as an optimizer's, so none is left out" in done.stdout
     assert kept(tmp_path / "o") == {"w", "w/ExponentialMovingAverage"}
 
 
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [("dorp", "\"dorp\" is not allowed (did you mean 'drop'?); allowed: keep, drop"),
-     ({"drop": False, "global_step": "drop"}, "global_step: drop goes with drop: true"),
+     ({"drop": False, "global_step": "drop"}, "global_step: drop requires drop: true"),
      ({"global_step": "no"}, '"no" is not allowed; allowed: keep, drop'),
      ({"slots": "drop"}, "unknown key 'slots'")],
 )  # fmt: skip
@@ -153,7 +153,7 @@ def test_slots_do_not_keep_weights_out_of_hdf5(tmp_path):
     select = {"path": "c", "select": ["**", {"state": "optimizer"}]}
     done = run(tmp_path, {"hdf5": "p.hdf5"}, select)
     assert done.returncode == 2
-    assert "l/w/Adam lies inside another weight's address" in done.stderr
+    assert "l/w/Adam is below another weight's address" in done.stderr
 
 
 def test_slots_go_where_their_weights_go(tmp_path):

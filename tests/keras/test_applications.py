@@ -10,7 +10,7 @@ from surgery.errors import SurgeryError
 from surgery.live.applications import _COMMON, ARGUMENTS, WeightsOf
 from surgery.live.symbolic import symbolic_model, without_memory
 from surgery.recipe.sources import FromApplication
-from tests.conftest import command
+from tests.conftest import THOROUGH, command
 
 SMALL = {"alpha": 0.35, "input_shape": (96, 96, 3), "classes": 10}
 
@@ -32,11 +32,13 @@ def test_the_table_of_arguments_is_keras_s_own(keras):
 
 
 # Keras takes seconds for each of these; their smaller kin are made by the same function.
-LARGE = {"EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L",
-         "ConvNeXtXLarge", "ConvNeXtLarge", "DenseNet201", "ResNet152", "ResNet152V2"}  # fmt: skip
+LARGE = {"EfficientNetB3", "EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7",
+         "EfficientNetV2M", "EfficientNetV2L", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge",
+         "DenseNet169", "DenseNet201", "NASNetLarge", "ResNet101", "ResNet101V2", "ResNet152",
+         "ResNet152V2"}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) - LARGE))
+@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) - (set() if THOROUGH else LARGE)))
 def test_every_application_resolves(name, keras):
     """Its weights have the shapes, names and flags of the real model's, in the same order."""
     model = application(name).open(0)

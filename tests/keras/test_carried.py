@@ -81,16 +81,20 @@ def optimizer_for(keras, name):
     return declared(**keys)
 
 
-def fitted(keras, name):
+@pytest.fixture(scope="module", params=OPTIMIZERS)
+def fitted(request, keras, tmp_path_factory):
+    """The name of an optimizer, a model that it has trained, b left out, and its file."""
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(4, name=name, activation="tanh") for name in "abc"]
     model = keras.Sequential(
         [keras.Input((4,)), *layers, keras.layers.BatchNormalization(name="n")]
     )
     model.layers[1].trainable = False  # b
-    model.compile(optimizer_for(keras, name), "mean_absolute_error", run_eagerly=True)
+    model.compile(optimizer_for(keras, request.param), "mean_absolute_error", run_eagerly=True)
     model.fit(*DATA, epochs=2, batch_size=8, verbose=0, shuffle=False)
-    return model
+    path = tmp_path_factory.mktemp("fitted") / "m.keras"
+    model.save(path)
+    return request.param, model, path
 
 
 DATA = np.random.default_rng(0).random((2, 32, 4)).astype(np.float32)
@@ -104,10 +108,12 @@ def slots_of(optimizer):
     return {match[0]: variable for match, variable in found if match}
 
 
-def by_hand(keras, model, name, trained):
+def by_hand(keras, fitted, name, trained):
     """The same with Keras: other layers trained, and the slots that are left carried over."""
-    slots = slots_of(model.optimizer)
-    numbers = [v.numpy() for v in model.optimizer.variables if not len(v.shape)]
+    model = keras.models.clone_model(fitted)
+    model.set_weights(fitted.get_weights())
+    slots = slots_of(fitted.optimizer)
+    numbers = [v.numpy() for v in fitted.optimizer.variables if not len(v.shape)]
     for layer in model.layers:
         layer.trainable = layer.name in trained
     optimizer = optimizer_for(keras, name)
@@ -121,12 +127,10 @@ def by_hand(keras, model, name, trained):
     return model
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizer_state_survives_a_freeze(name, keras, tmp_path):
+def test_optimizer_state_survives_a_freeze(fitted, keras, tmp_path):
     """Trained on, the loss is what it is where the same is done by hand."""
-    model = fitted(keras, name)
-    model.save(tmp_path / "m.keras")
-    ours = surgery.open(tmp_path / "m.keras")
+    name, model, path = fitted
+    ours = surgery.open(path)
     if name in UNTIED:
         frozen = surgery.freeze(ours, "a")
         assert frozen.optimizer == ()
@@ -138,15 +142,17 @@ def test_optimizer_state_survives_a_freeze(name, keras, tmp_path):
     expected = by_hand(keras, model, name, {"c", "n"})
     for one, two in zip(loaded.optimizer.variables, expected.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy(), err_msg=one.path)
-    keys = {"epochs": 3, "batch_size": 8, "verbose": 0, "shuffle": False}
+    loaded.run_eagerly = True
+    keys = {"epochs": 2, "batch_size": 8, "verbose": 0, "shuffle": False}
     assert loaded.fit(*DATA, **keys).history == expected.fit(*DATA, **keys).history
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - UNTIED))
-def test_an_unfrozen_layer_begins_with_new_slots(name, keras, tmp_path):
-    model = fitted(keras, name)
-    model.save(tmp_path / "m.keras")
-    ours = surgery.unfreeze(surgery.open(tmp_path / "m.keras"), "b")
+def test_an_unfrozen_layer_begins_with_new_slots(fitted, keras, tmp_path):
+    name, model, path = fitted
+    ours = surgery.unfreeze(surgery.open(path), "b")
+    if name in UNTIED:
+        assert ours.optimizer == ()
+        return
     surgery.save(ours, keras=tmp_path / "out.keras")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Keras warns where it does not take an optimizer's state
@@ -160,6 +166,7 @@ def test_an_unfrozen_layer_begins_with_new_slots(name, keras, tmp_path):
         if key not in before and key.endswith("average"):
             expected = model.get_layer("b").get_weights()["bias" in key]
         np.testing.assert_array_equal(variable.numpy(), expected, err_msg=key)
+    loaded.run_eagerly = True
     loaded.fit(*DATA, verbose=0)
 
 

@@ -97,7 +97,7 @@ def test_a_copy_is_what_it_was(form, number, classes, keras, tmp_path):
 def test_a_freeze_that_would_reorder_what_is_not_known_is_refused(number, classes, keras, tmp_path):
     path = saved(keras, around(keras, classes[number](name="mine")), tmp_path / "m.h5")
     frozen = surgery.freeze(surgery.open(path), "inner/first")
-    with pytest.raises(FormatError, match=r"mine .* is not a layer of Keras; write keras instead"):
+    with pytest.raises(FormatError, match=r"mine .* is not a Keras layer; write keras instead"):
         surgery.save(frozen, h5=tmp_path / "out.h5")
     surgery.save(surgery.freeze(surgery.open(path), "out"), h5=tmp_path / "out.h5")
     loaded = keras.models.load_model(tmp_path / "out.h5")

@@ -98,7 +98,7 @@ def test_a_shared_layer_has_its_weights_at_each_place(name, keras, tmp_path):
     x = np.random.default_rng(1).random((3, 4), np.float32)
     recipe = {"surgery": 1, "load": str(tmp_path / "m.keras"),
               "export": [{"h5": str(tmp_path / "m.h5")}]}  # fmt: skip
-    assert any("is shared; the file holds it twice" in n for n in surgery.run(recipe).plan.notes)
+    assert any("is shared; the file has it twice" in n for n in surgery.run(recipe).plan.notes)
     again = keras.saving.load_model(tmp_path / "m.h5", compile=False)
     np.testing.assert_array_equal(again(x), model(x))
     to_keras2(tmp_path / "m.keras", tmp_path / "old.h5")

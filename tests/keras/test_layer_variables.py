@@ -1,6 +1,7 @@
 """Names, order and trainable flags, for every layer class with weights, against real Keras."""
 
 import contextlib
+import functools
 import inspect
 import warnings
 
@@ -13,7 +14,9 @@ from surgery.errors import FormatError, SelectorError
 from tests.keras.layers import NAMES, QUANTIZED, single, varieties
 
 
+@functools.cache
 def build(keras, name, mode=None):
+    """The same model for all tests; none of them changes it."""
     make, shape, calls = varieties(keras)[name]
     keras.utils.set_random_seed(0)
     model = single(keras, make(), shape, calls)

@@ -45,7 +45,7 @@ def test_what_was_checked_says_so(tmp_path):
     done = command("convert", tmp_path / "old.h5", tmp_path / "again.keras")
     assert ", checked)" in done.stdout
     planned = command("plan", tmp_path / "r.yaml")
-    assert "checked with Keras before it is written" in planned.stdout
+    assert "checked by Keras before writing" in planned.stdout
 
 
 @pytest.mark.parametrize(("target", "check"), [
@@ -115,7 +115,7 @@ def test_what_keras_refuses_is_not_written(tmp_path):
         config = file.attrs["model_config"].replace('"use_bias"', '"new_in_2_99": 1, "use_bias"')
         file.attrs["model_config"] = config
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(SurgeryError, match=r"does not load.*d: .*new_in_2_99.*config: keep"):
+    with pytest.raises(SurgeryError, match=r"cannot load.*d: .*new_in_2_99.*config: keep"):
         converted(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "r.yaml"])
 
@@ -214,7 +214,7 @@ def test_names_with_slashes_are_told(tmp_path):
     old_model(tmp_path, *(tf_keras.layers.Dense(2, name=name) for name in names))
     notes = converted(tmp_path).plan.notes
     told = ", ".join(f"block/{number} is block_{number}" for number in range(8))
-    assert any(f"layers whose names hold a / are renamed: {told}" in note for note in notes)
+    assert any(f"layers whose names contain a / are renamed: {told}" in note for note in notes)
 
 
 def test_a_config_in_a_text_in_json(tmp_path):

@@ -45,7 +45,7 @@ def outcome(folder, kind, form, out):
         convert(load, new, "never")
     except SurgeryError as error:
         assert not new.exists()
-        return re.sub(r"^.*(cannot hold this model|\.json): ", "", str(error)).partition(";")[0]
+        return re.sub(r"^.*(cannot store this model|\.json): ", "", str(error)).partition(";")[0]
     differences = judged(folder, kind, load, new)
     assert not differences, f"{source}: {differences}"
     return "equal"

@@ -83,7 +83,7 @@ def test_names_without_an_entry_of_their_own_are_refused(keras, tmp_path):
     ours = saved(
         keras.Model(inputs, keras.layers.LSTM(2, name="rnn")(inputs)), tmp_path / "m.keras"
     )
-    with pytest.raises(surgery.SurgeryError, match="rnn/lstm_cell has no name of its own"):
+    with pytest.raises(surgery.SurgeryError, match="rnn/lstm_cell has no name in the config"):
         surgery.rename(ours, "rnn/lstm_cell", to="cell")
 
 

@@ -654,7 +654,7 @@ def test_constants_of_a_savedmodel(tf, kind, tmp_path):
     assert not (tmp_path / "out/fingerprint.pb").exists()
     x = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
     np.testing.assert_allclose(run(tmp_path / "out", x), run(tmp_path / "s", x) * 9, rtol=1e-6)
-    with pytest.raises(SurgeryError, match="in its graph, which stays as it is"):
+    with pytest.raises(SurgeryError, match="in its graph, which cannot change"):
         surgery.save(surgery.cast(model, "**", to="float16"), savedmodel=tmp_path / "half")
 
 

@@ -76,7 +76,7 @@ def test_metrics(before, after):
     ({"optimizer_config": optimizer("SGD"), "loss": "my_loss"}, "no loss my_loss"),
     ({"optimizer_config": optimizer("SGD"), "loss": "cosine_proximity"}, "no loss cosine_prox"),
     ({"optimizer_config": optimizer("SGD"), "metrics": ["mine"]}, "no metric mine"),
-    ({}, "its optimizer is not known"),
+    ({}, "its optimizer is not recognised"),
 ])  # fmt: skip
 def test_what_has_no_equal(config, why):
     with pytest.raises(ValueError, match=why):

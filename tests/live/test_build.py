@@ -161,7 +161,7 @@ MISTAKES = [
     ),
     (built("make", inputs={"shape": [1, 10, 3, 3]}), "a forward pass of nets:make failed"),
     ({"build": "nowhere:make"}, "nowhere:make cannot be imported: ModuleNotFoundError"),
-    (built("make", weights="imagenet"), "weights: imagenet goes with application"),
+    (built("make", weights="imagenet"), "weights: imagenet requires application"),
 ]
 
 

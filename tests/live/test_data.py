@@ -1,4 +1,4 @@
-"""Every form of data: what it reads, in which order, and what it says of broken ones."""
+"""Every kind of data: what it reads, in which order, and what it says of broken ones."""
 
 import shutil
 import zipfile
@@ -242,11 +242,11 @@ def test_empty_lines_and_short_ones(folder):
 BROKEN = [
     ({"csv": "twice.csv", "target": "y"}, "twice.csv has two columns 'a'"),
     ({"npz": "x.npy"}, "x.npy is not a readable zip archive"),
-    ({"npz": "third.npz", "y": None}, "third.npz is no .npz file of numbers: version (3, 0) of"),
-    ({"npy": {"x": "cut.npy"}}, "cut.npy is no .npy file of numbers: it is cut short: 403 bytes"),
+    ({"npz": "third.npz", "y": None}, "third.npz is not a .npz file of numbers: version (3, 0) of"),
+    ({"npy": {"x": "cut.npy"}}, "cut.npy is not a .npy file of numbers: it is truncated: 403"),
     ({"npz": "d.npz", "y": "z"}, "d.npz has no array 'z'"),
-    ({"npy": {"x": "d.csv"}}, "d.csv is no .npy file of numbers"),
-    ({"npy": {"x": "x.npy", "y": "made.py"}}, "made.py is no .npy file"),
+    ({"npy": {"x": "d.csv"}}, "d.csv is not a .npy file of numbers"),
+    ({"npy": {"x": "x.npy", "y": "made.py"}}, "made.py is not a .npy file"),
     ({"csv": "d.csv", "target": "kind"}, "d.csv:2: 'k0' is not a number; leave its column out"),
     ({"csv": "d.csv", "target": "kid"}, "d.csv has no column 'kid' (did you mean 'kind'?)"),
     ({"csv": "words.csv", "target": "b", "classes": ["2"]}, "words.csv:3: 'four' is not among"),
@@ -254,11 +254,11 @@ BROKEN = [
     ({"images": "images/class0", "size": [4, 3]}, "but not in folders of classes"),
     ({"images": "images", "size": [4, 3], "classes": ["cat"]}, "has no folder cat"),
     ({"images": "broken", "size": [4, 3]}, "x.png is not an image that TensorFlow reads"),
-    ({**FORMS["tfrecord"], "tfrecord": ["d.csv"]}, "d.csv is no TFRecord file, or cut off"),
+    ({**FORMS["tfrecord"], "tfrecord": ["d.csv"]}, "d.csv is not a TFRecord file, or truncated"),
     ({**FORMS["tfrecord"], "features": {"image": {"dtype": "image"}, "label": {}}},
      "d.tfrecord: "),
-    ({"generator": "made:none"}, "the generator makes no batch"),
-    ({"generator": "made:number"}, "made:number returns no iterator"),
+    ({"generator": "made:none"}, "the generator yields no batch"),
+    ({"generator": "made:number"}, "made:number does not return an iterator"),
     ({"generator": "made:fails"}, "made:fails failed: ValueError: no data today"),
     ({"generator": "made:nothing"}, "made:nothing cannot be imported: AttributeError"),
     ({"generator": "nowhere:nothing"}, "nowhere:nothing cannot be imported: ModuleNotFoundError"),
@@ -297,7 +297,7 @@ def test_a_compressed_or_cut_tfrecord(folder, tmp_path):
     shutil.copy(folder / "d.tfrecord", cut)
     with cut.open("r+b") as file:
         file.truncate(cut.stat().st_size - 3)
-    with pytest.raises(SurgeryError, match="or cut off"):
+    with pytest.raises(SurgeryError, match="or truncated"):
         data(Path(tmp_path), {**FORMS["tfrecord"], "tfrecord": ["cut.tfrecord"]}).open()
 
 
@@ -329,8 +329,8 @@ def test_every_class_of_folders_is_in_both_parts(pictures):
 SORTED = [0] * 8 + [1] * 8
 ALL_OF = "class 1 only in the validation part"
 SPLITS = [
-    (SORTED, "50%", f"d.npz, as Keras does, and has {ALL_OF} and class 0 only in what is trained"),
-    (SORTED, "25%", "has class 0 only in what is trained on; mix the examples"),
+    (SORTED, "50%", f"d.npz, as Keras does, and has {ALL_OF} and class 0 only in the training"),
+    (SORTED, "25%", "has class 0 only in the training part; shuffle the examples"),
     ([0, 1] * 8, "25%", None),
     (np.eye(2)[SORTED], "50%", ALL_OF),
     (np.array(SORTED, np.float32), "50%", ALL_OF),
@@ -361,7 +361,7 @@ def test_quantities_of_a_table_are_no_classes(tmp_path):
     (tmp_path / "d.csv").write_text("\n".join(lines))
     for target, said in (("price", None), ("kind", "class 1 only in the validation part")):
         table = data(tmp_path, {"csv": "d.csv", "target": target, "columns": ["a"]})
-        count, note = trained_on(table, Fraction(1, 2), 0)
+        count, note = trained_on(table.open(), Fraction(1, 2), 0, "d.csv")
         assert count == 4
         assert said in note if said else note is None
 
@@ -370,4 +370,4 @@ def test_a_cell_with_a_line_break_is_told(tmp_path):
     (tmp_path / "d.csv").write_text('a,y,b\n1,0,x\n2,0,"x\ny"\n3,1,x\n4,1,x\n')
     table = data(tmp_path, {"csv": "d.csv", "target": "y", "columns": ["a"]})
     with pytest.raises(FormatError, match="has 5 lines below its header, but 4 rows"):
-        trained_on(table, Fraction(1, 2), 0)
+        trained_on(table.open(), Fraction(1, 2), 0, "d.csv")

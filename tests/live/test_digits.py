@@ -31,11 +31,12 @@ def test_the_recipes_about_digits(tmp_path, digits):
     assert accuracy(pruned, 0) == learned
     assert accuracy(pruned) < 0.9
 
-    tuned = run(tmp_path, "digits-finetune", model=str(tmp_path / "digits-pruned.keras"))
+    cut = str(tmp_path / "digits-pruned.keras")
+    tuned = run(tmp_path, "digits-finetune", model=cut, epochs="6")  # half of its own are enough
     assert accuracy(tuned) >= learned - 0.01
     zeros_stayed(tmp_path / "digits-pruned.keras", tmp_path / "digits-finetuned.keras")
 
-    scheduled = run(tmp_path, "digits-schedule", model=model)
+    scheduled = run(tmp_path, "digits-schedule", model=model, epochs="9")  # it ends at step 180
     assert accuracy(scheduled) >= learned - 0.01
     for kernel in kernels(tmp_path / "digits-scheduled.keras").values():
         assert np.count_nonzero(kernel == 0) >= int(kernel.size * 0.8)

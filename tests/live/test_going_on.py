@@ -211,7 +211,7 @@ def test_a_schedule_takes_the_place_of_a_learning_rate(folder):
 def test_a_new_optimizer_is_told(folder):
     path = recipe(folder, fit(optimizer="sgd"), load="m.keras", export=EXPORT)
     done = command("plan", path)
-    assert "train: sgd takes the place of Adam, and starts anew" in done.stdout, done.stderr
+    assert "train: sgd replaces Adam, without its state" in done.stdout, done.stderr
     found = run(path).plan.steps[0].found
     assert {"loss", "accuracy"} <= found["metrics"].keys()  # the model's own
 
@@ -227,8 +227,8 @@ def test_what_is_not_known_of_an_optimizer_is_refused(folder):
     freeze = {"freeze": {"select": "head"}}
     done = command("plan", recipe(folder, freeze, fit(), load="a.keras", export=EXPORT))
     assert done.returncode == 2
-    assert "the model's own optimizer, Adafactor, cannot go on with its state" in done.stderr
-    assert "give optimizer, for a new one" in done.stderr
+    assert "the state of the model's own optimizer, Adafactor, cannot be used" in done.stderr
+    assert "give optimizer, to start with a new one" in done.stderr
     path = recipe(folder, fit(optimizer="keep"), load={"config": "m.json"}, export=EXPORT)
     assert "the model is not compiled; give loss" in command("plan", path).stderr
     path = recipe(folder, fit(optimizer="keep", loss="mse"), load={"config": "m.json"})
@@ -238,10 +238,10 @@ def test_what_is_not_known_of_an_optimizer_is_refused(folder):
 def test_the_state_of_keras_2_is_refused(folder):
     done = command("plan", recipe(folder, fit(), load="k2.h5", export=EXPORT))
     assert done.returncode == 2
-    assert "Adam, cannot go on with its state: it is that of Keras 2." in done.stderr
+    assert "Adam, cannot be used: it was saved by Keras 2." in done.stderr
     done = command("plan", recipe(folder, fit(**ADAM), fit(), load="k2.h5", export=EXPORT))
     assert done.returncode == 2
-    assert "cannot go on with its state: a step before has dropped it" in done.stderr
+    assert "cannot be used: an earlier step has dropped it" in done.stderr
 
 
 def test_a_loss_of_the_user_s_own_is_not_needed_where_all_is_given(folder):

@@ -64,7 +64,7 @@ def test_sensitivity_is_what_keras_measures_and_goes_on_from_its_table(trained, 
     assert levels == ["", "3/10", "9/10", "3/10", "9/10"]
     text = sensitivity(trained, *options)  # all of it is in the table
     assert text.splitlines()[0].split() == ["accuracy", "by", "share", "of", "zeros", "30%", "90%"]
-    assert "as it is: accuracy 0." in text
+    assert "unchanged: accuracy 0." in text
 
 
 @pytest.mark.parametrize(("kind", "levels"), [("noise", "0.01,5"), ("bits", "12,2")])
@@ -85,7 +85,7 @@ WRONG = [
     (["--select", "nothing"], "nothing matches no weight"),
     (["--metric", "precisio", "--loss", LOSS], "Keras has no metric 'precisio' (did you mean"),
     (["--metric", "auc"], "the metric 'auc' is not measured; there are accuracy, loss"),
-    (["-p", "a=b"], "-p goes with a recipe"),
+    (["-p", "a=b"], "-p requires a recipe"),
 ]
 
 

@@ -15,7 +15,7 @@ from surgery.execution.live import LiveRunner
 from surgery.execution.planning import make_plan
 from surgery.execution.progress import Silent
 from surgery.recipe.reading import read_recipe
-from tests.live.conftest import recipe, train
+from tests.live.conftest import command, recipe, train
 
 CALLBACKS = {
     "reduce_lr_on_plateau": {
@@ -26,10 +26,13 @@ CALLBACKS = {
 SCHEDULE = {"select": "**/kernel", "to": "60%", "begin": 5, "end": 150, "every": 7}
 
 
-def run(folder, **options):
-    arguments = [sys.executable, "-m", "surgery", "run", "r.yaml", "--threads", "1", "--json"]
+ARGUMENTS = ["run", "r.yaml", "--threads", "1", "--json"]
+
+
+def begin(folder):
+    arguments = [sys.executable, "-m", "surgery", *ARGUMENTS]
     return subprocess.Popen(
-        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -44,11 +47,11 @@ def test_killed_in_the_third_epoch(extra, net, tmp_path):
         folder.mkdir()
         shutil.copy(net, folder / "net.keras")
         recipe(folder, step)
-    out, errors = run(whole).communicate()
-    expected = json.loads(out)["steps"][0]["found"]
-    assert expected["metrics"]["learning_rate"] < 0.01, errors  # the plateau has been reached
+    done = command(*ARGUMENTS, cwd=whole)
+    expected = json.loads(done.stdout)["steps"][0]["found"]
+    assert expected["metrics"]["learning_rate"] < 0.01, done.stderr  # the plateau has been reached
 
-    process = run(killed)
+    process = begin(killed)
     for _ in range(6000):
         if list(killed.glob("out/.r.run.json.surgery-live-*/*/epoch-2")):
             break
@@ -58,9 +61,9 @@ def test_killed_in_the_third_epoch(extra, net, tmp_path):
     (left,) = (killed / "out").iterdir()
     assert left.name.startswith(".r.run.json.surgery-live-")
 
-    out, errors = run(killed).communicate()
-    found = json.loads(out)["steps"][0]["found"]
-    assert found["resumed_from"] in (2, 3, 4), errors
+    done = command(*ARGUMENTS, cwd=killed)
+    found = json.loads(done.stdout)["steps"][0]["found"]
+    assert found["resumed_from"] in (2, 3, 4), done.stderr
     assert found["history"] == expected["history"]
     made = (killed / "out" / "model.keras").read_bytes()
     assert made == (whole / "out" / "model.keras").read_bytes()
@@ -78,9 +81,8 @@ def test_a_training_that_had_stopped_early_is_not_trained_on(net, tmp_path):
     steps = json.loads(path.read_text())
     steps["steps"].append({"evaluate": failing})
     path.write_text(json.dumps(steps))
-    command = [sys.executable, "-m", "surgery", "--allow-code", "run", "r.yaml", "--json"]
     for _ in range(2):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = command("--allow-code", *ARGUMENTS, cwd=tmp_path)
         assert done.returncode == 1
         assert "RuntimeError: later" in done.stderr
     (kept,) = (tmp_path / "out").glob(".r.run.json.surgery-live-*/*/epoch-*")
@@ -100,7 +102,7 @@ def test_all_steps_of_a_run_are_kept_in_one_folder(net, tmp_path):
 
 def test_on_ctrl_c_it_says_that_it_goes_on(net, tmp_path):
     recipe(tmp_path, train(epochs=500))
-    process = run(tmp_path)
+    process = begin(tmp_path)
     for _ in range(6000):
         if list(tmp_path.glob("out/.r.run.json.surgery-live-*/*/epoch-*")):
             break
@@ -108,5 +110,5 @@ def test_on_ctrl_c_it_says_that_it_goes_on(net, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    told = r"interrupted; nothing was written; run it again: the training goes on after epoch \d+"
+    told = r"interrupted; nothing was written; run it again: the training resumes after epoch \d+"
     assert re.fullmatch(told, errors.strip().splitlines()[-1])

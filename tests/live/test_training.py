@@ -158,12 +158,12 @@ PROBLEMS = [
     (train(optimizer="adamm"), "Keras has no optimizer 'adamm' (did you mean 'adam'?)"),
     (train(loss="mse_loss"), "Keras has no loss 'mse_loss'"),
     (train(data="digits.tgz"), "write 'digits.tgz' with its kind: csv, generator, images"),
-    (train(data={"npz": "no.npz"}), "no.npz is no .npz file of numbers: No such file"),
+    (train(data={"npz": "no.npz"}), "no.npz is not a .npz file of numbers: No such file"),
     (train(data={"npz": str(DIGITS)}), "has no array 'x'; it has x_train, y_train"),
     (train(data={"npz": str(DIGITS), "x": "y_test", "y": "y_test"}),
      "an example of y_test has the shape [], and the model takes [8, 8, 1]"),
     (train(data={"npz": str(DIGITS), "x": "x_test", "y": "y_train"}),
-     "its arrays have not the same number of examples: x_test [360, 8, 8, 1], y_train [1437]"),
+     "the arrays differ in their number of examples: x_test [360, 8, 8, 1], y_train [1437]"),
     (train(validation_split="10%", validation=TEST_DATA), "give either validation or"),
     (train(callbacks={"early_stoping": {}}), "unknown key 'early_stoping' (did you mean 'early_"),
     (train(callbacks={"early_stopping": {"patience": -1}}), "patience"),
@@ -178,8 +178,8 @@ PROBLEMS = [
     (train(loss={"huber": {"deltas": 1}}), "Huber has no argument 'deltas' (did you mean 'delta'"),
     (train(loss={"mse": {"reduction": "sum"}}), "'mse' takes no arguments; write the class"),
     (train(metrics=[{"mean_io_u": {}}]), "MeanIoU needs num_classes"),
-    (train(learning_rate=0.1), "learning_rate is for the optimizer that the model has"),
-    (train(class_weight={"0": 2}, loss={"a": "mse", "b": "mse"}), "class_weight goes with one"),
+    (train(learning_rate=0.1), "learning_rate is for the model's own optimizer"),
+    (train(class_weight={"0": 2}, loss={"a": "mse", "b": "mse"}), "class_weight works for one"),
     (train(optimizer={"sgd": {"learning_rate": {"polynomial_decay": {
         "initial_learning_rate": 0.1, "decay_steps": 9}}}},
         callbacks={"reduce_lr_on_plateau": {}}), "cannot lower a learning rate that follows"),
@@ -187,18 +187,18 @@ PROBLEMS = [
     (train(prune_schedule={"select": "**", "to": "80%", "begin": 5, "end": 5}), "not after begin"),
     (train(prune_schedule={"select": "**/kernel", "to": "80%", "end": 45}),
      "prune_schedule ends at step 45, and the training has 45 steps (1 epochs)"),
-    (train(class_weight={"0": None}), "class_weight: 0: None is no class and its weight"),
-    (train(class_weight={"0": -1}), "class_weight: 0: -1 is no class and its weight"),
+    (train(class_weight={"0": None}), "class_weight: 0: None is not a class number and its weight"),
+    (train(class_weight={"0": -1}), "class_weight: 0: -1 is not a class number and its weight"),
     (train(keep_zeros=True, optimizer={"adam": {"use_ema": True, "ema_overwrite_frequency": 2}}),
-     "ema_overwrite_frequency puts averages in the weights' places"),
+     "ema_overwrite_frequency replaces the weights by averages"),
     (train(keep=[{"select": "digit/kernel", "mask": "m.npy"}],
            prune_schedule={"select": "digit/kernel", "to": "5%", "end": 9}),
-     "digit/kernel is named by keep and by prune_schedule; it is one of them"),
+     "digit/kernel is selected by both keep and prune_schedule"),
     (train(callbacks={"csv_logger": {"filename": "net.keras"}}), "is an input, which is never"),
     (train(callbacks={"model_checkpoint": {"filepath": "out/model.keras"}}), "is a target"),
     ({"evaluate": {"data": TEST_DATA}}, "the model is not compiled; give loss, and metrics"),
     (train(data={"generator": "my:batches"}), "is code, which runs only with --allow-code"),
-    (train(data={"generator": "my batches"}), "is no name such as package.module:function"),
+    (train(data={"generator": "my batches"}), "is not a name such as package.module:function"),
     ({"evaluate": {"data": TEST_DATA, "metrics": ["accuracy"]}}, "metrics go with loss"),
     ({"activations": {"layers": ["hiden"], "data": TEST_DATA}},
      "the model has no layer 'hiden' (did you mean 'hidden'?)"),
@@ -222,7 +222,7 @@ def test_a_metric_that_no_step_finds(net, tmp_path):
     path = recipe(tmp_path, expect=[{"metric": {"name": "accuracy", "at_least": 0.5}}])
     done = command("plan", path)
     assert done.returncode == 2
-    assert "no step finds out a metric; add evaluate, or train" in done.stderr
+    assert "no step measures a metric; add evaluate, or train" in done.stderr
 
 
 def test_the_plan_of_a_training_needs_no_tensorflow_and_counts_its_memory(net, tmp_path):
@@ -331,7 +331,7 @@ def test_metrics_by_the_names_of_steps(net, tmp_path):
     assert facts["metrics"]["accuracy"] == facts["metrics"]["after/accuracy"]
     wrong = [{"metric": {"name": "aftr/accuracy", "at_least": 0.5}}]
     done = command("plan", recipe(tmp_path, *steps, expect=wrong))
-    assert "no step that finds out metrics is called 'aftr' (did you mean 'after'?)" in done.stderr
+    assert "no step that measures metrics is called 'aftr' (did you mean 'after'?)" in done.stderr
 
 
 def test_measuring_from_python(net, tmp_path):

@@ -109,7 +109,7 @@ SCALE = {"scale": {"select": "digit", "by": 2}}
 WRONG = [
     ([SCALE], "r.yaml:1:1: the key 'export' is missing; for example export: "),
     ([train(epochs=1)], "the key 'export' is missing"),
-    ([EVALUATE, SCALE], "steps[1].scale: no step behind it measures or writes the model"),
+    ([EVALUATE, SCALE], "steps[1].scale: no later step measures or writes the model"),
 ]
 
 

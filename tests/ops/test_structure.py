@@ -115,7 +115,7 @@ def test_zero_two_of_four_along_the_input():
             np.testing.assert_array_equal(found[group * 4 : group * 4 + 4, column], expected)
     ties = only(surgery.zero(model(np.ones((4, 1), np.float32)), "**", n_of_m="2:4"))
     assert ties.ravel().tolist() == [0, 0, 1, 1]
-    with pytest.raises(SelectorError, match=r"its inputs .* are not in groups of 3"):
+    with pytest.raises(SelectorError, match=r"its inputs .* are not divisible by 3"):
         surgery.zero(model(KERNEL), "**", n_of_m="1:3")
 
 
@@ -313,10 +313,10 @@ def test_rename(small):
     for pattern, to, message in (
         ("a", "b", "two layers would be called b"),
         ("*", "same", "two layers would be called same"),
-        ("c", "d", "c is no layer of the model; the nearest are"),
-        ("a", "with space", "'with space' is no name that Keras and TensorFlow take"),
-        ("a", "x/y", "'x/y' is no name"),
-        ("a", "_x", "'_x' is no name"),
+        ("c", "d", "c is not a layer of the model; the nearest are"),
+        ("a", "with space", "'with space' is not a name that Keras and TensorFlow accept"),
+        ("a", "x/y", "'x/y' is not a name"),
+        ("a", "_x", "'_x' is not a name"),
         ("a", "*", "more \\* than"),
     ):
         with pytest.raises(SelectorError, match=message):

@@ -89,11 +89,11 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "aliases (*name) written out, or too deep"),
-        (MERGE_BOMB, "aliases (*name) written out, or too deep"),
-        ("a: &a {<<: *a}", "aliases (*name) written out, or too deep"),
+        (BOMB, "including aliases (*name), or too deep"),
+        (MERGE_BOMB, "including aliases (*name), or too deep"),
+        ("a: &a {<<: *a}", "including aliases (*name), or too deep"),
         ("a: {<<: 1}", "<< takes a mapping, or a list of mappings"),
-        ("a: &a [*a]", "aliases (*name) written out, or too deep"),
+        ("a: &a [*a]", "including aliases (*name), or too deep"),
         ("a: " + "[" * 100 + "]" * 100, "is nested too deeply"),
         ("a: " + "{a: " * 2000 + "1" + "}" * 2000, "is nested too deeply"),
         ("x" * (2 << 20), "is larger than 1 MiB"),

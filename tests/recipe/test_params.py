@@ -107,8 +107,8 @@ WRONG = [
     ({"sizes": "3"}, {}, "-p sizes=3: expected a list, [a, b], as in the recipe"),
     ({"to": "[1"}, {}, "-p to=[1: is not YAML"),
     ({}, {}, "params.root: the environment variable DATA is not set; set it, or give a default"),
-    ({"none": "[1, 2]"}, None, "export[0].keras: ${none} is a list, which goes into no text"),
-    ({}, {"DATA": "s3://bucket/x"}, "goes into a remote address, s3://bucket/x"),
+    ({"none": "[1, 2]"}, None, "export[0].keras: ${none} is a list, which cannot be part of text"),
+    ({}, {"DATA": "s3://bucket/x"}, "used in a remote address, s3://bucket/x"),
 ]
 
 
@@ -123,16 +123,16 @@ HEAD = "surgery: 1\nload: m.keras\nexport: [{keras: o.keras}]\n"
 WRONG_TEXTS = [
     ('env: [HF_TOKEN]\nname: "${env:HF_TOKEN}"', "env[0]: HF_TOKEN looks like a secret"),
     ('name: "${env:DATA}"', "name: ${env:DATA} is not listed; add env: [DATA] at the top"),
-    ('name: "${DATA}"', "a variable of the environment is ${env:DATA}, with env: [DATA]"),
+    ('name: "${DATA}"', "an environment variable is ${env:DATA}, with env: [DATA]"),
     ('params: {b: "${a}", a: 1}\nname: "${b}"', "params.b: ${a} is not a parameter"),
     ('params: {a: k}\nsteps: [{"${a}": {}}]', "unknown op 'k'"),
-    ('params: {a: [x]}\nsteps: [{"${a}": {}}]', "${a} is a list, and no key"),
-    ('params: {a: x}\nparams2: {x: 1, "${a}": 2}', "${a} is 'x', which stands here already"),
-    ('env: [DATA]\ncluster: {account: "${env:DATA}"}', "goes into code or a script; it may with"),
+    ('params: {a: [x]}\nsteps: [{"${a}": {}}]', "${a} is a list, which cannot be a key"),
+    ('params: {a: x}\nparams2: {x: 1, "${a}": 2}', "${a} is 'x', which is already a key here"),
+    ('env: [DATA]\ncluster: {account: "${env:DATA}"}', "used in code or a script, which needs"),
     ('env: [DATA]\nmatrix: {d: ["${env:DATA}"]}\nsteps: [{train: {data: {generator: "${d}:f"}}}]',
-     "goes into code or a script; it may with --allow-code"),
+     "used in code or a script, which needs --allow-code"),
     ('env: [DATA]\nparams: {p: "${env:DATA}"}\nmatrix: {d: ["${p}"]}\n'
-     'steps: [{train: {data: {generator: "${d}:f"}}}]', "code or a script; it may with --allow"),
+     'steps: [{train: {data: {generator: "${d}:f"}}}]', "code or a script, which needs --allow"),
 ]  # fmt: skip
 
 

@@ -116,9 +116,9 @@ HOSTILE = [
     ('qos: "a\\u202eb"', "cluster.qos"),
     ('image: "a\\tb"', "cluster.image"),
     ('setup: ["module load cuda\\nrm x"]', "cluster.setup"),
-    ('sbatch: {comment: "a\\nb"}', "sbatch: comment holds a line break"),
+    ('sbatch: {comment: "a\\nb"}', "sbatch: comment contains a line break"),
     ('sbatch: {"comment=x\\ntouch PWNED": true}', "sbatch: 'comment=x\\ntouch PWNED'"),
-    ("sbatch: {comment: [a]}", "the value of comment is to be text"),
+    ("sbatch: {comment: [a]}", "the value of comment must be text"),
 ]
 
 

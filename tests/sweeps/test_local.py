@@ -74,7 +74,7 @@ def test_the_table(sweep, tmp_path):
         ("out/${by}-${lowest}/model.keras", "out/${by}.keras",
          'export[0].keras: runs 0 (by=1, lowest=10%) and 1 (by=1, lowest=50%) would both write'),
         ("out/${by}-${lowest}/model.npz", "out/${by}-${lowest}/model.keras/${by}.npz",
-         "are one in the other"),
+         "contain one another"),
         ("load: model.keras", "load: out/1-10%/model.keras", "no such file or folder"),
         ("select: a,", 'select: "x${by}",', "x3"),
         ("[10%, 50%]", "[10%, x]", "'x' is not a share; write 10% or 0.1 (run 1: by=1, lowest=x, "
@@ -123,7 +123,7 @@ def test_a_run_that_fails_fails_alone(sweep, tmp_path):
     assert "expect[0]" in lines[1]
     folder = tmp_path / "recipe.sweep"
     assert lines[2] == f"  its log: {log_of(folder, 1)}"
-    assert lines[3].startswith("3 runs failed by the recipe's own fault: change the recipe")
+    assert lines[3].startswith("3 runs failed because of the recipe: change it")
     assert command("sweep", sweep).stdout.splitlines()[0] == lines[0]
     assert started(folder, 1) == 1  # it would end the same
     assert command("sweep", "retry", folder).returncode == 1
@@ -179,7 +179,7 @@ def test_a_killed_run_fails_alone_and_is_tried_again(tmp_path, slow):
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "3 runs: 2 done, 1 killed" in text
-    assert "killed by SIGKILL, as happens where memory runs out" in text
+    assert "killed by SIGKILL, perhaps because memory ran out" in text
     done = command("sweep", "retry", folder)
     assert done.stdout.splitlines()[0] == "3 runs: 3 done"
     assert [started(folder, index) for index in range(3)] == [1, 1, 1]
@@ -276,7 +276,7 @@ def test_a_run_by_the_index_of_any_engine(variable, value, index, sweep, tmp_pat
 def test_a_matrix_needs_a_sweep_or_an_index(sweep):
     done = command("run", sweep)
     assert done.returncode == 2
-    assert "has a matrix of 6 runs: surgery sweep does them all, and --index N one" in done.stderr
+    assert "a matrix of 6 runs: surgery sweep does all of them, and --index N one" in done.stderr
     assert command("run", sweep, "--index", "6").returncode == 2
     plan = command("plan", sweep, "--index", "5")
     assert plan.returncode == 0
@@ -298,7 +298,7 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
         "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
         'export: [{keras: "${out}/${lowest}.keras"}]\nparams: {out: out}\n'
     )
-    done = command("sweep", path, "--jobs", "2")
+    done = command("sweep", path, "--jobs", "2", keras=True)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "recipe.sweep"
     logs = [log_of(folder, index).read_text() for index in range(3)]
@@ -313,7 +313,8 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     assert all(0 < row["accuracy"] <= 1 for row in rows)
     assert "* the best accuracy" in command("sweep", "table", folder).stdout
     alone = command("run", path, "--index", "2", "-p", f"out={tmp_path / 'alone'}", "--dir",
-                    tmp_path / "alone.sweep", XDG_CACHE_HOME=str(tmp_path / "none"))  # fmt: skip
+                    tmp_path / "alone.sweep", keras=True,
+                    XDG_CACHE_HOME=str(tmp_path / "none"))  # fmt: skip
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "alone/80%.keras").read_bytes() == (tmp_path / "out/80%.keras").read_bytes()
     assert command("cache", "prune").stdout.startswith("removed ")
@@ -340,12 +341,12 @@ def test_a_folder_of_another_sweep_is_left_alone(sweep, tmp_path):
     other.write_text(sweep.read_text())
     done = command("sweep", other, "--dir", tmp_path / "s")
     assert done.returncode == 2
-    assert "holds the sweep of" in done.stderr
+    assert "is the sweep of" in done.stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").touch()
     done = command("sweep", other, "--dir", tmp_path / "mine")
     assert done.returncode == 2
-    assert "is no folder of a sweep" in done.stderr
+    assert "is not the folder of a sweep" in done.stderr
     assert command("sweep", "status", tmp_path / "none").returncode == 2
 
 
@@ -393,7 +394,7 @@ def test_what_is_done_before_is_told(sweep, tmp_path):
     sweep.write_text(sweep.read_text().replace("[1, 2, 3]", "[0, 1, 2]"))
     assert "6 runs: 4 done or on their way, 2 to do" in command("sweep", sweep, "--dry-run").stdout
     done = command("sweep", sweep)
-    assert "2 runs of before, such as by=3, lowest=10%, not among its runs" in done.stderr
+    assert "2 former runs, such as by=3, lowest=10%, no longer in the sweep" in done.stderr
     assert "6 runs: 4 done or on their way, 2 to do" in done.stderr
     assert [started(folder, index) for index in range(6)] == [1] * 6
     assert log_of(folder, 0).read_text().count("zero") > 0
@@ -405,7 +406,7 @@ def test_a_folder_has_one_set_of_parameters(sweep, tmp_path):
     for given, said in ((["-p", "to=b"], "with -p to=a"), ([], "with -p to=a")):
         done = command("sweep", sweep, *given)
         assert done.returncode == 2
-        assert f"recipe.sweep holds the sweep {said}; give another --dir" in done.stderr
+        assert f"recipe.sweep is the sweep {said}; give another --dir" in done.stderr
     assert command("sweep", sweep, "-p", "to=b", "--dir", tmp_path / "b").returncode == 0
 
 
@@ -419,7 +420,7 @@ def test_a_sweep_that_is_begun_anew_ends_the_one_before(tmp_path, slow):
     slow.go_on.set()
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 1
-    assert "was begun anew with another recipe meanwhile" in text
+    assert "was begun again with another recipe" in text
     assert second.wait(200) == 0
     manifests = [json.loads(file.read_text()) for file in (tmp_path / "out").rglob("*.run.json")]
     assert manifests
@@ -528,15 +529,15 @@ def test_one_run_can_be_forced(sweep, tmp_path):
     assert made.stat().st_mtime_ns > before
     done = command("run", sweep, SLURM_ARRAY_TASK_ID="abc")
     assert done.returncode == 2
-    assert "SLURM_ARRAY_TASK_ID=abc is no number of a run; give --index N" in done.stderr
+    assert "SLURM_ARRAY_TASK_ID=abc is not the number of a run; give --index N" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["tabel", "x.sweep"], "'tabel' is neither a recipe nor a command (did you mean 'table'?)"),
-        (["table", "recipe.yaml"], "is no folder of a sweep (sweep.json: Not a directory)"),
-        (["recipe.yaml", "--dir", "s3://lab/x"], "s3://lab/x: a sweep's folder is on a file sys"),
+        (["table", "recipe.yaml"], "is not the folder of a sweep (sweep.json: Not a directory)"),
+        (["recipe.yaml", "--dir", "s3://lab/x"], "s3://lab/x: a sweep's folder must be on"),
         (["recipe.yaml", "--profile", "p.yaml"], "p.yaml: a profile is a mapping of the keys"),
         (["recipe.yaml", "--profile", "twice.yaml"], "twice.yaml:2:1: "),
         (["recipe.yaml", "--cluster", "setup=5"], "cluster.setup: expected a list"),

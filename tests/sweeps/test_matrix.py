@@ -113,26 +113,26 @@ WRONG = [
     ("{by: []}", "6:14: matrix.by: the list is empty"),
     ("{by: 3}", "6:14: matrix.by: expected a list or a mapping, not 3"),
     ("{by: [1], zip: {by: [2]}}", "matrix: by has values in two places"),
-    ("{zip: {by: [1, 2], layer: [a]}}", "matrix.zip: lists that go together are of one length; "
+    ("{zip: {by: [1, 2], layer: [a]}}", "matrix.zip: paired lists must have the same length; "
      "by has 2, layer has 1"),
-    ("{by: [1], exclude: [{layr: 2}]}", "matrix.exclude[0].layr: layr is no parameter"),
-    ("{by: [1], exclude: [{by: 1}]}", "matrix: nothing is left of it"),
+    ("{by: [1], exclude: [{layr: 2}]}", "matrix.exclude[0].layr: layr is not a parameter"),
+    ("{by: [1], exclude: [{by: 1}]}", "matrix: every combination is excluded"),
     ("{by: {file: no.txt}}", "No such file"),
-    ("{samples: {count: 2, draw: {a: {uniform: [2, 1]}}}}", "low is to be less than high"),
-    ("{samples: {count: 2, draw: {a: {log_uniform: [0, 1]}}}}", "low is to be more than 0"),
+    ("{samples: {count: 2, draw: {a: {uniform: [2, 1]}}}}", "low must be less than high"),
+    ("{samples: {count: 2, draw: {a: {log_uniform: [0, 1]}}}}", "low must be more than 0"),
     ("{samples: {count: 2, draw: {a: {normal: [0, 1]}}}}", "unknown key 'normal'"),
     ("{samples: {count: 200000, draw: {a: {uniform: [0, 1]}}}}", "more than 100,000 runs"),
-    ("{1x: [2]}", "'1x' is no name for a parameter"),
+    ("{1x: [2]}", "'1x' is not a name for a parameter"),
     ("{by: {file: mappings.yaml}}", "mappings.yaml has no list of values for by"),
     ("{by: [1, 2], exclude: [{by: 7}]}", "matrix.exclude[0]: no combination has by=7"),
-    ("{samples: {count: 2, draw: {a: {integer: [1.2, 1.8]}}}}", "whole numbers of 64 bits"),
-    ("{samples: {count: 2, draw: {a: {integer: [1, 1.0e+30]}}}}", "whole numbers of 64 bits"),
-    ("{samples: {count: 2, draw: {a: {uniform: [0, .inf]}}}}", "both are finite"),
-    ("{samples: {count: 2, draw: {a: {uniform: [-1.0e+308, 1.0e+308]}}}}", "both are finite"),
+    ("{samples: {count: 2, draw: {a: {integer: [1.2, 1.8]}}}}", "must be 64-bit integers"),
+    ("{samples: {count: 2, draw: {a: {integer: [1, 1.0e+30]}}}}", "must be 64-bit integers"),
+    ("{samples: {count: 2, draw: {a: {uniform: [0, .inf]}}}}", "both must be finite"),
+    ("{samples: {count: 2, draw: {a: {uniform: [-1.0e+308, 1.0e+308]}}}}", "both must be finite"),
     ("{by: {file: bad.json}}", "bad.json:1:4: is not YAML"),
     ("{zip: {file: long.csv}}", "long.csv cannot be read: line 2 has 3 values, not 2"),
-    ("{zip: {file: twice.csv}}", "twice.csv cannot be read: by stands twice in its header"),
-    ("{zip: {file: name.csv}}", "'a b' in its header is no parameter's name"),
+    ("{zip: {file: twice.csv}}", "twice.csv cannot be read: by occurs twice in its header"),
+    ("{zip: {file: name.csv}}", "'a b' in its header is not a parameter's name"),
 ]  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_a_mistake_is_told_once_with_the_runs_that_have_it(tmp_path):
 def test_one_run_of_a_matrix(tmp_path):
     file = runs(tmp_path, "{by: [1, 2]}")
     assert file.only(1).values == {"by": 2}
-    with pytest.raises(UsageError, match="has a matrix of 2 runs: surgery sweep does them all"):
+    with pytest.raises(UsageError, match="has a matrix of 2 runs: surgery sweep does all of them"):
         file.only(None)
     with pytest.raises(UsageError, match="has the runs 0 to 1, and no run 2"):
         file.only(2)
@@ -202,7 +202,7 @@ SCORES = [status(n, {"n": n}, {"mine": mine}) for n, mine in enumerate([3.0, 1.0
 
 def test_a_metric_of_an_unknown_direction_has_no_star_and_is_asked_for():
     assert "*" not in table_text(SCORES, None, Better())
-    with pytest.raises(UsageError, match="whether less of mine is better is not known; give --dir"):
+    with pytest.raises(UsageError, match="is unknown which values of mine are better; give --dir"):
         rows(SCORES, "mine")
 
 
@@ -232,7 +232,7 @@ def test_an_objective_stands_in_the_recipe(tmp_path):
     assert "objective" not in RecipeFile.read(path).all()[0].resolved  # of which no run depends
     path.write_text(text + "objective: {metric: mine}\n")
     dense_model(tmp_path)
-    with pytest.raises(RecipeError, match="whether less of mine is better is not known"):
+    with pytest.raises(RecipeError, match="it is unknown which values of mine are better"):
         plan_sweep(RecipeFile.read(path), 1)
 
 

@@ -134,7 +134,7 @@ def test_data_behind_a_url(s3, tmp_path):
     [
         ("s3://lab/none/model.keras", "s3://lab/none/model.keras: no such file or folder"),
         ("s3://nolab/model.keras", "s3://nolab/model.keras: no such file or folder"),
-        ("nos://lab/model.keras", "nos:// is no scheme that fsspec knows"),
+        ("nos://lab/model.keras", "nos:// is not a scheme that fsspec knows"),
         ("http://127.0.0.1:1/model.keras", "http://127.0.0.1:1/model.keras: "),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_plan_says_that_urls_are_not_put_in_place_together(small, tmp_path):
     )
     done = command("plan", recipe)
     said = " ".join(done.stdout.split())
-    assert "s3://lab/b.npz: what goes to a URL is not put in place in one step" in said
+    assert "s3://lab/b.npz: a URL is not written atomically" in said
 
 
 def test_arrays_in_fortran_s_order(s3, tmp_path, monkeypatch):
@@ -250,7 +250,7 @@ def test_urls_that_no_path_can_have(url, said, tmp_path):
     (tmp_path / "r.yaml").write_text(f'surgery: 1\nload: "{url}"\nexport: [{{npz: x.npz}}]\n')
     done = command("validate", tmp_path / "r.yaml")
     assert done.returncode == 2
-    assert f"r.yaml:2:7: load.path: {url} has {said}, which no path here can have" in done.stderr
+    assert f"r.yaml:2:7: load.path: {url} has {said}, which a local path cannot have" in done.stderr
     done = command("inspect", "s3://lab/a/../x")
     assert done.returncode == 2
     assert "s3://lab/a/../x has .. in it" in done.stderr

@@ -38,7 +38,7 @@ params: {out: x, data: x}
 load: {config: "${data}/digits-cnn.json"}
 matrix: {rate: [0.001]}
 steps:
-  - train: {data: {npz: "${data}/digits.npz", x: x_test, y: y_test}, epochs: 90,
+  - train: {data: {npz: "${data}/digits.npz", x: x_test, y: y_test}, epochs: 40,
       optimizer: {adam: {learning_rate: "${rate}"}}, loss: sparse_categorical_crossentropy}
 export:
   - keras: "${out}/${rate}.keras"
@@ -169,7 +169,7 @@ def test_what_slurm_refuses_is_told(slurm, small, tmp_path):
     )
     done = command("sweep", path, "--on", "slurm", "--cluster", "partition=none", **slurm)
     assert done.returncode == 1
-    assert "Slurm does not take the runs: " in done.stderr
+    assert "Slurm refuses the runs: " in done.stderr
     assert "partition" in done.stderr
     done = command("sweep", path, "--on", "slurm", "--cluster", "partitoin=none", **slurm)
     assert done.returncode == 2

@@ -57,5 +57,5 @@ def test_depends_on_seed_and_address_and_on_nothing_else():
 
 
 def test_an_unknown_initialiser_is_an_error():
-    with pytest.raises(SurgeryError, match="the initialiser Mine is not known"):
+    with pytest.raises(SurgeryError, match="the initialiser Mine is unknown"):
         drawn("Mine")

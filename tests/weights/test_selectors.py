@@ -77,9 +77,9 @@ def test_selects(selector, expected):
     ("selector", "message"),
     [
         ("fc2/kernel", "fc2/kernel matches no weight of m.keras; the nearest are fc1/kernel"),
-        ("a{b", "'a{b' has a brace without its pair, or one inside another"),
-        ("{{a}}", "'{{a}}' has a brace without its pair, or one inside another"),
-        ("b}a{", "'b}a{' has a brace without its pair, or one inside another"),
+        ("a{b", "'a{b' has unbalanced or nested braces"),
+        ("{{a}}", "'{{a}}' has unbalanced or nested braces"),
+        ("b}a{", "'b}a{' has unbalanced or nested braces"),
         ("a{}", "'a{}' has empty braces; write {a,b} or {1..3}"),
         ("a{3..1}", "'a{3..1}' has a range that is empty or too long"),
         ("re:(", "'re:(' is not a regular expression: missing ), unterminated subpattern"),

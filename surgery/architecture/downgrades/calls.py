@@ -92,7 +92,10 @@ def is_tensor(value: Any) -> bool:
 
 
 def reference(tensor: Mapping[str, Any], counted: Collection[str]) -> list[Any]:
-    """Return the `[layer, node, tensor]` of a Keras tensor."""
+    """Return the `[layer, node, tensor]` of a Keras tensor.
+
+    Nodes of the layers in `counted` (nested models) are numbered from 1.
+    """
     return _counted(tensor["config"]["keras_history"], counted)
 
 

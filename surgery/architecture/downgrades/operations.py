@@ -107,7 +107,10 @@ def operation(entry: Mapping[str, Any], counted: Collection[str]) -> Config:
 
 
 def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
-    """Return the operation's arguments, under the names that TensorFlow's function has for them."""
+    """Return the operation's arguments, under the names that TensorFlow's function has for them.
+
+    Raises NotInKeras2Error for an unknown argument or an open shape.
+    """
     given = {k: v for k, v in entry["config"].items() if k not in _OF_NO_ACCOUNT}
     for key, value in given.items():
         if key not in names and value is not None:
@@ -121,7 +124,7 @@ def _arguments(entry: Mapping[str, Any], names: Mapping[str, str]) -> Config:
 def _operands(
     kind: str, node: Mapping[str, Any], names: Sequence[str], of_floats: bool
 ) -> list[Any]:
-    """Return the operands of a call.
+    """Return the operands of a call; with `of_floats`, plain numbers become floats.
 
     Raises NotInKeras2Error if TensorFlow, which converts no dtypes, would refuse them.
     """

@@ -24,7 +24,7 @@ from surgery.architecture.shapes.models import ModelShapes, model_shapes
 from surgery.architecture.shapes.registry import (
     LAYERS,
     OPERATIONS,
-    UNTOLD,
+    RULE_ERRORS,
     Shape,
     flops,
     leaves,
@@ -34,7 +34,7 @@ from surgery.architecture.shapes.registry import (
 __all__ = [
     "LAYERS",
     "OPERATIONS",
-    "UNTOLD",
+    "RULE_ERRORS",
     "ModelShapes",
     "Shape",
     "flops",

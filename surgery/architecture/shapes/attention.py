@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from surgery.architecture.shapes.registry import LAYERS, Shape
@@ -71,7 +70,7 @@ def _multi_head_cost(
     """Count the projections, the scores, and what is summed by them."""
     if attention_axes is not None and as_list(attention_axes) != list(range(1, len(query) - 1)):
         raise ValueError(attention_axes)
-    made = math.prod(as_list(output_shape)) if output_shape else known(query)[-1]
+    made = count(as_list(output_shape)) if output_shape else known(query)[-1]
     sizes = (key_dim, value_dim or key_dim)
     heads = (num_heads, num_heads)
     return _projected(query, value, key, heads, sizes, made, use_bias, use_gate)
@@ -104,11 +103,12 @@ def _projected(
     use_bias: bool,
     use_gate: bool,
 ) -> int:
-    """The cost of attention with projections.
+    """Return the cost of attention with projections.
 
     `heads` are those of the queries and those of keys and values, `sizes` the sizes of a key and
     a value, `made` that of an output.
     """
+    known([*heads, *sizes, made])  # raises where one is no number
     queries, values = count(query[:-1]), count(value[:-1])
     seen = count(value[1:-1])  # by each query
     query_size, value_size = heads[0] * sizes[0], heads[0] * sizes[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from surgery.architecture.shapes.registry import LAYERS, Shape
-from surgery.architecture.shapes.sizes import count, joined, known, per_axis, split, window
+from surgery.architecture.shapes.sizes import count, joined, known, numbers, per_axis, split, window
 
 _PLAIN = ("Conv1D", "Conv2D", "Conv3D")
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
@@ -24,13 +24,13 @@ def conv(
     data_format: Any = None,
     dilation_rate: Any = 1,
 ) -> Shape:
-    """The shape of a convolution's output."""
+    """Return the shape of a convolution's output."""
     batch, space, _ = split(inputs, data_format)
     sides = zip(
         space,
-        per_axis(kernel_size, len(space)),
-        per_axis(strides, len(space)),
-        per_axis(dilation_rate, len(space)),
+        numbers(kernel_size, len(space)),
+        numbers(strides, len(space)),
+        numbers(dilation_rate, len(space)),
         strict=True,
     )
     made = [window(size, kernel, stride, padding, rate) for size, kernel, stride, rate in sides]
@@ -51,7 +51,7 @@ def _depthwise(
     (channels,) = known([split(inputs, data_format)[2]])
     return conv(
         inputs,
-        filters=channels * depth_multiplier,
+        filters=count([channels, depth_multiplier]),
         kernel_size=kernel_size,
         strides=strides,
         padding=padding,
@@ -72,14 +72,14 @@ def transposed(
     data_format: Any = None,
     dilation_rate: Any = 1,
 ) -> Shape:
-    """The shape of a transposed convolution's output."""
+    """Return the shape of a transposed convolution's output."""
     batch, space, _ = split(inputs, data_format)
     sides = zip(
         space,
-        per_axis(kernel_size, len(space)),
-        per_axis(strides, len(space)),
+        numbers(kernel_size, len(space)),
+        numbers(strides, len(space)),
         per_axis(output_padding, len(space)),
-        per_axis(dilation_rate, len(space)),
+        numbers(dilation_rate, len(space)),
         strict=True,
     )
     made = [
@@ -92,7 +92,7 @@ def transposed(
 def _unwound(
     size: int | None, kernel: int, stride: int, padding: str, more: int | None
 ) -> int | None:
-    """The size whose windows are that many."""
+    """Return the size of a transposed convolution's output on one axis."""
     if size is None:
         return None
     if padding == "valid":
@@ -115,7 +115,7 @@ def conv_cost(
 ) -> int:
     """Count the products of each output with its window, and the biases."""
     _, space, channels = split(inputs, data_format)
-    taps = count(per_axis(kernel_size, len(space))) * known([channels])[0] // groups
+    taps = count(numbers(kernel_size, len(space))) * known([channels])[0] // known([groups])[0]
     return count(output) * (2 * taps + bool(use_bias))
 
 
@@ -123,7 +123,7 @@ def conv_cost(
 def _depthwise_cost(
     output: Shape, inputs: Shape, *, kernel_size: Any, use_bias: bool = True
 ) -> int:
-    taps = count(per_axis(kernel_size, len(inputs) - 2))
+    taps = count(numbers(kernel_size, len(inputs) - 2))
     return count(output) * (2 * taps + bool(use_bias))
 
 
@@ -138,9 +138,9 @@ def _separable_cost(
     data_format: Any = None,
 ) -> int:
     batch, space, _ = split(output, data_format)
-    between = known([split(inputs, data_format)[2]])[0] * depth_multiplier
+    between = count([split(inputs, data_format)[2], depth_multiplier])
     places = count((batch, *space))
-    depthwise = 2 * places * between * count(per_axis(kernel_size, len(space)))
+    depthwise = 2 * places * between * count(numbers(kernel_size, len(space)))
     return depthwise + count(output) * (2 * between + bool(use_bias))
 
 
@@ -155,5 +155,5 @@ def transposed_cost(
 ) -> int:
     """Count the products of each input with its window, and the biases."""
     _, space, filters = split(output, data_format)
-    taps = count(per_axis(kernel_size, len(space))) * known([filters])[0]
+    taps = count(numbers(kernel_size, len(space))) * known([filters])[0]
     return 2 * count(inputs) * taps + count(output) * bool(use_bias)

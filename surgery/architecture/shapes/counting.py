@@ -1,9 +1,8 @@
 """The FLOPs of what has no kernel.
 
-What a trained model does when it is called counts: an operation on each element is one, a maximum
-or a comparison too, and a softmax is five, as TensorFlow's profiler counts them. Moving elements
-is none, and neither is what layers do in training alone. An activation counts where it is a layer
-of its own, not where it is an argument of another layer.
+An operation on each element, a maximum or a comparison counts as one, a softmax as five, as in
+TensorFlow's profiler. Moving elements counts as none, and so do layers that act in training only.
+An activation counts if it is a layer of its own, not if it is an argument of another layer.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from surgery.architecture.shapes.registry import (
     leaves,
     output_shapes,
 )
-from surgery.architecture.shapes.sizes import count, per_axis, split
+from surgery.architecture.shapes.sizes import count, numbers, split
 
 _EACH = {
     "BatchNormalization": 2,  # the statistics are known: a factor and a summand
@@ -139,7 +138,7 @@ def _merged(output: Shape, inputs: list[Shape], *, entry: Entry) -> int:
 @LAYERS.cost(*pooling.POOLING)
 @OPERATIONS.cost("AveragePool", "MaxPool")
 def _pooled(output: Shape, *, pool_size: Any) -> int:
-    return count(output) * count(per_axis(pool_size, len(output) - 2))
+    return count(output) * count(numbers(pool_size, len(output) - 2))
 
 
 @LAYERS.cost(*pooling.GLOBAL)

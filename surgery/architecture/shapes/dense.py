@@ -33,21 +33,21 @@ def _einsum_cost(output: Shape, inputs: Shape, *, equation: str, bias_axes: Any 
     given, _, made = _parts(equation)
     sizes = dict(_labelled(given, inputs))
     summed = [size for label, size in sizes.items() if label not in made]
-    # Keras may leave a size of the output open that is one of the input.
+    # Keras may not know a size of the output that is one of the input.
     kept = [sizes.get(label, size) for label, size in _labelled(made, output)]
     rest = inputs[len(sizes) :] if given.endswith("...") else inputs[: len(inputs) - len(sizes)]
     return count([*kept, *rest]) * (2 * count(summed) + bool(bias_axes))
 
 
 def _labelled(labels: str, shape: Shape) -> list[tuple[str, int | None]]:
-    """The sizes that have a letter; `...` stands at one end for the others."""
+    """Return the sizes that have a letter; `...` stands at one end for the others."""
     letters = labels.strip(".")
     sizes = shape[len(shape) - len(letters) :] if labels.startswith("...") else shape
     return list(zip(letters, sizes, strict=False))
 
 
 def _parts(equation: str) -> list[str]:
-    """What the inputs, the kernel and the outputs of an equation are labelled with."""
+    """Return what the inputs, the kernel and the outputs of an equation are labelled with."""
     found = re.fullmatch(r"([\w.]+),(\w+)->([\w.]+)", equation.replace(" ", ""))
     if found is None:
         raise ValueError(equation)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from surgery.architecture.entries import class_of
@@ -12,7 +13,7 @@ from surgery.architecture.graph import Graph, Ref, is_graph, mapped, parse, refs
 from surgery.architecture.graph.model import CallKey
 from surgery.architecture.shapes.registry import (
     LAYERS,
-    UNTOLD,
+    RULE_ERRORS,
     Entry,
     Shape,
     flops,
@@ -49,9 +50,15 @@ class ModelShapes:
         return [key for key, cost in self.flops.items() if cost is None]
 
     def of_call(self, layer: str, call: int = 0) -> tuple[Shape | None, ...]:
-        """The shapes of the outputs of a layer's call; empty where nothing is known of them."""
-        found = sorted(ref for ref in self.shapes if ref.key == (layer, call))
-        return tuple(self.shapes[ref] for ref in found)
+        """Return the shapes of the outputs of a layer's call; empty if nothing is known of them."""
+        return self._by_call.get((layer, call), ())
+
+    @cached_property
+    def _by_call(self) -> Mapping[CallKey, tuple[Shape | None, ...]]:
+        found: dict[CallKey, list[Shape | None]] = {}
+        for ref in sorted(self.shapes):
+            found.setdefault(ref.key, []).append(self.shapes[ref])
+        return {key: tuple(shapes) for key, shapes in found.items()}
 
 
 def model_shapes(model: Entry | Graph) -> ModelShapes:
@@ -61,43 +68,48 @@ def model_shapes(model: Entry | Graph) -> ModelShapes:
     FLOPs are those of one example, or of the batch that the model's inputs fix.
     """
     graph = model if isinstance(model, Graph) else parse(model)
-    return _with_flops(_Walk(graph, [], _as_stored).run(), _Walk(graph, [], _one_example).run())
+    return _with_flops(_Walk(graph, []).run(), _Walk(graph, [], counts=True).run(), {})
 
 
-def _with_flops(found: ModelShapes, counted: ModelShapes) -> ModelShapes:
-    """The shapes of one walk, which may leave the batch open, with the FLOPs of another."""
-    inner = {key: _with_flops(found.inner[key], counted.inner[key]) for key in found.inner}
-    return ModelShapes(found.shapes, counted.flops, inner, found.outputs)
+def _with_flops(
+    found: ModelShapes, counted: ModelShapes, done: dict[int, ModelShapes]
+) -> ModelShapes:
+    """Return the shapes of one walk, whose batch may be unknown, with the FLOPs of another.
 
-
-def _as_stored(shape: Shape) -> Shape:
-    return shape
-
-
-def _one_example(shape: Shape) -> Shape:
-    return (1, *shape[1:]) if shape[:1] == (None,) else shape
+    `done` has what was made of models that several calls share, by the identity of `counted`.
+    """
+    if id(counted) not in done:
+        inner = {
+            key: _with_flops(found.inner[key], counted.inner[key], done) for key in found.inner
+        }
+        done[id(counted)] = ModelShapes(found.shapes, counted.flops, inner, found.outputs)
+    return done[id(counted)]
 
 
 class _Walk:
     """A walk through the calls of a model.
 
-    `given` are the shapes of its inputs, or empty where its own count. `read` is how a shape is
-    taken from the config.
+    `given` are the shapes of its inputs, or empty if those in the config are taken. With `counts`
+    it counts FLOPs, and takes 1 for an unknown batch.
     """
 
     def __init__(
-        self, graph: Graph, given: Sequence[Shape | None], read: Callable[[Shape], Shape]
+        self, graph: Graph, given: Sequence[Shape | None], *, counts: bool = False
     ) -> None:
-        self.graph, self.read = graph, read
+        self.graph, self.counts = graph, counts
         self.given = dict(zip(refs(graph.inputs), given, strict=True)) if given else {}
         self.stored: dict[CallKey, dict[Ref, Shape]] = {}
         for ref, shape in graph.shapes.items():
-            self.stored.setdefault(ref.key, {})[ref] = read(tuple(shape))
+            self.stored.setdefault(ref.key, {})[ref] = self.read(tuple(shape))
         self.calls = Counter(layer for layer, _ in graph.calls)
-        self.graphs: dict[str, Graph] = {}
+        self.models: dict[tuple[str, tuple[Any, ...]], ModelShapes] = {}
         self.shapes: dict[Ref, Shape | None] = {}
         self.flops: dict[CallKey, int | None] = {}
         self.inner: dict[CallKey, ModelShapes] = {}
+
+    def read(self, shape: Shape) -> Shape:
+        """Return a shape of the config as this walk takes it."""
+        return (1, *shape[1:]) if self.counts and shape[:1] == (None,) else shape
 
     def run(self) -> ModelShapes:
         """Return what is known of the model."""
@@ -110,7 +122,7 @@ class _Walk:
         return ModelShapes(self.shapes, self.flops, self.inner, outputs)
 
     def call(self, key: CallKey) -> tuple[Any, int | None]:
-        """The outputs of a call, and its FLOPs."""
+        """Return the outputs of a call, and its FLOPs."""
         entry, call = self.graph.layers[key[0]], self.graph.calls[key]
         if Ref(*key, 0) in self.given:
             return self.given[Ref(*key, 0)], 0
@@ -125,7 +137,7 @@ class _Walk:
             made = output_shapes(entry, [], {})
             return made and self.read(made), 0
         outputs = output_shapes(entry, args, kwargs)
-        return outputs, flops(entry, args, kwargs, outputs)
+        return outputs, flops(entry, args, kwargs, outputs) if self.counts else None
 
     def read_built(self, entry: Entry, key: CallKey, needed: Sequence[Ref]) -> None:
         """Take an input's shape from what the layer was built for, where nothing else tells."""
@@ -140,22 +152,24 @@ class _Walk:
             self.shapes[needed[0]] = self.read(tuple(shape))
 
     def nested(self, entry: Entry, key: CallKey, given: Any) -> tuple[Any, int | None]:
-        """The outputs and the FLOPs of a model's call."""
+        """Return the outputs and the FLOPs of a model's call."""
         try:
-            graph = self.graphs.get(key[0]) or parse(entry)
-            self.graphs[key[0]] = graph
-            found = _Walk(graph, _in_order(graph.inputs, given), self.read).run()
-        except UNTOLD:
+            graph = parse(entry)
+            inputs = tuple(_in_order(graph.inputs, given))
+            if (key[0], inputs) not in self.models:
+                walk = _Walk(graph, inputs, counts=self.counts)
+                self.models[key[0], inputs] = walk.run()
+        except RULE_ERRORS:
             return None, None
-        self.inner[key] = found
+        found = self.inner[key] = self.models[key[0], inputs]
         return found.outputs, found.total
 
 
 def _in_order(inputs: Any, given: Any) -> list[Any]:
-    """What is given for each input: by its name where both are mappings, else in order."""
+    """Return what is given for each input: by its name where both are mappings, else in order."""
     if isinstance(inputs, Mapping) and isinstance(given, Mapping):
         return [shape for name in sorted(inputs) for shape in _in_order(inputs[name], given[name])]
-    return list(leaves(given))
+    return [shape if isinstance(shape, tuple) else None for shape in leaves(given)]
 
 
 def _is_model(entry: Entry) -> bool:
@@ -170,13 +184,13 @@ def _total(costs: Iterable[int | None]) -> int | None:
 @LAYERS.shape(*_MODELS)
 def _model(inputs: Any, *, entry: Entry) -> Any:
     graph = parse(entry)
-    return _Walk(graph, _in_order(graph.inputs, inputs), _as_stored).run().outputs
+    return _Walk(graph, _in_order(graph.inputs, inputs)).run().outputs
 
 
 @LAYERS.cost(*_MODELS)
 def _model_cost(_outputs: Any, inputs: Any, *, entry: Entry) -> int:
     graph = parse(entry)
-    total = _Walk(graph, _in_order(graph.inputs, inputs), _one_example).run().total
+    total = _Walk(graph, _in_order(graph.inputs, inputs), counts=True).run().total
     if total is None:
         raise ValueError(entry["class_name"])
     return total

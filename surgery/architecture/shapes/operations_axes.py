@@ -169,7 +169,7 @@ def _take(x: Shape, indices: Any, *, axis: int | None = None) -> Shape:
 
 
 def _values(values: Any) -> Shape:
-    """The shape of a tensor, or of the numbers in its place."""
+    """Return the shape of a tensor, or of the numbers in its place."""
     sizes = []
     while isinstance(values, list):
         sizes.append(len(values))

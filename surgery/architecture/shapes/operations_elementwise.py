@@ -49,7 +49,7 @@ def _like_the_second(_: Shape, values: Shape) -> Shape:
 
 
 def operand(x: Any) -> Shape:
-    """The shape of an operand; Keras takes all that is no tensor for a number."""
+    """Return the shape of an operand; Keras takes all that is no tensor for a number."""
     return x if isinstance(x, tuple) else ()
 
 

@@ -116,7 +116,7 @@ def _repeat(x: Shape, *, repeats: Any, axis: int | None = None) -> Shape:
     size, times = shape[place], as_list(repeats)
     if size is None:
         return shape
-    return with_size(shape, place, size * times[0] if len(times) == 1 else sum(times))
+    return with_size(shape, place, product([size, *times]) if len(times) == 1 else total(times))
 
 
 @OPERATIONS.shape("Tile")

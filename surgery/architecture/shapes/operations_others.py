@@ -126,6 +126,6 @@ def _unique(
     place = None if axis is None else axis_of(axis, len(x))
     values = (size,) if place is None else with_size(x, place, size)
     inverse = x if place is None else (x[place],)
-    made = [values, *[(size,)] * return_index, *[inverse] * return_inverse]
-    made += [(size,)] * return_counts
+    made = [values, *[(size,)] * bool(return_index)]
+    made += [inverse] * bool(return_inverse) + [(size,)] * bool(return_counts)
     return made if len(made) > 1 else values

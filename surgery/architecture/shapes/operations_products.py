@@ -96,7 +96,7 @@ def _einsum_cost(output: Shape, *operands: Any, subscripts: str) -> int:
 
 
 def _subscripts(subscripts: str, number: int) -> tuple[list[list[str]], list[str]]:
-    """The labels of each operand and those of the output; `...` is one."""
+    """Return the labels of each operand and those of the output; `...` is one."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     given = [_labels(labels) for labels in inputs.split(",")]
     if len(given) != number:
@@ -113,7 +113,7 @@ def _labels(text: str) -> list[str]:
 
 
 def _labelled(labels: Sequence[str], shape: Shape) -> dict[str, Shape]:
-    """The size of each label, and those that `...` stands for."""
+    """Return the size of each label, and those that `...` stands for."""
     if "..." not in labels:
         pairs = zip(labels, shape, strict=True)
         return {label: (size,) for label, size in reversed(list(pairs))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from surgery.architecture.shapes.registry import LAYERS, Shape
-from surgery.architecture.shapes.sizes import joined, per_axis, reduced, split, window
+from surgery.architecture.shapes.sizes import joined, numbers, reduced, split, window
 
 POOLING = tuple(f"{kind}Pooling{n}D" for kind in ("Average", "Max") for n in (1, 2, 3))
 GLOBAL = tuple(f"Global{name}" for name in POOLING)
@@ -21,10 +21,10 @@ def pooled(
     padding: str = "valid",
     data_format: Any = None,
 ) -> Shape:
-    """The shape after pooling."""
+    """Return the shape after pooling."""
     batch, space, channels = split(inputs, data_format)
-    pools = per_axis(pool_size, len(space))
-    steps = pools if strides is None else per_axis(strides, len(space))
+    pools = numbers(pool_size, len(space))
+    steps = pools if strides is None else numbers(strides, len(space))
     sides = zip(space, pools, steps, strict=True)
     made = [window(size, pool, step, padding) for size, pool, step in sides]
     return joined(batch, made, channels, data_format)
@@ -39,4 +39,4 @@ def _global(inputs: Shape, *, data_format: Any = None, keepdims: bool = False) -
 @LAYERS.shape(*ADAPTIVE)
 def _adapted(inputs: Shape, *, output_size: Any, data_format: Any = None) -> Shape:
     batch, space, channels = split(inputs, data_format)
-    return joined(batch, per_axis(output_size, len(space)), channels, data_format)
+    return joined(batch, numbers(output_size, len(space)), channels, data_format)

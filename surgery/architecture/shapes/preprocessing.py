@@ -16,7 +16,7 @@ def _categories(inputs: Shape, *, num_tokens: int, output_mode: str = "multi_hot
 
 
 def _encoded(inputs: Shape, output_mode: str, depth: int | None) -> Shape:
-    """The shape of encoded categories: one-hot codes take the place of a last axis of one."""
+    """Return the shape of encoded categories; one-hot codes replace a last axis of size 1."""
     kept = output_mode == "one_hot" and (len(inputs) < 2 or inputs[-1] != 1)
     return (*(inputs if kept else inputs[:-1]), depth)
 
@@ -83,7 +83,7 @@ def _text(
 
 @LAYERS.shape("CenterCrop", "Resizing", "RandomCrop")
 def resized(images: Shape, *, height: int, width: int, data_format: Any = None) -> Shape:
-    """The shape of images of another size."""
+    """Return the shape of images of another size."""
     if len(images) not in (3, 4):
         raise ValueError(images)
     first = -2 if data_format == "channels_first" else -3

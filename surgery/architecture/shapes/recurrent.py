@@ -6,7 +6,7 @@ from typing import Any
 
 from surgery.architecture.shapes.convolution import conv
 from surgery.architecture.shapes.registry import LAYERS, Entry, Shape
-from surgery.architecture.shapes.sizes import count, known, per_axis, split
+from surgery.architecture.shapes.sizes import count, known, numbers, split
 
 _GATES = {"LSTM": 4, "CuDNNLSTM": 4, "ConvLSTM": 4, "GRU": 3, "CuDNNGRU": 3, "SimpleRNN": 1}
 _STATES = {"LSTM": 2, "CuDNNLSTM": 2}
@@ -26,13 +26,13 @@ def _recurrent(
 
 
 def _first(sequences: Any) -> Shape:
-    """The sequences alone, where older Keras lists the states after them."""
+    """Return the sequences alone, where older Keras lists the states after them."""
     found: Shape = sequences[0] if isinstance(sequences, list) else sequences
     return found
 
 
 def _cell(entry: Entry) -> Entry:
-    """The cell of a recurrent layer, which most have in their own config."""
+    """Return the cell of a recurrent layer, which most have in their own config."""
     class_name, config = str(entry["class_name"]), entry["config"]
     if class_name == "RNN":
         cell: Entry = config["cell"]
@@ -49,8 +49,7 @@ def _units(cell: Entry) -> int:
     kind = str(cell["class_name"]).removesuffix("Cell")
     if kind not in _PLAIN or str(cell.get("registered_name") or "").partition(">")[1]:
         raise ValueError(kind)  # a cell of the user's own
-    units: int = cell["config"]["units"]
-    return units
+    return count([cell["config"]["units"]])
 
 
 def _output_size(cell: Entry) -> int:
@@ -58,7 +57,7 @@ def _output_size(cell: Entry) -> int:
 
 
 def _state_sizes(cell: Entry) -> list[Any]:
-    """The size of each state; of cells that are stacked, those of each cell."""
+    """Return the size of each state; of cells that are stacked, those of each cell."""
     if cell["class_name"] == "StackedRNNCells":
         sizes = [_state_sizes(inner) for inner in _cells(cell)]
         return [inner[0] if len(inner) == 1 else inner for inner in sizes]
@@ -138,5 +137,5 @@ def _conv_recurrent_cost(
     state = _conv_step((batch, *rest), entry)
     _, space, filters = split(state, data_format)
     channels = known([split((batch, *rest), data_format)[2], filters])
-    taps = count(per_axis(kernel_size, len(space))) * sum(channels)
+    taps = count(numbers(kernel_size, len(space))) * sum(channels)
     return steps * 4 * count(state) * (2 * taps + bool(use_bias))

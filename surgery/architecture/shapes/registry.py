@@ -20,7 +20,7 @@ Rule = Callable[..., Any]
 R = TypeVar("R", bound=Rule)
 
 _OF_KERAS = ("keras", "tf_keras", "keras_core", "tensorflow")
-UNTOLD = (
+RULE_ERRORS = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 """What a rule raises at a call that it does not know or that Keras refuses, and an odd config."""
@@ -73,7 +73,7 @@ def output_shapes(entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any]) 
     try:
         found = _call(rule, entry, (), decoded(args), decoded(kwargs))
         return found if all(map(_is_shape, leaves(found))) else None
-    except UNTOLD:
+    except RULE_ERRORS:
         return None
 
 
@@ -88,12 +88,12 @@ def flops(entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any], outputs:
         return None
     try:
         return int(_call(rule, entry, (outputs,), decoded(args), decoded(kwargs)))
-    except UNTOLD:
+    except RULE_ERRORS:
         return None
 
 
 def leaves(structure: Any) -> Iterator[Any]:
-    """What is in a structure, in the order in which Keras counts a call's outputs."""
+    """Return what is in a structure, in the order in which Keras counts a call's outputs."""
     if isinstance(structure, Mapping):
         for key in sorted(structure):
             yield from leaves(structure[key])
@@ -130,7 +130,7 @@ def _shape_of_values(values: Any) -> Shape:
 
 
 def _kind(entry: Entry) -> tuple[Rules, str]:
-    """The rules to ask for a class, and its name; empty where it is not Keras 3's."""
+    """Return the rules to ask for a class, and its name; empty where it is not Keras 3's."""
     module = str(entry.get("module") or "keras").partition(".")[0]
     package = str(entry.get("registered_name") or entry.get("class_name")).rpartition(">")[0]
     config = entry.get("config")

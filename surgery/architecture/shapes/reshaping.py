@@ -43,7 +43,7 @@ def _cropped(inputs: Shape, *, cropping: Any, data_format: Any = None) -> Shape:
 
 
 def _longer(inputs: Shape, sides: Any, sign: int, data_format: Any) -> Shape:
-    """The shape with so many elements before and after on each axis of space."""
+    """Return the shape with so many elements before and after on each axis of space."""
     batch, space, channels = split(inputs, data_format)
     if len(space) == 1 and isinstance(sides, list) and not isinstance(sides[0], list):
         sides = [sides]  # the two ends of the only axis

@@ -43,7 +43,7 @@ def _same(inputs: Any) -> Any:
 
 @LAYERS.shape("CustomScaleLayer", "StochasticDepth")
 def _of_an_application(inputs: Any, *, entry: Mapping[str, Any]) -> Any:
-    """The shape of what keras.applications have of their own; others' layers may be called so."""
+    """Return the shape of the layers that keras.applications define themselves."""
     if "applications" not in str(entry.get("module")):
         raise ValueError(entry.get("module"))
     return inputs[0] if isinstance(inputs, list) else inputs
@@ -57,6 +57,6 @@ def _input(*, entry: Mapping[str, Any]) -> Shape:
 
 @LAYERS.shape("Lambda")
 def _given(inputs: Any, *, output_shape: list[int | None]) -> Shape:
-    """The shape that was given to a Lambda layer, whose code is not run."""
+    """Return the shape that was given to a Lambda layer, whose code is not run."""
     first = inputs[0] if isinstance(inputs, list) else inputs
     return (first[0], *output_shape)

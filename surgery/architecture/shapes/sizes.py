@@ -10,45 +10,51 @@ from surgery.architecture.shapes.registry import Shape
 
 
 def known(shape: Iterable[int | None]) -> list[int]:
-    """The sizes of a shape; raises ValueError where one is unknown."""
+    """Return the sizes of a shape; raises ValueError where one is unknown, or no number."""
     sizes = list(shape)
-    if None in sizes:
+    found = [size for size in sizes if isinstance(size, int)]
+    if len(found) < len(sizes):
         raise ValueError(sizes)
-    return [size for size in sizes if size is not None]
+    return found
 
 
 def count(shape: Iterable[int | None]) -> int:
-    """The number of elements; raises ValueError where a size is unknown."""
+    """Return the number of elements; raises ValueError where a size is unknown."""
     return math.prod(known(shape))
 
 
 def product(sizes: Iterable[int | None]) -> int | None:
-    """The product of sizes, None where one of them is."""
+    """Return the product of sizes, None where one of them is."""
     sizes = list(sizes)
     return None if None in sizes else math.prod(known(sizes))
 
 
 def total(sizes: Iterable[int | None]) -> int | None:
-    """The sum of sizes, None where one of them is."""
+    """Return the sum of sizes, None where one of them is."""
     sizes = list(sizes)
     return None if None in sizes else sum(known(sizes))
 
 
 def as_list(value: Any) -> list[Any]:
-    """The items of a list or a tuple, or the value alone."""
+    """Return the items of a list or a tuple, or the value alone."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def per_axis(value: Any, rank: int) -> list[Any]:
-    """One value for each axis, from one for all or a list of them."""
+    """Return one value for each axis, from one for all or a list of them."""
     values = list(value) if isinstance(value, list | tuple) else [value] * rank
     if len(values) != rank:
         raise ValueError(value)
     return values
 
 
+def numbers(value: Any, rank: int) -> list[int]:
+    """Return a number for each axis; raises ValueError for anything else."""
+    return known(per_axis(value, rank))
+
+
 def split(shape: Shape, data_format: Any) -> tuple[int | None, Shape, int | None]:
-    """The batch, the space and the channels of a shape."""
+    """Return the batch, the space and the channels of a shape."""
     batch, *rest = shape
     if data_format == "channels_first":
         channels, *space = rest
@@ -69,7 +75,7 @@ def joined(
 def window(
     size: int | None, kernel: int, stride: int, padding: str, dilation: int = 1
 ) -> int | None:
-    """The number of places of a window; raises ValueError where it does not fit."""
+    """Return the number of positions of a window; raises ValueError if it does not fit."""
     if size is None:
         return None
     if padding.lower() in ("same", "causal"):
@@ -81,14 +87,14 @@ def window(
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """The axis counted from the first; raises ValueError where there is none."""
-    if not -rank <= axis < rank:
+    """Return the axis counted from the first; raises ValueError where there is none."""
+    if not isinstance(axis, int) or not -rank <= axis < rank:
         raise ValueError(axis)
     return axis % rank
 
 
 def broadcast(first: Sequence[int | None], second: Sequence[int | None]) -> Shape:
-    """The shape of an operation by elements; raises ValueError where they do not go together."""
+    """Return the broadcast shape of two; raises ValueError if there is none."""
     rank = max(len(first), len(second))
     one, other = ((1,) * (rank - len(shape)) + tuple(shape) for shape in (first, second))
     return tuple(map(_broadcast_size, one, other))
@@ -105,7 +111,7 @@ def _broadcast_size(a: int | None, b: int | None) -> int | None:
 
 
 def reduced(shape: Shape, axis: Any, keepdims: Any = False) -> Shape:
-    """The shape after a sum over an axis, some, or all (None)."""
+    """Return the shape after a sum over an axis, some, or all (None)."""
     rank = len(shape)
     axes = range(rank) if axis is None else [axis_of(a, rank) for a in as_list(axis)]
     if keepdims:
@@ -114,7 +120,7 @@ def reduced(shape: Shape, axis: Any, keepdims: Any = False) -> Shape:
 
 
 def reshaped(shape: Shape, target: Any) -> Shape:
-    """The shape with as many elements as another, in which -1 is what is left."""
+    """Return the shape with as many elements as another, in which -1 is what is left."""
     if not isinstance(target, list | tuple):
         raise TypeError(target)
     sizes: list[int | None] = [size if isinstance(size, int) else None for size in target]
@@ -131,11 +137,11 @@ def reshaped(shape: Shape, target: Any) -> Shape:
 
 
 def with_size(shape: Shape, axis: int, size: int | None) -> Shape:
-    """The shape with another size on an axis."""
+    """Return the shape with another size on an axis."""
     axis = axis_of(axis, len(shape))
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def concatenated(shapes: Sequence[Shape], axis: int) -> Shape:
-    """The first shape, with the sizes of all on that axis added up."""
+    """Return the first shape, with the sizes of all on that axis added up."""
     return with_size(shapes[0], axis, total(shape[axis] for shape in shapes))

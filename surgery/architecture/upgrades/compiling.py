@@ -86,7 +86,10 @@ def _optimizer(value: Any) -> Any:
 
 
 def _learning_rate(config: Config) -> Config:
-    """Return the config with the learning rate schedule equivalent to the old `decay`."""
+    """Return the config with the learning rate schedule equivalent to the old `decay`.
+
+    Raises ValueError for a schedule without an equivalent.
+    """
     new = {key: value for key, value in config.items() if key not in ("lr", "decay")}
     rate = config.get("learning_rate", config.get("lr"))
     decay = config.get("decay") or 0

@@ -77,11 +77,11 @@ def _tell_of_training(entry: Mapping[str, Any], notes: Upgrade) -> None:
         training = _parts(node)[1].get("training") if isinstance(node, list) else None
         if training is True:
             notes.refused.append(
-                f"{name}: it is called with training=True, which Keras 3 does not heed in predict"
+                f"{name}: it is called with training=True, which Keras 3 ignores in predict"
             )
         elif training is False:
             notes.done.append(
-                f"{name}: it is called with training=False, which Keras 3 does not heed in fit: "
+                f"{name}: it is called with training=False, which Keras 3 ignores in fit: "
                 "freeze it before you train"
             )
 
@@ -145,7 +145,11 @@ def _modern(value: Any) -> Any:
 
 
 def _operation(entry: Config, nodes: list[Any], notes: Upgrade) -> Config:
-    """Convert a call of a TensorFlow function to the equivalent operation of Keras 3."""
+    """Convert a layer that calls a TensorFlow function to the equivalent operation of Keras 3.
+
+    `nodes` are its calls. Without an equivalent, returns the entry itself and adds to
+    `notes.refused`.
+    """
     config = entry.get("config") or {}
     name, function = str(config.get("name")), str(config.get("function"))
     try:

@@ -44,7 +44,10 @@ def _refuse(config: Mapping[str, Any], notes: Upgrade) -> None:
 
 
 def _refuse_inside(value: Any, notes: Upgrade) -> None:
-    """Refuse the activation in wrapped layers; nested models are converted already."""
+    """Add wrapped layers with this activation to `notes.refused`.
+
+    Nested models are converted already.
+    """
     if not isinstance(value, Mapping):
         return
     config = value.get("config")

@@ -112,8 +112,8 @@ def _leave_out(class_name: str, name: str, config: Config, notes: Upgrade) -> No
             notes.refused.append(f"{name}: {key}: {value!r} has no equal in Keras 3's {class_name}")
             continue
         del config[key]
-        told = "" if nothing is _ANY else f": {str(value).lower()}"
-        notes.done.append(f"{name}: {key}{told} is left out")
+        shown = "" if nothing is _ANY else f": {str(value).lower()}"
+        notes.done.append(f"{name}: {key}{shown} is left out")
 
 
 def _one_axis(class_name: str, name: str, config: Config, notes: Upgrade) -> None:

@@ -232,7 +232,10 @@ class Bundle:
 
     @cached_property
     def graph(self) -> tuple[CheckpointNode, ...] | None:
-        """The graph of the saved objects; None for a name-based checkpoint."""
+        """The graph of the saved objects; None for a name-based checkpoint.
+
+        Raises FormatError for a damaged graph.
+        """
         if GRAPH not in self.entries:
             return None
         try:
@@ -246,8 +249,8 @@ class Bundle:
             crc = self._pieces[entry.shard].complete(entry.offset, entry.offset + entry.size)
             if crc is not None and entry.size and masked(crc) != entry.crc:
                 raise FormatError(
-                    f"{self.data_file(entry.shard)} is damaged: the checksum of {name} is not the one "
-                    "in the index"
+                    f"{self.data_file(entry.shard)} is damaged: the checksum of {name} is not "
+                    "that in the index"
                 )
 
 

@@ -71,10 +71,10 @@ class _GraphNode:
 
 
 def read_constants(path: Path, outer: Nested = ()) -> Model:
-    """Read the constants of the graph in a file, inside the messages `outer`, as a model.
+    """Read the constants of the graph in a file as a model.
 
-    Raises FormatError if the graph has variables, whose values are in other files, and ValueError
-    if it is damaged.
+    `outer` are the messages around the graph, outermost first. Raises FormatError if the graph has
+    variables, whose values are in other files, and ValueError if it is damaged.
     """
     data, descriptor = disk.contents(path), Descriptor.open(path)
     constants: dict[str, Constant] = {}
@@ -190,7 +190,7 @@ def constant_problems(model: Model, container: GraphContainer) -> Iterator[str]:
         if new is None:
             yield f"its graph needs all of its constants, and {address} was removed or renamed"
         elif (new.tensor.shape, new.tensor.dtype) != (old.shape, old.dtype):
-            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which cannot be changed"
+            yield f"{address} is {list(old.shape)} {old.dtype} in its graph, which cannot change"
 
 
 def is_changed(constant: Constant, tensor: Tensor) -> bool:

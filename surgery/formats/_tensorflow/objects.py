@@ -151,7 +151,10 @@ def _shortest(
     closed: Set[int] = frozenset(),
     starts: Sequence[int] = (0,),
 ) -> dict[int, Path]:
-    """Return the shortest path to each reachable object, along children that `follow` accepts."""
+    """Return the shortest path to each reachable object, along children that `follow` accepts.
+
+    Raises ValueError if objects are nested too deeply.
+    """
     paths: dict[int, Path] = {start: () for start in starts if start < len(nodes)}
     queue = deque(paths)
     while queue:

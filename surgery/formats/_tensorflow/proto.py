@@ -168,7 +168,7 @@ class Message:
         return [value for n, _, value in self._fields if n == number]
 
     def integer(self, number: int, default: int = 0) -> int:
-        """Return an integer field, the last one if it is repeated."""
+        """Return an integer field, the last one if it is repeated; raises ValueError for bytes."""
         value = self._last(number)
         if isinstance(value, bytes):
             raise ValueError(f"field {number} is not a number")
@@ -193,14 +193,14 @@ class Message:
         return found
 
     def text(self, number: int, default: str = "") -> str:
-        """Return a string field."""
+        """Return a string field; raises ValueError for a number."""
         value = self._last(number)
         if isinstance(value, int):
             raise ValueError(f"field {number} is not text")
         return default if value is None else value.decode(errors="replace")
 
     def data(self, number: int) -> bytes:
-        """Return a bytes field; empty if it is missing."""
+        """Return a bytes field, empty if it is missing; raises ValueError for a number."""
         value = self._last(number)
         if isinstance(value, int):
             raise ValueError(f"field {number} is not a string of bytes")

@@ -89,7 +89,10 @@ def _of_folder(folder: Path, carried: Carried, model: Model) -> Model:
 
 
 def _meta_graphs(data: Buffer) -> Iterator[dict[int, list[Buffer]]]:
-    """Yield the fields of each MetaGraphDef of a SavedModel, one for each set of tags."""
+    """Yield the fields of each MetaGraphDef of a SavedModel, one for each set of tags.
+
+    Raises ValueError if there is none.
+    """
     view = memoryview(data)
     found = [field for field in located(view) if field.number == SavedModel.META_GRAPHS]
     if not found:

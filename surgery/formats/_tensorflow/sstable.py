@@ -47,7 +47,10 @@ class Table:
         return ((key, bytes(value)) for key, value, _ in self.places())
 
     def places(self) -> Iterator[tuple[bytes, Buffer, int | None]]:
-        """Yield (key, value, offset of the value in the file or None in compressed blocks)."""
+        """Yield (key, value, offset of the value in the file or None in compressed blocks).
+
+        Raises FormatError for a damaged file.
+        """
         footer = self._data[-_FOOTER:]
         try:
             _, place = self._handle(footer, 0)  # the meta index, which is empty
@@ -64,7 +67,10 @@ class Table:
         return (offset, size), place
 
     def _block(self, offset: int, size: int) -> tuple[Buffer, int | None]:
-        """Return (contents of a block, its offset in the file or None if compressed)."""
+        """Return (contents of a block, its offset in the file or None if compressed).
+
+        Raises ValueError for a truncated or damaged block, or an unknown compression.
+        """
         end = offset + size
         if end + 5 > len(self._data) - _FOOTER:
             raise ValueError(f"a block at byte {offset} does not fit in the file")

@@ -103,7 +103,10 @@ def _values(data: Buffer, places: list[Any], dtype: np.dtype[Any]) -> Array:
 
 
 def _repeated(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-    """Return a tensor whose missing values repeat the last one; with no value, zeros."""
+    """Return a tensor whose missing values repeat the last one; with no value, zeros.
+
+    Raises ValueError if that is much larger than the stored values.
+    """
     size = math.prod(shape)
     if values.size == size:
         return constant(values.reshape(shape))

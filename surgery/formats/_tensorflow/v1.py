@@ -90,7 +90,7 @@ def _slice(
     file: tuple[Path, Descriptor, int | None],
     shapes: dict[str, tuple[Shape, int]],
 ) -> tuple[str, Slice, Tensor | None]:
-    """Return (tensor name, slice, its elements) of a table's value."""
+    """Return (tensor name, slice, its elements) of a table's value; raises ValueError."""
     path, descriptor, base = file
     (saved,) = [field for field in located(value) if field.number == SavedSlices.DATA]
     places = {field.number: field for field in located(value, saved.start, saved.stop)}

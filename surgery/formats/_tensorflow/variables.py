@@ -133,7 +133,7 @@ def states_of(
 
 
 def _is_of_table(name: str, names: Collection[str]) -> bool:
-    """Return whether it belongs to a lookup table, which TensorFlow saves as two tensors."""
+    """Return whether `name` is one of a lookup table's two tensors, NAME-keys and NAME-values."""
     stem, _, part = name.rpartition("-")
     return part in ("keys", "values") and f"{stem}-keys" in names and f"{stem}-values" in names
 

@@ -148,7 +148,10 @@ class _Objects:
         return found if isinstance(found, Mapping) else {}
 
     def vocabulary(self, number: int, inverts: bool) -> list[Any] | None:
-        """Return a lookup layer's vocabulary; None if it is not found."""
+        """Return the vocabulary of the lookup layer at node `number`; None if it is not found.
+
+        `inverts` is for a layer that looks up texts by index, whose table has them as values.
+        """
         config = self.metadata(number).get("config")
         own = config.get("vocabulary") if isinstance(config, Mapping) else None
         if isinstance(own, list):

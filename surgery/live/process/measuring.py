@@ -68,7 +68,7 @@ def activations(
 ) -> dict[str, Any]:
     """Compute statistics of layers' outputs over all examples, and write them all to `to`.
 
-    With `to=None` the outputs are not written.
+    Raises SurgeryError for a layer that is not called, or whose outputs are inside a loop.
     """
     import tensorflow as tf
 
@@ -109,7 +109,10 @@ def output_change(
     batch_size: int,
     seed_: int,
 ) -> dict[str, Any]:
-    """Return the largest absolute difference between two models' outputs on the same inputs."""
+    """Return the largest absolute difference between two models' outputs on the same inputs.
+
+    Raises SurgeryError if the outputs differ in shape.
+    """
     left, right = models.load(file), models.load(other)
     largest = 0.0
     if data is not None:
@@ -307,7 +310,7 @@ def _output_names(model: Any, count: int) -> list[str]:
 
 
 def _named_layers(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
-    """Return the layers whose address matches a pattern; raises SurgeryError if none does."""
+    """Return {address: layer} for all patterns; raises SurgeryError if any matches no layer."""
     known = dict(_layers(model, ""))
     found: dict[str, Any] = {}
     for pattern in wanted:
@@ -348,7 +351,10 @@ def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]
 
 
 def _probes(model: Any, seed: int) -> Any:
-    """Return random inputs of the model's input shapes: uniform in [0, 1), or integers 0 and 1."""
+    """Return random inputs of the model's input shapes: uniform in [0, 1), or integers 0 and 1.
+
+    Raises SurgeryError if the model declares no inputs or an open shape.
+    """
     try:
         inputs = model.inputs
     except (AttributeError, ValueError):

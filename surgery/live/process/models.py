@@ -45,7 +45,10 @@ def load(file: LiveFile, compiled: bool = False, goes_on: bool = False) -> Any:
 
 
 def _built(file: LiveFile, compiled: bool) -> Any:
-    """Build a model by code, and load the file's weights, trainable flags and compile config."""
+    """Build a model by code, and load the file's weights and trainable flags.
+
+    With `compiled`, it is compiled by the file's compile config.
+    """
     assert file.code is not None
     model = file.code.model()
     flags = file.trained

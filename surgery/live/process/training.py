@@ -114,7 +114,10 @@ def _averages(optimizer: Any) -> bool:
 
 
 def _compile(model: Any, plan: Training) -> None:
-    """Compile a model; arguments that the plan lacks are the model's own."""
+    """Compile a model; arguments that the plan lacks are the model's own.
+
+    Raises SurgeryError if training should continue and Keras cannot restore the compile config.
+    """
     scales_loss = plan.mixed_precision == "mixed_float16"
     given = dict(plan.compile)
     if plan.goes_on:
