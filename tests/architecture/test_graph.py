@@ -25,84 +25,8 @@ from surgery.ops.base import ops
 from surgery.ops.structure import StructureOp
 from surgery.recipe.parts import build_op
 from surgery.weights.model import Carried, Model
-from tests.conftest import published_models
-
-
-def names(keras):
-    return [function.__name__ for function in nets(keras)]
-
-
-def nets(keras):
-    """Functions that build a net of each structure."""
-    layers, ops_ = keras.layers, keras.ops
-
-    def plain():
-        x = given = keras.Input((6, 6, 3), name="image")
-        x = layers.Conv2D(4, 3, name="conv")(x)
-        x = layers.Dropout(0.5, name="drop")(layers.BatchNormalization(name="norm")(x))
-        return keras.Model(given, layers.Dense(2, name="out")(layers.Flatten(name="flat")(x)))
-
-    def residual():
-        x = given = keras.Input((6,), name="given")
-        for number in range(3):
-            y = layers.Dense(6, activation="relu", name=f"dense_{number}")(x)
-            x = layers.Add(name=f"add_{number}")([x, y])
-        return keras.Model(given, x)
-
-    def several():
-        one, two = keras.Input((4,), name="b"), keras.Input((4,), name="a")
-        x = layers.Concatenate(name="both")([two, one])
-        ends = {"z": layers.Dense(2, name="first")(x), "y": layers.Dense(3, name="second")(x)}
-        return keras.Model({"one": one, "two": two}, ends)
-
-    def nested():
-        inner = keras.Input((4,), name="inner_in")
-        deep_in = keras.Input((4,), name="deep_in")
-        deep = keras.Model(deep_in, layers.Dense(4, name="d")(deep_in), name="deep")
-        x = deep(layers.Dense(4, name="h")(inner))
-        encoder = keras.Model(inner, [layers.ReLU(name="r")(x), x], name="encoder")
-        head = keras.Sequential(
-            [keras.Input((4,)), layers.Dense(3, name="p"), layers.ReLU(name="q")], name="head"
-        )
-        given = keras.Input((4,), name="given")
-        left, right = encoder(given)
-        return keras.Model(given, [head(left), head(right)])
-
-    def shared():
-        one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
-        inner = keras.Input((4,), name="inner")
-        tower = keras.Model(inner, layers.Dense(4, name="d")(inner), name="tower")
-        dense = layers.Dense(4, name="dense")
-        x = layers.Subtract(name="minus")([tower(dense(one)), tower(dense(tower(two)))])
-        return keras.Model([one, two], [tower(x), x])
-
-    def operations():
-        x = given = keras.Input((4,), name="given")
-        left, right = ops_.split(layers.Dense(4, name="d")(x) * 2.0, 2, axis=-1)
-        x = ops_.concatenate([right, ops_.relu(left) + right], axis=-1)
-        return keras.Model(given, ops_.mean(ops_.expand_dims(x, 1), axis=1))
-
-    def masked():
-        x = given = keras.Input((5,), dtype="int32", name="words")
-        x = layers.Embedding(10, 4, mask_zero=True, name="embedding")(x)
-        return keras.Model(given, layers.LSTM(3, name="lstm")(x))
-
-    def attention():
-        x = given = keras.Input((5, 4), name="given")
-        y = layers.MultiHeadAttention(2, 2, name="mha")(x, value=x, use_causal_mask=True)
-        return keras.Model(given, layers.LayerNormalization(name="norm")(layers.Add()([x, y])))
-
-    def sequential():
-        return keras.Sequential(
-            [keras.Input((4,), name="given"), layers.Dense(3, name="a"), layers.ReLU(name="b")]
-        )
-
-    def returns_its_input():
-        given = keras.Input((4,), name="given")
-        return keras.Model(given, [given, layers.Dense(2, name="d")(given)])
-
-    return [plain, residual, several, nested, shared, operations, masked, attention, sequential,
-            returns_its_input]  # fmt: skip
+from tests.conftest import model_path, published_models
+from tests.keras.structures import NETS, nets
 
 
 @pytest.fixture(scope="module")
@@ -119,20 +43,12 @@ def configs(keras):
             model = keras.saving.deserialize_keras_object(copy.deepcopy(entry))
         return without(entry, "build_config")
 
-    return {build.__name__: config(build) for build in nets(keras)}
-
-
-NETS = ["plain", "residual", "several", "nested", "shared", "operations", "masked", "attention",
-        "sequential", "returns_its_input"]  # fmt: skip
+    return {name: config(build) for name, build in nets(keras).items()}
 
 
 def without(value, *keys):
     """A config without some keys, at the model alone."""
     return {key: item for key, item in value.items() if key not in keys}
-
-
-def test_every_net_is_tried(keras):
-    assert names(keras) == NETS
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -153,8 +69,6 @@ def test_the_order_of_layers_is_keras_s_own(name, configs):
 
 @pytest.mark.parametrize(("model", "golden"), published_models({"keras_zip"}))
 def test_published_graphs_are_written_as_they_were(model, golden):
-    from tests.conftest import model_path
-
     opened = as_keras3(surgery.open(model_path(golden)))
     if not is_graph(opened.architecture.config):
         return

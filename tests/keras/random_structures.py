@@ -1,5 +1,6 @@
 """Random graphs and random structural steps, with Keras doing the same by hand."""
 
+import random
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -12,11 +13,43 @@ KINDS = ["dense", "relu", "dropout", "norm", "add", "concatenate", "plus", "time
          "shared", "nested", "sequential", "attention"]  # fmt: skip
 
 
+class Hypothetical:
+    """Draws by Hypothesis, which makes what fails as small as it can."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def choice(self, values):
+        return self.data.draw(st.sampled_from(values))
+
+    def integer(self, first, last):
+        return self.data.draw(st.integers(first, last))
+
+    def shuffled(self, values):
+        return self.data.draw(st.permutations(values))
+
+
+class Seeded:
+    """Draws from a seed, which is faster."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def choice(self, values):
+        return self.random.choice(values)
+
+    def integer(self, first, last):
+        return self.random.randint(first, last)
+
+    def shuffled(self, values):
+        return self.random.sample(values, len(values))
+
+
 class Builder:
     """Draws a functional model whose tensors have WIDTH numbers, or half of that."""
 
-    def __init__(self, keras, data, prefix="", depth=0):
-        self.keras, self.data, self.prefix, self.depth = keras, data, prefix, depth
+    def __init__(self, keras, draws, prefix="", depth=0):
+        self.keras, self.draws, self.prefix, self.depth = keras, draws, prefix, depth
         self.layers, self.count = [], 0
 
     def name(self, kind):
@@ -24,18 +57,18 @@ class Builder:
         return f"{self.prefix}{kind}{self.count}"
 
     def draw(self, values):
-        return self.data.draw(st.sampled_from(values))
+        return self.draws.choice(values)
 
     def model(self, inputs=2, steps=7, outputs=3):
         keras = self.keras
-        count = self.data.draw(st.integers(1, inputs))
+        count = self.draws.integer(1, inputs)
         given = [keras.Input((WIDTH,), name=f"{self.prefix}in_{n}") for n in range(count)]
         tensors = list(given)
-        for _ in range(self.data.draw(st.integers(2, steps))):
+        for _ in range(self.draws.integer(2, steps)):
             tensors += self.step(tensors)
         made = tensors[count:]
-        count = self.data.draw(st.integers(1, min(outputs, len(made))))
-        ends = [made[-1], *self.data.draw(st.permutations(made[:-1]))][:count]
+        count = self.draws.integer(1, min(outputs, len(made)))
+        ends = [made[-1], *self.draws.shuffled(made[:-1])][:count]
         form = self.draw(["one", "list", "dict"])
         if form == "dict":
             ends = {f"{self.prefix}z{9 - n}": end for n, end in enumerate(ends)}
@@ -84,7 +117,7 @@ class Builder:
             inner = [layers.Dense(WIDTH, name=f"{name}_a"), layers.ReLU(name=f"{name}_b")]
             return self.keras.Sequential([self.keras.Input((WIDTH,)), *inner], name=name)
         if kind == "nested":
-            return Builder(self.keras, self.data, f"{name}_", self.depth + 1).model(2, 4, 2)
+            return Builder(self.keras, self.draws, f"{name}_", self.depth + 1).model(2, 4, 2)
         make = {
             "relu": lambda: layers.ReLU(name=name),
             "dropout": lambda: layers.Dropout(0.5, name=name),
@@ -147,11 +180,11 @@ def behind_input(keras, model, name, change):
 class Steps:
     """Draws a step for a model, has surgery do it, and Keras by hand."""
 
-    def __init__(self, keras, data):
-        self.keras, self.data, self.number = keras, data, 0
+    def __init__(self, keras, draws):
+        self.keras, self.draws, self.number = keras, draws, 0
 
     def draw(self, values):
-        return self.data.draw(st.sampled_from(values))
+        return self.draws.choice(values)
 
     def step(self, now, ours):
         """(name, what surgery makes, a function of what Keras loads of it: the reference)."""
@@ -162,7 +195,7 @@ class Steps:
         )(now, ours, list(places(self.keras, now)))  # fmt: skip
 
     def extract(self, now, ours, there):
-        chosen = [self.output(self.draw(there)) for _ in range(self.data.draw(st.integers(1, 2)))]
+        chosen = [self.output(self.draw(there)) for _ in range(self.draws.integer(1, 2))]
         found = [at for at, _ in chosen]
         at = found[0] if len(found) == 1 else dict(zip("ab", found, strict=True))
         at = self.draw([at, found])
@@ -175,10 +208,10 @@ class Steps:
 
     def output(self, place):
         """An output of a layer: as extract takes it, and the node of its call."""
-        number = self.data.draw(st.integers(0, len(place.nodes) - 1)) if place.nodes else 0
+        number = self.draws.integer(0, len(place.nodes) - 1) if place.nodes else 0
         tensor = 0
         if place.nodes and len(place.nodes[number].outputs) > 1:
-            tensor = self.data.draw(st.integers(0, len(place.nodes[number].outputs) - 1))
+            tensor = self.draws.integer(0, len(place.nodes[number].outputs) - 1)
         return {"layer": place.address, "call": number, "tensor": tensor}, number
 
     def tensor(self, model, address, number, tensor):
@@ -263,7 +296,7 @@ class Steps:
 
     def append(self, now, ours, there):
         graph = functional(self.keras, now)
-        number = self.data.draw(st.integers(0, len(graph.outputs) - 1))
+        number = self.draws.integer(0, len(graph.outputs) - 1)
         ends = graph.output
         named = isinstance(ends, dict)
         key = sorted(ends)[number] if named else None

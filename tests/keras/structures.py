@@ -7,13 +7,96 @@ import numpy as np
 import surgery
 
 
+def nets(keras):
+    """Functions that build a net of each structure, by name."""
+    layers, ops_ = keras.layers, keras.ops
+
+    def plain():
+        x = given = keras.Input((6, 6, 3), name="image")
+        x = layers.Conv2D(4, 3, name="conv")(x)
+        x = layers.Dropout(0.5, name="drop")(layers.BatchNormalization(name="norm")(x))
+        return keras.Model(given, layers.Dense(2, name="out")(layers.Flatten(name="flat")(x)))
+
+    def residual():
+        x = given = keras.Input((6,), name="given")
+        for number in range(3):
+            y = layers.Dense(6, activation="relu", name=f"dense_{number}")(x)
+            x = layers.Add(name=f"add_{number}")([x, y])
+        return keras.Model(given, x)
+
+    def several():
+        one, two = keras.Input((4,), name="b"), keras.Input((4,), name="a")
+        x = layers.Concatenate(name="both")([two, one])
+        ends = {"z": layers.Dense(2, name="first")(x), "y": layers.Dense(3, name="second")(x)}
+        return keras.Model({"one": one, "two": two}, ends)
+
+    def nested():
+        inner = keras.Input((4,), name="inner_in")
+        deep_in = keras.Input((4,), name="deep_in")
+        deep = keras.Model(deep_in, layers.Dense(4, name="d")(deep_in), name="deep")
+        x = deep(layers.Dense(4, name="h")(inner))
+        encoder = keras.Model(inner, [layers.ReLU(name="r")(x), x], name="encoder")
+        head = keras.Sequential(
+            [keras.Input((4,)), layers.Dense(3, name="p"), layers.ReLU(name="q")], name="head"
+        )
+        given = keras.Input((4,), name="given")
+        left, right = encoder(given)
+        return keras.Model(given, [head(left), head(right)])
+
+    def shared():
+        one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
+        inner = keras.Input((4,), name="inner")
+        tower = keras.Model(inner, layers.Dense(4, name="d")(inner), name="tower")
+        dense = layers.Dense(4, name="dense")
+        x = layers.Subtract(name="minus")([tower(dense(one)), tower(dense(tower(two)))])
+        return keras.Model([one, two], [tower(x), x])
+
+    def operations():
+        x = given = keras.Input((4,), name="given")
+        left, right = ops_.split(layers.Dense(4, name="d")(x) * 2.0, 2, axis=-1)
+        x = ops_.concatenate([right, ops_.relu(left) + right], axis=-1)
+        return keras.Model(given, ops_.mean(ops_.expand_dims(x, 1), axis=1))
+
+    def masked():
+        x = given = keras.Input((5,), dtype="int32", name="words")
+        x = layers.Embedding(10, 4, mask_zero=True, name="embedding")(x)
+        return keras.Model(given, layers.LSTM(3, name="lstm")(x))
+
+    def attention():
+        x = given = keras.Input((5, 4), name="given")
+        y = layers.MultiHeadAttention(2, 2, name="mha")(x, value=x, use_causal_mask=True)
+        return keras.Model(given, layers.LayerNormalization(name="norm")(layers.Add()([x, y])))
+
+    def sequential():
+        return keras.Sequential(
+            [keras.Input((4,), name="given"), layers.Dense(3, name="a"), layers.ReLU(name="b")]
+        )
+
+    def returns_its_input():
+        given = keras.Input((4,), name="given")
+        return keras.Model(given, [given, layers.Dense(2, name="d")(given)])
+
+    found = [plain, residual, several, nested, shared, operations, masked, attention, sequential,
+             returns_its_input]  # fmt: skip
+    return {build.__name__: build for build in found}
+
+
+NETS = [
+    "plain", "residual", "several", "nested", "shared", "operations", "masked", "attention",
+    "sequential", "returns_its_input",
+]  # fmt: skip
+"""The names of `nets`, which are known without Keras."""
+
+
 def randomise(model, seed=0):
     """Weights of which none is trivially zero or one."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         if str(variable.dtype).startswith(("float", "bfloat")) and "seed" not in variable.path:
             fan = max(1, int(np.prod(variable.shape[:-1])))
-            low, high = (0.5, 1.5) if variable.name in ("gamma", "moving_variance") else (-1, 1)
+            low, high = (
+                (0.5, 1.5) if variable.name in ("gamma", "moving_variance", "variance") else (-1, 1)
+            )
             values = rng.uniform(low, high, variable.shape)
             variable.assign(values if low > 0 else values * (2 / fan) ** 0.5)
     return model
@@ -77,11 +160,6 @@ def difference(keras, one, two):
     return max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-9)) for a, b in pairs)
 
 
-def same_layers(model):
-    """The function that keeps a layer in a clone, so that weights are shared."""
-    return lambda layer: layer
-
-
 def edited(keras, model, change):
     """A functional model in which `change(layer, args, kwargs)` gives a call's result, by hand.
 
@@ -107,9 +185,3 @@ def cut(keras, model, *tensors):
     outputs = list(tensors) if len(tensors) > 1 else tensors[0]
     given = model.inputs if isinstance(model, keras.Sequential) else model.input
     return keras.Model(given, outputs)
-
-
-def calls_of(keras, layer):
-    """The nodes of a layer's calls inside a model: a functional model has one of its own first."""
-    own = isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential)
-    return layer._inbound_nodes[own:]

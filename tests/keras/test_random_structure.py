@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from surgery.errors import SurgeryError
 from tests.keras import structures
-from tests.keras.random_structures import Builder, Steps, functional
+from tests.keras.random_structures import Builder, Hypothetical, Steps, functional
 
 EXAMPLES = int(os.environ.get("SURGERY_RANDOM_STRUCTURES", "60"))
 
@@ -28,11 +28,12 @@ def test_random_steps(keras, folder):
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(st.data())
     def examples(data):
+        draws = Hypothetical(data)
         keras.backend.clear_session()
-        model = structures.randomise(Builder(keras, data).model())
+        model = structures.randomise(Builder(keras, draws).model())
         ours, now = structures.written(keras, model, folder / "m.keras")
-        steps = Steps(keras, data)
-        for _ in range(data.draw(st.integers(1, 3))):
+        steps = Steps(keras, draws)
+        for _ in range(draws.integer(1, 3)):
             name, make, hand = steps.step(now, ours)
             try:
                 ours = make()
