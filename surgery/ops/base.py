@@ -29,6 +29,9 @@ class Op(ABC):
     changes_weights: ClassVar[bool] = True
     """False for an op that changes only the architecture, or nothing."""
 
+    changes_table: ClassVar[bool] = False
+    """Whether weights may get other names, be added or be left out, in weights-only files too."""
+
     needs_keras3: ClassVar[bool] = False
     """Whether it acts on a config of Keras 3; an older one is upgraded before the step."""
 
