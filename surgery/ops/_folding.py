@@ -11,7 +11,7 @@ from surgery.architecture.entries import join
 from surgery.architecture.graph import Graph, Ref
 from surgery.architecture.graph.editing import with_refs
 from surgery.ops._folds import Direction, Fold, Folds
-from surgery.ops._kernels import Kernel, kernels_of, norm_variables
+from surgery.ops._kernels import Kernel, has_lora, kernels_of, norm_variables
 from surgery.ops._neighbours import UnfitError
 from surgery.ops.structure import with_graph
 from surgery.weights.model import Model
@@ -150,7 +150,9 @@ class Folding:
         )
 
     def _check_weights(self, fold: Fold) -> None:
-        """Raise UnfitError where the model lacks weights of the layers."""
+        """Raise UnfitError where the model lacks weights of the layers, or has LoRA for them."""
+        if has_lora(self.before, join(self.parent, fold.layer)):
+            raise UnfitError(f"{fold.layer} has LoRA, which lora_merge merges")
         layer, norm = (self.graph.layers[name] for name in (fold.layer, fold.norm))
         wanted = [join(fold.layer, name) for name in kernels_of(layer)]
         wanted += [join(fold.norm, name) for name in norm_variables(norm["config"])]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from surgery.architecture.axes import axes_of
-from surgery.architecture.entries import class_of
+from surgery.architecture.entries import class_of, join
 from surgery.weights.channels import Channels
+from surgery.weights.model import Model
 from surgery.weights.tensor import Array, Mapped, Tensor, chunk_ranges
 
 _KERNELS: Mapping[str, Sequence[str]] = {
@@ -41,6 +42,11 @@ def kernels_of(entry: Mapping[str, Any]) -> Sequence[str]:
     Only of layers that are linear but for their activation; of others, none.
     """
     return _KERNELS.get(family(entry), ())
+
+
+def has_lora(model: Model, layer: str) -> bool:
+    """Return whether a layer's kernel is not what the layer computes with: LoRA is added to it."""
+    return join(layer, "lora_kernel_a") in model.by_address
 
 
 def norm_variables(config: Mapping[str, Any]) -> list[str]:

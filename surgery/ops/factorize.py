@@ -14,7 +14,7 @@ from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.architecture.variables import quantization_mode
 from surgery.declared.fields import Share, key
 from surgery.errors import SelectorError
-from surgery.ops._kernels import built_on_shape, channel_axis, family, without_arrays
+from surgery.ops._kernels import built_on_shape, channel_axis, family, has_lora, without_arrays
 from surgery.ops._low_rank import KernelMatrix, Kind, rank_for
 from surgery.ops.base import op
 from surgery.ops.structure import StructureOp, with_graph
@@ -121,6 +121,8 @@ class Factorize(StructureOp):
         weight = model.by_address.get(join(node.address, "kernel"))
         if reason is None and weight is None:
             reason = "its kernel is not in the file"
+        if reason is None and has_lora(model, node.address):
+            reason = "it has LoRA, which lora_merge merges"
         if reason is not None or weight is None:
             raise SelectorError(
                 f"{node.address} ({node.class_name}) is not factorized: {reason}; narrow select"

@@ -65,7 +65,11 @@ class FoldBatchnorm(VerifiedOp):
         left: dict[str, list[str]] = {}
         rescaled = 0
         for parent, norms in chosen.items():
-            graph = graph_of(architecture, parent)
+            if trained := _called_with_training(architecture, parent):
+                reason = f"{trained} is called with training"
+                left.setdefault(reason, []).extend(join(parent, norm) for norm in norms)
+                continue
+            graph = graph_of(model.need_architecture("it folds layers"), parent)
             own = frozenset(name for name in graph.layers if _is_in(join(parent, name), shared))
             done = Folding(model, graph, parent, own)
             for norm, reason in done.run(norms, self._directions()).items():
@@ -97,6 +101,19 @@ class FoldBatchnorm(VerifiedOp):
         return model.with_note(
             f"the optimizer's state of {rescaled} weights that {self.name} rescales begins anew"
         )
+
+
+def _called_with_training(architecture: Architecture, model: str) -> str | None:
+    """Return the model, or one that it is in, that a graph calls as in training; else None."""
+    for node in nodes(architecture):
+        if node.address == model:
+            calls = graph_of(architecture, node.parent).calls
+            if any(
+                name == node.name and c.kwargs.get("training") for (name, _), c in calls.items()
+            ):
+                return model
+            return _called_with_training(architecture, node.parent)
+    return None
 
 
 def _shared(architecture: Architecture) -> frozenset[str]:

@@ -21,6 +21,7 @@ from surgery.ops._kernels import (
     built_on_shape,
     channel_axis,
     family,
+    has_lora,
     kernels_of,
     norm_variables,
     without_arrays,
@@ -90,6 +91,7 @@ class Widen(VerifiedOp):
             raise SelectorError(
                 f"{node.address} ({node.class_name}) cannot be widened: {error}"
             ) from None
+        self._check_lora(model, node, width)
         size = self.to if self.by is None else round(self.by * width.size)
         if size is None or size < width.size:
             raise SelectorError(
@@ -103,6 +105,14 @@ class Widen(VerifiedOp):
             new=lambda _: self._weights(model, node, graph, width, source),
         )  # fmt: skip
         return made.with_note(f"{node.address}: {size} channels instead of {width.size}")
+
+    def _check_lora(self, model: Model, node: Node, width: Width) -> None:
+        """Raise SelectorError where a kernel that would change is not the whole one."""
+        for layer in (node.name, *width.readers):
+            if has_lora(model, join(node.parent, layer)):
+                raise SelectorError(
+                    f"{node.address} cannot be widened: {layer} has LoRA, which lora_merge merges"
+                )
 
     def _weights(
         self, model: Model, node: Node, graph: Graph, width: Width, source: Array

@@ -157,6 +157,36 @@ def test_branches_shared_layers_and_nested_models(keras, tmp_path):
     assert [weight.name for weight in new.get_layer("inner").weights] == ["kernel", "bias"]
 
 
+def test_a_nested_model_that_is_called_with_training_stays(keras, tmp_path):
+    layers = keras.layers
+    given = keras.Input((6,))
+    hidden = layers.BatchNormalization(name="n")(layers.Dense(5)(given))
+    inner = keras.Model(given, hidden, name="inner")
+    middle = keras.Model(given, inner(given), name="middle")
+    theirs = randomised(keras.Model(given, middle(given, training=True)))
+    (note,) = fold(opened(theirs, tmp_path)).notes
+    assert note.endswith("1 stay: middle/inner/n (middle is called with training)")
+
+
+def test_lora_is_merged_first(keras, tmp_path):
+    layers = keras.layers
+    theirs = chain(keras, ROW, layers.Dense(5, name="k"), layers.BatchNormalization(name="n"),
+                   layers.Dense(4, name="m"))  # fmt: skip
+    theirs.get_layer("k").enable_lora(2)
+    randomised(theirs).save(tmp_path / "before.h5")
+    before = surgery.open(tmp_path / "before.h5")
+    assert "k/lora_kernel_a" in before.by_address
+    reason = "k has LoRA, which lora_merge merges"
+    (note,) = fold(before, direction="after").notes
+    assert note.endswith(f"1 stay: n ({reason})")
+    with pytest.raises(SelectorError, match="it has LoRA, which lora_merge merges"):
+        surgery.factorize(before, "k", rank=2)
+    with pytest.raises(SelectorError, match=f"k cannot be widened: {reason}"):
+        surgery.widen(before, "k", by=2, verify=False)
+    after = fold(surgery.lora_merge(before, "**"), direction="after")
+    assert distance(theirs, loaded(keras, after, tmp_path), inputs(theirs)) <= 1e-6
+
+
 def test_dtypes_stay(keras, tmp_path):
     layers = keras.layers
     for policy in ("mixed_float16", "float16", "float64", "bfloat16"):
