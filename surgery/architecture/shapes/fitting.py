@@ -9,7 +9,7 @@ from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph import Graph, parse, topological
 from surgery.architecture.graph.model import Entry
 from surgery.architecture.shapes.models import ModelShapes
-from surgery.architecture.shapes.registry import Shape
+from surgery.architecture.shapes.registry import LAYERS, OPERATIONS, Shape
 
 _LAST = (
     "AdditiveAttention", "Attention", "Bidirectional", "Dense", "GRU", "GroupedQueryAttention",
@@ -56,8 +56,12 @@ def misfit(before: Given, after: Given, has_weights: bool) -> str:
 
     `before` is the layer where its weights fit.
     """
+    class_name = class_of(after.entry)
+    has_rule = class_name in LAYERS.shapes or class_name in OPERATIONS.shapes
     for inputs, told in zip(after.inputs, after.is_told, strict=True):
-        if not told and all(before.is_told) and None not in inputs:
+        if None in inputs:  # a shape that no config tells proves nothing
+            continue
+        if not told and all(before.is_told) and has_rule:
             return f"Keras does not call it on {_shown(inputs)}"
         known = [_decisive(before.entry, old) for old in before.inputs]
         if has_weights and _decisive(after.entry, inputs) not in known:
