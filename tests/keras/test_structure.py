@@ -326,6 +326,16 @@ def test_an_operation_is_replaced_without_its_numbers(net, keras, saved):
     assert structures.equal(keras, expected(x), new(x))
 
 
+def test_what_cannot_be_replaced(net):
+    for name, layer, message in (
+        ("residual", "add_1", "add_1 has 2 inputs, and replace takes one"),
+        ("residual", "given", "given has 0 inputs, and replace takes one"),
+        ("operations", "split", "split returns several tensors, and a new layer one"),
+    ):
+        with pytest.raises(SurgeryError, match=message):
+            surgery.replace(net(name)[0], layer, layer={"ReLU": {}})
+
+
 def test_append(net, keras, saved):
     ours, theirs, x = net("several")
     layers = [{"Dense": {"units": 5, "name": "new"}}, "Softmax"]
