@@ -144,8 +144,8 @@ def plan_step(
 def step_problem(recipe: Recipe, step: Step, error: SurgeryError) -> Problem:
     """Return the problem of a step that does not fit its model."""
     message = str(error) + _elsewhere(recipe, str(error))
-    has_selector = isinstance(error, SelectorError) and hasattr(step.op, "select")
-    key = ("select",) if has_selector else ()
+    is_selector = isinstance(error, SelectorError) and step.op.selector_key
+    key = (step.op.selector_key,) if is_selector else ()
     return recipe.document.problem((*step.place, step.op.name, *key), message)
 
 

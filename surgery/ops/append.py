@@ -10,7 +10,7 @@ from surgery.architecture.graph import Graph, Ref, mapped, parse, refs
 from surgery.architecture.graph.editing import with_layer
 from surgery.declared.fields import key
 from surgery.declared.layers import NewLayer
-from surgery.errors import SelectorError, nearest
+from surgery.errors import SelectorError, did_you_mean
 from surgery.live.layers import BuiltLayer
 from surgery.ops._new_layers import MODEL, addressed, built_on, new_weights
 from surgery.ops.base import op
@@ -66,7 +66,7 @@ class Append(StructureOp):
         found = found or [ref for ref in outputs if self.to in (None, ref.layer)]
         if len(found) != 1:
             there = [*named, *(ref.layer for ref in outputs if not named)]
-            hint = f"; the nearest is {nearest(self.to, there, 1)[0]}" if self.to else ""
+            hint = did_you_mean(self.to, there) if self.to else ""
             raise SelectorError(f"say which output: to is one of {', '.join(there)}{hint}")
         found_ref: Ref = found[0]
         return found_ref

@@ -56,6 +56,11 @@ class Op(ABC):
         """The title of a step that has no name."""
         return self.name
 
+    @property
+    def selector_key(self) -> str:
+        """The key that a SelectorError is about; empty for the whole step."""
+        return "select" if hasattr(self, "select") else ""
+
     @abstractmethod
     def apply(self, model: Model) -> Model:
         """Return the changed model, lazily: no tensor is computed yet."""

@@ -76,6 +76,10 @@ class Extract(VerifiedOp):
     def title(self) -> str:
         return f"{self.name} {self.at}"
 
+    @property
+    def selector_key(self) -> str:
+        return "at"
+
     def apply(self, model: Model) -> Model:
         architecture = self.architecture(model)
         places = [find_layer(architecture, output.layer) for output in self.at.all()]

@@ -12,7 +12,7 @@ from surgery.architecture.graph.editing import inserted, inserted_before
 from surgery.architecture.graph.nodes import graph_of
 from surgery.declared.fields import key
 from surgery.declared.layers import NewLayer
-from surgery.errors import SelectorError
+from surgery.errors import SelectorError, SurgeryError
 from surgery.ops._new_layers import MODEL, addressed, built_on, new_weights
 from surgery.ops.base import op
 from surgery.ops.structure import StructureOp, find_layer, with_graph
@@ -52,6 +52,10 @@ class Insert(StructureOp):
         place = f"after {self.after}" if self.after else f"before {self.before}"
         return f"{self.name} {self.layer.class_name} {place}"
 
+    @property
+    def selector_key(self) -> str:
+        return "after" if self.after else "before"
+
     def apply(self, model: Model) -> Model:
         architecture = self.architecture(model)
         parent, name = find_layer(architecture, self.after or self.before or "")
@@ -66,6 +70,8 @@ class Insert(StructureOp):
             raise SelectorError(f"{self.before} is an input of the model; say after instead")
         built = built_on(graph, tensors[0], [self.layer], self.dtype)
         new = str(built[0].entry["config"]["name"])
+        if new in graph.layers:
+            raise SurgeryError(f"there is a layer called {new} already; give another name")
 
         def change(graph: Graph) -> Graph:
             if self.before is not None:

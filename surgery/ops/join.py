@@ -148,14 +148,20 @@ def _check_alike(graphs: Mapping[str, Graph]) -> None:
     """Raise SelectorError where models do not take the same inputs."""
     (first, one), *others = graphs.items()
     for name, other in others:
-        shapes = [list(_facts(graph)) for graph in (one, other)]
-        if shapes[0] != shapes[1]:
+        if list(_facts(one)) != list(_facts(other)):
             raise SelectorError(
-                f"{first} takes {shapes[0]} and {name} {shapes[1]}; inputs: apart gives each its "
-                "own"
+                f"{first} takes {_told(one)}, and {name} takes {_told(other)}; inputs: apart gives "
+                "each its own"
             )
 
 
-def _facts(graph: Graph) -> Iterator[tuple[list[int | None], str]]:
+def _facts(graph: Graph) -> Iterator[tuple[tuple[int | None, ...], str]]:
     for ref in refs(graph.inputs):
-        yield list(graph.shapes.get(ref, ())), graph.dtypes.get(ref, "float32")
+        yield graph.shapes.get(ref, ()), graph.dtypes.get(ref, "float32")
+
+
+def _told(graph: Graph) -> str:
+    return " and ".join(
+        f"{'x'.join('?' if size is None else str(size) for size in shape[1:])} of {dtype}"
+        for shape, dtype in _facts(graph)
+    )

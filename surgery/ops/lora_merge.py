@@ -12,6 +12,7 @@ from surgery.weights.arithmetic import is_float
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.lora import lora_layers, merged
 from surgery.weights.model import Model
+from surgery.weights.restructuring import restructured
 
 
 @op
@@ -43,4 +44,6 @@ class LoraMerge(StructureOp):
                     f"{address} has LoRA on a {name} that is quantised ({dtype.name}), which would "
                     "have to be quantised anew; merge it with Keras"
                 )
-        return merged(model, {address for address, _ in found}).to_be_laid_out()
+        made = merged(model, {address for address, _ in found})
+        # The kernel stood behind the others while it was not trained.
+        return restructured(made, made.need_architecture("LoRA is in its layers").config)

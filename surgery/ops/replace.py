@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any, Literal
 
-from surgery.architecture.graph import Call, Graph
+from surgery.architecture.graph import Call, Graph, refs
 from surgery.architecture.graph.editing import renamed
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.declared.fields import key
@@ -63,6 +63,12 @@ class Replace(StructureOp):
         given = [ref for call in calls for ref in call.refs()]
         if not calls or len(given) != len(calls):
             raise SelectorError(f"{node.address} has {len(given)} inputs, and replace takes one")
+        read = [
+            *refs(graph.outputs),
+            *(ref for call in graph.calls.values() for ref in call.refs()),
+        ]
+        if any(ref.layer == node.name and ref.tensor for ref in read):
+            raise SelectorError(f"{node.address} returns several tensors, and a new layer one")
         (built,) = built_on(graph, given[0], [self.layer], self.dtype, names=[f"{node.name}_new"])
         return built
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from surgery.architecture.graph import Graph, Ref, entry_of, mapped, refs
 from surgery.declared.fields import Share, key
 from surgery.declared.layers import NewLayer
-from surgery.errors import SelectorError
+from surgery.errors import SelectorError, SurgeryError
 from surgery.ops._new_layers import MODEL, addressed, built_on, new_weights, shape_of
 from surgery.ops.append import chained
 from surgery.ops.base import op
@@ -65,6 +65,10 @@ class ReplaceHead(StructureOp):
     def title(self) -> str:
         return f"{self.name} after {self.after}: {self.classes} classes"
 
+    @property
+    def selector_key(self) -> str:
+        return "after"
+
     def apply(self, model: Model) -> Model:
         architecture = self.architecture(model)
         parent, _ = find_layer(architecture, self.after.layer)
@@ -73,7 +77,7 @@ class ReplaceHead(StructureOp):
         layers, called = self._layers(len(shape_of(graph, cut)))
         built = built_on(graph, cut, layers, self.dtype, called)
         if taken := [each for each in called if each in graph.layers]:
-            raise SelectorError(f"there is a layer called {taken[0]} already; give another name")
+            raise SurgeryError(f"there is a layer called {taken[0]} already; give another name")
         grown, last = chained(graph, cut, built)
         outputs, instead = self._outputs(grown, cut, last)
         config = entry_of(replace(grown, outputs=outputs))

@@ -12,7 +12,7 @@ from surgery.architecture.variables import is_harmless
 from surgery.declared.compiling import signatures
 from surgery.declared.fields import key
 from surgery.declared.layers import with_objects
-from surgery.errors import SelectorError, did_you_mean
+from surgery.errors import SelectorError, SurgeryError, did_you_mean
 from surgery.live.layers import built_layers
 from surgery.ops._new_layers import shape_of
 from surgery.ops.base import op
@@ -65,13 +65,13 @@ class SetConfig(StructureOp):
         return {**entry, "config": {**entry["config"], **with_objects(self.keys)}}
 
     def _check(self, model: Model, node: Node) -> None:
-        """Raise SelectorError for a key that the class lacks, or that changes its variables."""
+        """Raise SurgeryError for a key that the class lacks, or that changes its variables."""
         row = signatures()["layers"].get(node.class_name)
         known = {*(row["takes"] if row else ()), *node.entry["config"]}
         for name in self.keys:
             if name not in known:
                 hint = did_you_mean(name, known)
-                raise SelectorError(
+                raise SurgeryError(
                     f"{node.address} is a {node.class_name}, which has no argument {name!r}{hint}"
                 )
         if all(is_harmless(name) for name in self.keys):
@@ -82,7 +82,7 @@ class SetConfig(StructureOp):
         )
         if before != after:
             changed = [name for name in self.keys if not is_harmless(name)]
-            raise SelectorError(
+            raise SurgeryError(
                 f"{', '.join(changed)}: {node.address} would have the variables {_told(after)} in "
                 f"place of {_told(before)}; replace puts a new layer there"
             )

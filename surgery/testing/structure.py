@@ -218,8 +218,6 @@ def with_lora(model: Model, rank: int = 2) -> Model:
         Weight(f"a/lora_kernel_{side}", constant(np.ones(shape, np.float32)), (), True, True)
         for side, shape in (("a", (4, rank)), ("b", (rank, 4)))
     ]
-    weights = []
-    for weight in model.weights:
-        weights.append(weight)
-        weights += added if weight.address == "a/bias" else []
+    kernel, bias, *rest = model.weights
+    weights = [bias, *added, replace(kernel, trainable=False, variable_trains=False), *rest]
     return replace(model, weights=tuple(weights), architecture=Architecture(config))

@@ -56,10 +56,13 @@ class SelectLayers:
     def _needed(self, model: Model) -> tuple[Node, ...]:
         found = self.layers(model, allow_empty=True)
         if not found:
-            known = [node.address for node in nodes(model.need_architecture("it has no layers"))]
+            there = list(nodes(model.need_architecture("it has no layers")))
+            known = [node.address for node in there]
             close = [n for pattern in patterns_of(self.value) for n in nearest(pattern, known, 3)]
-            hint = ", ".join(dict.fromkeys(close)) or ", ".join(known[:3])
-            raise SelectorError(f"{self} is no layer of the model; the nearest are {hint}")
+            hint = f"the nearest are {', '.join(dict.fromkeys(close) or known[:3])}"
+            if isinstance(self.value, Mapping) and "type" in self.value:
+                hint = f"its types are {', '.join(dict.fromkeys(n.class_name for n in there))}"
+            raise SelectorError(f"{self} is no layer of the model; {hint}")
         return found
 
     def _found(self, model: Model) -> tuple[Node, ...]:

@@ -111,6 +111,9 @@ def _addresses(layer: Layer, custom: Mapping[str, list[str]]) -> Iterator[str]:
         yield variable.address
     if layer.variables is None:
         yield from custom.get(layer.address, ())
+    if layer.config.get("lora_rank"):  # `.h5` has the matrices apart
+        names = (f"lora_{name}_{side}" for name in ("kernel", "embeddings") for side in "ab")
+        yield from (join(layer.address, name) for name in names)
     for child in layer.children:
         yield from _addresses(child, custom)
 

@@ -55,12 +55,12 @@ def test_the_order_of_layers_in_500_extracts(keras):
         if done >= 500:
             break
         keras.backend.clear_session()
-        model = Builder(keras, Seeded(seed)).model(2, 5, 3)
+        model = Builder(keras, Seeded(seed)).model(2, 4, 3)
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
         ours = Model((), Architecture(config), Carried(keras_version="3.10.0"))
         rng = random.Random(seed)
         there = [place for place in places(keras, model) if not is_inner_input(keras, place)]
-        for place in rng.sample(there, min(len(there), 12)):
+        for place in rng.sample(there, min(len(there), 14)):
             at = {"layer": place.address, "call": rng.randrange(len(place.nodes)), "tensor": 0}
             cut = build_op("extract", {"at": at}).apply(ours).architecture.config
             order = [layer["name"] for layer in cut["config"]["layers"]]
@@ -324,6 +324,16 @@ def test_an_operation_is_replaced_without_its_numbers(net, keras, saved):
     new = saved(surgery.replace(ours, "multiply", layer={"Activation": {"activation": "tanh"}}))
     expected = by_change(keras, theirs, "multiply", lambda _old, args, _: keras.ops.tanh(args[0]))
     assert structures.equal(keras, expected(x), new(x))
+
+
+def test_what_cannot_be_replaced(net):
+    for name, layer, message in (
+        ("residual", "add_1", "add_1 has 2 inputs, and replace takes one"),
+        ("residual", "given", "given has 0 inputs, and replace takes one"),
+        ("operations", "split", "split returns several tensors, and a new layer one"),
+    ):
+        with pytest.raises(SurgeryError, match=message):
+            surgery.replace(net(name)[0], layer, layer={"ReLU": {}})
 
 
 def test_append(net, keras, saved):

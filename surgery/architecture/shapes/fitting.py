@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from surgery.architecture.entries import class_of, join
-from surgery.architecture.graph import Graph, is_graph, parse, topological
+from surgery.architecture.graph import Graph, is_graph, mapped, parse, topological
 from surgery.architecture.graph.model import Entry
 from surgery.architecture.shapes.models import ModelShapes
-from surgery.architecture.shapes.registry import Shape
+from surgery.architecture.shapes.registry import Shape, output_shapes
 
 _LAST = (
     "AdditiveAttention", "Attention", "Bidirectional", "Dense", "GRU", "GroupedQueryAttention",
@@ -44,8 +44,8 @@ def _given(
     for name, number in topological(graph):
         entry, call = graph.layers[name], graph.calls[name, number]
         if call.refs():
-            outputs = shapes.of_call(name, number)
-            told = bool(outputs) and None not in outputs
+            args, kwargs = (mapped(value, shapes.shapes.get) for value in (call.args, call.kwargs))
+            told = output_shapes(entry, args, kwargs) is not None  # what is stored may be stale
             yield join(parent, name), entry, [shapes.shapes.get(r) for r in call.refs()], told
         if (name, number) in shapes.inner:
             yield from _given(parse(entry), shapes.inner[name, number], join(parent, name))
@@ -57,7 +57,9 @@ def misfit(before: Given, after: Given, has_weights: bool) -> str:
     `before` is the layer where its weights fit.
     """
     for inputs, told in zip(after.inputs, after.is_told, strict=True):
-        if not told and all(before.is_told) and None not in inputs:
+        if None in inputs:  # a shape that no config tells proves nothing
+            continue
+        if not told and all(before.is_told):
             return f"Keras does not call it on {_shown(inputs)}"
         known = [_decisive(before.entry, old) for old in before.inputs]
         if has_weights and _decisive(after.entry, inputs) not in known:
