@@ -57,10 +57,14 @@ def misfit(before: Given, after: Given, has_weights: bool) -> str:
     `before` is the layer where its weights fit.
     """
     for inputs, told in zip(after.inputs, after.is_told, strict=True):
-        if None in inputs:  # a shape that no config tells proves nothing
+        if list(inputs) in [list(old) for old in before.inputs]:
             continue
-        if not told and all(before.is_told):
-            return f"Keras does not call it on {_shown(inputs)}"
+        if None in inputs:
+            return "the shape of what it would get is not known"
+        if not told:
+            if all(before.is_told):
+                return f"Keras does not call it on {_shown(inputs)}"
+            return f"what it returns for {_shown(inputs)} is not known"
         known = [_decisive(before.entry, old) for old in before.inputs]
         if has_weights and _decisive(after.entry, inputs) not in known:
             was = _shown(before.inputs[0])
