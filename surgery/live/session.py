@@ -31,6 +31,7 @@ class Session:
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
         self.threads = threads
         self.allows_code = may_run_code()  # as the process's environment will say
+        self.folder = Path.cwd()  # where relative paths begin, in the process too
         self.listen = listen
         self.imported: set[Path] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,11 +109,13 @@ _IDLE: list[Session] = []
 def session(threads: int | None, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
     """A session; one that an earlier run of this process has left is taken up.
 
-    It has that many threads, or any number, and the same permission to run code. What runs code
-    of the user's gets one of its own: modules may have changed since. The newest is left.
+    It has that many threads, or any number, the same permission to run code, and was started in
+    the same folder. What runs code of the user's gets one of its own: modules may have changed
+    since. The newest is left.
     """
     fits = [each for each in _IDLE if threads in (None, each.threads)]
-    idle = [] if runs_code else [each for each in fits if each.allows_code == may_run_code()]
+    here = (may_run_code(), Path.cwd())
+    idle = [] if runs_code else [each for each in fits if (each.allows_code, each.folder) == here]
     taken = idle[0] if idle else Session(threads or 1)
     if idle:
         _IDLE.remove(taken)
