@@ -176,6 +176,7 @@ class Forked:
             os.close(file)
         self.pid = json.loads(self._asked.recv(MOST))
         self.returncode = self.megabytes = None
+        self._lock = threading.Lock()
 
     def send_signal(self, number):
         if self.returncode is None:
@@ -189,17 +190,19 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
     def wait(self, timeout=None):
-        if self.returncode is None:
-            if not select.select([self._asked], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("the forked process", timeout)
-            self.returncode, self.megabytes = json.loads(self._asked.recv(MOST))
-            self._asked.close()
-        return self.returncode
+        with self._lock:  # two threads may wait
+            if self.returncode is None:
+                if not select.select([self._asked], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("the forked process", timeout)
+                self.returncode, self.megabytes = json.loads(self._asked.recv(MOST))
+                self._asked.close()
+            return self.returncode
 
     def communicate(self):
         self.stdin.close()
-        self.stdout.close()
         self.wait()
+        self.stdout.read()  # to the end, which another thread may wait for
+        self.stdout.close()
 
 
 def session_of(address):

@@ -31,6 +31,7 @@ class Session:
     def __init__(self, threads: int, listen: Listener = lambda _event, _facts: None) -> None:
         self.threads = threads
         self.allows_code = may_run_code()  # the process inherits this by its environment
+        self.folder = Path.cwd()  # relative paths start there in the process, too
         self.listen = listen
         self.imported: set[Path] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,12 +109,13 @@ _IDLE: list[Session] = []
 def session(threads: int | None, listen: Listener, runs_code: bool = False) -> Iterator[Session]:
     """Yield a session, reusing an idle one of an earlier run in this process.
 
-    The idle one must have as many threads (None: any) and the same permission to run code. With
-    `runs_code` it is always a new one, since the user's modules may have changed. The most recent
-    session is kept idle afterwards.
+    The idle one must have as many threads (None: any), the same permission to run code, and must
+    have been started in the same folder. With `runs_code` it is always a new one, since the user's
+    modules may have changed. The most recent session is kept idle afterwards.
     """
     fits = [each for each in _IDLE if threads in (None, each.threads)]
-    idle = [] if runs_code else [each for each in fits if each.allows_code == may_run_code()]
+    here = (may_run_code(), Path.cwd())
+    idle = [] if runs_code else [each for each in fits if (each.allows_code, each.folder) == here]
     taken = idle[0] if idle else Session(threads or 1)
     if idle:
         _IDLE.remove(taken)

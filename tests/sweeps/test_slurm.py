@@ -38,7 +38,7 @@ params: {out: x, data: x}
 load: {config: "${data}/digits-cnn.json"}
 matrix: {rate: [0.001]}
 steps:
-  - train: {data: {npz: "${data}/digits.npz", x: x_test, y: y_test}, epochs: 40,
+  - train: {data: {npz: "${data}/digits.npz", x: x_test, y: y_test}, epochs: 60,
       optimizer: {adam: {learning_rate: "${rate}"}}, loss: sparse_categorical_crossentropy}
 export:
   - keras: "${out}/${rate}.keras"
