@@ -126,9 +126,12 @@ def copy(
     model: _Model,
     select: _Selector = "**",
     *,
-    from_: _Model | str | Path | Mapping[str, Any],
+    from_: str | Mapping[str, Any],
     allow_empty: bool = False,
     map: Mapping[str, Any] | None = ...,
+    match: Literal["name", "order", "shape"] = "name",
+    create: bool = False,
+    reshape: bool = False,
     mismatch: Literal["error", "skip", "report"] = "error",
     seed: int = 0,
 ) -> Model:
@@ -318,13 +321,14 @@ def remove(
 
 def rename(
     model: _Model,
-    select: _Selector,
+    select: str | Sequence[Any] | Mapping[str, Any] | None = ...,
     *,
-    to: str,
+    to: str | None = ...,
+    map: Mapping[str, Any] | None = ...,
     allow_empty: bool = False,
     seed: int = 0,
 ) -> Model:
-    """Rename layers or the model: in the config with all references, and in weights' addresses."""
+    """Rename layers or the model, in the config with all references, or weights of any file."""
 
 def replace(
     model: _Model,

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -31,6 +32,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 THOROUGH = os.environ.get("SURGERY_TESTS") == "thorough"
 """Whether tests take every example, also those whose kin are there anyway."""
 
+# Else every process that a test starts compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -45,7 +50,7 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-LONGEST = ["test_slurm.py", "test_old_files.py"]
+LONGEST = ["test_slurm.py", "test_local.py", "test_going_on.py", "test_old_files.py"]
 FAST = {"weights", "ops", "recipe", "test_imports.py", "test_contract.py", "test_readme.py"}
 """The folders and files of `pytest -m fast`, for the daily loop: under a minute, no Keras."""
 LONG = ["sweeps", "live", "keras", "formats", "execution"]
@@ -76,6 +81,13 @@ def _keras_is_imported_once():
     from surgery.live.session import Session
 
     Session._start = forking.session_of(lambda: forking_server("keras").address)
+
+
+@pytest.fixture(scope="session")
+def keras():
+    import keras
+
+    return keras
 
 
 def streamed_formats():
@@ -120,10 +132,10 @@ def small(tmp_path):
     return dense_model(tmp_path)
 
 
-def command(*arguments, cwd=None, limits=None, keras=False, **environment):
+def command(*arguments, cwd=None, limits=None, imported=(), **environment):
     """Run `surgery` as a user does, in a process of its own; also gives its peak memory in MB.
 
-    With `keras` the process is one that has Keras imported, which saves two seconds.
+    The process is one that has those modules imported: Keras takes four seconds.
     """
     arguments = [str(argument) for argument in arguments]
     with (
@@ -132,7 +144,7 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
         tempfile.TemporaryFile("w+") as err,
     ):
         process = forking.Forked(
-            forking_server(*(["keras"] if keras else [])).address,
+            forking_server(*imported).address,
             ["surgery.cli.main", *arguments],
             files=[file.fileno() for file in (nothing, out, err)],
             cwd=str(cwd or Path.cwd()),
@@ -152,7 +164,7 @@ def command(*arguments, cwd=None, limits=None, keras=False, **environment):
 
 @functools.cache
 def forking_server(*imported):
-    """What forks for every command; it ends with this process."""
+    """What forks for every command."""
     return forking.Server(*imported)
 
 

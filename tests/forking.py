@@ -2,6 +2,8 @@
 
 import atexit
 import contextlib
+import errno
+import functools
 import gc
 import importlib
 import json
@@ -14,16 +16,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from surgery.storage.temporary import lasting_folder
 
 MOST = 1 << 17
 """The bytes of a request, most of which are the environment."""
+USER = b"user"
+"""What is sent on a connection that stays for as long as the server is needed."""
 
 
 def main():
-    """Fork a process for each request, until the process that began this one is gone."""
+    """Fork a process for each request, until no process of pytest needs that any longer."""
     # TensorFlow and Keras are not among these; a command that needs them imports them itself.
     from surgery.recipe.schema import recipe_schema
     from surgery.sweeps import local, worker
@@ -40,62 +45,112 @@ def main():
 
         import_keras()
         Session._start = session_of(lambda: address)
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
     gc.freeze()
-    serve(listening)
+    Service(listening).do()
 
 
-def serve(listening):
-    """Answer each request by the id of a process, and when it has ended by how."""
-    selector = selectors.DefaultSelector()
-    selector.register(0, selectors.EVENT_READ)
-    selector.register(listening, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fd == 0:
-                return
-            if key.data is None:
-                asked = listening.accept()[0]
-                request, files, _, _ = socket.recv_fds(asked, MOST, 3)
-                pid = os.fork()
-                if pid == 0:
-                    become(files, **json.loads(request))
-                for file in files:
-                    os.close(file)
-                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, asked))
-                answer = pid
-            else:
-                pid, asked = key.data
-                selector.unregister(key.fd)
-                os.close(key.fd)
-                _, status, usage = os.wait4(pid, 0)
-                answer = os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                asked.send(json.dumps(answer).encode())
+class Service:
+    """Answers each request by the id of a process, and when it has ended by how."""
+
+    def __init__(self, listening):
+        self._selector, self._users = selectors.DefaultSelector(), set()
+        self._watch(listening, self._take)
+
+    def _watch(self, file, then):
+        self._selector.register(file, selectors.EVENT_READ, then)
+
+    def do(self):
+        while True:
+            for key, _ in self._selector.select():
+                key.data(key.fileobj)
+                if not self._users:
+                    return
+
+    def _take(self, listening):
+        asked = listening.accept()[0]
+        request, files, _, _ = socket.recv_fds(asked, MOST, 3)
+        if request == USER:
+            self._users.add(asked)
+            self._watch(asked, self._leave)
+            return
+        pid = os.fork()
+        if pid == 0:
+            become(files, **json.loads(request))
+        for file in files:
+            os.close(file)
+        self._watch(os.pidfd_open(pid), functools.partial(self._end, pid, asked))
+        answer(asked, pid)
+
+    def _leave(self, asked):
+        self._selector.unregister(asked)
+        self._users.remove(asked)
+
+    def _end(self, pid, asked, file):
+        self._selector.unregister(file)
+        os.close(file)
+        _, status, usage = os.wait4(pid, 0)
+        answer(asked, [os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024])
+        asked.close()
+
+
+def answer(asked, value):
+    """Send it, where there is still somebody to take it."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        asked.send(json.dumps(value).encode())
 
 
 class Server:
-    """That process, as a test sees it: started when it is needed."""
+    """That process, as a test sees it; all workers of pytest share one, which the last one ends."""
 
     def __init__(self, *imported):
-        self._imported, self._process = imported, None
+        tests = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+        self.address = "\0" + "-".join(["surgery", tests, *imported])
+        with connection() as listening:
+            if is_bound(listening, self.address):
+                listening.listen(100)
+                number = listening.fileno()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.forking", str(number), *imported],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[number],
+                    cwd=Path(__file__).parents[1],
+                )
+        self._use = used(self.address)
 
-    @property
-    def address(self):
-        """Where it listens."""
-        if self._process is None:
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            listening.bind("")
-            listening.listen(100)
-            self._address = listening.getsockname()
-            number = listening.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forking", str(number), *self._imported],
-                stdin=subprocess.PIPE,
-                pass_fds=[number],
-                cwd=Path(__file__).parents[1],
-            )
-            listening.close()
-        return self._address
+
+def is_bound(listening, address):
+    """Whether this process is the first that binds the address."""
+    try:
+        listening.bind(address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
+def used(address):
+    """A connection that says that the server is needed for as long as it is there."""
+    until = time.monotonic() + 60
+    while True:
+        use = connection()
+        try:
+            use.connect(address)
+        except ConnectionRefusedError:  # bound by another process, which is about to listen
+            use.close()
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            use.send(USER)
+            return use
+
+
+def connection():
+    """A socket whose messages stay whole."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 class Forked:
@@ -114,7 +169,7 @@ class Forked:
             ours = files[:2]
         place = {"cwd": str(Path.cwd()), "environment": dict(os.environ), **given}
         request = json.dumps({"arguments": arguments, **place}).encode()
-        self._asked = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._asked = connection()
         self._asked.connect(address)
         socket.send_fds(self._asked, [request], files)
         for file in ours:

@@ -24,13 +24,13 @@ BAD = ROOT / "tests/recipe/bad.txt"
 
 
 def generated():
-    """Return the text of every generated file, by its path."""
+    """Return what makes the text of every generated file, by its path."""
     return {
-        ROOT / "schemas/recipe.schema.json": schema_text(),
-        ROOT / "docs/reference.md": reference_markdown(),
-        README: with_tables(README.read_text()),
-        BAD: messages(),
-        stubs.FILE: stubs.stub_text(),
+        ROOT / "schemas/recipe.schema.json": schema_text,
+        ROOT / "docs/reference.md": reference_markdown,
+        README: lambda: with_tables(README.read_text()),
+        BAD: messages,
+        stubs.FILE: stubs.stub_text,
     }
 
 
@@ -64,8 +64,8 @@ def message(name):
 
 
 def main():
-    for path, text in generated().items():
-        if path.read_text() != text:
+    for path, make in generated().items():
+        if path.read_text() != (text := make()):
             path.write_text(text)
             print(f"wrote {path.relative_to(ROOT)}")
 

@@ -24,6 +24,7 @@ from surgery.execution.live import LiveRunner, Memo, callback_files
 from surgery.execution.live_steps import with_live_steps
 from surgery.execution.observing import Effect
 from surgery.execution.plan import Plan, StepPlan
+from surgery.execution.planning import needs_values
 from surgery.execution.progress import Progress, Silent
 from surgery.execution.seen import as_text
 from surgery.execution.streaming import Digests
@@ -84,7 +85,7 @@ def execute(
             if plan.is_live
             else None
         )
-        done = with_live_steps(plan, runner) if runner else plan
+        done = with_live_steps(plan, runner) if runner or needs_values(plan.recipe) else plan
         path = manifest.path_of(plan.recipe) if with_manifest else None
         more = partial(_more_files, done, runner, before)
         try:

@@ -17,8 +17,11 @@ from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
 
 
-def with_live_steps(plan: Plan, runner: Runner) -> Plan:
+def with_live_steps(plan: Plan, runner: Runner | None) -> Plan:
     """Run a plan's live steps, and return the plan with their results and measurements.
+
+    Steps whose result depends on values of weights read them. Without a runner there is no live
+    step, nor a live expectation.
 
     Raises SurgeryError if a step fails, RecipeError and ExpectationError if its result does not fit
     the rest of the recipe.
@@ -32,15 +35,16 @@ def with_live_steps(plan: Plan, runner: Runner) -> Plan:
             raise _failed(recipe, step, error) from error
         steps.append(planned)
     done = plan_of(recipe, Chain(plan.source, model, tuple(steps)), plan.threads)
-    return replace(done, inputs=plan.inputs, measured=_measured(done, runner))
+    measured = _measured(done, runner) if runner else {}
+    return replace(done, inputs=plan.inputs, measured=measured)
 
 
-def do_step(step: Step, model: Model, runner: Runner) -> Done:
+def do_step(step: Step, model: Model, runner: Runner | None) -> Done:
     """Apply a step to a model; a live step is run."""
-    if isinstance(step.op, LiveOp):
+    if runner is not None and isinstance(step.op, LiveOp):
         return step.op.run(model, runner)
-    done = predicted(step, model)
-    if isinstance(step.op, VerifiedOp) and step.op.needs_live:
+    done = predicted(replace(step, op=step.op.resolved(model)), model)
+    if runner is not None and isinstance(step.op, VerifiedOp) and step.op.needs_live:
         return replace(done, facts=step.op.verified(model, done.model, runner))
     return done
 

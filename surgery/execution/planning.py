@@ -49,18 +49,34 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
     """
     source = _opened(recipe)
     chain, problems = _chained(recipe, source)
-    return plan_of(recipe, chain, threads or default_threads(), problems)
+    is_known = not needs_values(recipe)
+    return plan_of(recipe, chain, threads or default_threads(), problems, is_known)
 
 
-def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Problem] = ()) -> Plan:
-    """Make the plan of a chain of steps; raises RecipeError or ExpectationError."""
+def needs_values(recipe: Recipe) -> bool:
+    """Return whether shapes after a step depend on values of weights, which no plan reads."""
+    return any(step.op.needs_values for step in recipe.steps)
+
+
+def plan_of(
+    recipe: Recipe,
+    chain: Chain,
+    threads: int,
+    problems: Sequence[Problem] = (),
+    is_known: bool = True,
+) -> Plan:
+    """Make the plan of a chain of steps; raises RecipeError or ExpectationError.
+
+    Unless the result of the steps is known, no expectation is judged yet.
+    """
     donors = [donor.model for each in chain.steps for donor in each.step.op.donors()]
     data = data_files(recipe)
     for path in data:
         locations.download(path)
     read = [*chain.source.inputs, *(path for donor in donors for path in donor.inputs), *data]
     _check(recipe, chain, read, problems)
-    _judge(recipe, chain.model)
+    if is_known:
+        _judge(recipe, chain.model)
     return Plan(
         recipe=recipe,
         source=chain.source,

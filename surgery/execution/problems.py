@@ -37,13 +37,13 @@ def model_problems(
 def only_config(recipe: Recipe) -> list[Step]:
     """Return the steps that change only the architecture."""
     steps = (step for step in recipe.steps if not isinstance(step.op, LiveOp))
-    return [step for step in steps if not step.op.changes_weights]
+    return [s for s in steps if not s.op.changes_weights and not s.op.changes_table]
 
 
 def _unheld_steps(recipe: Recipe) -> Iterator[Problem]:
     """Yield a problem if all steps change the architecture, which no target stores."""
     targets = [target.format for target in recipe.export]
-    changing = any(step.op.changes_weights for step in recipe.steps)
+    changing = any(s.op.changes_weights or s.op.changes_table for s in recipe.steps)
     if not targets or changing or any(form.holds_architecture for form in targets):
         return
     if only_config(recipe):

@@ -11,7 +11,6 @@ import h5py
 from surgery.architecture import Architecture
 from surgery.architecture.entries import join
 from surgery.architecture.layer import LayerVariable
-from surgery.errors import FormatError
 from surgery.formats import _configs, _hdf5
 from surgery.formats._h5_layout import (
     TOP_LEVEL,
@@ -102,8 +101,6 @@ def _layer_weights(
 
     Raises FormatError if the file has no group for the layer.
     """
-    if layer not in group:
-        raise FormatError(f"{reader.path} lists the layer {layer}, but has no group for it")
     held = reader.group(group.id, layer)
     stored = _names(held, "weight_names")
     variables = _layer_variables(architecture, parent, stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -25,6 +26,7 @@ from surgery.weights.tensor import (
     FunctionTensor,
     Reduction,
     Tensor,
+    dtype_name,
     dtype_named,
     is_numpy_dtype,
 )
@@ -79,22 +81,17 @@ class Reader:
         self._seen = seen
         self._is_needed = False
         try:
-            self.descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
-            whole = os.fstat(self.descriptor).st_size
-            self._end = whole if size is None else self.base + size
-            self.file = self._opened(is_whole=part is None)
+            descriptor, self.base, size = part or (Descriptor.open(path), 0, None)
+            own = _opened_by_hdf5(path) if part is None and descriptor.copy is None else None
+            if own is not None:
+                descriptor = Descriptor(os.dup(own.id.get_vfd_handle()))
+            if size is None:
+                size = os.fstat(descriptor).st_size
+            self.descriptor, self._end = descriptor, self.base + size
+            self.file = own or h5py.File(_Padded(descriptor, self.base, size), "r")
             self._userblock = self.file.userblock_size
         except OSError as error:
             raise FormatError(f"{path} {_reason(error)}") from None
-
-    def _opened(self, is_whole: bool) -> h5py.File:
-        """HDF5 itself reads a whole file that is here, as it reads headers in many small pieces."""
-        if not is_whole or self.descriptor.copy is not None:
-            return h5py.File(_Padded(self.descriptor, self.base, self._end - self.base), "r")
-        file = h5py.File(self.path, "r", locking=False)
-        if not os.path.sameopenfile(self.descriptor, file.id.get_vfd_handle()):
-            raise FormatError(f"{self.path} was replaced while it was opened")
-        return file
 
     def __enter__(self) -> Reader:
         return self
@@ -163,7 +160,7 @@ class Reader:
 
     def group(self, group: h5py.h5g.GroupID, path: str) -> h5py.h5g.GroupID:
         """Return the group at a path below another one; raises FormatError."""
-        for name in path.split("/") if path else []:
+        for name in filter(None, path.split("/")):
             found = self._member(group, name)
             if not isinstance(found, h5py.h5g.GroupID):
                 raise FormatError(f"{self.path}: {_path(group)}/{name} is not a group")
@@ -265,6 +262,16 @@ class Reader:
             check_chunks(dataset, self.descriptor, self.base + self._userblock)
 
 
+def _opened_by_hdf5(path: Path) -> h5py.File | None:
+    """A file that HDF5 reads itself, as it has very many small headers; None where it cannot.
+
+    It does not where this process has the file open to be written.
+    """
+    with contextlib.suppress(OSError):
+        return h5py.File(path, "r", locking=False)
+    return None
+
+
 def attribute(group: h5py.h5g.GroupID, name: str) -> Any:
     """Return an attribute of a group; None if there is none."""
     return h5py.Group(group).attrs[name] if h5py.h5a.exists(group, _bytes(name)) else None
@@ -329,11 +336,19 @@ class Writer:
 
     def __init__(self, file: h5py.File) -> None:
         self.file = file
+        self._made: dict[str, h5py.Group] = {"": file}
         self._placed: list[tuple[h5py.h5d.DatasetID, Tensor]] = []
+        self._creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self._creation.set_layout(h5py.h5d.CONTIGUOUS)
+        self._creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        self._creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        self._creation.set_obj_track_times(False)
 
     def group(self, path: str) -> h5py.Group:
         """Return the group at that path, created if it is missing."""
-        return self.file.require_group(path) if path else self.file
+        if path not in self._made:
+            self._made[path] = self.file.require_group(path)
+        return self._made[path]
 
     def dataset(self, path: str, tensor: Tensor) -> None:
         """Create a dataset for a tensor's elements, which are written later.
@@ -342,20 +357,15 @@ class Writer:
         """
         parent, _, name = path.rpartition("/")
         group = self.group(parent)
-        is_opaque = tensor.dtype.name == "bfloat16"
+        is_opaque = dtype_name(tensor.dtype) == "bfloat16"
         stored = np.dtype("V2") if is_opaque else tensor.dtype
-        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        plist.set_layout(h5py.h5d.CONTIGUOUS)
-        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        plist.set_obj_track_times(False)
         space = (
             h5py.h5s.create_simple(tensor.shape)
             if tensor.shape
             else h5py.h5s.create(h5py.h5s.SCALAR)
         )
         kind = h5py.h5t.py_create(stored, logical=True)
-        identifier = h5py.h5d.create(group.id, name.encode(), kind, space, plist)
+        identifier = h5py.h5d.create(group.id, name.encode(), kind, space, self._creation)
         if is_opaque:
             h5py.Dataset(identifier).attrs["dtype"] = "bfloat16"
         self._placed.append((identifier, tensor))
@@ -371,7 +381,7 @@ def unheld(model: Model) -> list[str]:
     return [
         f"{weight.address} is {weight.tensor.dtype.name}, which HDF5 files cannot store"
         for weight in model.weights
-        if not is_numpy_dtype(weight.tensor.dtype) and weight.tensor.dtype.name != "bfloat16"
+        if not (is_numpy_dtype(d := weight.tensor.dtype) or dtype_name(d) == "bfloat16")
     ][:1]
 
 

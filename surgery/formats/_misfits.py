@@ -9,7 +9,17 @@ from surgery.weights.model import Model
 
 def misfits(model: Model) -> list[str]:
     """Return a message about the first layer that a file would not restore, or nothing."""
-    return [*_reshaped(model), *_without_vocabulary(model)][:1]
+    return [*_removed(model), *_reshaped(model), *_without_vocabulary(model)][:1]
+
+
+def _removed(model: Model) -> list[str]:
+    needed = model.architecture.weight_order if model.architecture is not None else ()
+    return [
+        f"{address} is a variable of its config, and {step} took it away; write npy or another "
+        "format of weights only"
+        for address, (_, step) in model.removed.items()
+        if address in needed
+    ]
 
 
 def _reshaped(model: Model) -> list[str]:

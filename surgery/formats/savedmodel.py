@@ -114,7 +114,7 @@ def _problems(model: Model) -> Iterator[str]:
     if not isinstance(container, SavedModelContainer):
         yield (
             "it can be written if the source is a SavedModel, whose graph it keeps, or has an "
-            "architecture; the source has neither"
+            "architecture; the source has neither, or a step added, removed or renamed variables"
         )
         return
     for address in container.left_out(model):

@@ -29,6 +29,9 @@ class Op(ABC):
     changes_weights: ClassVar[bool] = True
     """False for an op that changes only the architecture, or nothing."""
 
+    changes_table: ClassVar[bool] = False
+    """Whether weights may get other names, be added or be left out, in weights-only files too."""
+
     needs_keras3: ClassVar[bool] = False
     """Whether it acts on a config of Keras 3; an older one is upgraded before the step."""
 
@@ -41,6 +44,11 @@ class Op(ABC):
     @property
     def needs_live(self) -> bool:
         """True if carrying it out needs a live Keras model."""
+        return False
+
+    @property
+    def needs_values(self) -> bool:
+        """True if the shapes after it depend on values of weights; a plan predicts them."""
         return False
 
     @property
@@ -58,7 +66,7 @@ class Op(ABC):
         """Return the changed model, lazily: no tensor is computed yet."""
 
     def resolved(self, model: Model) -> Op:
-        """The op with what depends on the values of weights, which are read for it."""
+        """Return the op with what depends on values of weights, which are read for it."""
         return self
 
     def matched(self, model: Model) -> tuple[Weight, ...]:

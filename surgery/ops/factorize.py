@@ -58,6 +58,10 @@ class Factorize(StructureOp):
             raise ValueError("give rank or energy, one of them")
 
     @property
+    def needs_values(self) -> bool:
+        return self.energy is not None
+
+    @property
     def title(self) -> str:
         size = f"rank {self.rank}" if self.energy is None else f"energy {self.energy}"
         return f"{self.name} {self.select} to {size}"

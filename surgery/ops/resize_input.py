@@ -11,7 +11,8 @@ import numpy as np
 
 from surgery.architecture import Architecture
 from surgery.architecture.axes import axes_of
-from surgery.architecture.graph import Graph, Ref, entry_of, parse, refs
+from surgery.architecture.graph import Graph, Ref, entry_of, is_graph, parse, refs
+from surgery.architecture.shapes import Shape, model_shapes
 from surgery.declared.fields import key
 from surgery.errors import SelectorError, did_you_mean
 from surgery.live.configs import resolved
@@ -75,10 +76,7 @@ class ResizeInput(StructureOp):
         if old is None or len(old) < 2:
             raise SelectorError(f"the shape of {ref.layer} is not known from the config")
         new = self._shape(old, _channels_first(graph, ref))
-        graph = replace(graph, shapes={ref: new}, layers=dict(graph.layers))
-        layers = {name: _without_shapes(entry) for name, entry in graph.layers.items()}
-        layers[ref.layer] = _with_shape(layers[ref.layer], new)
-        config = entry_of(replace(graph, layers=layers))
+        config = entry_of(_with_inputs(graph, {ref: new}))
         return restructured(model, config, new=list(self._weights(model, config, old, new)))
 
     def _input(self, graph: Graph) -> Ref:
@@ -170,6 +168,22 @@ def _channels_first(graph: Graph, ref: Ref) -> bool:
     return False
 
 
+def _with_inputs(graph: Graph, inputs: Mapping[Ref, Shape | None]) -> Graph:
+    """Return a graph whose inputs have other shapes, and so have those of the models inside it."""
+    layers = {name: _without_shapes(entry) for name, entry in graph.layers.items()}
+    for ref, shape in inputs.items():
+        layers[ref.layer] = _with_shape(layers[ref.layer], shape)
+    graph = replace(graph, layers=layers, shapes={})
+    shapes = model_shapes(graph).shapes
+    for (name, number), call in graph.calls.items():
+        if number == 0 and is_graph(layers[name]):
+            inner = parse(layers[name])
+            given = dict(zip(refs(inner.inputs), map(shapes.get, call.refs()), strict=True))
+            layers[name] = {**entry_of(_with_inputs(inner, given)), "name": name}
+    known = {ref: shape for ref, shape in shapes.items() if shape is not None}
+    return replace(graph, layers=layers, shapes=known)
+
+
 def _without_shapes(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer's entry without the input shapes that it, or a layer in it, was built for."""
     made = {k: v for k, v in entry.items() if k not in ("build_config", "build_input_shape")}
@@ -179,7 +193,9 @@ def _without_shapes(entry: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _with_shape(entry: Mapping[str, Any], shape: tuple[int | None, ...]) -> dict[str, Any]:
+def _with_shape(entry: Mapping[str, Any], shape: Shape | None) -> dict[str, Any]:
+    if shape is None:
+        return dict(entry)
     config = {k: v for k, v in entry["config"].items() if k != "batch_input_shape"}
     return {**entry, "config": {**config, "batch_shape": list(shape)}}
 

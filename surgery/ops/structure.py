@@ -30,6 +30,7 @@ class StructureOp(Op):
     """An operation on the graph of a model's layers, in the config of Keras 3."""
 
     changes_weights = False
+    changes_table = True
     needs_keras3 = True
 
     def architecture(self, model: Model) -> Architecture:

@@ -34,7 +34,7 @@ from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.plugins import packages_of
 from surgery.recipe.schema import Words
 from surgery.weights.random import Randomness
-from surgery.weights.sources import Donor, Source
+from surgery.weights.sources import BEFORE, Donor, OwnDonor, Source
 
 
 def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
@@ -255,6 +255,8 @@ class Builder:
             return own.from_recipe(value, self.folder)
         if hint is Donor:
             return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
+        if hint is OwnDonor:
+            return OwnDonor(None if value == BEFORE else self.donor(value))
         if hint is Data:
             return self.needed(self.data(value, place))
         if dataclasses.is_dataclass(hint):

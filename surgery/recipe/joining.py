@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from surgery.errors import FormatError
-from surgery.weights.matching import mapped, matching, names, pairs_said
+from surgery.weights.matching import Patterns, following, mapped, matching, names, pairs_said
 from surgery.weights.model import Model
-from surgery.weights.slot_names import owner
 from surgery.weights.tensor import Mapped, Tensor
 from surgery.weights.weight import Weight
 
@@ -18,7 +17,7 @@ _CHECK_ARGUMENTS = "check the application's arguments (include_top, input_shape,
 def joined(
     model: Model,
     donor: Model,
-    patterns: Mapping[str, str] | None = None,
+    patterns: Patterns | None = None,
     mismatch: str = "error",
     advice: str = _CHECK_ARGUMENTS,
     is_part: bool = False,
@@ -82,13 +81,11 @@ def _as(tensor: Tensor, weight: Weight) -> Tensor:
     )
 
 
-def renamed(model: Model, patterns: Mapping[str, str]) -> Model:
+def renamed(model: Model, patterns: Patterns) -> Model:
     """Return a model of weights only with addresses renamed by patterns; raises FormatError."""
     try:
         found = mapped(model.weights, patterns)
-        slots = dict(_following(found, model.states))
-        if taken := sorted(slots.keys() & found.keys()):
-            raise ValueError(f"{taken[0]} is already the name of another variable")
+        slots = following(found, model.weights, model.states)
     except ValueError as error:
         raise FormatError(f"map: {model.origin}: {error}") from None
     if model.architecture is not None:
@@ -107,16 +104,6 @@ def _with_renames(model: Model, renames: Mapping[str, str]) -> Model:
     """Return the model with a note of old and new names."""
     changed = {old: new for old, new in renames.items() if old != new}
     return model.with_note(f"load: map: {pairs_said(changed)}") if changed else model
-
-
-def _following(
-    found: Mapping[str, Weight], states: Sequence[Weight]
-) -> Iterator[tuple[str, Weight]]:
-    """Yield (new name, state): slots `w/Adam` and `training/Adam/w/m` are renamed with `w`."""
-    new = {weight.address: name for name, weight in found.items()}
-    for state in states:
-        of = owner(state.address, new)
-        yield (state.address.replace(of, new[of], 1) if of else state.address), state
 
 
 def placed(donor: Model, model: Model) -> Model:

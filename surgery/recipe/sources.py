@@ -28,6 +28,7 @@ from surgery.recipe.joining import joined, part, placed, renamed
 from surgery.storage import locations
 from surgery.storage.temporary import new_folder
 from surgery.weights.initializers import initialized
+from surgery.weights.matching import NameMap
 from surgery.weights.model import Carried, Model
 from surgery.weights.npyfile import open_npy
 from surgery.weights.selectors import Select
@@ -56,9 +57,10 @@ class FromPath(Source):
         "block1_*",
         default=None,
     )
-    map: Mapping[str, str] | None = key(
-        "For names that differ: patterns of the path's addresses, and the addresses here; each "
-        r"* is replaced by what it matched, and after re: \1 by a group.",
+    map: NameMap | None = key(
+        "For names that differ: patterns of the path's addresses, and the addresses here (one, a "
+        "list, or null to leave out); each * is replaced by what it matched, and after re: "
+        r"\1 by a group.",
         {"net/layer_*/**": "block_*/**"},
         default=None,
     )
@@ -101,7 +103,7 @@ class FromPath(Source):
         if self.architecture is None:
             model = self._completed(seed) if self.inputs else open_model(self.path)
             model = self._selected(model)
-            return renamed(model, self.map) if self.map else model
+            return renamed(model, self.map.pairs) if self.map else model
         source = self.architecture.source
         if isinstance(source, FromApplication) and self.mismatch == "error":
             source = replace(source, weights=WeightsOf("none"))  # its own weights are not used
@@ -109,7 +111,8 @@ class FromPath(Source):
         donor = self._selected(open_model(self.path, base.architecture))
         advice = "give map if names differ, or write mismatch: skip"
         is_part = self.select is not None
-        return joined(base, donor, self.map or {}, self.mismatch, advice, is_part)
+        patterns = self.map.pairs if self.map else {}
+        return joined(base, donor, patterns, self.mismatch, advice, is_part)
 
     def _completed(self, seed: int) -> Model:
         """Return the model after a forward pass, with the variables that it created."""

@@ -141,7 +141,7 @@ def _at_most(step: StepPlan) -> str:
     if isinstance(step.step.op, LiveOp):
         return "trained" if step.step.op.changes_weights else "nothing"
     if not step.step.op.changes_weights:
-        return "config only"
+        return "names only" if step.renames else "config only"
     return f"{step.changes:,} of {step.elements:,}" if step.changes is not None else "unknown"
 
 
@@ -201,7 +201,7 @@ def _done(step: StepPlan, effect: Effect) -> str:
     if isinstance(step.step.op, LiveOp):
         return found_text(step.found)
     if not step.step.op.changes_weights:
-        return f"{matched}, in the config"
+        return f"{matched}, {'renamed' if step.renames else 'in the config'}"
     text = f"{matched}, {effect.changed:,} of {effect.before.count:,} elements changed"
     if grown := effect.after.nonfinite - effect.before.nonfinite:
         text += f"; {grown:,} became infinite or NaN" if grown > 0 else ""

@@ -89,7 +89,8 @@ class Model:
     `origin` is the path or name that it was read from, `format` the name of its format,
     `format_facts` are facts for that format alone, and `inputs` the files that must not be
     overwritten. `checks` raise FormatError if the bytes read so far do not match the file's own
-    checksums. `states` are the variables of a checkpoint that are not weights.
+    checksums. `states` are the variables of a checkpoint that are not weights. `removed`
+    has by address each weight that the architecture needs and a step took, and that step.
     """
 
     weights: tuple[Weight, ...]
@@ -102,6 +103,7 @@ class Model:
     notes: tuple[str, ...] = ()
     checks: tuple[Callable[[], None], ...] = ()
     states: tuple[Weight, ...] = ()
+    removed: Mapping[str, tuple[Weight, str]] = field(default_factory=dict)
 
     @cached_property
     def by_address(self) -> Mapping[str, Weight]:

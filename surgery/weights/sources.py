@@ -84,3 +84,22 @@ class Donor:
     def model(self) -> Model:
         """The donor's model, whose weights are hashed while they are read."""
         return self.source.opened(self.seed).hashed()
+
+
+BEFORE = {"step": "before"}
+"""How a recipe names the model as it was before the step, as a donor."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnDonor:
+    """A donor, or None for the model itself as it was before the step."""
+
+    donor: Donor | None
+
+    def of(self, model: Model) -> Model:
+        """Return the donor's model, where `model` is the one before the step."""
+        return model if self.donor is None else self.donor.model
+
+    def donors(self) -> tuple[Donor, ...]:
+        """Return the donor, if it is another model."""
+        return () if self.donor is None else (self.donor,)

@@ -28,7 +28,7 @@ def test_valid(path):
 
 def run(name, tmp_path, *options):
     done = command("run", "--json", ROOT / "recipes" / name, "-p", f"out={tmp_path}", *options,
-                   keras=True)  # fmt: skip
+                   imported=["keras"])  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -74,6 +74,14 @@ def test_convert(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert same_bytes(surgery.open(tmp_path / "new.keras"), surgery.open(path))
+
+
+def test_fold(tmp_path):
+    facts = run("fold.yaml", tmp_path)
+    model = surgery.open(tmp_path / "folded.keras")
+    assert model["predictions_factor/kernel"].shape == (1280, 16)
+    assert not any("moving_mean" in weight.address for weight in model.weights)
+    assert "fold_batchnorm: 52 BatchNormalization layers are folded" in str(facts)
 
 
 def test_compress(tmp_path):

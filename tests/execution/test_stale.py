@@ -243,7 +243,7 @@ def test_two_recipes_of_one_name(folder):
     assert command("run", first).returncode == 0
     done = command("run", second)
     assert done.returncode == 2
-    assert f"is that of {folder}/one/r.yaml; give one of them another name:" in done.stderr
+    assert f"belongs to {folder}/one/r.yaml; give one of them another name:" in done.stderr
     assert not (folder / "both/two.npz").exists()
     first.rename(folder / "moved.yaml")
     assert command("run", second).returncode == 0

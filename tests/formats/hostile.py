@@ -507,7 +507,7 @@ def hdf5_weight_that_is_missing(folder):
     return hdf5(folder, lambda file: file.__delitem__(KERNEL))
 
 
-@case("{path} lists the layer a, but has no group for it")
+@case("{path} has no /model_weights/a, though it is listed")
 def hdf5_layer_that_is_missing(folder):
     return hdf5(folder, lambda file: file.__delitem__("model_weights/a"))
 

@@ -133,7 +133,8 @@ def test_any_tree_of_datasets(first, options, tmp_path):
 
 @pytest.mark.parametrize("name", ["weights_h5", "h5", "hdf5"])
 @pytest.mark.parametrize("options", [{"libver": "latest"}, {"userblock_size": 512},
-                                     {"userblock_size": 4096, "libver": "latest"}])  # fmt: skip
+                                     {"userblock_size": 4096, "libver": "latest"},
+                                     {"track_order": True}])  # fmt: skip
 def test_hdf5_files_of_other_kinds(name, options, tmp_path):
     model = many_layers(3)
     surgery.save(model, **{name: tmp_path / "plain"})
@@ -147,6 +148,14 @@ def test_hdf5_files_of_other_kinds(name, options, tmp_path):
     opened = surgery.open(tmp_path / "other")
     assert opened.format == name
     assert same_bytes(opened, surgery.open(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("name", ["weights_h5", "h5", "hdf5"])
+def test_a_file_that_h5py_has_open_to_be_written(name, tmp_path):
+    model = many_layers(3)
+    surgery.save(model, **{name: tmp_path / "m"})
+    with h5py.File(tmp_path / "m", "r+"):
+        assert same_bytes(surgery.open(tmp_path / "m"), model)
 
 
 def test_datasets_packed_by_lzf(tmp_path):

@@ -1,5 +1,7 @@
 """Deeper and wider models: Keras predicts as before, and training goes on."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,10 @@ from surgery.errors import RecipeError, SelectorError
 from tests.keras.nets import distance, inputs, loaded, opened, randomised
 
 IMAGE, ROW, SERIES = (8, 8, 4), (6,), (9, 4)
+
+
+# The tests compare the models themselves.
+deepen, widen = (partial(op, verify=False) for op in (surgery.deepen, surgery.widen))
 
 
 def chain(keras, shape, *layers):
@@ -33,7 +39,7 @@ DEEPENED = {
 def test_deepen(name, keras, tmp_path):
     shape, layer, activation = DEEPENED[name]
     theirs = chain(keras, shape, layer(keras.layers), keras.layers.Dense(3))
-    after = surgery.deepen(opened(theirs, tmp_path), after="k", name="new")
+    after = deepen(opened(theirs, tmp_path), after="k", name="new")
     assert after.notes[0].startswith("new is a new ")
     new = loaded(keras, after, tmp_path)
     assert [each.name for each in new.layers][:2] == ["k", "new"]
@@ -59,7 +65,7 @@ def test_deepen_in_a_nested_model_behind_an_output_and_two_calls(keras, tmp_path
     theirs.fit(x, y, verbose=0)
     model = opened(theirs, tmp_path)
     for after, name in (("k", "more"), ("inner/k", "more")):
-        model = surgery.deepen(model, after=after, name=name)
+        model = deepen(model, after=after, name=name)
     new = loaded(keras, model, tmp_path)
     assert new.get_layer("inner").layers[-1].name == "more"
     assert distance(theirs, new, x) == 0
@@ -77,7 +83,7 @@ def test_deepen_refuses(keras, tmp_path):
         ({"after": "con", "name": "x"}, "con is no layer of the model; the nearest are conv"),
     ):
         with pytest.raises(SelectorError, match=message):
-            surgery.deepen(before, **keys)
+            deepen(before, **keys)
 
 
 WIDENED = {
@@ -108,7 +114,7 @@ def test_widen(name, to, keras, tmp_path):
     theirs = chain(keras, shape, *layers(keras.layers))
     keys = {"by": 3} if to is None else {"to": to}
     before = opened(theirs, tmp_path)
-    after = surgery.widen(before, "k", seed=3, **keys)
+    after = widen(before, "k", seed=3, **keys)
     size = before["k/kernel"].shape[-1]
     assert after.notes == (f"k: {to or 3 * size} channels instead of {size}",)
     new = loaded(keras, after, tmp_path)
@@ -123,12 +129,12 @@ def test_widen_draws_by_seed_and_adds_noise_to_copies(keras, tmp_path):
     theirs = chain(keras, ROW, keras.layers.Dense(50, name="k"), keras.layers.Dense(3, name="out"))
     before = opened(theirs, tmp_path)
     old = before["k/kernel"].numpy()
-    found = [surgery.widen(before, "k", by=2, seed=seed)["k/kernel"].numpy() for seed in (0, 0, 1)]
+    found = [widen(before, "k", by=2, seed=seed)["k/kernel"].numpy() for seed in (0, 0, 1)]
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
     np.testing.assert_array_equal(found[0][:, :50], old)
     assert {column.tobytes() for column in found[0].T} <= {column.tobytes() for column in old.T}
-    noisy = surgery.widen(before, "k", by=2, noise=0.1, seed=0)["k/kernel"].numpy()
+    noisy = widen(before, "k", by=2, noise=0.1, seed=0)["k/kernel"].numpy()
     np.testing.assert_array_equal(noisy[:, :50], old)
     added = (noisy - found[0])[:, 50:]
     assert added.std() == pytest.approx(0.1 * old.std(), rel=0.15)
@@ -148,7 +154,7 @@ def test_widen_layer_after_layer_and_train(keras, tmp_path):
     theirs.compile("adam", "mse")
     x, y = inputs(theirs), np.zeros((3, 4), "float32")
     theirs.fit(x, y, verbose=0)
-    after = surgery.widen(opened(theirs, tmp_path), ["first", "second", "inner/k1"], by=1.5)
+    after = widen(opened(theirs, tmp_path), ["first", "second", "inner/k1"], by=1.5)
     new = loaded(keras, after, tmp_path)
     assert [new.get_layer(name).units for name in ("first", "second")] == [8, 10]
     assert distance(theirs, new, x) <= 2e-6
@@ -181,8 +187,8 @@ def test_widen_refuses_by_the_layer_in_the_way(keras, tmp_path):
         ("norm", "widen takes Dense, Conv1D, Conv2D and Conv3D"),
     ):
         with pytest.raises(SelectorError, match=message):
-            surgery.widen(before, name, by=2)
+            widen(before, name, by=2)
     with pytest.raises(SelectorError, match="six has 6 channels already, and to is 5"):
-        surgery.widen(before, "six", to=5)
+        widen(before, "six", to=5)
     with pytest.raises(RecipeError, match="give by or to, one of them"):
-        surgery.widen(before, "six", to=5, by=2)
+        widen(before, "six", to=5, by=2)

@@ -5,7 +5,7 @@ import pytest
 
 import surgery
 from surgery.architecture.graph import Ref, parse
-from surgery.errors import RecipeError, SelectorError
+from surgery.errors import ExpectationError, RecipeError, SelectorError
 from surgery.weights import tensor
 from tests.keras.nets import distance, inputs, loaded, opened, randomised
 
@@ -84,6 +84,33 @@ def test_energy(net, tmp_path):
         rank = after["k_factor/kernel"].shape[-1]
         assert values[:rank].sum() >= share * values.sum() * (1 - 1e-12)
         assert values[: rank - 1].sum() < share * values.sum()
+
+
+def test_energy_in_a_recipe(keras, tmp_path):
+    """The plan has the highest rank; the run, and what is expected of it, the real one."""
+    theirs = randomised(keras.Sequential([keras.Input((30,)), keras.layers.Dense(20, name="k")]))
+    before = opened(theirs, tmp_path)
+    rank = surgery.factorize(before, "k", energy="60%")["k_factor/kernel"].shape[-1]
+    assert 1 < rank < 10
+    recipe = {
+        "surgery": 1,
+        "load": str(tmp_path / "before.keras"),
+        "steps": [
+            {"scale": {"select": "k/kernel", "by": 2}},
+            {"factorize": {"select": "k", "energy": "60%"}},
+        ],
+        "expect": [{"parameters": {"select": "**", "exactly": 30 * rank + 20 * rank + 20}}],
+        "export": [{"keras": str(tmp_path / "after.keras")}],
+    }
+    assert surgery.plan(recipe).model["k_factor/kernel"].shape == (30, 20)
+    result = surgery.run(recipe)
+    (_, scaled), _ = result.effects()
+    assert scaled.changed == 600
+    new = keras.models.load_model(tmp_path / "after.keras")
+    assert new.get_layer("k_factor").units == rank
+    recipe["expect"][0]["parameters"]["exactly"] += 1
+    with pytest.raises(ExpectationError, match=f"{50 * rank + 20} parameters, expected"):
+        surgery.run(recipe)
 
 
 def test_what_refers_to_the_layer_stands(keras, tmp_path):

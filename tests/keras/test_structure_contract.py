@@ -18,11 +18,14 @@ HEAD = {"head/kernel", "head/bias"}
 STRUCTURE = {
     "append": [({"layers": [{"Dense": NEW}, "Softmax"]}, {"new/kernel", "new/bias"})],
     "chain": [({"with": {"next": "narrow"}, "as": "a"}, {"next/one/kernel", "next/one/bias"})],
+    "deepen": [({"after": "a", "name": "more"}, {"more/kernel", "more/bias"})],
     "extract": [
         ({"at": "add"}, ()),
         ({"at": {"layer": "encoder", "call": 0}}, ()),
         ({"at": {"x": {"layer": "encoder/deep", "call": 1}, "y": "drop"}}, ()),
     ],
+    "factorize": [({"select": "a", "rank": 2}, {"a_factor/kernel", "a/kernel"})],
+    "fold_batchnorm": [({"select": "**"}, {"a/kernel", "a/bias"})],
     "flatten": [({"select": "encoder"}, ()), ({"select": "**", "names": "{inner}"}, ())],
     "insert": [
         ({"after": "add", "layer": {"Dense": NEW}}, {"new/kernel", "new/bias"}),
@@ -51,6 +54,7 @@ STRUCTURE = {
     "resize_input": [
         ({"channels": 2, "changed": "reinitialize"}, {"a/kernel"}),
     ],
+    "widen": [({"select": "a", "to": 5}, {"a/kernel", "a/bias", "b/kernel"})],
     "set_config": [({"select": "a", "keys": {"activation": "relu"}}, ())],
 }  # fmt: skip
 """Keys of every op that changes layers, with the weights that it makes or changes."""
@@ -72,8 +76,16 @@ def test_contract_of_structure(name, keys, new, tmp_path):
         else value
         for key, value in keys.items()
     }
-    models = {"lora_merge": with_lora(graph_model()), "resize_input": dense_layers("ab", [4, 3, 2])}
-    check_structure(build_op(name, keys, 5), tmp_path, models.get(name), new)
+    check_structure(build_op(name, keys, 5), tmp_path, model_for(name), new)
+
+
+def model_for(name):
+    """The model that an op is tried on, where it is not `graph_model()`."""
+    if name == "lora_merge":
+        return with_lora(graph_model())
+    if name == "fold_batchnorm":
+        return surgery.insert(graph_model(), after="a", layer={"BatchNormalization": {}})
+    return dense_layers("ab", [4, 3, 2]) if name in ("resize_input", "widen") else None
 
 
 @dataclass(frozen=True, kw_only=True)

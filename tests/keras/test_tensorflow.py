@@ -299,7 +299,9 @@ def test_code_in_a_file_runs_only_when_it_is_allowed(keras, published, tmp_path)
     with pytest.raises(SurgeryError, match="only with --allow-code or SURGERY_ALLOW_CODE=1"):
         surgery.save(model, tflite=tmp_path / "out.tflite")
     assert list(tmp_path.iterdir()) == []
-    done = command("--allow-code", "convert", source, "out.tflite", cwd=tmp_path, keras=True)
+    done = command(
+        "--allow-code", "convert", source, "out.tflite", cwd=tmp_path, imported=["keras"]
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -11,7 +11,7 @@ import surgery
 from tests.conftest import ROOT
 from tests.conftest import command as any_command
 
-command = functools.partial(any_command, keras=True)
+command = functools.partial(any_command, imported=["keras"])
 DIGITS = ROOT / "recipes" / "data" / "digits.npz"
 
 

@@ -14,7 +14,8 @@ from surgery.execution.execute import execute
 from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
 from surgery.weights.random import generator
-from tests.conftest import ROOT, values
+from tests import forking
+from tests.conftest import forking_server, values
 from tests.live.conftest import command, recipe
 
 HERE = Path(__file__).parent
@@ -74,13 +75,8 @@ def folder(made, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def keras_s_own():
     """What asks Keras's own script for a training."""
-    script = subprocess.Popen(
-        [sys.executable, "-m", "tests.live.own_script"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    keras = forking_server("keras").address
+    script = forking.Forked(keras, ["tests.live.own_script"], subprocess.PIPE, text=True)
 
     def ask(**request):
         print(json.dumps(request), file=script.stdin, flush=True)

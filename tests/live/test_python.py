@@ -4,7 +4,6 @@ import re
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -16,7 +15,7 @@ LOSS = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
 
 
 @pytest.fixture
-def expected(net, digits):
+def expected(net, digits, keras):
     model = keras.saving.load_model(net)
     model.compile("sgd", **LOSS)
     return model.evaluate(digits["x_test"], digits["y_test"], verbose=0, return_dict=True)
@@ -37,7 +36,7 @@ def test_a_run_has_its_metrics(net, tmp_path, expected):
     assert surgery.run(path).metrics == pytest.approx(expected, rel=1e-5)
 
 
-def test_train_returns_a_model(net, digits, tmp_path):
+def test_train_returns_a_model(net, digits, keras, tmp_path):
     model = surgery.open(net)
     keys = train(epochs=1)["train"]
     trained = surgery.train(surgery.train(model, **keys), data=keys["data"])
@@ -51,7 +50,9 @@ def test_train_returns_a_model(net, digits, tmp_path):
     assert int(saved.optimizer.iterations) == 2 * -(-len(digits["x_train"]) // 32)
 
 
-def test_what_was_allowed_to_run_code_is_not_used_where_it_is_not(net, tmp_path, monkeypatch):
+def test_what_was_allowed_to_run_code_is_not_used_where_it_is_not(
+    net, keras, tmp_path, monkeypatch
+):
     monkeypatch.delenv("SURGERY_ALLOW_CODE", raising=False)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "lambda.keras"
@@ -77,7 +78,7 @@ def test_the_example_of_the_page_on_python(net, tmp_path, monkeypatch, capsys):
     assert Path("trained.keras").is_file()
 
 
-def test_a_model_in_memory_is_opened_as_it_is_now(net):
+def test_a_model_in_memory_is_opened_as_it_is_now(net, keras):
     live = keras.saving.load_model(net)
     model = surgery.open(live)
     before = live.get_layer("digit").kernel.numpy()

@@ -298,7 +298,7 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
         "      loss: sparse_categorical_crossentropy, metrics: [accuracy]}\n"
         'export: [{keras: "${out}/${lowest}.keras"}]\nparams: {out: out}\n'
     )
-    done = command("sweep", path, "--jobs", "2", keras=True)
+    done = command("sweep", path, "--jobs", "2", imported=["keras"])
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "recipe.sweep"
     logs = [log_of(folder, index).read_text() for index in range(3)]
@@ -312,8 +312,8 @@ def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     rows = json.loads(command("sweep", "table", folder, "--json").stdout)
     assert all(0 < row["accuracy"] <= 1 for row in rows)
     assert "* the best accuracy" in command("sweep", "table", folder).stdout
-    alone = command("run", path, "--index", "2", "-p", f"out={tmp_path / 'alone'}", "--dir",
-                    tmp_path / "alone.sweep", keras=True,
+    alone = command("run", path, "--index", "2", "-p", f"out={tmp_path / 'alone'}",
+                    "--dir", tmp_path / "alone.sweep", imported=["keras"],
                     XDG_CACHE_HOME=str(tmp_path / "none"))  # fmt: skip
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "alone/80%.keras").read_bytes() == (tmp_path / "out/80%.keras").read_bytes()

@@ -1,5 +1,6 @@
 """Models behind URLs: a real S3 server process counts what is moved."""
 
+import functools
 import hashlib
 import json
 import urllib.request
@@ -14,8 +15,10 @@ from surgery.execution.execute import execute
 from surgery.execution.planning import make_plan
 from surgery.recipe.reading import read_recipe
 from surgery.storage import locations
-from tests.conftest import command, dense_layers, dense_model, same_bytes, values
+from tests.conftest import command as any_command
+from tests.conftest import dense_layers, dense_model, same_bytes, values
 
+command = functools.partial(any_command, imported=["s3fs"])
 WIDE = ["first", "wide", "narrow", "last"]
 
 

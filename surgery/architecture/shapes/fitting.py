@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from surgery.architecture.entries import class_of, join
-from surgery.architecture.graph import Graph, mapped, parse, topological
+from surgery.architecture.graph import Graph, is_graph, mapped, parse, topological
 from surgery.architecture.graph.model import Entry
 from surgery.architecture.shapes.models import ModelShapes
 from surgery.architecture.shapes.registry import Shape, output_shapes
@@ -71,7 +71,7 @@ def misfit(before: Given, after: Given, has_weights: bool) -> str:
 def _decisive(entry: Entry, inputs: Sequence[Shape | None]) -> Sequence[object]:
     """Return the sizes of inputs that the shapes of a layer's weights follow from."""
     class_name, config = class_of(entry), entry["config"]
-    if class_name in _OF_ANY:
+    if class_name in _OF_ANY or is_graph(entry):  # a model's layers are looked at themselves
         return ()
     if class_name in _LAST:
         return [shape and shape[-1] for shape in inputs]

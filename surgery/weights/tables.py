@@ -1,0 +1,138 @@
+"""Changes of a model's table of weights: other addresses, weights that go, weights that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from surgery.errors import SelectorError
+from surgery.weights.matching import following
+from surgery.weights.model import Model
+from surgery.weights.slot_names import owner
+from surgery.weights.weight import Weight
+
+_HOLE = "\0"
+"""What stands for the weight's address in the name of one of its slots in a checkpoint."""
+
+
+def with_addresses(model: Model, names: Mapping[str, str]) -> Model:
+    """Return a model of weights only with other addresses, {old: new}; slots follow their weights.
+
+    Raises SelectorError if two variables would have one address.
+    """
+    if all(old == new for old, new in names.items()):
+        return model
+    found: dict[str, Weight] = {}
+    for weight in model.weights:
+        new = names.get(weight.address, weight.address)
+        if new in found:
+            raise SelectorError(f"{found[new].address} and {weight.address} get one name: {new}")
+        found[new] = weight
+    try:
+        slots = following(found, model.weights, model.states)
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
+    weights, states = (
+        tuple(replace(weight, address=name, stored=()) for name, weight in each.items())
+        for each in (found, slots)
+    )
+    return replace(model.to_be_laid_out(), weights=weights, states=states)
+
+
+def with_slots_attached(model: Model) -> Model:
+    """Return a model of weights only in which the slots of a checkpoint are with their weights.
+
+    `with_table` makes them variables again, under the addresses that the weights then have.
+    """
+    if model.architecture is not None or not model.states:
+        return model
+    addresses = {weight.address for weight in model.weights}
+    slots: dict[str, list[Weight]] = {}
+    states = []
+    for state in model.states:
+        of = owner(state.address, addresses) if state.state == "optimizer" else None
+        if of is None:
+            states.append(state)
+        else:
+            slots.setdefault(of, []).append(state)
+    weights = (
+        replace(w, slots=tuple((s.address.replace(w.address, _HOLE, 1), s.tensor)
+                               for s in slots.get(w.address, ())))
+        for w in model.weights
+    )  # fmt: skip
+    return replace(model, weights=tuple(weights), states=tuple(states))
+
+
+def with_table(model: Model, gone: Iterable[Weight], made: Sequence[Weight], step: str) -> Model:
+    """Return the model without some weights and with others, in the place of the first that goes.
+
+    `step` says in a message what took a weight that an architecture needs. Raises SelectorError if
+    two variables would have one address.
+    """
+    left = {weight.address for weight in gone}
+    made = [_as_before(model, weight) for weight in made]
+    _check_apart(model, left, made)
+    weights = [weight for weight in model.weights if weight.address not in left]
+    places = [place for place, each in enumerate(model.weights) if each.address in left]
+    place = places[0] if places else len(weights)
+    weights[place:place] = made
+    removed = {**model.removed, **{a: (model[a], step) for a in left if model.architecture}}
+    removed = {a: found for a, found in removed.items() if a not in {w.address for w in made}}
+    table = replace(model.to_be_laid_out(), weights=tuple(_in_order(model, weights)))
+    table = replace(table, removed=removed, states=tuple(_states(model, left)))
+    return _with_slots_detached(table).without_raw_state(
+        "which of it belongs to the changed weights does not follow from the compile config"
+    )
+
+
+def _as_before(model: Model, weight: Weight) -> Weight:
+    """Return a new weight with the flags of the one that an architecture has at its address."""
+    before = model.by_address.get(weight.address)
+    if before is None and weight.address in model.removed:
+        before = model.removed[weight.address][0]
+    if before is None or model.architecture is None:
+        return weight
+    changed = before.reshaped or weight.tensor.shape != before.tensor.shape
+    return replace(before, tensor=weight.tensor, slots=weight.slots, stored=(), reshaped=changed)
+
+
+def _check_apart(model: Model, left: set[str], made: Sequence[Weight]) -> None:
+    taken = set(model.by_address) - left
+    for weight in made:
+        if weight.address in taken:
+            raise SelectorError(f"{weight.address} is already a variable of {model.origin}")
+        taken.add(weight.address)
+
+
+def _states(model: Model, left: set[str]) -> Iterator[Weight]:
+    """Yield the variables that are not weights, without the slots of weights that go."""
+    addresses = {weight.address for weight in model.weights}
+    for state in model.states:
+        if state.address not in left and owner(state.address, addresses) not in left:
+            yield state
+
+
+def _in_order(model: Model, weights: Sequence[Weight]) -> Sequence[Weight]:
+    """Return the weights in Keras's order, as far as an architecture tells it."""
+    if model.architecture is None:
+        return weights
+    order = model.architecture.weight_order
+    if any(weight.address not in order for weight in weights):
+        return weights
+    return sorted(weights, key=lambda weight: order[weight.address])
+
+
+def _with_slots_detached(model: Model) -> Model:
+    """Return the model with slots in a weights-only file as variables of their own again."""
+    if model.architecture is not None:
+        return model
+    states = [
+        Weight(name.replace(_HOLE, weight.address), tensor, state="optimizer")
+        for weight in model.weights
+        for name, tensor in weight.slots
+    ]
+    taken = {each.address for each in (*model.weights, *model.states)}
+    if twice := next((state.address for state in states if state.address in taken), None):
+        raise SelectorError(f"{twice} is already a variable of {model.origin}")
+    weights = tuple(replace(weight, slots=()) for weight in model.weights)
+    return replace(model, weights=weights, states=(*model.states, *states))

@@ -1,8 +1,0 @@
-import pytest
-
-
-@pytest.fixture(scope="session")
-def keras():
-    import keras
-
-    return keras
