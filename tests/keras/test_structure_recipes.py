@@ -103,9 +103,9 @@ WRONG = [
     ("extract", {"at": "encoder/deep"}, f"extract.at: {DEEP}"),
     ("extract", {"at": {"layer": "a", "call": 3}}, "extract.at: a has no call 3: call 0, tensor 0: "
      "4, read by drop; write {layer: a, call: 0}"),
-    ("extract", {"at": {"layer": "encoder", "call": 0}, "verify": True}, "extract: {layer: encoder, "
-     "call: 0} is one of several outputs, and verify compares the only one of a layer; verify: "
-     "false leaves the comparison out"),
+    ("extract", {"at": {"layer": "encoder", "call": 0}, "verify": True}, "extract: {layer: "
+     "encoder, call: 0} is one of several outputs, and verify compares the only one of a layer; "
+     "verify: false leaves the comparison out"),
     ("replace_head", {"after": "adds", "classes": 3}, "replace_head.after: adds is no layer of the "
      "model; the nearest are add"),
     ("replace_head", {"after": "add", "classes": 3, "name": "a"}, "replace_head: there is a layer "
