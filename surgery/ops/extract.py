@@ -98,10 +98,12 @@ class Extract(VerifiedOp):
         return restructured(model, entry_of(graph), names)
 
     def compared_layers(self) -> Sequence[str]:
-        if counted := [each for each in self.at.all() if each.call or each.tensor]:
-            raise SurgeryError(
-                f"{counted[0]} is not the layer's only output, which verify compares"
-            )
+        """The layers that are cut at; raises SurgeryError where one has several outputs."""
+        for each in self.at.all():
+            if each.call is not None or each.tensor is not None:
+                raise SurgeryError(
+                    f"{each} is one of several outputs, and verify compares the only one of a layer"
+                )
         return [each.layer for each in self.at.all()]
 
 

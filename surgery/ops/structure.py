@@ -103,6 +103,7 @@ class VerifiedOp(StructureOp):
         if self.needs_live:
             try:
                 need_live(model, self.name)
+                self.compared_layers()
                 custom = [x.address for x in _custom(model) if model.carried.code is None]
                 if custom:
                     raise SurgeryError(f"{custom[0]} is of a custom class, whose code is not given")

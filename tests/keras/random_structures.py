@@ -226,7 +226,9 @@ class Steps:
         count = len(last.nodes)
         node = place.nodes[number // count]
         probe = self.keras.Model(
-            inner.input, self.tensor(inner, rest, number % count, tensor), name="probe"
+            inner.input,
+            self.tensor(inner, rest, number % count, tensor),
+            name=f"probe_{address.replace('/', '_')}_{number}_{tensor}",
         )
         return probe(*node.arguments.args)
 

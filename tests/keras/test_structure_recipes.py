@@ -34,7 +34,11 @@ def with_files(keys, folder):
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(STRUCTURE) - {"lora_merge"}))
+OTHERS = {"deepen", "factorize", "fold_batchnorm", "lora_merge", "widen"}
+"""What has tests of its own."""
+
+
+@pytest.mark.parametrize("name", sorted(set(STRUCTURE) - OTHERS))
 def test_a_recipe_does_what_the_op_does(name, tmp_path):
     load = "chain.keras" if name == "resize_input" else "net.keras"
     for keys, new in STRUCTURE[name]:
@@ -76,7 +80,7 @@ STEPS = [
 def test_many_steps_in_a_row(tmp_path):
     path = recipe(tmp_path, STEPS)
     for verb in ("validate", "plan", "run"):
-        done = command(verb, path, cwd=tmp_path, keras=True)
+        done = command(verb, path, cwd=tmp_path, imported=["keras"])
         assert done.returncode == 0, done.stderr
     made = surgery.open(tmp_path / "out.keras")
     assert [w.address for w in made.weights] == ["t_a/kernel", "t_a/bias", "mid/kernel", "mid/bias"]
@@ -99,6 +103,9 @@ WRONG = [
     ("extract", {"at": "encoder/deep"}, f"extract.at: {DEEP}"),
     ("extract", {"at": {"layer": "a", "call": 3}}, "extract.at: a has no call 3: call 0, tensor 0: "
      "4, read by drop; write {layer: a, call: 0}"),
+    ("extract", {"at": {"layer": "encoder", "call": 0}, "verify": True}, "extract: {layer: "
+     "encoder, call: 0} is one of several outputs, and verify compares the only one of a layer; "
+     "verify: false leaves the comparison out"),
     ("replace_head", {"after": "adds", "classes": 3}, "replace_head.after: adds is no layer of the "
      "model; the nearest are add"),
     ("replace_head", {"after": "add", "classes": 3, "name": "a"}, "replace_head: there is a layer "
@@ -142,7 +149,7 @@ WRONG = [
 def test_what_is_said_of_wrong_steps(tmp_path):
     """All at once, each with its place."""
     path = recipe(tmp_path, [{name: keys} for name, keys, _ in WRONG])
-    done = command("plan", path, cwd=tmp_path, keras=True)
+    done = command("plan", path, cwd=tmp_path, imported=["keras"])
     assert done.returncode == 2
     said = [line.split(": ", 1)[1] for line in done.stderr.splitlines()]
     assert said == [f"steps[{n}].{message}" for n, (_, _, message) in enumerate(WRONG)]
