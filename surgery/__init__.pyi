@@ -122,6 +122,9 @@ def clip(
 ) -> Model:
     """Limit the selected weights to a range; NaN stays NaN."""
 
+def concat(model: _Model, *, from_: Sequence[Any], to: str, axis: int = -1, seed: int = 0) -> Model:
+    """Concatenate weights, and their optimizer state, along an axis; they become one."""
+
 def copy(
     model: _Model,
     select: _Selector = "**",
@@ -136,6 +139,21 @@ def copy(
     seed: int = 0,
 ) -> Model:
     """Take the values of the selected weights from another model."""
+
+def create(
+    model: _Model,
+    *,
+    to: str,
+    shape: Sequence[Any],
+    initializer: str = "zeros",
+    arguments: Mapping[str, Any] | None = ...,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> Model:
+    """Make a weight, with values by a Keras initialiser."""
+
+def delete(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
+    """Take the selected weights, and their optimizer state, out of a file of weights only."""
 
 def evaluate(
     model: _Model,
@@ -218,6 +236,9 @@ def join(
 ) -> Model:
     """Put other models beside this one: one model that calls each of them."""
 
+def keep(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
+    """Take all but the selected weights, with optimizer state, out of a file of weights only."""
+
 def lora_merge(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any],
@@ -249,6 +270,18 @@ def normalize(
     seed: int = 0,
 ) -> Model:
     """Divide the selected weights by their norm; a weight that is all zero stays zero."""
+
+def pad(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: Sequence[Any],
+    allow_empty: bool = False,
+    with_: str = "zero",
+    arguments: Mapping[str, Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Make the selected weights larger, behind their elements; optimizer state grows by zeros."""
 
 def permute(
     model: _Model,
@@ -348,6 +381,16 @@ def replace_head(
 ) -> Model:
     """Cut behind a layer, and put new layers that end in a Dense there."""
 
+def reshape(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: Sequence[Any],
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Give the selected weights, and their optimizer state, another shape of as many elements."""
+
 def resize_input(
     model: _Model,
     *,
@@ -399,6 +442,21 @@ def shift(
     seed: int = 0,
 ) -> Model:
     """Add a number to the selected weights."""
+
+def split(
+    model: _Model,
+    select: _Selector,
+    *,
+    into: Sequence[Any],
+    allow_empty: bool = False,
+    axis: int = -1,
+    sizes: Sequence[Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Split each selected weight, and its optimizer state, into several along an axis."""
+
+def stack(model: _Model, *, from_: Sequence[Any], to: str, axis: int = 0, seed: int = 0) -> Model:
+    """Stack weights of one shape, and their optimizer state, along a new axis."""
 
 def train(
     model: _Model,
