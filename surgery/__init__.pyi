@@ -116,6 +116,7 @@ def clip(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     min: float | None = ...,
     max: float | None = ...,
     seed: int = 0,
@@ -131,6 +132,7 @@ def copy(
     *,
     from_: str | Mapping[str, Any],
     allow_empty: bool = False,
+    slice: str | None = ...,
     map: Mapping[str, Any] | None = ...,
     match: Literal["name", "order", "shape"] = "name",
     create: bool = False,
@@ -252,6 +254,7 @@ def noise(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     std: float | None = ...,
     relative_std: float | None = ...,
     distribution: Literal["normal", "uniform"] = "normal",
@@ -409,6 +412,7 @@ def scale(
     *,
     by: float,
     allow_empty: bool = False,
+    slice: str | None = ...,
     seed: int = 0,
 ) -> Model:
     """Multiply the selected weights by a number."""
@@ -418,6 +422,7 @@ def set(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     to: ArrayLike | float | bool | None = ...,
     npy: str | Path | None = ...,
     seed: int = 0,
@@ -439,6 +444,7 @@ def shift(
     *,
     by: float,
     allow_empty: bool = False,
+    slice: str | None = ...,
     seed: int = 0,
 ) -> Model:
     """Add a number to the selected weights."""
@@ -507,6 +513,7 @@ def zero(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     lowest: float | str | None = ...,
     keep: float | str | None = ...,
     random: float | str | None = ...,

@@ -31,7 +31,7 @@ _GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras,
 _OF_LAYERS = {
     r"(add|put|new)(_?layers?)?": "insert (between layers) or append (behind an output)",
     r"(drop|pop|skip)(_?layers?)?|delete_?layers?": (
-        "remove (layers), extract (a part of the model), or delete (weights of a file without layers)"
+        "remove (layers), extract (a part of the model) or delete (weights only)"
     ),
     r"(cut|truncate|crop|head_?off|backbone|features?)(_?(layers?|model|at))?": "extract",
     r"(add_?|new_?|change_?)?(head|top|classifier)": "replace_head",
