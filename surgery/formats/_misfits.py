@@ -23,9 +23,14 @@ def _removed(model: Model) -> list[str]:
 
 
 def _reshaped(model: Model) -> list[str]:
+    known = model.architecture.weight_order if model.architecture is not None else ()
     return [
-        f"{weight.address} is {list(weight.tensor.shape)}, unlike in its layer's config; "
-        "write npy or another format of weights only"
+        (
+            f"{weight.address} is {list(weight.tensor.shape)}, unlike in its layer's config"
+            if weight.address in known
+            else f"{weight.address} is no variable of its config"
+        )
+        + "; write npy or another format of weights only"
         for weight in model.weights
         if weight.reshaped
     ]

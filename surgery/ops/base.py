@@ -127,6 +127,10 @@ class FloatOp(WeightOp):
     def changed(self, model: Model, weights: Sequence[Weight]) -> Model:
         """Return the model with those weights changed."""
 
+    def apply_to(self, model: Model, weights: Sequence[Weight]) -> Model:
+        """Return the model with those weights changed; a subclass may change only parts."""
+        return self.changed(model, weights)
+
     def check(self, model: Model, weights: Sequence[Weight]) -> None:
         """Raise SelectorError if a weight has a dtype that the op does not support."""
         if self.only_floats:
@@ -137,7 +141,7 @@ class FloatOp(WeightOp):
 
     def apply(self, model: Model) -> Model:
         weights, left = self._chosen(model)
-        changed = self.changed(model, weights)
+        changed = self.apply_to(model, weights)
         if not left:
             return changed
         return changed.with_note(f"{self.name} leaves integers unchanged: {names(left)}")

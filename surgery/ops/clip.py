@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from surgery.declared.fields import key
-from surgery.ops.base import FloatOp, op
+from surgery.ops._slices import SlicedFloatOp
+from surgery.ops.base import op
 from surgery.weights.arithmetic import compute_dtype, finfo, held
 from surgery.weights.model import Model
 from surgery.weights.tensor import Array
@@ -18,7 +19,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Clip(FloatOp):
+class Clip(SlicedFloatOp):
     """Limit the selected weights to a range; NaN stays NaN."""
 
     min: float | None = key("No element is below this.", -1.0, default=None, in_example=True)

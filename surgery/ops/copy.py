@@ -12,19 +12,20 @@ from surgery.architecture.alike import names_in
 from surgery.architecture.renaming import new_address
 from surgery.declared.fields import key
 from surgery.errors import SelectorError
-from surgery.ops.base import WeightOp, op
+from surgery.ops._slices import SlicedOp
+from surgery.ops.base import op
 from surgery.weights.matching import Matching, NameMap, mapped_only, names, paired
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
 from surgery.weights.sources import Donor, OwnDonor
 from surgery.weights.tables import with_slots_attached, with_table
-from surgery.weights.tensor import Array, Mapped
+from surgery.weights.tensor import Array, Mapped, Tensor
 from surgery.weights.weight import Weight
 
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Copy(WeightOp):
+class Copy(SlicedOp):
     """Take the values of the selected weights from another model."""
 
     select: Select = key(
@@ -66,6 +67,8 @@ class Copy(WeightOp):
             raise ValueError("give either map or match")
         if self.create and self.map is None:
             raise ValueError("create needs a map that says which weights are made")
+        if self.create and self.slice is not None:
+            raise ValueError("create makes whole weights; it takes no slice")
 
     def donors(self) -> tuple[Donor, ...]:
         return self.from_.donors()
@@ -102,9 +105,7 @@ class Copy(WeightOp):
             problems += [f"left over: {names(found.left_over)}"] if found.left_over else []
             taken = f"{len(found.pairs) + len(created)} weights from {donor.origin}"
             model = model.with_note("; ".join([f"copy: {taken}", *problems]))
-        model = model.with_weights(
-            weight.with_tensor(_taken(weight, donor)) for weight, donor in found.pairs
-        )
+        model = self._overwritten(model, found.pairs)
         if not created:
             return model
         if model.architecture is not None:
@@ -114,6 +115,16 @@ class Copy(WeightOp):
             )
         made = [Weight(address, given.tensor) for address, given in created.items()]
         return with_table(with_slots_attached(model), (), made, self.name)
+
+    def _overwritten(self, model: Model, pairs: Sequence[tuple[Weight, Weight]]) -> Model:
+        donors = {w.address: self.part(w, _in_shape(donor.tensor, w)) for w, donor in pairs}
+
+        def take(model: Model, weights: Sequence[Weight]) -> Model:
+            return model.with_weights(
+                w.with_tensor(_taken(w.tensor, donors[w.address])) for w in weights
+            )
+
+        return self.within(model, [weight for weight, _ in pairs], take)
 
     def _matching(self, model: Model) -> Matching:
         return model.once(self._matched)
@@ -196,12 +207,17 @@ def _check_as_many(ours: int, theirs: int, which: str) -> None:
         )
 
 
-def _taken(weight: Weight, donor: Weight) -> Mapped:
-    dtype = weight.tensor.dtype
+def _in_shape(tensor: Tensor, weight: Weight) -> Tensor:
+    shape = weight.tensor.shape
+    return tensor if tensor.shape == shape else Mapped(tensor, lambda v, _: v, shape=shape)
+
+
+def _taken(tensor: Tensor, donor: Tensor) -> Mapped:
+    """Return the donor's elements in the tensor's dtype."""
 
     def take(values: Array, start: int) -> Array:
         with np.errstate(over="ignore"):
-            taken: Array = donor.tensor.read(start, start + values.size).astype(dtype, copy=False)
+            taken: Array = donor.read(start, start + values.size).astype(tensor.dtype, copy=False)
             return taken
 
-    return Mapped(weight.tensor, take)
+    return Mapped(tensor, take)

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from surgery.declared.fields import key
-from surgery.ops.base import FloatOp, op
+from surgery.ops._slices import SlicedFloatOp
+from surgery.ops.base import op
 from surgery.weights.arithmetic import arithmetic, compute_dtype
 from surgery.weights.channels import Channels, norm_passes, norms
 from surgery.weights.model import Model
@@ -22,7 +23,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Noise(FloatOp):
+class Noise(SlicedFloatOp):
     """Add noise of mean zero to the selected weights."""
 
     std: float | None = key(

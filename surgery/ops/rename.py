@@ -15,7 +15,7 @@ from surgery.errors import SelectorError, nearest
 from surgery.ops.base import Op, op
 from surgery.weights.matching import NameMap, mapped
 from surgery.weights.model import Model
-from surgery.weights.naming import renamed
+from surgery.weights.naming import renamed, renamed_beginning
 from surgery.weights.selectors import Select
 from surgery.weights.tables import with_addresses
 from surgery.weights.weight import Weight, prefixes
@@ -207,14 +207,11 @@ def _glob(select: Select | None) -> str:
 
 def _renamed(pattern: str, to: str, address: str) -> str:
     """Return an address whose longest matching beginning is renamed; raises SelectorError."""
-    for beginning in prefixes(address):
-        try:
-            new = renamed(pattern, to, beginning)
-        except ValueError as error:
-            raise SelectorError(str(error)) from None
-        if new is not None:
-            return new + address.removeprefix(beginning)
-    return address
+    try:
+        new = renamed_beginning(pattern, to, address)
+    except ValueError as error:
+        raise SelectorError(str(error)) from None
+    return address if new is None else new
 
 
 def _mapped(model: Model, names: NameMap) -> Mapping[str, str]:

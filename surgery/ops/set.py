@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from surgery.declared.fields import Number, key
 from surgery.errors import SelectorError
-from surgery.ops.base import WeightOp, op
+from surgery.ops._slices import SlicedOp
+from surgery.ops.base import op
 from surgery.weights.arithmetic import is_whole
 from surgery.weights.model import Model
 from surgery.weights.npyfile import open_npy
@@ -20,7 +22,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Set(WeightOp):
+class Set(SlicedOp):
     """Set the selected weights to a number, or to the values of a .npy file."""
 
     array_key = "to"
@@ -32,7 +34,7 @@ class Set(WeightOp):
         in_example=True,
     )
     npy: Path | None = key(
-        "A .npy file of values, in the weight's shape.",
+        "A .npy file of values, in the shape of the weight, or of the slice.",
         "new_kernel.npy",
         default=None,
     )
@@ -45,7 +47,9 @@ class Set(WeightOp):
             raise ValueError("give either to (a number) or npy (a file)")
 
     def apply(self, model: Model) -> Model:
-        weights = self.matched(model)
+        return self.within(model, self.matched(model), self._assigned)
+
+    def _assigned(self, model: Model, weights: Sequence[Weight]) -> Model:
         if self.npy is not None:
             return _with_values(model, weights, open_npy(self.npy), str(self.npy))
         if self.values is not None:
@@ -67,7 +71,7 @@ class Set(WeightOp):
         return () if self.npy is None else (self.npy,)
 
 
-def _with_values(model: Model, weights: tuple[Weight, ...], values: Tensor, origin: str) -> Model:
+def _with_values(model: Model, weights: Sequence[Weight], values: Tensor, origin: str) -> Model:
     """Return the model with those values in each weight; raises SelectorError if they do not fit.
 
     `origin` names the values in errors.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surgery.declared.fields import key
-from surgery.ops.base import FloatOp, op
+from surgery.ops._slices import SlicedFloatOp
+from surgery.ops.base import op
 from surgery.weights.arithmetic import with_number
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -14,7 +15,7 @@ from surgery.weights.weight import Weight
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Shift(FloatOp):
+class Shift(SlicedFloatOp):
     """Add a number to the selected weights."""
 
     by: float = key("The number to add.", 0.1)

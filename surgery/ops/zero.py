@@ -13,7 +13,8 @@ import numpy as np
 from surgery.declared.fields import Share, key
 from surgery.errors import SelectorError
 from surgery.ops._channels import taken_along, with_channels, zeroed
-from surgery.ops.base import FloatOp, op
+from surgery.ops._slices import SlicedFloatOp
+from surgery.ops.base import op
 from surgery.weights.arithmetic import held
 from surgery.weights.channels import axes
 from surgery.weights.model import Model
@@ -34,7 +35,7 @@ _WAYS = ("lowest", "keep", "random", "channels", "n_of_m", "below", "above")
 
 @op
 @dataclass(frozen=True, kw_only=True)
-class Zero(FloatOp):
+class Zero(SlicedFloatOp):
     """Set the selected weights to zero: all elements, or those chosen by one key."""
 
     lowest: Share | None = key(
@@ -94,6 +95,8 @@ class Zero(FloatOp):
             raise ValueError(f"{' and '.join(given)} do not go together; give one")
         if self.with_norm and self.channels is None:
             raise ValueError("with_norm requires channels")
+        if self.slice is not None and (self.channels is not None or self.n_of_m is not None):
+            raise ValueError(f"{given[0]} goes by whole layers; it takes no slice")
         if self.n_of_m is not None:
             n, m = self._n_and_m()
             if not 0 < n < m <= 1024:
@@ -126,6 +129,9 @@ class Zero(FloatOp):
         return model.with_weights(weight.with_tensor(make(model, weight)) for weight in weights)
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
+        return self._changes(self.sliced(weights))
+
+    def _changes(self, weights: Sequence[Weight]) -> int | None:
         sizes = [weight.tensor.size for weight in weights]
         if self.n_of_m is not None:
             n, m = self._n_and_m()
@@ -153,7 +159,7 @@ class Zero(FloatOp):
         """Return the weights, ranked together, with the lowest elements zeroed."""
         if not weights:
             return []
-        ranked = _ranked([weight.tensor for weight in weights], self.changes(weights) or 0)
+        ranked = _ranked([weight.tensor for weight in weights], self._changes(weights) or 0)
 
         def zeroing(number: int) -> ChunkFunction:
             return lambda values, start: ranked.result().zeroed(values, number, start)

@@ -30,13 +30,15 @@ _GONE = {("key", "upgrade"): " (it is now config: upgrade, the default of keras,
 
 _OF_LAYERS = {
     r"(add|put|new)(_?layers?)?": "insert (between layers) or append (behind an output)",
-    r"(delete|drop|pop|skip)(_?layers?)?": "remove (layers) or extract (a part of the model)",
+    r"(drop|pop|skip)(_?layers?)?|delete_?layers?": (
+        "remove (layers), extract (a part of the model) or delete (weights only)"
+    ),
     r"(cut|truncate|crop|head_?off|backbone|features?)(_?(layers?|model|at))?": "extract",
     r"(add_?|new_?|change_?)?(head|top|classifier)": "replace_head",
     r"(change|swap|exchange)_?layers?": "replace",
     r"(change_?|set_?)?(resize|input|input_?shape|input_?size)": "resize_input",
     r"ensemble|combine|concatenate": "join",
-    r"stack|pipeline|sequential": "chain",
+    r"pipeline|sequential": "chain",
     r"(fuse|merge)_?(bn|batch_?norm\w*)": "fold_batchnorm",
     r"(merge|fuse)_?lora": "lora_merge",
     r"inline|unnest": "flatten",

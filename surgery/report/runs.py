@@ -202,6 +202,8 @@ def _done(step: StepPlan, effect: Effect) -> str:
         return found_text(step.found)
     if not step.step.op.changes_weights:
         return f"{matched}, {'renamed' if step.renames else 'in the config'}"
+    if step.step.op.changes_table and not effect.before.count:
+        return f"{matched}: {pairs_said(step.renames)}" if step.renames else matched
     text = f"{matched}, {effect.changed:,} of {effect.before.count:,} elements changed"
     if grown := effect.after.nonfinite - effect.before.nonfinite:
         text += f"; {grown:,} became infinite or NaN" if grown > 0 else ""

@@ -32,6 +32,20 @@ def renamed(pattern: str, to: str, name: str) -> str | None:
     return None if left is None else _STARS.sub(lambda _: left.pop(0), to)
 
 
+def renamed_beginning(pattern: str, to: str, address: str) -> str | None:
+    """Return an address whose longest beginning that matches the pattern is renamed, else None.
+
+    renamed_beginning("block_*", "b_*", "block_1/kernel") == "b_1/kernel"
+    """
+    beginning = address
+    while beginning:
+        new = renamed(pattern, to, beginning)
+        if new is not None:
+            return new + address.removeprefix(beginning)
+        beginning = beginning.rpartition("/")[0]
+    return None
+
+
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which numbers in names sort as numbers: `a_2` before `a_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from surgery.errors import SelectorError
 from surgery.weights.matching import following
 from surgery.weights.model import Model
 from surgery.weights.slot_names import owner
+from surgery.weights.tensor import Named, Tensor
 from surgery.weights.weight import Weight
 
 _HOLE = "\0"
@@ -39,28 +40,61 @@ def with_addresses(model: Model, names: Mapping[str, str]) -> Model:
     return replace(model.to_be_laid_out(), weights=weights, states=states)
 
 
+def owned_slots(model: Model) -> dict[str, list[Weight]]:
+    """Return by weight the optimizer's variables in a checkpoint that belong to it."""
+    addresses = {weight.address for weight in model.weights}
+    slots: dict[str, list[Weight]] = {}
+    for state in model.states:
+        of = owner(state.address, addresses) if state.state == "optimizer" else None
+        if of is not None:
+            slots.setdefault(of, []).append(state)
+    return slots
+
+
 def with_slots_attached(model: Model) -> Model:
     """Return a model of weights only in which the slots of a checkpoint are with their weights.
 
     `with_table` makes them variables again, under the addresses that the weights then have.
     """
-    if model.architecture is not None or not model.states:
+    slots = owned_slots(model) if model.architecture is None else {}
+    if not slots:
         return model
-    addresses = {weight.address for weight in model.weights}
-    slots: dict[str, list[Weight]] = {}
-    states = []
-    for state in model.states:
-        of = owner(state.address, addresses) if state.state == "optimizer" else None
-        if of is None:
-            states.append(state)
-        else:
-            slots.setdefault(of, []).append(state)
     weights = (
         replace(w, slots=tuple((s.address.replace(w.address, _HOLE, 1), s.tensor)
                                for s in slots.get(w.address, ())))
         for w in model.weights
     )  # fmt: skip
-    return replace(model, weights=tuple(weights), states=tuple(states))
+    attached = {state.address for each in slots.values() for state in each}
+    states = tuple(state for state in model.states if state.address not in attached)
+    return replace(model, weights=tuple(weights), states=states)
+
+
+def named_slots(weight: Weight) -> dict[str, Named]:
+    """Return a weight's slots as `with_slots_attached` names them, by what they are for.
+
+    That is the name without the weight's address, or else the number.
+    """
+    return {
+        name if _HOLE in name else str(number): (name, slot)
+        for number, (name, slot) in enumerate(weight.slots)
+    }
+
+
+def with_moved(
+    model: Model, weights: Iterable[Weight], change: Callable[[Tensor], Tensor]
+) -> Model:
+    """Return the model with the weights' tensors changed, and their slots of the same shape."""
+    slots = owned_slots(model)
+    changed = []
+    for weight in weights:
+        own = slots.get(weight.address, ())
+        changed.append(weight.with_tensors(change))
+        changed += [
+            slot.with_tensor(change(slot.tensor))
+            for slot in own
+            if slot.tensor.shape == weight.tensor.shape
+        ]
+    return model.with_moved(changed)
 
 
 def with_table(model: Model, gone: Iterable[Weight], made: Sequence[Weight], step: str) -> Model:
@@ -69,7 +103,7 @@ def with_table(model: Model, gone: Iterable[Weight], made: Sequence[Weight], ste
     `step` says in a message what took a weight that an architecture needs. Raises SelectorError if
     two variables would have one address.
     """
-    left = {weight.address for weight in gone}
+    left = dict.fromkeys(weight.address for weight in gone)
     made = [_as_before(model, weight) for weight in made]
     _check_apart(model, left, made)
     weights = [weight for weight in model.weights if weight.address not in left]
@@ -86,25 +120,30 @@ def with_table(model: Model, gone: Iterable[Weight], made: Sequence[Weight], ste
 
 
 def _as_before(model: Model, weight: Weight) -> Weight:
-    """Return a new weight with the flags of the one that an architecture has at its address."""
+    """Return a new weight with the flags of the one that an architecture has at its address.
+
+    It is marked as unlike its config if the shape is another one, or if there is none.
+    """
     before = model.by_address.get(weight.address)
     if before is None and weight.address in model.removed:
         before = model.removed[weight.address][0]
-    if before is None or model.architecture is None:
+    if model.architecture is None:
         return weight
+    if before is None:
+        return replace(weight, reshaped=True)
     changed = before.reshaped or weight.tensor.shape != before.tensor.shape
     return replace(before, tensor=weight.tensor, slots=weight.slots, stored=(), reshaped=changed)
 
 
-def _check_apart(model: Model, left: set[str], made: Sequence[Weight]) -> None:
-    taken = set(model.by_address) - left
+def _check_apart(model: Model, left: Collection[str], made: Sequence[Weight]) -> None:
+    taken = model.by_address.keys() - set(left)
     for weight in made:
         if weight.address in taken:
             raise SelectorError(f"{weight.address} is already a variable of {model.origin}")
         taken.add(weight.address)
 
 
-def _states(model: Model, left: set[str]) -> Iterator[Weight]:
+def _states(model: Model, left: Collection[str]) -> Iterator[Weight]:
     """Yield the variables that are not weights, without the slots of weights that go."""
     addresses = {weight.address for weight in model.weights}
     for state in model.states:
@@ -130,9 +169,15 @@ def _with_slots_detached(model: Model) -> Model:
         Weight(name.replace(_HOLE, weight.address), tensor, state="optimizer")
         for weight in model.weights
         for name, tensor in weight.slots
+        if _HOLE in name
     ]
+    if not states:
+        return model
     taken = {each.address for each in (*model.weights, *model.states)}
     if twice := next((state.address for state in states if state.address in taken), None):
         raise SelectorError(f"{twice} is already a variable of {model.origin}")
-    weights = tuple(replace(weight, slots=()) for weight in model.weights)
+    weights = tuple(
+        replace(w, slots=tuple(slot for slot in w.slots if _HOLE not in slot[0]))
+        for w in model.weights
+    )
     return replace(model, weights=weights, states=(*model.states, *states))

@@ -35,7 +35,7 @@ class Weight:
            None if there is no architecture to tell.
        named: False if the file stores no name and the address is a numbered path.
        slots: the optimizer's variables for it (momentum, velocity...), each with its name.
-       reshaped: whether its shape is no longer the one in its layer's config.
+       reshaped: whether its shape is no longer the one in its layer's config, or it has none there.
        state: its kind; optimizer variables and counters are not weights, and are selected only
            by the fact `state`.
     """

@@ -107,6 +107,7 @@ CASES = {
     "quantize_values": [({"bits": 4}, in_four_bits), ({"values": 3}, None)],
     "reinitialize": [({"initializer": "HeNormal"}, None), ({"initializer": "Orthogonal"}, None)],
     "rename": [({"to": "b"}, None)],
+    "reshape": [({"to": [-1, 2]}, lambda x: x.reshape(-1, 2))],
     "scale": [({"by": 0.3}, lambda x: (wide(x) * number(0.3, x)).astype(x.dtype))],
     "set": [({"to": 0.5}, lambda x: np.full_like(x, 0.5)), ({"to": 1}, lambda x: np.full_like(
         x, 1)), ({"npy": "array"}, lambda x: x[::-1] if x.ndim else x)],
@@ -129,7 +130,7 @@ CASES = {
 """Keys of every op, with what NumPy makes of a whole array; None where that is drawn or fitted."""
 
 WITH_WEIGHTS = [name for name in CASES if ops()[name].changes_weights]
-MOVES = ("cast", "permute", "transpose")
+MOVES = ("cast", "permute", "reshape", "transpose")
 """What changes the optimizer's slots as it changes the weight."""
 
 
@@ -166,6 +167,9 @@ def save(model, path):
     surgery.save(model, npz=path)
 
 
+OF_TABLES = ("concat", "create", "delete", "keep", "pad", "split", "stack")
+"""What makes other weights than there were: `test_tables.py` has it done."""
+
 LIVE = {
     "activations": {"layers": ["a"]},
     "evaluate": {"loss": "mse"},
@@ -176,7 +180,7 @@ LIVE = {
 
 
 def test_every_operation_is_here():
-    assert set(CASES) | set(LIVE) | set(STRUCTURE) == set(ops())
+    assert {*CASES, *LIVE, *STRUCTURE, *OF_TABLES} == set(ops())
     assert all(issubclass(ops()[name], LiveOp) == (name in LIVE) for name in ops())
     assert all(issubclass(ops()[name], StructureOp) == (name in STRUCTURE) for name in ops())
 
