@@ -116,11 +116,15 @@ def clip(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     min: float | None = ...,
     max: float | None = ...,
     seed: int = 0,
 ) -> Model:
     """Limit the selected weights to a range; NaN stays NaN."""
+
+def concat(model: _Model, *, from_: Sequence[Any], to: str, axis: int = -1, seed: int = 0) -> Model:
+    """Concatenate weights, and their optimizer state, along an axis; they become one."""
 
 def copy(
     model: _Model,
@@ -128,6 +132,7 @@ def copy(
     *,
     from_: str | Mapping[str, Any],
     allow_empty: bool = False,
+    slice: str | None = ...,
     map: Mapping[str, Any] | None = ...,
     match: Literal["name", "order", "shape"] = "name",
     create: bool = False,
@@ -136,6 +141,18 @@ def copy(
     seed: int = 0,
 ) -> Model:
     """Take the values of the selected weights from another model."""
+
+def create(
+    model: _Model,
+    *,
+    to: str,
+    shape: Sequence[Any],
+    initializer: str = "zeros",
+    arguments: Mapping[str, Any] | None = ...,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> Model:
+    """Make a weight, with values by a Keras initialiser."""
 
 def deepen(
     model: _Model,
@@ -146,6 +163,9 @@ def deepen(
     seed: int = 0,
 ) -> Model:
     """Put a layer of the same class behind a layer, which returns what it is given at first."""
+
+def delete(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
+    """Take the selected weights, and their optimizer state, out of a file of weights only."""
 
 def evaluate(
     model: _Model,
@@ -228,6 +248,9 @@ def join(
 ) -> Model:
     """Put other models beside this one: one model that calls each of them."""
 
+def keep(model: _Model, select: _Selector, *, allow_empty: bool = False, seed: int = 0) -> Model:
+    """Take all but the selected weights, with optimizer state, out of a file of weights only."""
+
 def lora_merge(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any],
@@ -241,6 +264,7 @@ def noise(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     std: float | None = ...,
     relative_std: float | None = ...,
     distribution: Literal["normal", "uniform"] = "normal",
@@ -259,6 +283,18 @@ def normalize(
     seed: int = 0,
 ) -> Model:
     """Divide the selected weights by their norm; a weight that is all zero stays zero."""
+
+def pad(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: Sequence[Any],
+    allow_empty: bool = False,
+    with_: str = "zero",
+    arguments: Mapping[str, Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Make the selected weights larger, behind their elements; optimizer state grows by zeros."""
 
 def permute(
     model: _Model,
@@ -358,6 +394,16 @@ def replace_head(
 ) -> Model:
     """Cut behind a layer, and put new layers that end in a Dense there."""
 
+def reshape(
+    model: _Model,
+    select: _Selector,
+    *,
+    to: Sequence[Any],
+    allow_empty: bool = False,
+    seed: int = 0,
+) -> Model:
+    """Give the selected weights, and their optimizer state, another shape of as many elements."""
+
 def resize_input(
     model: _Model,
     *,
@@ -376,6 +422,7 @@ def scale(
     *,
     by: float,
     allow_empty: bool = False,
+    slice: str | None = ...,
     seed: int = 0,
 ) -> Model:
     """Multiply the selected weights by a number."""
@@ -385,6 +432,7 @@ def set(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     to: ArrayLike | float | bool | None = ...,
     npy: str | Path | None = ...,
     seed: int = 0,
@@ -406,9 +454,25 @@ def shift(
     *,
     by: float,
     allow_empty: bool = False,
+    slice: str | None = ...,
     seed: int = 0,
 ) -> Model:
     """Add a number to the selected weights."""
+
+def split(
+    model: _Model,
+    select: _Selector,
+    *,
+    into: Sequence[Any],
+    allow_empty: bool = False,
+    axis: int = -1,
+    sizes: Sequence[Any] | None = ...,
+    seed: int = 0,
+) -> Model:
+    """Split each selected weight, and its optimizer state, into several along an axis."""
+
+def stack(model: _Model, *, from_: Sequence[Any], to: str, axis: int = 0, seed: int = 0) -> Model:
+    """Stack weights of one shape, and their optimizer state, along a new axis."""
 
 def train(
     model: _Model,
@@ -471,6 +535,7 @@ def zero(
     select: _Selector,
     *,
     allow_empty: bool = False,
+    slice: str | None = ...,
     lowest: float | str | None = ...,
     keep: float | str | None = ...,
     random: float | str | None = ...,
