@@ -13,10 +13,20 @@ from surgery.cli import _options
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_options.params
 @_options.index
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Read the weights that shapes depend on (factorize by energy), for exact numbers.",
+)
 @click.option("--layers", is_flag=True, help="Show a row for each layer of the result.")
 @_options.as_json
 def command(
-    recipe: Path, params: tuple[str, ...], index: int | None, layers: bool, as_json: bool
+    recipe: Path,
+    params: tuple[str, ...],
+    index: int | None,
+    measure: bool,
+    layers: bool,
+    as_json: bool,
 ) -> None:
     """Show what a recipe will do; only headers of models are read."""
     from surgery.execution.planning import make_plan
@@ -25,6 +35,10 @@ def command(
     from surgery.report.runs import plan_facts, plan_text
 
     plan = make_plan(read_recipe(recipe, _options.overrides(params), index))
+    if measure:
+        from surgery.execution.live_steps import with_live_steps
+
+        plan = with_live_steps(plan, None)
     rows = layer_facts(plan.model) if layers else []
     if as_json:
         _options.echo_json({**plan_facts(plan), **({"layers": rows} if layers else {})})
