@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from surgery.architecture.graph import Graph
 from surgery.architecture.graph.editing import without_layer
+from surgery.architecture.graph.nodes import Node
 from surgery.declared.fields import key
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp, with_graph
+from surgery.ops.structure import StructureOp, by_parent, with_graph
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.model import Model
 
@@ -35,14 +36,11 @@ class Remove(StructureOp):
 
     def apply(self, model: Model) -> Model:
         self.architecture(model)
-        chosen: dict[str, list[str]] = {}
-        for node in self.select.layers(model, self.allow_empty):
-            chosen.setdefault(node.parent, []).append(node.name)
-        for parent, names in sorted(chosen.items(), key=lambda item: -item[0].count("/")):
+        for parent, nodes in by_parent(self.select.layers(model, self.allow_empty)):
 
-            def without(graph: Graph, names: list[str] = names) -> Graph:
-                for name in names:
-                    graph = without_layer(graph, name, self.keep_input)
+            def without(graph: Graph, nodes: list[Node] = nodes) -> Graph:
+                for node in nodes:
+                    graph = without_layer(graph, node.name, self.keep_input)
                 return graph
 
             model = with_graph(model, parent, without)

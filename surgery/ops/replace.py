@@ -16,7 +16,7 @@ from surgery.errors import SelectorError
 from surgery.live.layers import BuiltLayer
 from surgery.ops._new_layers import MODEL, built_on, new_weights
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp, with_graph
+from surgery.ops.structure import StructureOp, by_parent, with_graph
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
@@ -49,10 +49,7 @@ class Replace(StructureOp):
 
     def apply(self, model: Model) -> Model:
         architecture = self.architecture(model)
-        chosen: dict[str, list[Node]] = {}
-        for node in self.select.layers(model):
-            chosen.setdefault(node.parent, []).append(node)
-        for parent, nodes in sorted(chosen.items(), key=lambda item: -item[0].count("/")):
+        for parent, nodes in by_parent(self.select.layers(model)):
             graph = graph_of(architecture, parent)
             built = {node.name: self._built(graph, node) for node in nodes}
             model = self._replaced(model, parent, nodes, built)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surgery.architecture.entries import is_of_keras
 from surgery.architecture.graph import Graph, Ref
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.architecture.variables import is_harmless
@@ -16,7 +17,7 @@ from surgery.errors import SelectorError, SurgeryError, did_you_mean
 from surgery.live.layers import built_layers
 from surgery.ops._new_layers import shape_of
 from surgery.ops.base import op
-from surgery.ops.structure import StructureOp, with_graph
+from surgery.ops.structure import StructureOp, by_parent, with_graph
 from surgery.weights.layer_selectors import SelectLayers
 from surgery.weights.model import Model
 
@@ -48,13 +49,12 @@ class SetConfig(StructureOp):
 
     def apply(self, model: Model) -> Model:
         self.architecture(model)
-        chosen: dict[str, list[Node]] = {}
-        for node in self.select.layers(model):
+        nodes = self.select.layers(model)
+        for node in nodes:
             self._check(model, node)
-            chosen.setdefault(node.parent, []).append(node)
-        for parent, nodes in sorted(chosen.items(), key=lambda item: -item[0].count("/")):
+        for parent, inside in by_parent(nodes):
 
-            def change(graph: Graph, nodes: list[Node] = nodes) -> Graph:
+            def change(graph: Graph, nodes: list[Node] = inside) -> Graph:
                 new = {node.name: self._changed(graph.layers[node.name]) for node in nodes}
                 return replace(graph, layers={**graph.layers, **new})
 
@@ -74,9 +74,9 @@ class SetConfig(StructureOp):
                 raise SurgeryError(
                     f"{node.address} is a {node.class_name}, which has no argument {name!r}{hint}"
                 )
-        if all(is_harmless(name) for name in self.keys):
-            return
         graph = graph_of(model.need_architecture("set_config acts on layers"), node.parent)
+        if all(is_harmless(name) for name in self.keys) and not _is_built(graph, node):
+            return
         before, after = (
             _variables(graph, node, entry) for entry in (node.entry, self._changed(node.entry))
         )
@@ -86,6 +86,17 @@ class SetConfig(StructureOp):
                 f"{', '.join(changed)}: {node.address} would have the variables {_told(after)} in "
                 f"place of {_told(before)}; replace puts a new layer there"
             )
+
+
+def _is_built(graph: Graph, node: Node) -> bool:
+    """Return whether Keras can build a layer as it is, so that it can be asked about its keys."""
+    if not is_of_keras(node.class_name):
+        return False
+    try:
+        _variables(graph, node, node.entry)
+    except SurgeryError:
+        return False
+    return True
 
 
 Variables = Mapping[str, tuple[int, ...]]

@@ -10,7 +10,7 @@ from typing import Any
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.entries import class_of, is_of_keras
 from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse, refs, topological
-from surgery.architecture.graph.nodes import edited, graph_of, models
+from surgery.architecture.graph.nodes import Node, edited, graph_of, models
 from surgery.architecture.shapes.models import model_shapes
 from surgery.architecture.shapes.registry import OPERATIONS, Shape
 from surgery.declared.fields import key
@@ -264,6 +264,16 @@ def _told(graph: Graph, shapes: Shapes, layer: str) -> Iterable[str]:
             is_output = ref in refs(graph.outputs)
             read = f"read by {readers}" if readers else "an output" if is_output else "unread"
             yield f"call {number}, tensor {tensor}: {size}, {read}"
+
+
+def by_parent(nodes: Iterable[Node]) -> Iterator[tuple[str, list[Node]]]:
+    """Yield layers by the model that calls them, models inside others first."""
+    found: dict[str, list[Node]] = {}
+    for node in nodes:
+        found.setdefault(node.parent, []).append(node)
+    depths = {parent: parent.count("/") + bool(parent) for parent in found}
+    for parent in sorted(found, key=lambda parent: -depths[parent]):
+        yield parent, found[parent]
 
 
 def find_layer(architecture: Architecture, address: str) -> tuple[str, str]:

@@ -231,6 +231,15 @@ def test_remove_inside_nested_models(net, keras, saved):
     ]
 
 
+def test_a_nested_model_and_what_is_inside_it(net, keras, saved):
+    ours, theirs, x = net("shared")
+    new = saved(surgery.remove(ours, ["tower", "tower/d"]))
+    dense = theirs.get_layer("dense")
+    assert structures.equal(keras, dense(x[0]) - dense(x[1]), new(x)[1])
+    keys = {"activation": "tanh"}
+    saved(surgery.set_config(net("nested")[0], ["encoder/h", "head/p"], keys=keys))
+
+
 def test_what_cannot_be_removed(net):
     for name, keys, message in (
         ("plain", {"select": "image"}, "image is an input of the model; extract takes parts"),
@@ -394,6 +403,7 @@ def test_set_config(net, keras, saved):
     for keys, message in (
         ({"units": 7}, "units: dense_1 would have the variables"),
         ({"use_bias": False}, "use_bias: dense_1 would have the variables"),
+        ({"activation": "rely"}, "Keras cannot put dense_1"),
         ({"activatoin": "relu"}, "no argument 'activatoin' .did you mean 'activation'"),
     ):
         with pytest.raises(SurgeryError, match=message):
