@@ -261,7 +261,10 @@ class Steps:
                 if isinstance(place.layer, self.keras.layers.InputLayer):
                     return added(args[0])
                 if where == "after":
-                    return added(place.layer(*args, **kwargs))
+                    made = place.layer(*args, **kwargs)
+                    if isinstance(made, list):  # of which nothing reads but the first
+                        return [added(made[0]), *made[1:]]
+                    return added(made)
                 return place.layer(added(args[0]), *args[1:], **kwargs)
 
             return by_hand(self.keras, now, place.address, change)
@@ -342,7 +345,9 @@ class Steps:
 
     def set_config(self, now, ours, there):
         dense = [each.address for each in there if type(each.layer).__name__ == "Dense"]
-        address = self.draw(dense or ["none"])
+        if not dense:
+            return self.prefix(now, ours, there)
+        address = self.draw(dense)
 
         def hand(new):
             added = self.layer(new, address)

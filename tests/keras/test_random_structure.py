@@ -12,7 +12,7 @@ from surgery.errors import SurgeryError
 from tests.keras import structures
 from tests.keras.random_structures import Builder, Hypothetical, Steps, functional
 
-EXAMPLES = int(os.environ.get("SURGERY_RANDOM_STRUCTURES", "50"))
+EXAMPLES = int(os.environ.get("SURGERY_RANDOM_STRUCTURES", "40"))
 
 
 @pytest.fixture(scope="module")
