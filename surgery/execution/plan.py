@@ -138,14 +138,18 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """The most memory of the run in bytes; only that of exports grows with the model."""
+        """The most memory of the run in bytes.
+
+        Only that of exports grows with the model, and of operands that `compute` needs whole.
+        """
         itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
         chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
         writing = max((t.format.memory(t.model) for t in self.targets), default=0)
         copies = [s.step.op.copies for s in self.steps if isinstance(s.step.op, LiveOp)]
         live = max([*copies, 0]) * self.model.nbytes
         tensorflow = TENSORFLOW_MEMORY if self.needs_tensorflow else 0
-        return BASE_MEMORY + chunks + max(writing, live) + tensorflow
+        held = sum(weight.tensor.held for weight in self.model.weights)
+        return BASE_MEMORY + chunks + held + max(writing, live) + tensorflow
 
 
 def cores() -> int:

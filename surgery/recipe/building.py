@@ -34,7 +34,7 @@ from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.plugins import packages_of
 from surgery.recipe.schema import Words
 from surgery.weights.random import Randomness
-from surgery.weights.sources import BEFORE, Donor, OwnDonor, Source
+from surgery.weights.sources import BEFORE, Donor, Operand, OwnDonor, Source
 
 
 def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
@@ -257,6 +257,10 @@ class Builder:
             return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
         if hint is OwnDonor:
             return OwnDonor(None if value == BEFORE else self.donor(value))
+        if hint is Operand:
+            if isinstance(value, str):
+                return Operand(value)
+            return Operand(None, self.convert(OwnDonor, value, place))
         if hint is Data:
             return self.needed(self.data(value, place))
         if dataclasses.is_dataclass(hint):

@@ -31,7 +31,7 @@ from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import OWN
-from surgery.weights.sources import Donor, OwnDonor, Source
+from surgery.weights.sources import Donor, Operand, OwnDonor, Source
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -199,7 +199,7 @@ def _type(hint: Any, words: Words) -> dict[str, Any]:
         return {**inner, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
     if typing.get_origin(hint) is Literal:
         return {"enum": list(typing.get_args(hint))}
-    if hint in (Donor, OwnDonor):
+    if hint in (Donor, OwnDonor, Operand):
         return {"type": ["string", "object"], "minLength": 1}
     if hint is Data:
         return {"title": "Data", **_any_of(DATA.named(words), words)}
