@@ -48,6 +48,8 @@ class StepPlan:
     and after it; None for what is not known."""
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
+    checked: Model | None = None
+    """The model that a check is about."""
 
     def __repr__(self) -> str:
         return f"<StepPlan {self.step.title}: {len(self.matched)} weights>"
