@@ -123,6 +123,16 @@ def clip(
 ) -> Model:
     """Limit the selected weights to a range; NaN stays NaN."""
 
+def compute(
+    model: _Model,
+    *,
+    to: str,
+    from_: Mapping[str, Any],
+    expr: str | float,
+    seed: int = 0,
+) -> Model:
+    """Compute weights from others by an expression, in float32 or wider, rounded once."""
+
 def concat(model: _Model, *, from_: Sequence[Any], to: str, axis: int = -1, seed: int = 0) -> Model:
     """Concatenate weights, and their optimizer state, along an axis; they become one."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from surgery.errors import ExpectationError, SurgeryError
 from surgery.execution.plan import Plan
+from surgery.execution.problems import check_problems
 from surgery.execution.streaming import Digests
 from surgery.expectations.base import Findings
 from surgery.storage.states import file_state
@@ -57,7 +58,8 @@ def check_expectations(plan: Plan, watchers: Mapping[str, Watcher], digests: Dig
             for weight in each.expectation.selected(plan.model):
                 changed[weight.address] = _has_changed(plan, weight, digests)
     statistics = {address: watcher.total() for address, watcher in watchers.items()}
-    failures = [
+    failures = [*check_problems(plan.recipe, plan.steps, with_values=True)]
+    failures += [
         plan.recipe.document.problem(each.place, message)
         for number, each in enumerate(plan.recipe.expect)
         for message in each.expectation.failures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from surgery.weights.model import Model
 from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Observed, Tensor, chunk_ranges
+from surgery.weights.weight import Weight
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Observer:
             and weight.tensor.size == old.tensor.size
         ]
         return after.with_weights(changed)
+
+    def look(self, model: Model, weights: Iterable[Weight]) -> Model:
+        """Return the model with these weights observed as they are."""
+        return model.with_weights(
+            weight.with_tensor(self._watched(weight.address, weight.tensor, weight.tensor))
+            for weight in weights
+        )
 
     def _watched(self, address: str, old: Tensor, new: Tensor) -> Observed:
         def observe(start: int, before: Array, after: Array) -> None:

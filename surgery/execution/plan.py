@@ -48,6 +48,8 @@ class StepPlan:
     and after it; None for what is not known."""
     found: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Path] = field(default_factory=dict)
+    checked: Model | None = None
+    """The model that a check is about."""
 
     def __repr__(self) -> str:
         return f"<StepPlan {self.step.title}: {len(self.matched)} weights>"
@@ -138,14 +140,18 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """The most memory of the run in bytes; only that of exports grows with the model."""
+        """The most memory of the run in bytes.
+
+        Only that of exports grows with the model, and of operands that `compute` needs whole.
+        """
         itemsize = max((w.tensor.dtype.itemsize for w in self.model.weights), default=4)
         chunks = self.threads * _CHUNKS_PER_THREAD * CHUNK * itemsize
         writing = max((t.format.memory(t.model) for t in self.targets), default=0)
         copies = [s.step.op.copies for s in self.steps if isinstance(s.step.op, LiveOp)]
         live = max([*copies, 0]) * self.model.nbytes
         tensorflow = TENSORFLOW_MEMORY if self.needs_tensorflow else 0
-        return BASE_MEMORY + chunks + max(writing, live) + tensorflow
+        held = sum(weight.tensor.held for weight in self.model.weights)
+        return BASE_MEMORY + chunks + held + max(writing, live) + tensorflow
 
 
 def cores() -> int:

@@ -20,12 +20,13 @@ from surgery.execution.manifest import data_files, is_live
 from surgery.execution.notes import notes
 from surgery.execution.observing import Observer
 from surgery.execution.plan import Plan, StepPlan, default_threads, target_plan
-from surgery.execution.problems import model_problems, recipe_problems
+from surgery.execution.problems import check_problems, model_problems, recipe_problems
 from surgery.execution.sizes import sizes_changed
 from surgery.expectations.base import Findings
 from surgery.formats.upgrading import as_keras3
 from surgery.ops.live import Done
 from surgery.ops.structure import StructureOp
+from surgery.recipe.checks import Check
 from surgery.recipe.language import Recipe, Step
 from surgery.storage import locations
 from surgery.storage.states import file_states
@@ -76,7 +77,7 @@ def plan_of(
     read = [*chain.source.inputs, *(path for donor in donors for path in donor.inputs), *data]
     _check(recipe, chain, read, problems)
     if is_known:
-        _judge(recipe, chain.model)
+        _judge(recipe, chain)
     return Plan(
         recipe=recipe,
         source=chain.source,
@@ -136,9 +137,15 @@ def plan_step(
     done = do(step, model)
     # A rename may give a weight the former address of another.
     after = observer.watch(model, done.model) if op.changes_weights else done.model
+    if isinstance(op, Check):
+        after = observer.look(model, op.watched(model))
     changes = op.changes(matched)
     sizes = sizes_changed(model, after) if isinstance(op, StructureOp) else {}
-    return StepPlan(step, matched, changes, observer, renames, sizes, done.facts, done.files), after
+    checked = model if isinstance(op, Check) else None
+    planned = StepPlan(
+        step, matched, changes, observer, renames, sizes, done.facts, done.files, checked
+    )
+    return planned, after
 
 
 def step_problem(recipe: Recipe, step: Step, error: SurgeryError) -> Problem:
@@ -183,13 +190,14 @@ def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequenc
         raise RecipeError(recipe.file, found)
 
 
-def _judge(recipe: Recipe, model: Model) -> None:
-    """Raise ExpectationError if an expectation that needs no values fails."""
-    failures = [
+def _judge(recipe: Recipe, chain: Chain) -> None:
+    """Raise ExpectationError if a check or expectation that needs no values fails."""
+    failures = [*check_problems(recipe, chain.steps, with_values=False)]
+    failures += [
         recipe.document.problem(each.place, message)
         for each in recipe.expect
         if not each.expectation.needs
-        for message in each.expectation.failures(model, Findings())
+        for message in each.expectation.failures(chain.model, Findings())
     ]
     if failures:
         raise ExpectationError(recipe.file, failures)

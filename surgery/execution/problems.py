@@ -12,6 +12,7 @@ from surgery.execution.plan import StepPlan
 from surgery.expectations.base import LiveExpectation
 from surgery.expectations.behaviour import Metric
 from surgery.ops.live import LiveOp
+from surgery.recipe.checks import Check
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
@@ -37,7 +38,23 @@ def model_problems(
 def only_config(recipe: Recipe) -> list[Step]:
     """Return the steps that change only the architecture."""
     steps = (step for step in recipe.steps if not isinstance(step.op, LiveOp))
-    return [s for s in steps if not s.op.changes_weights and not s.op.changes_table]
+    return [
+        step
+        for step in steps
+        if not (step.op.changes_weights or step.op.changes_table or isinstance(step.op, Check))
+    ]
+
+
+def check_problems(
+    recipe: Recipe, steps: Sequence[StepPlan], with_values: bool
+) -> Iterator[Problem]:
+    """Yield the failures of the checks between steps: of what needs values, or of the rest."""
+    for step in steps:
+        if isinstance(step.step.op, Check) and step.checked is not None:
+            effects = step.observer.effects()
+            found = {address: effect.after for address, effect in effects} if with_values else None
+            for place, message in step.step.op.failures(step.checked, found):
+                yield recipe.document.problem(place, message)
 
 
 def _unheld_steps(recipe: Recipe) -> Iterator[Problem]:

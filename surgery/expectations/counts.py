@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from surgery.declared.dtypes import DType
 from surgery.declared.fields import key
 from surgery.expectations.base import (
     Expectation,
@@ -14,6 +15,7 @@ from surgery.expectations.base import (
     outside,
 )
 from surgery.weights.layer_selectors import SelectLayers
+from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.weight import Weight
 
@@ -101,3 +103,42 @@ class Shape(WeightExpectation):
             )
             if not fits:
                 yield f"{weight.address} is {list(shape)}, expected {list(self.is_)}"
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Exists(WeightExpectation):
+    """The selector matches a weight."""
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        return self.select.matches(model)
+
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
+        if not self.selected(model):
+            yield f"{self.select} matches no weight"
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Absent(WeightExpectation):
+    """The selector matches no weight."""
+
+    def selected(self, model: Model) -> tuple[Weight, ...]:
+        return self.select.matches(model)
+
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
+        if weights := self.selected(model):
+            yield f"{self.select} matches {names([weight.address for weight in weights])}"
+
+
+@expectation
+@dataclass(frozen=True, kw_only=True)
+class Dtype(WeightExpectation):
+    """The dtype of every selected weight."""
+
+    is_: DType = key("The dtype.", "float32")
+
+    def failures(self, model: Model, found: Findings) -> Iterator[str]:
+        for weight in self.selected(model):
+            if weight.tensor.dtype != self.is_.numpy:
+                yield f"{weight.address} is {weight.tensor.dtype.name}, expected {self.is_}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from surgery.ops.base import Op, WeightOp
 from surgery.weights.initializers import initialized
 from surgery.weights.naming import renamed_beginning
 from surgery.weights.random import Randomness
-from surgery.weights.tensor import Tensor, dtype_named
+from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
 
@@ -26,39 +25,6 @@ class TableOp(WeightOp):
 
     def changes(self, weights: Sequence[Weight]) -> int | None:
         return 0
-
-
-@dataclass(frozen=True)
-class DType:
-    """The name of a dtype that weights have."""
-
-    value: str
-
-    @classmethod
-    def from_recipe(cls, value: object, _folder: Path) -> DType:
-        """Read a name; raises ValueError if it is none of a dtype of numbers."""
-        if not isinstance(value, str):
-            raise TypeError
-        try:
-            dtype = dtype_named(value)
-        except (TypeError, AttributeError):
-            raise ValueError(f"{value!r} is no dtype; for example float32, bfloat16") from None
-        if dtype.kind not in "biufcV" or dtype.itemsize == 0:
-            raise ValueError(f"{value!r} is no dtype of numbers; for example float32, bfloat16")
-        return cls(value)
-
-    @classmethod
-    def schema(cls) -> Mapping[str, object]:
-        """Return its JSON Schema."""
-        return {"type": "string", "minLength": 1}
-
-    def __str__(self) -> str:
-        return self.value
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The dtype itself."""
-        return dtype_named(self.value)
 
 
 def new_name(op: Op, pattern: object, to: str, address: str) -> str:

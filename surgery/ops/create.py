@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from surgery.declared.dtypes import DType
 from surgery.declared.fields import key
-from surgery.ops._tables import DType, drawn
+from surgery.ops._tables import drawn
 from surgery.ops.base import Op, op
 from surgery.weights.model import Model
 from surgery.weights.tables import with_slots_attached, with_table

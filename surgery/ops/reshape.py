@@ -16,6 +16,7 @@ from surgery.errors import SelectorError
 from surgery.ops._tables import drawn
 from surgery.ops.base import WeightOp, op
 from surgery.weights.arithmetic import need_floats
+from surgery.weights.expressions import places
 from surgery.weights.model import Model
 from surgery.weights.slicing import Replaced
 from surgery.weights.tables import with_moved
@@ -132,7 +133,7 @@ def _means(tensor: Tensor, shape: Shape) -> Tensor:
     like = FunctionTensor(shape, tensor.dtype, lambda a, b: np.zeros(b - a, tensor.dtype))
 
     def read(_before: Tensor, start: int, stop: int) -> Array:
-        return means.result()[_places(shape, kept, start, stop)]
+        return means.result()[places(shape, kept, start, stop)]
 
     return Rearranged(like, read, using=means)
 
@@ -141,23 +142,12 @@ def _mean(tensor: Tensor, kept: Shape, pool: Executor | None) -> Array:
     """Return the means over the axes of size 1 in `kept`, flat, added up in float64."""
 
     def added(span: tuple[int, int]) -> Array:
-        places = _places(tensor.shape, kept, *span)
+        where = places(tensor.shape, kept, *span)
         values = tensor.read(*span).astype(np.float64)
-        return np.bincount(places, values, math.prod(kept))
+        return np.bincount(where, values, math.prod(kept))
 
     total = np.zeros(math.prod(kept))
     for part in (pool.map if pool else map)(added, chunk_ranges(tensor.size)):
         total += part
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total / (tensor.size / max(1, math.prod(kept)))).astype(tensor.dtype)
-
-
-def _places(shape: Shape, kept: Shape, start: int, stop: int) -> Array:
-    """Return for a flat range of a shape the flat indices where axes of size 1 count as one."""
-    left, places, stride = np.arange(start, stop), np.zeros(stop - start, np.int64), 1
-    for size, own in zip(reversed(shape), reversed(kept), strict=True):
-        if own != 1:
-            places += left % size * stride
-        left //= size
-        stride *= own
-    return places

@@ -28,13 +28,14 @@ from surgery.expectations.base import EXPECTATIONS
 from surgery.formats.base import FORMATS
 from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
+from surgery.recipe import checks
 from surgery.recipe.document import Document, Place, plain
 from surgery.recipe.globbing import is_pattern, matching_files
 from surgery.recipe.language import Expected, Recipe, Step, Target
 from surgery.recipe.plugins import packages_of
 from surgery.recipe.schema import Words
 from surgery.weights.random import Randomness
-from surgery.weights.sources import BEFORE, Donor, OwnDonor, Source
+from surgery.weights.sources import BEFORE, Donor, Operand, OwnDonor, Source
 
 
 def without_repeats(found: Sequence[Problem], known: Sequence[Problem]) -> list[Problem]:
@@ -147,15 +148,28 @@ class Builder:
         if not isinstance(value, Mapping):
             return None
         ops = OPS.named(self.words)
-        names = [name for name in value if name in ops]
+        names = [name for name in value if name in ops or name == checks.NAME]
         if len(names) != 1:
             found = f"has {', '.join(names)}" if names else "has none"
             if names or not set(value) - {"name"}:
                 self.problem(place, f"a step has exactly one op, and this one {found}")
             return None
-        op = self.declared(ops[names[0]], value[names[0]], (*place, names[0]))
+        inner = value[names[0]], (*place, names[0])
+        op = self.check(*inner) if names[0] == checks.NAME else self.declared(ops[names[0]], *inner)
         title = value.get("name")
         return None if op is None else Step(op, str(title) if title else None, place)
+
+    def check(self, value: Any, place: Place) -> Op | None:
+        """Make the step that checks expectations between others; None after a problem."""
+        found = [self.expected(each, (*place, i)) for i, each in enumerate(_list(value))]
+        expected = [each for each in found if each is not None]
+        for each in expected:
+            if each.expectation.needs not in ("", "statistics"):
+                self.problem(each.place, "it is about the result; put it under expect")
+                return None
+        if len(expected) < len(found) or not found:
+            return None
+        return checks.Check(expected=tuple(expected))
 
     def single(self, value: Any, place: Place, rule: str) -> tuple[str, Any] | None:
         """Return the (key, value) of a mapping with one key, else None.
@@ -257,6 +271,10 @@ class Builder:
             return self.donor(_without_own_weights(value) if place[-1] == "architecture" else value)
         if hint is OwnDonor:
             return OwnDonor(None if value == BEFORE else self.donor(value))
+        if hint is Operand:
+            if isinstance(value, str):
+                return Operand(value)
+            return Operand(None, self.convert(OwnDonor, value, place))
         if hint is Data:
             return self.needed(self.data(value, place))
         if dataclasses.is_dataclass(hint):

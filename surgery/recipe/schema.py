@@ -27,11 +27,12 @@ from surgery.expectations.base import EXPECTATIONS
 from surgery.formats.base import FORMATS, Format
 from surgery.ops.base import OPS
 from surgery.recipe import matrix
+from surgery.recipe.checks import NAME
 from surgery.recipe.cluster import Cluster
 from surgery.recipe.language import TOP, Target, step_name
 from surgery.recipe.objective import Objective
 from surgery.recipe.params import OWN
-from surgery.weights.sources import Donor, OwnDonor, Source
+from surgery.weights.sources import Donor, Operand, OwnDonor, Source
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -44,6 +45,21 @@ _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
     """Return the whole schema, not split into `$defs`; raises PluginError."""
     steps = mapping_schemas(OPS.named(words), words)
+    expectations = {
+        "description": "One expectation.",
+        "examples": [{"finite": {"select": "**"}}],
+        "type": "object",
+        "properties": mapping_schemas(EXPECTATIONS.named(words), words),
+        "additionalProperties": False,
+    }
+    check = {
+        "description": "Expectations of the model at this point, instead of an op: of its weights, "
+        "shapes and statistics. If one fails, nothing is written and the exit code is 3.",
+        "examples": [[{"exists": {"select": "**/kernel"}}]],
+        "type": "array",
+        "minItems": 1,
+        "items": expectations,
+    }
     targets = {
         name: _target(type(format), format.suffix, words)
         for name, format in FORMATS.named(words).items()
@@ -62,7 +78,7 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
             "description": "One op, and optionally a name for it.",
             "examples": [{"scale": {"select": "block1_conv1", "by": 2}}],
             "type": "object",
-            "properties": {**_step_name(), **steps},
+            "properties": {**_step_name(), **steps, NAME: check},
             "additionalProperties": False,
         },
     }
@@ -71,13 +87,7 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
         "exit code is 3.",
         "examples": [[{"finite": {"select": "**"}}]],
         "type": "array",
-        "items": {
-            "description": "One expectation.",
-            "examples": [{"finite": {"select": "**"}}],
-            "type": "object",
-            "properties": mapping_schemas(EXPECTATIONS.named(words), words),
-            "additionalProperties": False,
-        },
+        "items": expectations,
     }
     properties["export"] = {
         "description": "The files to write, one or more; optional "
@@ -199,7 +209,7 @@ def _type(hint: Any, words: Words) -> dict[str, Any]:
         return {**inner, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
     if typing.get_origin(hint) is Literal:
         return {"enum": list(typing.get_args(hint))}
-    if hint in (Donor, OwnDonor):
+    if hint in (Donor, OwnDonor, Operand):
         return {"type": ["string", "object"], "minLength": 1}
     if hint is Data:
         return {"title": "Data", **_any_of(DATA.named(words), words)}

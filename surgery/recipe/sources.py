@@ -131,6 +131,10 @@ class FromPath(Source):
         return self.select is not None or self.map is not None
 
     @property
+    def is_part(self) -> bool:
+        return self.select is not None
+
+    @property
     def is_made(self) -> bool:
         return bool(self.inputs)
 

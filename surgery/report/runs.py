@@ -140,6 +140,8 @@ def _weights(step: StepPlan) -> str:
 def _at_most(step: StepPlan) -> str:
     if isinstance(step.step.op, LiveOp):
         return "trained" if step.step.op.changes_weights else "nothing"
+    if step.checked is not None:
+        return "nothing"
     if not step.step.op.changes_weights:
         return "names only" if step.renames else "config only"
     return f"{step.changes:,} of {step.elements:,}" if step.changes is not None else "unknown"
@@ -200,6 +202,8 @@ def _done(step: StepPlan, effect: Effect) -> str:
         return (_sizes(step) or "config only") + _verified(step)
     if isinstance(step.step.op, LiveOp):
         return found_text(step.found)
+    if step.checked is not None:
+        return f"{matched}, checked"
     if not step.step.op.changes_weights:
         return f"{matched}, {'renamed' if step.renames else 'in the config'}"
     if step.step.op.changes_table and not effect.before.count:

@@ -204,6 +204,11 @@ class Replaced(Mapped):
         """How many times writing this tensor reads the file."""
         return self.before.passes + self.values.passes
 
+    @property
+    def held(self) -> int:
+        """The bytes that reading both tensors holds in memory, besides chunks."""
+        return self.before.held + self.values.held
+
     def reductions(self) -> list[Reduction[Any]]:
         """Return the reductions of both tensors."""
         values = self.values.reductions() if isinstance(self.values, Mapped) else []
@@ -292,6 +297,11 @@ class Joined(Rearranged):
     def passes(self) -> int:
         """How many times writing this tensor reads a file."""
         return max(part.passes for part in self.parts)
+
+    @property
+    def held(self) -> int:
+        """The bytes that reading the parts holds in memory, besides chunks."""
+        return sum(part.held for part in self.parts)
 
     def reductions(self) -> list[Reduction[Any]]:
         """Return the reductions of all parts."""

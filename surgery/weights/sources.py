@@ -49,6 +49,11 @@ class Source(ABC):
         return False
 
     @property
+    def is_part(self) -> bool:
+        """True if it takes only some of the file's weights, by a selector."""
+        return False
+
+    @property
     def is_made(self) -> bool:
         """True if Keras made the model: its weights were drawn, or loaded by Keras."""
         return False
@@ -103,3 +108,24 @@ class OwnDonor:
     def donors(self) -> tuple[Donor, ...]:
         """Return the donor, if it is another model."""
         return () if self.donor is None else (self.donor,)
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """An operand of an expression: the address of a weight of the model, or a donor."""
+
+    address: str | None = None
+    donor: OwnDonor = OwnDonor(None)
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether the donor has only the weights of a selector."""
+        return self.donor.donor is not None and self.donor.donor.source.is_part
+
+    def of(self, model: Model) -> Model:
+        """Return the donor's model, where `model` is the one before the step."""
+        return self.donor.of(model)
+
+    def donors(self) -> tuple[Donor, ...]:
+        """Return the donor, if it is another model."""
+        return () if self.address is not None else self.donor.donors()

@@ -79,6 +79,11 @@ class Tensor(ABC):
         """How many times writing this tensor reads its file from start to end."""
         return 1
 
+    @property
+    def held(self) -> int:
+        """The bytes that reading this tensor holds in memory, besides chunks."""
+        return 0
+
     def chunks(self) -> Iterator[Array]:
         """Yield all elements in order, a chunk at a time."""
         for start, stop in chunk_ranges(self.size):
@@ -224,6 +229,11 @@ class Mapped(Tensor):
         """How many times writing this tensor reads the file, reductions included."""
         return self.before.passes + (self.using.passes if self.using else 0)
 
+    @property
+    def held(self) -> int:
+        """The bytes that reading this tensor holds in memory, besides chunks."""
+        return self.before.held
+
     def apply(self, values: Array, start: int) -> Array:
         """Apply the function to `values`, the elements of `before` from flat index `start`."""
         return self._function(values, start).astype(self.dtype, copy=False)
@@ -324,6 +334,11 @@ class Observed(Mapped):
     def passes(self) -> int:
         """The number of passes of the step's tensor."""
         return self.shown.passes
+
+    @property
+    def held(self) -> int:
+        """The bytes that reading the step's tensor holds in memory, besides chunks."""
+        return self.shown.held
 
     def reductions(self) -> list[Reduction[Any]]:
         """Return the reductions of the step's tensor."""

@@ -20,6 +20,9 @@ expect:
 export: [{keras: out/m.keras}]
 """
 HOLD = [
+    "exists: {select: a/kernel}",
+    "absent: {select: c}",
+    'dtype: {select: "**", is: float32}',
     'sparsity: {select: "*/kernel", at_least: 50%, at_most: 0.5}',
     "sparsity: {select: a/bias, at_least: 1}",
     'finite: {select: "**"}',
@@ -40,6 +43,9 @@ HOLD = [
     "flops: {at_least: 41, at_most: 41}",  # 3 * (2 * 4 + 1) + 2 * (2 * 3 + 1)
 ]
 FAIL = [
+    ("exists: {select: c}", "expect[0].exists: c matches no weight"),
+    ("absent: {select: a}", "expect[0].absent: a matches a/kernel, a/bias"),
+    ("dtype: {select: a/bias, is: float16}", "a/bias is float32, expected float16"),
     ("sparsity: {select: a/kernel, at_least: 60%}",
      "expect[0].sparsity: a/kernel has 6 zeros of 12, expected at least 60%"),
     ("sparsity: {select: a/kernel, at_most: 40%}", "has 6 zeros of 12, expected at most 40%"),

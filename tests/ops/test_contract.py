@@ -97,6 +97,8 @@ CASES = {
                                                         "float64")],
     "clip": [({"min": -0.5, "max": 0.5}, lambda x: np.clip(x.astype(float), -0.5, 0.5).astype(
         x.dtype))],
+    "compute": [({"to": "a/kernel", "from": {"x": "a/kernel"}, "expr": "abs(x) * 0.3"}, lambda x: (
+        np.abs(wide(x)) * number(0.3, x)).astype(x.dtype))],
     "copy": [({"from": "donor"}, lambda x: given(x))],
     "freeze": [({}, None)],
     "noise": [({"std": 0.1}, None), ({"relative_std": 0.1, "distribution": "uniform"}, None)],
@@ -149,6 +151,8 @@ def small_chunks(monkeypatch):
 
 def built(name, keys, array, folder):
     """The op with the files that its keys name."""
+    if name == "compute":
+        return build_op(name, keys, 5)
     if "from" in keys:
         np.savez(folder / "donor.npz", **{"a.kernel": given(array)})
         donor = with_slots(given(array))
