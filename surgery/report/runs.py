@@ -193,7 +193,7 @@ def _verified(step: StepPlan) -> str:
         return ""
     found = step.found["verified"]
     same = plural(found["examples"], "example")
-    return f", outputs equal to {found['difference']:.2g} on {same}"
+    return f", outputs differ by {found['difference']:.2g} at most ({same})"
 
 
 def _done(step: StepPlan, effect: Effect) -> str:
