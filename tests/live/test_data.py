@@ -268,8 +268,10 @@ BROKEN = [
 
 def test_every_kind_of_data_is_read_whole_and_broken():
     others = {"csv", "generator", "images"}  # each has a test of what it reads
-    assert {*others, *(next(iter(form)) for form in FORMS.values())} == set(kinds())
-    assert {next(iter(form)) for form, _ in BROKEN} == set(kinds())
+    read = {*others, *(next(iter(form)) for form in FORMS.values())}
+    assert read == set(kinds()), "FORMS has each kind of data, or another test has it"
+    broken = {next(iter(form)) for form, _ in BROKEN}
+    assert broken == set(kinds()), "BROKEN has each kind of data"
 
 
 def read_all(source):
