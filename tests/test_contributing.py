@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+from click.testing import CliRunner
 
 from tests.conftest import ROOT
 
@@ -46,6 +47,15 @@ def test_the_examples_of_an_expectation_and_of_data(tmp_path):
     failed, read = done.stdout.splitlines()
     assert failed.endswith("expect[0].non_negative: b reaches -2, expected nothing below 0")
     assert read == "3 {'x': (2,), 'y': ()}"
+
+
+def test_the_example_of_a_command(tmp_path):
+    np.savez(tmp_path / "m.npz", a=np.zeros(2), b=np.zeros(3))
+    (code,) = re.findall(r"```py\n(.*?)```", TEXT, re.DOTALL)
+    module = {"__name__": "surgery.cli.count"}
+    exec(compile(code, "count", "exec"), module)
+    done = CliRunner().invoke(module["command"], [str(tmp_path / "m.npz")])
+    assert done.output == "2\n", done.exception
 
 
 def test_a_workflow_runs_what_ci_runs():

@@ -132,6 +132,7 @@ def _rewrite(table: Path, run: str, kind: str, points: Sequence[Point]) -> None:
 
 
 def _append(table: Path, run: str, kind: str, point: Point) -> None:
+    """Append a row to the table, a CSV file; a new table begins with a header."""
     with table.open("a", newline="", encoding="utf-8") as file:
         _write(file, run, kind, point)
 

@@ -36,7 +36,8 @@ class Expectation(ABC):
     """One expectation; its name in a recipe is its class's name in snake case.
 
     `needs` is the kind of findings that it needs: "" for none, "statistics" or "changed" of the
-    weights, "metrics", or "live" for a measurement on a live model.
+    weights, "metrics", or "live" for a measurement on a live model. With "", `failures` is called
+    for the plan too, so it must not read values; one that reads some has "statistics".
     """
 
     name: ClassVar[str]

@@ -71,7 +71,7 @@ class Format(ABC):
     def open(self, path: Path, architecture: Architecture | None = None) -> Model:
         """Open the model in a file; `architecture` gives addresses if the file has no config.
 
-        Raises FormatError.
+        The number of open files does not grow with that of the weights. Raises FormatError.
         """
 
     @abstractmethod

@@ -161,6 +161,7 @@ def switched_off(model: Model) -> list[Hold]:
 
 
 def _hold(model: Model, found: Channelled) -> Hold:
+    """Return the hold for trainable weights along a layer's channels: bias and norm."""
     others = [w for w in taken_along(model, found) if w.trainable is not False]
     channels = {w.address: output_channels(model, w) for w in (*found.kernels, *others)}
     kernels = [kernel.address for kernel in found.kernels]

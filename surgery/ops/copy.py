@@ -208,6 +208,7 @@ def _check_as_many(ours: int, theirs: int, which: str) -> None:
 
 
 def _in_shape(tensor: Tensor, weight: Weight) -> Tensor:
+    """Return the tensor in the weight's shape, which must have as many elements."""
     shape = weight.tensor.shape
     return tensor if tensor.shape == shape else Mapped(tensor, lambda v, _: v, shape=shape)
 

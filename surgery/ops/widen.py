@@ -84,6 +84,10 @@ class Widen(VerifiedOp):
         return model
 
     def _widened(self, model: Model, node: Node) -> Model:
+        """Return the model with one layer widened, by channels drawn from the recipe's seed.
+
+        Raises SelectorError if the layer cannot be widened, or has that many channels.
+        """
         graph = graph_of(model.need_architecture("widen acts on layers"), node.parent)
         try:
             width = Widths(graph).of(node.name)

@@ -216,6 +216,10 @@ class _Reader:
         return made
 
     def axis(self, name: str, given: Any) -> list[Any]:
+        """Return the values of a parameter: a list as it is, or a list or column of a file.
+
+        Raises RecipeError if the file has none.
+        """
         if isinstance(given, list):
             return given
         found = self.file(given["file"], (name, "file"))

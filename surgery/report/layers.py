@@ -78,6 +78,11 @@ def layer_facts(model: Model) -> list[dict[str, Any]]:
 def _rows(
     graph: Graph, shapes: ModelShapes, parent: str, sizes: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
+    """Yield a row for each layer of a graph, then those of a nested model, for each of its calls.
+
+    `parent` is the graph's address, `sizes` the number of parameters by address. The FLOPs are
+    those of all calls, or None if those of one are unknown.
+    """
     for name, entry in graph.layers.items():
         address = join(parent, name)
         calls = graph.calls_of(name)

@@ -85,7 +85,7 @@ class Addresses:
         self.names = names
 
     def new(self, address: str) -> str:
-        """Return the new address of a layer or weight."""
+        """Return the new address of a layer or weight: the old one if no layer of it is renamed."""
         known, rest = address, ""
         while known:
             if known in self.names:

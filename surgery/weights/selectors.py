@@ -227,7 +227,7 @@ def patterns_of(value: Any, facts: Sequence[str] = ("path",)) -> Iterator[str]:
 
 
 def selector_text(value: Any) -> str:
-    """Return a selector as a recipe may have it."""
+    """Return the text of a selector's value, for messages: YAML in one line, without quotes."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {selector_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

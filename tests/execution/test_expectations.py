@@ -8,6 +8,7 @@ import pytest
 
 import surgery
 from surgery.architecture import Architecture
+from surgery.expectations.base import EXPECTATIONS
 from tests.conftest import command, dense_model
 
 RECIPE = """surgery: 1
@@ -65,6 +66,17 @@ FAIL = [
     ("range: {select: a/bias, max: -1}", "a/bias reaches 0, expected at most -1"),
     ("norm: {select: a/bias, at_least: 1}", "the norm of a/bias is 0, expected at least 1"),
 ]  # fmt: skip
+
+LIVE = {"metric", "output_change"}
+"""What steps and running models measure: `tests/live` has it held and failed."""
+
+
+def test_every_expectation_holds_once_and_fails_once():
+    held = {row.partition(":")[0] for row in HOLD}
+    failed = {row.partition(":")[0] for row, _ in FAIL}
+    known = set(EXPECTATIONS.own())
+    assert {*held, *LIVE} == known, "HOLD has a row for each expectation"
+    assert {*failed, "finite", *LIVE} == known, "FAIL has a row for each expectation"
 
 
 @pytest.fixture

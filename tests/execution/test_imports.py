@@ -50,6 +50,7 @@ def test_imports_go_downward_only(path):
             assert parts[:2] != ["surgery", "cli"], f"{path} imports {module}"
         if parts[0] != "surgery" or room in OUTSIDE:
             continue
+        assert parts[1:], f"{path} imports surgery, whose functions are above all rooms"
         other = parts[1]
         assert LEVEL[other] <= LEVEL[room], f"{path} imports {module}"
         if LEVEL[other] == LEVEL[room]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import surgery
 from surgery.formats.base import formats
-from tests.conftest import ROOT, dense_model
+from tests.conftest import ROOT, dense_model, streamed_formats
 
 PAGE = ROOT / "docs/formats.md"
 BEGIN, END = "<!-- pairs: begin -->\n", "<!-- pairs: end -->"
 BY_KERAS = {"savedmodel", "tflite", "onnx"}
+COPIES = [name for name in streamed_formats() if name not in ("checkpoint", "keras")]
+"""The formats that a copy of one model is written in, to be read."""
 
 MAKERS = {
     "savedmodel (Keras 2)": """
@@ -70,7 +72,7 @@ def sources(folder):
     """A path for every form, by its name."""
     whole = dense_model(folder, "whole.keras")
     found = {"keras": whole}
-    for name in ("h5", "weights_h5", "weights_json", "npy", "npz", "hdf5", "safetensors", "csv"):
+    for name in COPIES:
         found[name] = folder / f"copy.{name}"
         surgery.save(surgery.open(whole), **{name: found[name]})
     found["checkpoint (by objects)"] = folder / "objects"

@@ -22,6 +22,10 @@ from surgery.weights.weight import Weight
 from tests.conftest import dense_model, same_bytes, streamed_formats, values
 
 ALL = streamed_formats()
+KERAS_LAYOUT = ("checkpoint", "h5", "keras", "weights_h5", "weights_json")
+BY_ADDRESS = [name for name in ALL if name not in KERAS_LAYOUT]
+"""Those that name weights by their addresses, whatever these are."""
+
 DTYPES = ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"]
 
 
@@ -215,7 +219,7 @@ PARTS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", ["csv", "hdf5", "npy", "npz", "safetensors"])
+@pytest.mark.parametrize("name", BY_ADDRESS)
 @example(names=[["\\"]])
 @example(names=[["a\\"], ["a", "b"]])
 @given(names=st.lists(st.lists(PARTS, min_size=1, max_size=3), min_size=1, max_size=4))

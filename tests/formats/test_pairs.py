@@ -21,17 +21,7 @@ def test_the_table_in_the_docs_is_what_is_so(found):
 
 
 def source_names():
-    streamed = [
-        "h5",
-        "weights_h5",
-        "weights_json",
-        "npy",
-        "npz",
-        "hdf5",
-        "safetensors",
-        "csv",
-        "keras",
-    ]
+    streamed = ["keras", *pairs.COPIES]
     return sorted([*streamed, "checkpoint (by objects)", "checkpoint (by names)", *pairs.MAKERS])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from surgery.declared.data import kinds
 from surgery.declared.fields import Share
 from surgery.declared.splitting import parts, split_note, trained_on
 from surgery.errors import FormatError, SurgeryError
@@ -263,6 +264,14 @@ BROKEN = [
     ({"generator": "made:nothing"}, "made:nothing cannot be imported: AttributeError"),
     ({"generator": "nowhere:nothing"}, "nowhere:nothing cannot be imported: ModuleNotFoundError"),
 ]  # fmt: skip
+
+
+def test_every_kind_of_data_is_read_whole_and_broken():
+    others = {"csv", "generator", "images"}  # each has a test of what it reads
+    read = {*others, *(next(iter(form)) for form in FORMS.values())}
+    assert read == set(kinds()), "FORMS has each kind of data, or another test has it"
+    broken = {next(iter(form)) for form, _ in BROKEN}
+    assert broken == set(kinds()), "BROKEN has each kind of data"
 
 
 def read_all(source):

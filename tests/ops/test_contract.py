@@ -184,7 +184,8 @@ LIVE = {
 
 
 def test_every_operation_is_here():
-    assert {*CASES, *LIVE, *STRUCTURE, *OF_TABLES} == set(ops())
+    tables = {*CASES, *LIVE, *STRUCTURE, *OF_TABLES}
+    assert tables == set(ops()), "CONTRIBUTING.md, Add an op: which table gets a row"
     assert all(issubclass(ops()[name], LiveOp) == (name in LIVE) for name in ops())
     assert all(issubclass(ops()[name], StructureOp) == (name in STRUCTURE) for name in ops())
 

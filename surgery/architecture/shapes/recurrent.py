@@ -107,7 +107,7 @@ def _recurrent_cost(_output: Any, sequences: Any, *, entry: Entry) -> int:
 
 
 def _step_cost(cell: Entry, size: int) -> int:
-    """Count the products of a cell's kernels for one example, and its biases."""
+    """Return the FLOPs of one step of a cell for one example, which has `size` features."""
     units, config = _units(cell), cell["config"]
     gates = _GATES[str(cell["class_name"]).removesuffix("Cell")]
     biases = bool(config.get("use_bias", True)) * (2 if config.get("reset_after") else 1)

@@ -41,7 +41,10 @@ def as_list(value: Any) -> list[Any]:
 
 
 def per_axis(value: Any, rank: int) -> list[Any]:
-    """Return one value for each axis, from one for all or a list of them."""
+    """Return one value for each axis, from one for all or a list of them.
+
+    Raises ValueError for a list of another length.
+    """
     values = list(value) if isinstance(value, list | tuple) else [value] * rank
     if len(values) != rank:
         raise ValueError(value)

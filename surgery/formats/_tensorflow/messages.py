@@ -65,7 +65,7 @@ def _classes() -> dict[str, Any]:
 
 
 def parse(kind: str, data: Buffer) -> Any:
-    """Parse a message of one of the kinds above; raises ValueError if it is malformed."""
+    """Parse a message of a kind of `_SCHEMAS`; raises ValueError if it is malformed."""
     parsed, broken = _parser(kind)
     try:
         return parsed(bytes(data))

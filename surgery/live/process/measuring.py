@@ -351,7 +351,9 @@ def _caught(model: Any, layers: Mapping[str, Any], batch: Any) -> dict[str, Any]
 
 
 def _probes(model: Any, seed: int) -> Any:
-    """Return random inputs of the model's input shapes: uniform in [0, 1), or integers 0 and 1.
+    """Return `_PROBES` random examples: an array, or a list of them for several inputs.
+
+    Floats are uniform in [0, 1), integers 0 or 1.
 
     Raises SurgeryError if the model declares no inputs or an open shape.
     """
