@@ -55,7 +55,7 @@ def make_plan(recipe: Recipe, threads: int | None = None) -> Plan:
 
 def plan_of(recipe: Recipe, chain: Chain, threads: int, problems: Sequence[Problem] = ()) -> Plan:
     """Make the plan of a chain of steps; raises RecipeError or ExpectationError."""
-    donors = [donor.model for each in chain.steps for donor in each.step.op.donors()]
+    donors = [donor.model for donor in recipe.donors()] if not problems else []
     data = data_files(recipe)
     for path in data:
         locations.download(path)
