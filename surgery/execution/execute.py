@@ -173,7 +173,7 @@ def _written(
         conclude,
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
-        watchers={id(plan.model[address].tensor): w for address, w in watchers.items()},
+        watchers=watchers.by_tensor(plan.model),
         # Without a target, the weights are still read, for effects and expectations.
         seen=() if plan.targets else [weight.tensor for weight in plan.model.weights],
     )

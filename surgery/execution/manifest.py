@@ -64,7 +64,7 @@ def packages_of(recipe: Recipe) -> Mapping[str, str]:
 
 def _donated(recipe: Recipe, folder: Path) -> Iterator[str]:
     """Yield the paths of all donors, including those that match a pattern."""
-    for donor in (donor for step in recipe.steps for donor in step.op.donors()):
+    for donor in recipe.donors():
         path = getattr(donor.source, "path", None)
         if path is not None:
             yield relative(path, folder)
@@ -94,7 +94,8 @@ def _may_be_tensorflows(form: Format) -> bool:
 def data_files(recipe: Recipe) -> list[Path]:
     """Return the files and folders that steps and expectations read, except models."""
     given = [path for step in recipe.steps for path in step.op.inputs()]
-    return [*given, *(path for each in recipe.expect for path in paths_in(each.expectation))]
+    own = [each.expectation for each in recipe.expect if not each.expectation.donors()]
+    return [*given, *(path for each in own for path in paths_in(each))]
 
 
 def code_files(recipe: Recipe) -> list[Path]:

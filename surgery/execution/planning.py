@@ -70,7 +70,7 @@ def plan_of(
 
     Unless the result of the steps is known, no expectation is judged yet.
     """
-    donors = [donor.model for each in chain.steps for donor in each.step.op.donors()]
+    donors = [donor.model for donor in recipe.donors()] if not problems else []
     data = data_files(recipe)
     for path in data:
         locations.download(path)

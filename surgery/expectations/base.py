@@ -12,7 +12,9 @@ from surgery.declared.fields import key
 from surgery.declared.registry import Registry
 from surgery.weights.model import Model
 from surgery.weights.selectors import Select
+from surgery.weights.sources import Donor
 from surgery.weights.statistics import Statistics
+from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
 Call = Callable[..., Mapping[str, Any]]
@@ -27,6 +29,8 @@ class Findings:
     changed: Mapping[str, bool] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The metrics found by steps; `name/metric` for a step with a name."""
+    differences: Mapping[str, float] = field(default_factory=dict)
+    """By how much a weight's elements differ at most from those that `compared` returns."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     """The result of this expectation's own `measure`."""
 
@@ -36,8 +40,9 @@ class Expectation(ABC):
     """One expectation; its name in a recipe is its class's name in snake case.
 
     `needs` is the kind of findings that it needs: "" for none, "statistics" or "changed" of the
-    weights, "metrics", or "live" for a measurement on a live model. With "", `failures` is called
-    for the plan too, so it must not read values; one that reads some has "statistics".
+    weights, "differences" from other tensors, "metrics", or "live" for a measurement on a live
+    model. With "", `failures` is called for the plan too, so it must not read values; one that
+    reads some has "statistics".
     """
 
     name: ClassVar[str]
@@ -46,6 +51,14 @@ class Expectation(ABC):
     def selected(self, model: Model) -> tuple[Weight, ...]:
         """Return the weights it is about; raises SelectorError if there are none."""
         return ()
+
+    def donors(self) -> tuple[Donor, ...]:
+        """Return the models that it compares with."""
+        return ()
+
+    def compared(self, model: Model) -> Mapping[str, Tensor]:
+        """Return by address the tensors, of the same shapes, to find the differences from."""
+        return {}
 
     def failures(self, model: Model, found: Findings) -> Iterator[str]:
         """Yield a message for each way in which the result fails."""

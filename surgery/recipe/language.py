@@ -15,7 +15,7 @@ from surgery.ops.live import LiveOp
 from surgery.recipe.document import Document, Place
 from surgery.recipe.dropping import Training
 from surgery.recipe.matrix import NAME, VALUE
-from surgery.weights.sources import Source
+from surgery.weights.sources import Donor, Source
 
 VERSION = 1
 
@@ -145,7 +145,11 @@ class Recipe:
         written += [path for op in live for path in op.outputs()]
         return written[0].parent if written else Path(self.file).parent
 
+    def donors(self) -> list[Donor]:
+        """Return the other models that its steps and expectations read, in order."""
+        of_steps = [donor for step in self.steps for donor in step.op.donors()]
+        return [*of_steps, *(d for each in self.expect for d in each.expectation.donors())]
+
     def sources(self) -> list[Source]:
         """Return the sources of all its models: the loaded one, then the donors."""
-        donors = (donor for step in self.steps for donor in step.op.donors())
-        return [self.load, *(donor.source for donor in donors)]
+        return [self.load, *(donor.source for donor in self.donors())]

@@ -114,9 +114,8 @@ def _outputs(recipe: Recipe) -> Iterator[tuple[Path, Place]]:
 def _inputs(recipe: Recipe) -> Iterator[Path]:
     yield from recipe.load.opened(recipe.seed).inputs
     yield from manifest.data_files(recipe)
-    for step in recipe.steps:
-        for donor in step.op.donors():
-            yield from donor.model.inputs
+    for donor in recipe.donors():
+        yield from donor.model.inputs
 
 
 def _collisions(recipes: Sequence[Recipe]) -> Iterator[Problem]:

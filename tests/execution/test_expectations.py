@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import surgery
@@ -21,6 +22,8 @@ expect:
 export: [{keras: out/m.keras}]
 """
 HOLD = [
+    "equal: {select: b/bias, to: m.keras}",
+    "equal: {to: m.keras, tolerance: 10}",
     "exists: {select: a/kernel}",
     "absent: {select: c}",
     'dtype: {select: "**", is: float32}',
@@ -44,6 +47,12 @@ HOLD = [
     "flops: {at_least: 41, at_most: 41}",  # 3 * (2 * 4 + 1) + 2 * (2 * 3 + 1)
 ]
 FAIL = [
+    ("equal: {to: m.keras}", "expect[0].equal: a/kernel differs from that of "),
+    ("equal: {select: a/bias, to: m.keras, tolerance: 0.001}", ", expected at most 0.001"),
+    ("equal: {to: other.npz}", "a/kernel is not in "),
+    ("equal: {to: other.npz}", "b/bias is [2], and [3] in "),
+    ("equal: {to: other.npz}", "b/kernel differs from that of "),
+    ("equal: {to: other.npz}", "by up to inf, expected at most 0"),
     ("exists: {select: c}", "expect[0].exists: c matches no weight"),
     ("absent: {select: a}", "expect[0].absent: a matches a/kernel, a/bias"),
     ("dtype: {select: a/bias, is: float16}", "a/bias is float32, expected float16"),
@@ -83,6 +92,8 @@ def test_every_expectation_holds_once_and_fails_once():
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dense_model(tmp_path, "m.keras")
+    other = {"b/bias": np.zeros(3), "b/kernel": np.full((3, 2), np.nan)}
+    np.savez(tmp_path / "other.npz", **other)
 
     def run(expected, *arguments, steps=""):
         Path("r.yaml").write_text(RECIPE.replace("EXPECTATION", expected) + steps)
