@@ -87,7 +87,8 @@ class Session:
 
     def _messages(self, process: subprocess.Popen[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         assert process.stdout is not None
-        with contextlib.suppress(EOFError, pickle.UnpicklingError):
+        # ValueError: another thread has closed the pipe, as the time limit of a check does.
+        with contextlib.suppress(EOFError, pickle.UnpicklingError, ValueError):
             while True:
                 yield pickle.load(process.stdout)
 

@@ -171,7 +171,7 @@ class SweepFolder:
             return dict(facts)
         except OSError as error:
             raise UsageError(
-                f"{self.path} is not the folder of a sweep (sweep.json:  {error.strerror})"
+                f"{self.path} is not the folder of a sweep (sweep.json: {error.strerror})"
                 f"{self._others()}"
             ) from None
         except (ValueError, KeyError, TypeError):

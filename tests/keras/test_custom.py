@@ -165,7 +165,7 @@ def test_what_h5_cannot_hold_is_refused(keras, tmp_path):
     own = Own()
     own(np.zeros((1, 4)))
     path = saved(keras, own, tmp_path / "m.keras")
-    with pytest.raises(FormatError, match="Own is a model of its own class"):
+    with pytest.raises(FormatError, match="Own is a custom model class"):
         surgery.save(surgery.open(path), h5=tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
 

@@ -114,5 +114,5 @@ def test_which_layer_is_shared_is_not_guessed(keras, tmp_path):
         for name, layer in (("one", shared), ("two", shared), ("three", namesake))
     )
     keras.Model(x, three(two(one(x)))).save(tmp_path / "m.keras")
-    with pytest.raises(FormatError, match="two has no two/shared/bias, and it is not known"):
+    with pytest.raises(FormatError, match="two has no two/shared/bias, and it is unknown"):
         surgery.save(surgery.open(tmp_path / "m.keras"), h5=tmp_path / "out.h5")

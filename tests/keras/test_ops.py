@@ -140,7 +140,7 @@ def test_another_shape_goes_into_weights_only(model, tmp_path):
     ours = surgery.transpose(surgery.open(model[3] / "m.keras"), "left/kernel")
     surgery.save(ours, npy=tmp_path / "out")
     for target in ("keras", "h5"):
-        with pytest.raises(FormatError, match=r"left/kernel is \[2, 4\], and its layer"):
+        with pytest.raises(FormatError, match=r"left/kernel is \[2, 4\], unlike in its layer"):
             surgery.save(ours, **{target: tmp_path / f"out.{target}"})
 
 

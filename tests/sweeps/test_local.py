@@ -276,7 +276,7 @@ def test_a_run_by_the_index_of_any_engine(variable, value, index, sweep, tmp_pat
 def test_a_matrix_needs_a_sweep_or_an_index(sweep):
     done = command("run", sweep)
     assert done.returncode == 2
-    assert "a matrix of 6 runs: surgery sweep does all of them, and --index N one" in done.stderr
+    assert "a matrix of 6 runs: surgery sweep does all of them, --index N one" in done.stderr
     assert command("run", sweep, "--index", "6").returncode == 2
     plan = command("plan", sweep, "--index", "5")
     assert plan.returncode == 0
