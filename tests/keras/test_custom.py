@@ -130,6 +130,7 @@ def test_a_custom_layer_that_forgets_its_freeze(classes, keras, tmp_path):
 
 
 def test_cells_and_directions_of_one_name(keras, tmp_path):
+    keras.backend.clear_session()  # which names the cells anew
     layers = keras.layers
     inputs = keras.Input((3, 4))
     cells = [layers.LSTMCell(4, name="same"), layers.LSTMCell(4, name="same")]
