@@ -10,7 +10,7 @@ from surgery.execution.execute import Result
 from surgery.execution.observing import Effect
 from surgery.execution.plan import Plan, StepPlan, TargetPlan
 from surgery.ops.live import LiveOp
-from surgery.report.tables import flops, number, plural, shown, size, table
+from surgery.report.tables import flops_changed, number, plural, shown, size, table
 from surgery.weights.matching import pairs_said
 
 
@@ -181,9 +181,8 @@ def _sizes(step: StepPlan) -> str:
         for name, (old, new) in changed.items()
         if name in ("layers", "parameters") and old is not None and new is not None
     ]
-    if "flops" in changed:
-        old, new = (flops(count) for count in changed["flops"])
-        told.append(f"{old} -> {new}")
+    if "flops" in changed and (cost := flops_changed(*changed["flops"])):
+        told.append(cost)
     return ", ".join(told)
 
 

@@ -25,16 +25,15 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
-def flops(count: int | None) -> str:
-    """FLOPs in decimal units: 30.96 GFLOPs; `?` if unknown."""
-    if count is None:
-        return "? FLOPs"
-    value = float(count)
-    for unit in ("", "k", "M", "G"):
-        if value < 1000:
-            return f"{value:.4g} {unit}FLOPs"
-        value /= 1000
-    return f"{value:.4g} TFLOPs"
+def flops_changed(before: int | None, after: int | None) -> str:
+    """Return FLOPs before and after in one unit: 116.2 -> 44.2 MFLOPs; empty if they look equal.
+
+    `?` is unknown.
+    """
+    largest = max(before or 0, after or 0)
+    power = min(max(len(str(largest)) - 1, 0) // 3, 4)
+    old, new = ("?" if count is None else f"{count / 1000**power:.4g}" for count in (before, after))
+    return "" if old == new else f"{old} -> {new} {('', 'k', 'M', 'G', 'T')[power]}FLOPs"
 
 
 def number(value: float | None) -> str:
