@@ -59,7 +59,7 @@ def test_dir_shows_every_function_and_op():
 @pytest.mark.parametrize(
     ("op", "signature"),
     [
-        ("scale", "(model, select, *, by, allow_empty=False, seed=0)"),
+        ("scale", "(model, select, *, by, allow_empty=False, slice=Ellipsis, seed=0)"),
         ("average", "(model, select='**', *, from_, allow_empty=False, weights=Ellipsis, "
                     "decay=Ellipsis, seed=0)"),
         ("predict", "(model, *, data, export=Ellipsis, batch_size=32, seed=0, progress=False, "
