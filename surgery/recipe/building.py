@@ -25,6 +25,7 @@ from surgery.declared.fields import (
 from surgery.declared.sources import SOURCES
 from surgery.errors import Problem, SurgeryError
 from surgery.expectations.base import EXPECTATIONS
+from surgery.expectations.combined import ALLOWED, WORDS, Combined
 from surgery.formats.base import FORMATS
 from surgery.ops.base import OPS, Op
 from surgery.ops.live import LiveOp
@@ -188,10 +189,30 @@ class Builder:
         if (single := self.single(value, place, "an expectation is one key")) is None:
             return None
         name, inner = single
+        if name in WORDS:
+            combined = self.combined(name, inner, (*place, name))
+            return None if combined is None else Expected(combined, (*place, name))
         if (known := EXPECTATIONS.named(self.words).get(name)) is None:
             return None  # the schema check reports it
         made = self.declared(known, inner, (*place, name))
         return None if made is None else Expected(made, (*place, name))
+
+    def combined(self, how: Any, value: Any, place: Place) -> Combined | None:
+        """Make a combination of expectations; None after a problem."""
+        items = (
+            [(value, place)]
+            if how == "not"
+            else [(each, (*place, i)) for i, each in enumerate(_list(value))]
+        )
+        found = [self.expected(each, where) for each, where in items]
+        parts = [each for each in found if each is not None]
+        for each in parts:
+            if each.expectation.needs not in ALLOWED:
+                self.problem(each.place, f"it cannot be part of {how}")
+                return None
+        if len(parts) < len(found) or not found:
+            return None
+        return Combined(how=how, parts=tuple(each.expectation for each in parts))
 
     def target(self, value: Any, place: Place) -> Target | None:
         if (single := self.single(value, place, "a target is one format and its path")) is None:

@@ -24,6 +24,7 @@ from surgery.declared.fields import (
 )
 from surgery.declared.sources import SOURCES
 from surgery.expectations.base import EXPECTATIONS
+from surgery.expectations.combined import WORDS
 from surgery.formats.base import FORMATS, Format
 from surgery.ops.base import OPS
 from surgery.recipe import matrix
@@ -45,13 +46,7 @@ _SCALARS: Mapping[Any, str] = {float: "number", int: "integer", bool: "boolean"}
 def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
     """Return the whole schema, not split into `$defs`; raises PluginError."""
     steps = mapping_schemas(OPS.named(words), words)
-    expectations = {
-        "description": "One expectation.",
-        "examples": [{"finite": {"select": "**"}}],
-        "type": "object",
-        "properties": mapping_schemas(EXPECTATIONS.named(words), words),
-        "additionalProperties": False,
-    }
+    expectations = _expectations(words)
     check = {
         "description": "Expectations of the model at this point, instead of an op: of its weights, "
         "shapes and statistics. If one fails, nothing is written and the exit code is 3.",
@@ -121,6 +116,35 @@ def recipe_schema(words: Words = frozenset()) -> Mapping[str, Any]:
         "required": ["surgery", "load"],
         "additionalProperties": False,
     }
+
+
+def _expectations(words: Words) -> dict[str, Any]:
+    """Return the schema of one expectation; what is combined may have one level of `not`.
+
+    Each part has a title, so that the schema file has it once.
+    """
+    known = EXPECTATIONS.named(words)
+    each = {
+        name: {**schema, "title": f"{known[name].__name__}Expectation"}
+        for name, schema in mapping_schemas(known, words).items()
+    }
+    single: dict[str, Any] = {
+        "title": "SingleExpectation",
+        "description": "One expectation.",
+        "examples": [{"finite": {"select": "**"}}],
+        "type": "object",
+        "properties": each,
+        "additionalProperties": False,
+    }
+    example = {"absent": {"select": "old/**"}}
+    negated = {**single, "description": WORDS["not"], "examples": [example]}
+    inner = {**single, "title": "PartExpectation", "properties": {**each, "not": negated}}
+    several = {"type": "array", "minItems": 1, "items": inner}
+    lists = {
+        name: {"description": WORDS[name], "examples": [[example]], **several}
+        for name in ("any", "all")
+    }
+    return {**single, "title": "Expectation", "properties": {**inner["properties"], **lists}}
 
 
 def _step_name() -> dict[str, Any]:

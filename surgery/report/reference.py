@@ -14,6 +14,7 @@ from surgery.declared.data import DATA
 from surgery.declared.fields import first_line
 from surgery.declared.sources import SOURCES
 from surgery.errors import synonym
+from surgery.expectations.combined import WORDS
 from surgery.formats.base import formats
 from surgery.ops.base import OPS, ops
 from surgery.recipe.schema import Words, mapping_schemas, recipe_schema
@@ -52,7 +53,7 @@ def sections(words: Words = frozenset()) -> Mapping[str, Section]:
         "op": Section("Steps", recipe["steps"]["description"], "- {}",
                       {name: steps[name] for name in OPS.named(words)}),
         "expectation": Section("Expectations", recipe["expect"]["description"], "- {}",
-                               recipe["expect"]["items"]["properties"]),
+                               _alone(recipe["expect"]["items"]["properties"])),
         "source": Section("Sources", "Where a model comes from, for load and for donors.",
                           "load", mapping_schemas(SOURCES.named(words), words)),
         "target": Section("Targets", "A path, or a mapping of these keys.", "- {}",
@@ -60,6 +61,12 @@ def sections(words: Words = frozenset()) -> Mapping[str, Section]:
         "data": Section("Data", "A path (.npz or .csv), or a mapping of one form and its keys.",
                         "data", mapping_schemas(DATA.named(words), words)),
     }  # fmt: skip
+
+
+def _alone(expectations: Mapping[str, Facts]) -> Mapping[str, Facts]:
+    """Return expectations, those that combine others without the keys of all others."""
+    alone = {name: {**expectations[name], "properties": {}, "items": {}} for name in WORDS}
+    return {**expectations, **alone}
 
 
 def named(name: str, words: Words = frozenset()) -> dict[str, Facts]:

@@ -22,6 +22,10 @@ expect:
 export: [{keras: out/m.keras}]
 """
 HOLD = [
+    "any: [{exists: {select: c}}, {norm: {select: a/bias, at_most: 0}}]",
+    "all: [{exists: {select: a}}, {not: {exists: {select: c}}}]",
+    "not: {range: {select: a/kernel, min: 0}}",
+    "not: {finite: {select: c}}",
     "equal: {select: b/bias, to: m.keras}",
     "equal: {to: m.keras, tolerance: 10}",
     "exists: {select: a/kernel}",
@@ -47,6 +51,11 @@ HOLD = [
     "flops: {at_least: 41, at_most: 41}",  # 3 * (2 * 4 + 1) + 2 * (2 * 3 + 1)
 ]
 FAIL = [
+    ("any: [{exists: {select: c}}, {norm: {select: a/bias, at_least: 1}}]",
+     "expect[0].any: none of them holds: c matches no weight; the norm of a/bias is 0, expected"),
+    ("all: [{exists: {select: a}}, {not: {exists: {select: b}}}]",
+     "expect[0].all: exists holds, expected that it does not"),
+    ("not: {finite: {select: a}}", "expect[0].not: finite holds, expected that it does not"),
     ("equal: {to: m.keras}", "expect[0].equal: a/kernel differs from that of "),
     ("equal: {select: a/bias, to: m.keras, tolerance: 0.001}", ", expected at most 0.001"),
     ("equal: {to: other.npz}", "a/kernel is not in "),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import surgery
+from surgery.testing.structure import graph_model
 from tests.conftest import ROOT, dense_model
 
 ORDER = [
@@ -121,6 +123,35 @@ def test_what_a_command_does_not_import(arguments, absent, tmp_path):
     found = modules_after(RUN.format(arguments=arguments), tmp_path)
     assert not found & absent
     assert "surgery.cli.main" in found
+
+
+STRUCTURE = """\
+surgery: 1
+load: graph.keras
+steps:
+  - remove: {select: drop}
+  - set_config: {select: a, keys: {activation: relu}}
+  - flatten: {select: encoder}
+  - fold_batchnorm: {verify: false}
+  - factorize: {select: encoder_deep, rank: 2}
+  - prefix: {with: t_}
+  - extract: {at: t_out}
+export:
+  - keras: out.keras
+"""
+
+
+def test_steps_that_change_layers_import_no_keras(tmp_path):
+    surgery.save(graph_model(), keras=tmp_path / "graph.keras")
+    (tmp_path / "r.yaml").write_text(STRUCTURE)
+    found = modules_after(RUN.format(arguments=["run", "r.yaml"]), tmp_path)
+    assert not found & HEAVY
+    assert (tmp_path / "out.keras").is_file()
+    merged = (
+        "import surgery\nfrom surgery.testing.structure import graph_model, with_lora\n"
+        "surgery.lora_merge(with_lora(graph_model()), '**')"
+    )
+    assert not modules_after(merged, tmp_path) & HEAVY
 
 
 LOOKED_UP = """
