@@ -52,7 +52,7 @@ class RemoveChannels(StructureOp):
     keep: int | None = key(
         "Instead: how many channels stay in each family.", 64, default=None, minimum=1
     )
-    indices: list[int] | None = key(
+    indices: tuple[int, ...] | None = key(
         "Instead: the numbers of the channels that go, of the one layer selected.",
         [0, 3],
         default=None,

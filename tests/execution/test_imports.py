@@ -14,6 +14,7 @@ ORDER = [
     {"storage"},
     {"architecture"},
     {"weights"},
+    {"structure"},
     {"declared"},
     {"live"},
     {"ops", "expectations", "formats", "data"},

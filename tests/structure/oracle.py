@@ -31,9 +31,7 @@ class LivingGroupNorm(keras.layers.GroupNormalization):
         places = np.flatnonzero(self.alive)
         given = keras.ops.take(inputs, places, axis=-1)
         shape = keras.ops.shape(given)
-        parts = keras.ops.reshape(
-            given, (shape[0], -1, self.groups, places.size // self.groups)
-        )
+        parts = keras.ops.reshape(given, (shape[0], -1, self.groups, places.size // self.groups))
         mean = keras.ops.mean(parts, axis=(1, 3), keepdims=True)
         variance = keras.ops.mean(keras.ops.square(parts - mean), axis=(1, 3), keepdims=True)
         parts = (parts - mean) / keras.ops.sqrt(variance + self.epsilon)
@@ -44,9 +42,21 @@ class LivingGroupNorm(keras.layers.GroupNormalization):
         return keras.ops.matmul(made, chosen)
 
 
+class LivingRMSNorm(keras.layers.RMSNormalization):
+    """An RMSNormalization whose mean square is over some channels."""
+
+    alive = None
+
+    def call(self, inputs):
+        given = keras.ops.take(inputs, np.flatnonzero(self.alive), axis=-1)
+        mean = keras.ops.mean(keras.ops.square(given), axis=-1, keepdims=True)
+        return inputs / keras.ops.sqrt(mean + self.epsilon) * self.scale
+
+
 LIVING = {
     keras.layers.LayerNormalization: LivingLayerNorm,
     keras.layers.GroupNormalization: LivingGroupNorm,
+    keras.layers.RMSNormalization: LivingRMSNorm,
 }
 
 
@@ -60,11 +70,15 @@ def reference(before, model, keys, seed=0):
     alive = removal.families.alive(removal.dead.result())
     variables = dict(zip([w.address for w in before.weights], model.weights, strict=True))
     for cut in removal.trace.labels.cuts:
-        if cut.role == "in" and not alive[cut.labels].all():
+        is_there = cut.address in variables
+        if cut.role == "in" and is_there and not alive[cut.labels].all():
             values = np.array(variables[cut.address])
             np.moveaxis(values, cut.axis, 0)[~alive[cut.labels]] = 0
             variables[cut.address].assign(values)
-    mixes = {why.split(" ")[0]: alive[labels] for labels, why in removal.trace.labels.mixes}
+    mixes = {
+        why.split(" ")[0].rpartition("/")[2]: alive[labels]
+        for labels, why in removal.trace.labels.mixes
+    }
     mixes = {name: kept for name, kept in mixes.items() if not kept.all()}
     return with_norms(model, mixes) if mixes else model
 
@@ -80,7 +94,7 @@ def with_norms(model, alive):
         made.alive = kept
         return made
 
-    made = keras.models.clone_model(model, clone_function=clone)
+    made = keras.models.clone_model(model, clone_function=clone, recursive=True)
     made.set_weights(model.get_weights())
     return made
 
@@ -110,4 +124,3 @@ def difference(one, two):
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9))
         for a, b in zip(one, two, strict=True)
     )
-
