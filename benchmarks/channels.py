@@ -48,7 +48,7 @@ def main():
 
 
 def in_child(arguments):
-    """What a process of its own prints: a child of one with TensorFlow has that one's peak memory."""
+    """What a process of its own prints, whose peak memory begins with that of this one."""
     code = [] if arguments[0].endswith(".py") else [__file__]
     made = subprocess.run(
         [sys.executable, *code, *arguments],
@@ -81,6 +81,9 @@ def build(name, folder, trained):
     make = getattr(keras.applications, name)
     model = make(weights=None, input_shape=(size, size, 3), classifier_activation=None)
     randomised(model)
+    for variable in model.weights:
+        if variable.name == "variance":  # of a Normalization
+            variable.assign(abs(variable) + 0.5)
     if int(trained):
         model.compile("adam", "mse")
         images = np.zeros((2, size, size, 3), "float32")

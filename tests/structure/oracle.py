@@ -1,4 +1,4 @@
-"""What a model with fewer channels must equal: the old one whose readers see zeros in their place."""
+"""What a model with fewer channels must equal: the old one whose readers see zeros."""
 
 import keras
 import numpy as np
