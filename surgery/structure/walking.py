@@ -16,6 +16,7 @@ from surgery.structure import rules  # noqa: F401 - it registers them
 from surgery.structure.calls import LAYERS, OPERATIONS, At, Axis, Outputs, leaves
 from surgery.structure.labels import Labels, Traced
 
+_UNKNOWN = Traced.plain(None)
 _MASKS = ("mask", "attention_mask", "query_mask", "key_mask", "value_mask")
 
 
@@ -70,7 +71,7 @@ class _Walk:
             for number, tensor in enumerate(made):
                 tensors[Ref(*key, number)] = tensor
                 self.trace.tensors[parent, Ref(*key, number)] = tensor
-        return [tensors[ref] for ref in refs(graph.outputs)]
+        return [tensors.get(ref, _UNKNOWN) for ref in refs(graph.outputs)]
 
     def entered(self, address: str, tensor: Traced) -> Traced:
         """Return what an input of a nested model is given, whose shape its config has."""
@@ -90,18 +91,21 @@ class _Walk:
     ) -> list[Traced]:
         """Return what a call returns."""
         entry, call = graph.layers[key[0]], graph.calls[key]
-        args = mapped(call.args, tensors.__getitem__)
-        kwargs = mapped(call.kwargs, tensors.__getitem__)
+
+        def tensor(ref: Ref) -> Traced:
+            return tensors.get(ref, _UNKNOWN)
+
+        args, kwargs = mapped(call.args, tensor), mapped(call.kwargs, tensor)
         call = Call(args, kwargs)
         masks = {name: value for name, value in kwargs.items() if name in _MASKS}
         plain = {name: value for name, value in kwargs.items() if name not in _MASKS}
         given = [each for each in leaves([args, plain]) if isinstance(each, Traced)]
-        outputs = shapes.of_call(*key)
+        outputs = _outputs(shapes, key)
         at = self.at(join(parent, key[0]), entry, call, given, outputs)
         for mask in leaves(masks):
             if isinstance(mask, Traced):
                 at.pin(mask.labels, "is given them as a mask")
-        if is_graph(entry) and key in shapes.inner:
+        if is_graph(entry) and key in shapes.inner and at.layer not in self.shared:
             inner = parse(entry)
             inputs = refs(inner.inputs)
             if len(inputs) == len(given) and not isinstance(inner.inputs, Mapping):
@@ -150,6 +154,13 @@ class _Walk:
             *(Traced(tuple(m), shape) for m, shape in zip(made, at.outputs, strict=False)),
             *map(Traced.plain, rest),
         ]
+
+
+def _outputs(shapes: ModelShapes, key: CallKey) -> Sequence[tuple[int | None, ...] | None]:
+    """Return the shapes of what a call returns; empty where one before a known one is not known."""
+    found = shapes.of_call(*key)
+    exact = [shapes.shapes.get(Ref(*key, number)) for number in range(len(found))]
+    return exact if all(shape is not None for shape in exact) else ()
 
 
 def _by_name(inputs: Any, args: Sequence[Any]) -> dict[Ref, Traced] | None:

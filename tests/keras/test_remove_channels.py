@@ -329,3 +329,21 @@ def test_a_nested_input_has_the_new_shape(keras, tmp_path):
     _, new = removed(keras, theirs, tmp_path, select="encoder/b", keep=5)
     assert new.get_layer("head").input.shape == (None, 5)
     assert new.get_layer("encoder").output.shape[-1] == 5
+
+
+def test_a_custom_layer_holds_what_it_is_given(keras, tmp_path):
+    @keras.saving.register_keras_serializable("channels")
+    class Turned(keras.layers.Layer):
+        def call(self, x):
+            return x[..., ::-1], keras.ops.sum(x, -1)
+
+    layers = keras.layers
+    given = keras.Input((5,))
+    x = layers.Dense(8, name="b")(layers.Dense(6, name="a")(given))
+    one, total = Turned(name="turned")(x)
+    theirs = randomised(keras.Model(given, [layers.Dense(4, name="c")(one), total]))
+    after, _ = removed(keras, theirs, tmp_path, select="**", amount="50%")
+    assert [after[f"{n}/kernel"].shape[-1] for n in "abc"] == [3, 8, 4]
+    assert "b (turned (Turned) has no rule for what it does with channels)" in str(
+        after.notes
+    )
