@@ -365,6 +365,26 @@ def remove(
 ) -> Model:
     """Take layers out: what read their output reads their input."""
 
+def remove_channels(
+    model: _Model,
+    select: str | Sequence[Any] | Mapping[str, Any],
+    *,
+    amount: float | str | None = ...,
+    keep: int | None = ...,
+    indices: Sequence[Any] | None = ...,
+    flops: float | str | None = ...,
+    parameters: float | str | None = ...,
+    bytes: float | str | None = ...,
+    by: Literal["l1", "l2", "bn_scale", "random"] = "l1",
+    scope: Literal["family", "global"] = "family",
+    at_least: int = 1,
+    round_to: int = 1,
+    through_norms: Literal["refuse", "allow"] = "refuse",
+    fixed: Literal["skip", "error"] = "skip",
+    seed: int = 0,
+) -> Model:
+    """Remove the channels of layers that matter least, so that the model gets smaller."""
+
 def rename(
     model: _Model,
     select: str | Sequence[Any] | Mapping[str, Any] | None = ...,

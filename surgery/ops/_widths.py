@@ -12,15 +12,7 @@ from surgery.architecture.graph.model import CallKey, Entry
 from surgery.architecture.variables import quantization_mode
 from surgery.ops._kernels import channel_axis, family
 from surgery.ops._neighbours import Neighbours, UnfitError
-
-ELEMENTWISE = frozenset(
-    """
-    celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
-    linear log_sigmoid mish relu relu6 selu sigmoid silu soft_shrink softplus softsign
-    sparse_plus sparse_sigmoid squareplus swish tanh tanh_shrink threshold
-    """.split()  # noqa: SIM905 - as a list it is a page
-)
-"""Activations that look at one element at a time."""
+from surgery.structure.activations import ELEMENTWISE
 
 _BY_CHANNEL = frozenset(
     """

@@ -40,6 +40,10 @@ _OF_LAYERS = {
     r"ensemble|combine|concatenate": "join",
     r"pipeline|sequential": "chain",
     r"(fuse|merge)_?(bn|batch_?norm\w*)": "fold_batchnorm",
+    r"(prune|shrink|slim|thin|narrow)(_?(channels?|filters?|units?|layers?))?": (
+        "remove_channels (a smaller model) or zero (zeros in a model of the same size)"
+    ),
+    r"(remove|delete|drop|cut)_?(filters?|units?|neurons?)": "remove_channels",
     r"(merge|fuse)_?lora": "lora_merge",
     r"inline|unnest": "flatten",
 }

@@ -56,8 +56,18 @@ def restructured(
         addresses.new(w.address) for w in model.weights if w.trainable
     ]:
         made = made.without_raw_state("which of it belongs to which weight is not known")
-    _check_inputs(model, made, addresses, {after.owner(address).address for address in added})
+    _check_inputs(model, made, addresses, set(_layers_of(after, added)))
     return _with_outputs(made, before, after, {**addresses.names, **(outputs or {})})
+
+
+def _layers_of(architecture: Architecture, weights: Iterable[str]) -> Iterator[str]:
+    """Yield the layers that own weights, and the layers (not the models) that those are in."""
+    for address in weights:
+        for layer in prefixes(architecture.owner(address).address):
+            found = architecture.by_address.get(layer)
+            if found is not None and found.class_name in ("Functional", "Sequential"):
+                break
+            yield layer
 
 
 def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[str]) -> None:

@@ -16,6 +16,7 @@ ORDER = [
     {"storage"},
     {"architecture"},
     {"weights"},
+    {"structure"},
     {"declared"},
     {"live"},
     {"ops", "expectations", "formats", "data"},

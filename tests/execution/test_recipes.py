@@ -84,6 +84,14 @@ def test_fold(tmp_path):
     assert "fold_batchnorm: 52 BatchNormalization layers are folded" in str(facts)
 
 
+def test_slim(tmp_path):
+    facts = run("slim.yaml", tmp_path)
+    model = surgery.open(tmp_path / "slim.keras")
+    assert model["block_2_expand/kernel"].shape == (1, 1, 16, 96)
+    assert model.parameters == 1_147_068
+    assert "parameters 2,386,084 -> 1,147,068, FLOPs 113,900,324 -> 56,938,728" in str(facts)
+
+
 def test_compress(tmp_path):
     run("compress.yaml", tmp_path)
     model = surgery.open(tmp_path / "compressed.keras")

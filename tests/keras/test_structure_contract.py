@@ -42,6 +42,11 @@ STRUCTURE = {
         ({"select": ["add", "a"], "keep_input": 0}, ()),
         ({"select": "encoder"}, ()),
     ],
+    "remove_channels": [
+        ({"select": "a", "keep": 1}, {"a/kernel", "a/bias", "b/kernel"}),
+        ({"select": "a", "parameters": 14}, {"a/kernel", "a/bias", "b/kernel"}),
+        ({"select": "a", "indices": [1]}, {"a/kernel", "a/bias", "b/kernel"}),
+    ],
     "replace": [
         ({"select": "encoder/relu", "layer": "Softmax"}, ()),
         ({"select": "a", "layer": {"Dense": {"units": 4, "use_bias": False}}}, ()),
@@ -85,7 +90,10 @@ def model_for(name):
         return with_lora(graph_model())
     if name == "fold_batchnorm":
         return surgery.insert(graph_model(), after="a", layer={"BatchNormalization": {}})
-    return dense_layers("ab", [4, 3, 2]) if name in ("resize_input", "widen") else None
+    return dense_layers("ab", [4, 3, 2]) if name in SEQUENTIAL else None
+
+
+SEQUENTIAL = ("remove_channels", "resize_input", "widen")
 
 
 @dataclass(frozen=True, kw_only=True)
