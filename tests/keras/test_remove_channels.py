@@ -344,6 +344,4 @@ def test_a_custom_layer_holds_what_it_is_given(keras, tmp_path):
     theirs = randomised(keras.Model(given, [layers.Dense(4, name="c")(one), total]))
     after, _ = removed(keras, theirs, tmp_path, select="**", amount="50%")
     assert [after[f"{n}/kernel"].shape[-1] for n in "abc"] == [3, 8, 4]
-    assert "b (turned (Turned) has no rule for what it does with channels)" in str(
-        after.notes
-    )
+    assert "b (turned (Turned) has no rule for what it does with channels)" in str(after.notes)
