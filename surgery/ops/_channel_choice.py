@@ -14,6 +14,7 @@ from surgery.structure import Families, Trace
 from surgery.structure.families import Family
 from surgery.weights.matching import names
 from surgery.weights.tensor import Array, Reduction
+from surgery.weights.weight import prefixes
 
 MOST_NAMED = 5
 """How many families or reasons a note lists."""
@@ -30,6 +31,14 @@ class Cutting:
 
     def makers(self) -> set[str]:
         return {maker for family in self.chosen for maker in family.makers}
+
+    def made_by(self, maker: str) -> Array:
+        """Return the labels that a layer, or the one inside it, makes."""
+        return next(
+            labels
+            for (address, name), labels in self.trace.made.items()
+            if name == "out" and labels is not None and maker in prefixes(address)
+        )
 
     def removal(self, nominal: Array, dead: Reduction[Array]) -> Removal:
         return Removal(self.trace, self.families, nominal, dead)

@@ -168,19 +168,17 @@ class RemoveChannels(StructureOp):
         layers = [n.address for n in self.select.layers(model) if n.address in cutting.makers()]
         if len(layers) != 1:
             raise SelectorError(f"indices is for one layer, and select names {names(layers)}")
-        labels = cutting.trace.made.get((layers[0], "out"))
-        if labels is None:
-            raise SelectorError(f"{layers[0]} has channels that are not counted by one number")
+        labels = cutting.made_by(layers[0])
         asked = np.array(self.indices, np.intp)
         wrong = [i for i in asked.tolist() if not 0 <= i < labels.size]
         if wrong:
             raise SelectorError(f"{layers[0]} has {labels.size} channels, and no {wrong[0]}")
         dead = np.unique(cutting.families.root[labels[asked]])
         for family in cutting.families.families:
-            gone = np.isin(family.classes, dead)
-            if family.why and not np.isin(family.classes[gone], family.free).all():
+            gone = family.classes[np.isin(family.classes, dead)]
+            if not np.isin(gone, family.free).all():
                 raise SelectorError(f"{cutting.told()}; leave them out of indices")
-            if family.classes.size - gone.sum() < self.at_least:
+            if gone.size and family.classes.size - gone.size < self.at_least:
                 raise SelectorError(f"{family} would have fewer channels than {self.at_least}")
         return dead
 

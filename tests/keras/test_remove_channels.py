@@ -118,6 +118,7 @@ def sizes(model):
         ({"select": "**", "keep": 5}, [5, 5]),
         ({"select": "**", "keep": 7}, [7, 6]),
         ({"select": "a", "indices": [0, 3, 7]}, [5, 6]),
+        ({"select": "a", "indices": [1], "at_least": 7}, [7, 6]),
     ],
 )
 def test_how_many_go(keys, expected, keras, tmp_path):
@@ -322,6 +323,15 @@ def test_lora_in_a_file_of_keras_2s_kind(keras, tmp_path):
         new = keras.models.load_model(tmp_path / f"new_{name}", compile=False)
         found.append(oracle.predicted(new, oracle.inputs(theirs)))
     assert oracle.difference(*found) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["c", "a"])
+def test_indices_of_a_layer_inside_another(name, keras, tmp_path):
+    theirs = randomise(nets(keras)["words" if name == "c" else "spectral"]())
+    after, _ = removed(keras, theirs, tmp_path, select=name, indices=[0, 2])
+    old = opened(theirs, tmp_path)
+    found = [(w.shape, old[w.address].shape) for w in after.weights if w.variable == "bias"]
+    assert [before[0] - now[0] for now, before in found].count(2) == 1
 
 
 def test_a_nested_input_has_the_new_shape(keras, tmp_path):

@@ -34,7 +34,7 @@ def with_files(keys, folder):
     }
 
 
-OTHERS = {"deepen", "factorize", "fold_batchnorm", "lora_merge", "widen"}
+OTHERS = {"deepen", "factorize", "fold_batchnorm", "lora_merge", "remove_channels", "widen"}
 """What has tests of its own."""
 
 
