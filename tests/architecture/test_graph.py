@@ -344,4 +344,4 @@ def test_what_is_damaged_is_said_by_its_place():
 def test_every_structural_op_is_tried():
     there = {name for name, op in ops().items() if issubclass(op, StructureOp)}
     assert there - set(STEPS) <= {"join", "chain", "lora_merge", "fold_batchnorm", "factorize",
-                                  "deepen", "widen"}  # fmt: skip
+                                  "deepen", "widen", "remove_channels"}  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import surgery
 from surgery.architecture import Architecture
 from surgery.expectations.base import EXPECTATIONS
+from surgery.expectations.combined import WORDS
 from tests.conftest import command, dense_model
 
 RECIPE = """surgery: 1
@@ -92,7 +93,7 @@ LIVE = {"metric", "output_change"}
 def test_every_expectation_holds_once_and_fails_once():
     held = {row.partition(":")[0] for row in HOLD}
     failed = {row.partition(":")[0] for row, _ in FAIL}
-    known = set(EXPECTATIONS.own())
+    known = {*EXPECTATIONS.own(), *WORDS}
     assert {*held, *LIVE} == known, "HOLD has a row for each expectation"
     assert {*failed, "finite", *LIVE} == known, "FAIL has a row for each expectation"
 

@@ -490,7 +490,9 @@ def test_a_trained_variable_of_tensorflow_1_is_a_weight_whatever_it_is_called(tf
         "load": {"path": str(tmp_path / "c"), "map": {"net/w": "emb/Adam"}},
         "export": [{"checkpoint": str(tmp_path / "out")}],
     }
-    with pytest.raises(surgery.SurgeryError, match="emb/Adam is the name of another variable"):
+    with pytest.raises(
+        surgery.SurgeryError, match="emb/Adam is already the name of another variable"
+    ):
         surgery.run(recipe)
 
 
@@ -564,7 +566,7 @@ def test_a_graph_of_tensorflow_1_goes_with_its_optimizer(tf, tmp_path):
         "surgery: 1\nload: c\nexport: [{checkpoint: {path: out, optimizer: drop}}]\n"
     )
     done = command("run", "r.yaml", cwd=tmp_path)
-    assert "note: checkpoint: c.meta is left out: its graph restores" in done.stdout
+    assert "note: checkpoint: c.meta is left out: its graph would restore" in done.stdout
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "c.data-00000-of-00001", "c.index", "checkpoint",
     ]  # fmt: skip
@@ -573,7 +575,7 @@ def test_a_graph_of_tensorflow_1_goes_with_its_optimizer(tf, tmp_path):
     )
     done = command("run", "r.yaml", cwd=tmp_path)
     assert done.returncode == 2
-    assert "its graph restores all of its variables, and kernel/Momentum is left out" in done.stderr
+    assert "its graph restores all of its variables, and kernel/Momentum was removed" in done.stderr
 
 
 @pytest.mark.parametrize("old", [True, False])
