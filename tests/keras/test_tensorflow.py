@@ -490,9 +490,7 @@ def test_a_trained_variable_of_tensorflow_1_is_a_weight_whatever_it_is_called(tf
         "load": {"path": str(tmp_path / "c"), "map": {"net/w": "emb/Adam"}},
         "export": [{"checkpoint": str(tmp_path / "out")}],
     }
-    with pytest.raises(
-        surgery.SurgeryError, match="emb/Adam is already the name of another"
-    ):
+    with pytest.raises(surgery.SurgeryError, match="emb/Adam is already the name of another"):
         surgery.run(recipe)
 
 
