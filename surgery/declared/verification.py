@@ -1,4 +1,4 @@
-"""How a step proves that a model still gives what it gave."""
+"""The key `verify`: a step compares the outputs of the models before and after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from surgery.declared.fields import key
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What two models are given, and how far their outputs may differ."""
+    """The inputs of a comparison of two models, and the tolerance for their outputs."""
 
     examples: int = key(
         "How many inputs are drawn where there are no data.", 8, default=4, minimum=1

@@ -1,4 +1,4 @@
-"""How large a model is before and after a step that changes its layers."""
+"""Sizes of a model before and after a step that changes its layers."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ WORDS = {
     "all": "All of these expectations hold.",
     "not": "This expectation does not hold.",
 }
-"""What combines expectations, and what it means."""
+"""The words that combine expectations, and their meanings."""
 
 ALLOWED = ("", "statistics")
-"""What expectations may need that are combined."""
+"""The kinds of findings that combined expectations may need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Combined(Expectation):
 
     @property
     def needs(self) -> str:  # type: ignore[override]
-        """What the parts need."""
+        """The kinds of findings that the parts need."""
         return max(part.needs for part in self.parts)
 
     def selected(self, model: Model) -> tuple[Weight, ...]:

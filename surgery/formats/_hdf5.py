@@ -61,7 +61,7 @@ class _Padded(Window):
 
 
 Members = dict[str, "h5py.h5d.DatasetID | None"]
-"""What stands in a group by name; None for what is not a dataset."""
+"""The members of a group by name: a dataset, or None for anything else."""
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""What a model may have at most: a share of what it has, or a count."""
+"""Upper limits for FLOPs, parameters or bytes: a share of the model's own, or a number."""
 
 from __future__ import annotations
 

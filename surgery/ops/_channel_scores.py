@@ -1,4 +1,4 @@
-"""How much each channel matters, by the values of weights."""
+"""Scores of channels, computed from the values of weights."""
 
 from __future__ import annotations
 

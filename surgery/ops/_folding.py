@@ -179,7 +179,7 @@ class Folding:
 
 
 class _Affine:
-    """What a BatchNormalization does at inference: times `scale`, plus `shift`, in float64."""
+    """A BatchNormalization at inference: x * `scale` + `shift` for each channel, in float64."""
 
     def __init__(self, tensors: Mapping[str, Tensor], epsilon: float) -> None:
         self._tensors = tensors

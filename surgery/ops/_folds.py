@@ -14,7 +14,7 @@ from surgery.ops._kernels import channel_axis, family, is_linear, kernels_of
 from surgery.ops._neighbours import Neighbours, UnfitError
 
 Direction = Literal["after", "before"]
-"""Where a BatchNormalization stands: after its kernel, or before it."""
+"""The place of a BatchNormalization: after its kernel, or before it."""
 
 _LAST = (None, "channels_last")
 _SAME: Mapping[str, Mapping[str, tuple[Any, ...]]] = {

@@ -1,4 +1,4 @@
-"""What each call of a graph is given, and what reads each tensor."""
+"""The inputs of each call of a graph, and the readers of each tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ops have in common that take weights away and make new ones."""
+"""Functions shared by the ops that remove weights and make new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operation is that changes a model's layers."""
+"""The base classes of ops that change a model's layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layers are given, return, hold and cost."""
+"""Reports on layers: inputs, outputs, parameters and FLOPs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What activations look at."""
+"""Activations that treat each element by itself."""
 
 ELEMENTWISE = frozenset(
     """

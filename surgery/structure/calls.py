@@ -1,4 +1,4 @@
-"""What a rule is given: one call of a layer, and what it says about channels."""
+"""A call of a layer, as the rules see it, with the channels of its inputs and weights."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _BUG = 70
 
 @dataclass(frozen=True)
 class Doing:
-    """How to do a run; `form` is the format of its log, `force` ignores that it is up to date."""
+    """Options of a run; `form` is the format of its log, `force` ignores that it is up to date."""
 
     threads: int
     memo: Memo | None

@@ -47,7 +47,7 @@ def check_structure(
 
 
 def _facts(model: Model) -> Any:
-    """What a model is, but for its numbers."""
+    """Return all facts of a model but the values of its weights, to be compared."""
     assert model.architecture is not None
     config = json.loads(json.dumps(model.architecture.config))
     weights = [

@@ -1,13 +1,9 @@
-"""Arithmetic between tensors, written as an expression: parsed by an own grammar, never evaluated.
-
-An expression has numbers, names of operands, `+ - * / ** @`, comparisons, and the functions below.
-"""
+"""Arithmetic between tensors, written as an expression and computed lazily."""
 
 from __future__ import annotations
 
 import ast
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,41 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from surgery.errors import did_you_mean
 from surgery.weights.arithmetic import compute_dtype, is_whole
+from surgery.weights.grammar import (
+    BINARY,
+    COMPARED,
+    FUNCTIONS,
+    REDUCTIONS,
+    called,
+    number,
+    options,
+    parsed,
+    tree,
+)
 from surgery.weights.tensor import CHUNK, Array, Mapped, Reduction, Tensor
 
-LONGEST = 1000
-"""The most characters of an expression."""
-
-_MOST_PARTS = 600
-"""The most nodes of the tree of an expression: three for a name or an operator with it."""
-
-_DEEPEST = 60
-"""The most levels of the tree."""
-
-_LARGEST = 2**53
-"""Whole numbers up to here are the same as floats."""
-
 Shape = tuple[int, ...]
-
-_BINARY: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = {
-    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
-    ast.Pow: np.power,
-}  # fmt: skip
-_COMPARED: Mapping[type[ast.cmpop], Callable[[Array, Array], Array]] = {
-    ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
-    ast.Eq: np.equal, ast.NotEq: np.not_equal,
-}  # fmt: skip
-_FUNCTIONS: Mapping[str, tuple[int, Callable[..., Array]]] = {
-    "abs": (1, np.abs), "sqrt": (1, np.sqrt), "exp": (1, np.exp), "log": (1, np.log),
-    "minimum": (2, np.minimum), "maximum": (2, np.maximum), "where": (3, np.where),
-    "clip": (3, np.clip),
-}  # fmt: skip
-_REDUCTIONS: Mapping[str, Callable[..., Array]] = {
-    "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "std": np.std,
-}  # fmt: skip
-NAMES = (*_FUNCTIONS, *_REDUCTIONS, "transpose")
 
 
 @dataclass(frozen=True)
@@ -62,17 +38,15 @@ class Expression:
     @classmethod
     def parse(cls, text: str) -> Expression:
         """Parse an expression; raises ValueError for all that the grammar does not have."""
-        names: dict[str, None] = {}
-        _check(_tree(text), names, text)
-        return cls(text, tuple(names))
+        return cls(text, parsed(text)[1])
 
     def shape(self, operands: Mapping[str, Tensor]) -> Shape:
         """Return the shape of the result; raises ValueError if the operands' do not go together."""
-        return _build(_tree(self.text), operands, wide_dtype(self.text, operands)).shape
+        return _build(tree(self.text), operands, wide_dtype(self.text, operands)).shape
 
     def result(self, operands: Mapping[str, Tensor], dtype: np.dtype[Any]) -> Tensor:
         """Return the result lazily, rounded to that dtype; raises ValueError as `shape` does."""
-        node = _build(_tree(self.text), operands, wide_dtype(self.text, operands))
+        node = _build(tree(self.text), operands, wide_dtype(self.text, operands))
         return Computed(node, list(operands.values()), dtype)
 
 
@@ -84,123 +58,11 @@ def wide_dtype(text: str, operands: Mapping[str, Tensor]) -> np.dtype[Any]:
         is_wide = is_whole(own) and own.itemsize > 2
         found.append(np.dtype(np.float64) if is_wide else np.result_type(own, np.float32))
     least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    for node in ast.walk(_tree(text)):
+    for node in ast.walk(tree(text)):
         number = node.value if isinstance(node, ast.Constant) else 0
         if isinstance(number, int | float) and number and not least <= number <= most:
             found.append(np.dtype(np.float64))
     return np.result_type(*found)
-
-
-def _tree(text: str) -> ast.expr:
-    if len(text) > LONGEST:
-        raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{_shown(text)} is not an expression: {error}") from None
-    level: list[ast.AST] = [tree]
-    depth = count = 0
-    while level:
-        depth, count = depth + 1, count + len(level)
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    if depth > _DEEPEST or count > _MOST_PARTS:
-        raise ValueError(f"{_shown(text)} has too many parts; make it of several steps")
-    return tree
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _check(node: ast.expr, names: dict[str, None], text: str, is_condition: bool = False) -> None:
-    """Raise ValueError for a part that is not in the grammar, and collect the operands' names."""
-    if is_condition != isinstance(node, ast.Compare):
-        if not is_condition:
-            raise ValueError(f"{_part(node)}: a comparison is the first argument of where only")
-        raise ValueError(f"{_part(node)}: where takes a comparison first, such as x > 0")
-    for child in _children(node, names):
-        inside = isinstance(node, ast.Call) and _called(node) == "where" and child is node.args[0]
-        _check(child, names, text, inside)
-
-
-def _children(node: ast.expr, names: dict[str, None]) -> Sequence[ast.expr]:
-    """Return the operands of a part; raises ValueError if the grammar does not have it."""
-    match node:
-        case ast.Constant():
-            _number(node)
-            return []
-        case ast.Name():
-            if node.id in NAMES:
-                raise ValueError(f"{node.id} is a function: {node.id}(...)")
-            names[node.id] = None
-            return []
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
-            return [node.operand]
-        case ast.BinOp(op=ast.Pow()):
-            if any(isinstance(n, ast.Pow) for n in ast.walk(node.right)):
-                raise ValueError(f"{_part(node)}: an exponent has no power in it")
-            return [node.left, node.right]
-        case ast.BinOp() if type(node.op) in _BINARY or isinstance(node.op, ast.MatMult):
-            return [node.left, node.right]
-        case ast.Compare(ops=[op], comparators=[right]) if type(op) in _COMPARED:
-            return [node.left, right]
-        case ast.Call():
-            return _arguments(node)
-    raise ValueError(
-        f"{_part(node)} is not allowed; an expression has numbers, operands, + - * / ** @, and "
-        f"{', '.join(NAMES)}"
-    )
-
-
-def _part(node: ast.AST) -> str:
-    return _shown(ast.unparse(node)) if isinstance(node, ast.expr) else type(node).__name__
-
-
-def _number(node: ast.Constant) -> float:
-    """Return a number of the expression; raises ValueError for any other constant."""
-    value = node.value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{_part(node)} is not a number")
-    if value == math.inf or (isinstance(value, int) and value > _LARGEST):
-        raise ValueError(f"{_part(node)} is too large a number")
-    return float(value)
-
-
-def _called(node: ast.Call) -> str:
-    if not isinstance(node.func, ast.Name) or node.func.id not in NAMES:
-        name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
-        hint = did_you_mean(name, NAMES)
-        raise ValueError(f"{_shown(name)} is not a function here{hint}; {', '.join(NAMES)} are")
-    return node.func.id
-
-
-def _arguments(node: ast.Call) -> Sequence[ast.expr]:
-    """Return the operands of a call; raises ValueError if it has others than it takes."""
-    name = _called(node)
-    if any(isinstance(argument, ast.Starred) for argument in node.args):
-        raise ValueError(f"{_part(node)} is not allowed: *")
-    count = _FUNCTIONS[name][0] if name in _FUNCTIONS else 1
-    if len(node.args) != count:
-        raise ValueError(f"{name} takes {count} operands, and {_part(node)} has {len(node.args)}")
-    _options(node)
-    return node.args
-
-
-def _options(node: ast.Call) -> dict[str, Any]:
-    """Return axis and keepdims of a reduction; raises ValueError for any other keyword."""
-    found: dict[str, Any] = {}
-    for keyword in node.keywords:
-        kinds = {"axis": int, "keepdims": bool} if _called(node) in _REDUCTIONS else {}
-        kind = kinds.get(keyword.arg or "")
-        try:
-            value = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            value = None
-        if kind is None or type(value) is not kind:
-            raise ValueError(f"{_part(node)}: only sum(x, axis=0, keepdims=True) has keywords")
-        found[str(keyword.arg)] = value
-    return found
 
 
 class _Node(ABC):
@@ -253,7 +115,7 @@ class _Elementwise(_Node):
 
 
 class _Held(_Node):
-    """What is computed of a whole operand, which is in memory for it."""
+    """A part that is computed from a whole operand, which is held in memory."""
 
     def __init__(
         self, child: _Node, shape: Shape, dtype: np.dtype[Any], make: Callable[[Array], Array]
@@ -359,7 +221,7 @@ def _build(node: ast.expr, operands: Mapping[str, Tensor], dtype: np.dtype[Any])
 
     match node:
         case ast.Constant():
-            return _Number(_number(node), dtype)
+            return _Number(number(node), dtype)
         case ast.Name():
             return _Operand(operands[node.id], dtype)
         case ast.UnaryOp(op=ast.USub()):
@@ -369,14 +231,14 @@ def _build(node: ast.expr, operands: Mapping[str, Tensor], dtype: np.dtype[Any])
         case ast.BinOp(op=ast.MatMult()):
             return _Product(inner(node.left), inner(node.right), dtype)
         case ast.BinOp():
-            return _Elementwise(_BINARY[type(node.op)], [inner(node.left), inner(node.right)])
+            return _Elementwise(BINARY[type(node.op)], [inner(node.left), inner(node.right)])
         case ast.Compare():
             children = [inner(node.left), inner(node.comparators[0])]
-            return _Elementwise(_COMPARED[type(node.ops[0])], children)
-        case ast.Call() if _called(node) in _FUNCTIONS:
-            return _Elementwise(_FUNCTIONS[_called(node)][1], [inner(arg) for arg in node.args])
+            return _Elementwise(COMPARED[type(node.ops[0])], children)
+        case ast.Call() if called(node) in FUNCTIONS:
+            return _Elementwise(FUNCTIONS[called(node)][1], [inner(arg) for arg in node.args])
         case ast.Call():
-            return _of_whole(_called(node), inner(node.args[0]), _options(node), dtype)
+            return _of_whole(called(node), inner(node.args[0]), options(node), dtype)
     raise AssertionError(node)
 
 
@@ -392,7 +254,7 @@ def _of_whole(name: str, child: _Node, options: Mapping[str, Any], dtype: np.dty
     if name in ("max", "min") and any(child.shape[a] == 0 for a in over):
         raise ValueError(f"{name} of no elements")
     shape = tuple(1 if a in over else n for a, n in enumerate(child.shape) if keep or a not in over)
-    reduce = _REDUCTIONS[name]
+    reduce = REDUCTIONS[name]
 
     def make(whole: Array) -> Array:
         with np.errstate(all="ignore"):

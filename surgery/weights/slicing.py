@@ -120,7 +120,7 @@ def sliced(tensor: Tensor, axes: Axes, shape: tuple[int, ...]) -> Tensor:
 
 
 class _Reading:
-    """How ranges of a slice are read: in pieces that lie close together in the tensor."""
+    """The pieces, close together in the tensor, that a range of a slice is read in."""
 
     def __init__(self, shape: tuple[int, ...], axes: Axes) -> None:
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]

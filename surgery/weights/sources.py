@@ -92,7 +92,7 @@ class Donor:
 
 
 BEFORE = {"step": "before"}
-"""How a recipe names the model as it was before the step, as a donor."""
+"""The value of `from` that makes the model before the step the donor."""
 
 
 @dataclass(frozen=True, eq=False)

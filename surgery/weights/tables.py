@@ -13,7 +13,7 @@ from surgery.weights.tensor import Named, Tensor
 from surgery.weights.weight import Weight
 
 _HOLE = "\0"
-"""What stands for the weight's address in the name of one of its slots in a checkpoint."""
+"""The placeholder for the weight's address in the name of a slot in a checkpoint."""
 
 
 def with_addresses(model: Model, names: Mapping[str, str]) -> Model:

@@ -1,4 +1,4 @@
-"""Whether layers still get inputs that fit their weights, once the layers around them changed."""
+"""Checks that layers get inputs that fit their weights after the layers around them changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_ANY = ("Embedding", "ReversibleEmbedding")
 
 @dataclass(frozen=True)
 class Given:
-    """What the calls of a layer are given, and whether each returns something known."""
+    """The input shapes of a layer's calls, and for each whether its output shape is known."""
 
     entry: Entry
     inputs: Sequence[Sequence[Shape | None]]

@@ -26,7 +26,7 @@ _MODELS = ("Functional", "Sequential")
 
 @dataclass(frozen=True)
 class ModelShapes:
-    """What a model's config says of its calls.
+    """The shapes and FLOPs of a model's calls, as far as its config determines them.
 
     Attributes:
         shapes: the shape of each output of a call, None where it is unknown.

@@ -23,11 +23,11 @@ _OF_KERAS = ("keras", "tf_keras", "keras_core", "tensorflow")
 RULE_ERRORS = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
-"""What a rule raises at a call that it does not know or that Keras refuses, and an odd config."""
+"""The errors of rules for unknown or invalid calls, and for damaged configs."""
 
 
 _OLD_KEYS = frozenset({"border_mode", "dim_ordering", "subsample", "subsample_length"})
-"""What Keras 1 has in its configs: they are to be upgraded first."""
+"""Keys of Keras 1's configs, which must be upgraded first."""
 
 
 class Rules(NamedTuple):

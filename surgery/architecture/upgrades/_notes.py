@@ -10,7 +10,7 @@ Config = dict[str, Any]
 
 @dataclass
 class Upgrade:
-    """What was changed (`done`), and what has no equivalent in Keras 3 (`refused`), as texts."""
+    """Descriptions of the changes (`done`), and of parts without an equivalent (`refused`)."""
 
     done: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
