@@ -1,4 +1,4 @@
-"""Activations that treat each element by itself."""
+"""Activations by how they treat channels."""
 
 ELEMENTWISE = frozenset(
     """

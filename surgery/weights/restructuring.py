@@ -9,7 +9,7 @@ from typing import Any
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph.model import refs
-from surgery.architecture.graph.reading import is_graph, parse
+from surgery.architecture.graph.reading import parse
 from surgery.architecture.shapes.fitting import Given, given, misfit
 from surgery.errors import SelectorError
 from surgery.weights.model import Carried, Model, trained_flag
@@ -163,11 +163,8 @@ def _moved(
     return moved
 
 
-def output_names(config: Mapping[str, Any]) -> list[str] | None:
-    """Return the layers (or keys) by which Keras names a model's outputs; None if unknown."""
-    if not is_graph(config):
-        return None
-    outputs = parse(config).outputs
+def _output_names(outputs: Any) -> list[str]:
+    """Return the names by which Keras's compile configs refer to a graph's outputs."""
     if isinstance(outputs, Mapping):
         return sorted(outputs)
     return [ref.layer for ref in refs(outputs)]
@@ -177,9 +174,12 @@ def _with_outputs(
     model: Model, before: Architecture, after: Architecture, names: Mapping[str, str]
 ) -> Model:
     """Return the model with losses and metrics for its outputs; not compiled if one lacks them."""
-    old, new = output_names(before.config), output_names(after.config)
-    if old is None or new is None or not model.carried.compiled:
+    if not model.carried.compiled:
         return model
+    was, now = (parse(architecture.config).outputs for architecture in (before, after))
+    if isinstance(was, Mapping):
+        names = {}  # outputs with names of their own keep them, whatever their layers are called
+    old, new = _output_names(was), _output_names(now)
     renamed = {name: names.get(name, name) for name in old}
     if [renamed[name] for name in old] == new and all(a == b for a, b in renamed.items()):
         return model

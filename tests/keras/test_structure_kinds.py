@@ -320,3 +320,17 @@ def test_files_of_keras_2_are_upgraded_first(path, keras, saved, tmp_path):
     assert not [layer for layer in flat.layers if isinstance(layer, keras.Model)]
     x = structures.inputs_of(keras, theirs)
     assert structures.equal(keras, theirs(x), flat(x))
+
+
+def test_losses_by_the_names_of_outputs_outlive_other_names_of_layers(keras, tmp_path):
+    """Outputs that have names of their own keep them when their layers get others."""
+    x = keras.Input((3,))
+    model = keras.Model(x, {"d": keras.layers.Dense(2, name="d")(x)})
+    model.compile("sgd", loss={"d": "mse"})
+    model.save(tmp_path / "m.keras")
+    surgery.save(
+        surgery.prefix(surgery.open(tmp_path / "m.keras"), with_="t_"), keras=tmp_path / "t.keras"
+    )
+    loaded = keras.models.load_model(tmp_path / "t.keras")
+    assert loaded.loss == {"d": "mse"}
+    loaded.fit(np.ones((4, 3)), {"d": np.ones((4, 2))}, verbose=0)

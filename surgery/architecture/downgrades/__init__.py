@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 @dataclass
 class Downgrade:
-    """The `problems` that Keras 2 cannot express, and `notes` for the user; each names its layer."""
+    """The `problems` that Keras 2 cannot express, and `notes` for the user, by layer."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Rules on how each class passes on channels: one file a family of classes, each rule registered by name.
+"""Rules on how classes pass on channels: one file a family, each rule registered by class name.
 
 A rule gets a call (`At`) and returns the labels of what the call returns, or None where it cannot
 tell; then the labels of all its tensors are pinned. Labels that must be kept or removed together
