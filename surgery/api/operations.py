@@ -51,12 +51,15 @@ def op_function(name: str) -> Callable[..., Any]:
         if len(selectors) > 1:
             raise UsageError(f"surgery.{name} takes one selector, which may be a list")
         op = _built(declared, {**dict(zip(["select"], selectors, strict=False)), **keys}, seed)
+        for path in op.inputs():
+            locations.download(path)
         given = as_keras3(model) if op.needs_keras3 else model
         op = op.resolved(given)
         made = op.apply(given)
         if isinstance(op, VerifiedOp) and op.needs_live:
             with Logged(name, False) as told, LiveRunner(told, default_threads()) as runner:
                 op.verified(given, made, runner)
+            given.check_read()
         return as_model(made)
 
     def run(

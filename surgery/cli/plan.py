@@ -29,16 +29,22 @@ def command(
     as_json: bool,
 ) -> None:
     """Show what a recipe will do; only headers of models are read."""
+    from surgery.errors import UsageError
     from surgery.execution.planning import make_plan
     from surgery.recipe.reading import read_recipe
-    from surgery.report.layers import layer_facts, layers_text
     from surgery.report.runs import plan_facts, plan_text
 
     plan = make_plan(read_recipe(recipe, _options.overrides(params), index))
     if measure:
         from surgery.execution.live_steps import with_live_steps
+        from surgery.execution.planning import unknown_before_values
 
+        if (step := unknown_before_values(plan.recipe)) is not None:
+            raise UsageError(f"--measure: the weights after {step.title} are known by a run only")
         plan = with_live_steps(plan, None)
+    if layers:
+        from surgery.report.layers import layer_facts, layers_text
+
     rows = layer_facts(plan.model) if layers else []
     if as_json:
         _options.echo_json({**plan_facts(plan), **({"layers": rows} if layers else {})})

@@ -20,6 +20,8 @@ from surgery.weights.statistics import Statistics, of_chunk
 from surgery.weights.tensor import Array, Mapped, Tensor
 from surgery.weights.weight import Weight
 
+_BLOCK = 1 << 16
+
 
 def check_inputs(plan: Plan) -> None:
     """Raise SurgeryError if an input changed during the run, or fails its own checksums."""
@@ -58,7 +60,9 @@ class Difference:
 
     def __call__(self, start: int, values: Array) -> None:
         other = self._other.read(start, start + values.size)
-        self._parts.append(_largest_difference(values, other))
+        for low in range(0, values.size, _BLOCK):  # whose float64 copies are small
+            block = slice(low, low + _BLOCK)
+            self._parts.append(_largest_difference(values[block], other[block]))
 
     def total(self) -> float:
         """Return the largest difference in all chunks."""
@@ -69,6 +73,10 @@ def _largest_difference(values: Array, other: Array) -> float:
     """Return how far elements are apart at most; NaN is 0 from NaN and infinitely far from all."""
     if values.dtype == other.dtype and np.array_equal(values, other):
         return 0.0
+    if values.dtype == other.dtype and values.dtype.kind in "iu":
+        most, least = np.maximum(values, other), np.minimum(values, other)
+        # Differences of integers wrap around, so as unsigned ones they are exact.
+        return float(np.max(most.astype(np.uint64) - least.astype(np.uint64), initial=0))
     wide = np.complex128 if "c" in (values.dtype.kind, other.dtype.kind) else np.float64
     a, b = values.astype(wide), other.astype(wide)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -78,13 +86,18 @@ def _largest_difference(values: Array, other: Array) -> float:
 
 @dataclass(frozen=True)
 class Watchers:
-    """What sees the chunks of weights for expectations, by address.
+    """The watchers of the chunks of weights, for expectations, by address.
 
     `differences` has a mapping for each expectation, by its number.
     """
 
     statistics: Mapping[str, Watcher]
     differences: Mapping[int, Mapping[str, Difference]]
+
+    @property
+    def addresses(self) -> set[str]:
+        """The addresses of all watched weights."""
+        return {*self.statistics, *(a for each in self.differences.values() for a in each)}
 
     def by_tensor(self, model: Model) -> Mapping[int, Watch]:
         """Return for each watched tensor, by `id`, a function that shows a chunk to all."""

@@ -174,8 +174,12 @@ def _written(
         extra=(*plan.files, *([path] if path else [])),
         summing=bool(path) or any(e.expectation.needs == "changed" for e in plan.recipe.expect),
         watchers=watchers.by_tensor(plan.model),
-        # Without a target, the weights are still read, for effects and expectations.
-        seen=() if plan.targets else [weight.tensor for weight in plan.model.weights],
+        # Without a target, the weights are still read, for effects; and a target may store another
+        # tensor than the one that an expectation is about, or none.
+        seen=[
+            *(() if plan.targets else (weight.tensor for weight in plan.model.weights)),
+            *(plan.model[address].tensor for address in sorted(watchers.addresses)),
+        ],
     )
     written = tuple(replace(each, check=checks.get(each.path, "")) for each in written)
     return (*written, *beside)
@@ -235,7 +239,7 @@ def _sparsity(plan: Plan) -> float | None:
     """Return the share of zeros in all weights that steps matched, after the last such step."""
     after = {}
     for step in plan.steps:
-        for address, effect in step.observer.effects():
+        for address, effect in step.observer.effects() if step.checked is None else ():
             after[address] = effect.after
     elements = sum(each.count for each in after.values())
     return sum(each.zeros for each in after.values()) / elements if elements else None

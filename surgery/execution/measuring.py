@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +16,7 @@ from surgery.declared.data import Data
 from surgery.errors import SurgeryError, UsageError, did_you_mean
 from surgery.execution.live import LiveRunner
 from surgery.execution.live_steps import do_step
+from surgery.execution.planning import plan_step
 from surgery.recipe.language import Recipe, Step
 from surgery.storage.replacing import write_whole
 from surgery.storage.states import named_states
@@ -196,7 +198,7 @@ def _models(recipe: Recipe, runner: LiveRunner) -> Iterator[Model]:
 
 def _after(recipe: Recipe, step: Step, model: Model, runner: LiveRunner) -> Model:
     try:
-        return do_step(step, model, runner).model
+        return plan_step(step, model, partial(do_step, runner=runner))[1]
     except SurgeryError as error:
         problem = recipe.document.problem(step.place, str(error))
         raise SurgeryError(problem.text(recipe.file)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from surgery.execution.problems import check_problems, model_problems, recipe_pr
 from surgery.execution.sizes import sizes_changed
 from surgery.expectations.base import Findings
 from surgery.formats.upgrading import as_keras3
-from surgery.ops.live import Done
+from surgery.ops.live import Done, LiveOp
 from surgery.ops.structure import StructureOp
 from surgery.recipe.checks import Check
 from surgery.recipe.language import Recipe, Step
@@ -59,6 +59,17 @@ def needs_values(recipe: Recipe) -> bool:
     return any(step.op.needs_values for step in recipe.steps)
 
 
+def unknown_before_values(recipe: Recipe) -> Step | None:
+    """Return the training before a step whose shapes depend on values; None if there is none."""
+    trained = None
+    for step in recipe.steps:
+        if step.op.needs_values and trained is not None:
+            return trained
+        if isinstance(step.op, LiveOp) and step.op.changes_weights:
+            trained = step
+    return None
+
+
 def plan_of(
     recipe: Recipe,
     chain: Chain,
@@ -70,6 +81,7 @@ def plan_of(
 
     Unless the result of the steps is known, no expectation is judged yet.
     """
+    problems = [*problems, *_unopened(recipe)]
     donors = [donor.model for donor in recipe.donors()] if not problems else []
     data = data_files(recipe)
     for path in data:
@@ -167,6 +179,17 @@ def _elsewhere(recipe: Recipe, message: str) -> str:
             return (f"; relative paths start at the recipe's folder, {folder}, and {value} is "
                     f"in the shell's: write -p {name}={from_there}")  # fmt: skip
     return ""
+
+
+def _unopened(recipe: Recipe) -> Iterator[Problem]:
+    """Yield a problem for each model of an expectation that cannot be opened."""
+    for each in recipe.expect:
+        for donor in each.expectation.donors():
+            try:
+                donor.model  # noqa: B018 - opens it
+            except SurgeryError as error:
+                message = str(error) + _elsewhere(recipe, str(error))
+                yield recipe.document.problem((*each.place, "to"), message)
 
 
 def _check(recipe: Recipe, chain: Chain, read: Sequence[Path], problems: Sequence[Problem]) -> None:

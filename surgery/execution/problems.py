@@ -16,6 +16,8 @@ from surgery.recipe.checks import Check
 from surgery.recipe.document import Place
 from surgery.recipe.language import Recipe, Step
 from surgery.weights.model import Model
+from surgery.weights.statistics import Statistics
+from surgery.weights.weight import Weight
 
 
 def recipe_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -51,10 +53,15 @@ def check_problems(
     """Yield the failures of the checks between steps: of what needs values, or of the rest."""
     for step in steps:
         if isinstance(step.step.op, Check) and step.checked is not None:
-            effects = step.observer.effects()
-            found = {address: effect.after for address, effect in effects} if with_values else None
+            found = _found(step, step.step.op.watched(step.checked)) if with_values else None
             for place, message in step.step.op.failures(step.checked, found):
                 yield recipe.document.problem(place, message)
+
+
+def _found(step: StepPlan, watched: Sequence[Weight]) -> dict[str, Statistics]:
+    """Return the statistics of watched weights, by address; one without elements has none."""
+    found = {weight.address: Statistics() for weight in watched}
+    return found | {address: effect.after for address, effect in step.observer.effects()}
 
 
 def _unheld_steps(recipe: Recipe) -> Iterator[Problem]:
@@ -105,6 +112,8 @@ def _unseen_steps(recipe: Recipe) -> Iterator[Problem]:
     if recipe.export or any(isinstance(e.expectation, LiveExpectation) for e in recipe.expect):
         return
     for step in reversed(recipe.steps):
+        if isinstance(step.op, Check):
+            return
         if isinstance(step.op, LiveOp) and not step.op.changes_weights:
             return
         message = "no later step measures or writes the model, and there is no target; add export"
@@ -117,6 +126,8 @@ def _idle_steps(recipe: Recipe, model: Model, steps: Sequence[StepPlan]) -> Iter
         return
     states = {weight.address for weight in model.states}
     for done in steps:
+        if done.checked is not None:
+            continue
         if done.matched and all(weight.address in states for weight in done.matched):
             yield recipe.document.problem(
                 (*done.step.place, done.step.op.name),

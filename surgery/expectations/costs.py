@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from surgery.declared.fields import key
 from surgery.expectations.base import Expectation, Findings, expectation, outside
+from surgery.weights.matching import names
 from surgery.weights.model import Model
 from surgery.weights.shapes import shapes_of
-
-_MOST_NAMED = 3
 
 
 @expectation
@@ -32,9 +31,7 @@ class Flops(Expectation):
         if shapes is None:
             yield "its FLOPs are unknown, since no config lists the calls of its layers"
         elif shapes.total is None:
-            names = list(dict.fromkeys(name for name, _ in shapes.unknown()))
-            more = len(names) - _MOST_NAMED
-            listed = ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-            yield f"its FLOPs are unknown, since those of {listed} are"
+            unknown = names(list(dict.fromkeys(name for name, _ in shapes.unknown())))
+            yield f"its FLOPs are unknown, since those of {unknown} are"
         elif wanted := outside(shapes.total, self.at_least, self.at_most):
             yield f"one example takes {shapes.total:,} FLOPs, expected {wanted}"

@@ -73,14 +73,12 @@ class WithConfig(Format):
             return []
         if self.config == "keep":
             return [f"the config is kept as Keras {model.carried.keras_version} wrote it"]
-        notes = [f"the config is upgraded: {change}" for change in for_keras3(model).notes]
-        more = len(notes) - MOST_NOTES
-        return notes[:MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
+        return _upgrade_notes(for_keras3(model))
 
     def load_check(self, model: Model) -> LoadCheck | None:
-        if self.config == "keep" or model.architecture is None:
-            return None
-        if model.carried.is_keras3:
+        carried = model.carried
+        is_old = not carried.is_keras3 and self.config == "upgrade"
+        if model.architecture is None or not (is_old or carried.is_upgraded):
             return None
         return _load_check(self.upgraded(model), self.check == "never")
 
@@ -118,6 +116,13 @@ def for_keras3(model: Model) -> Upgraded:
     return model.once(_for_keras3)
 
 
+def _upgrade_notes(done: Upgraded) -> list[str]:
+    """Return the first notes of an upgrade, and how many more there are."""
+    notes = [f"the config is upgraded: {change}" for change in done.notes]
+    more = len(notes) - MOST_NOTES
+    return notes[:MOST_NOTES] + ([f"{more} more of this kind"] if more > 0 else [])
+
+
 def as_keras3(model: Model) -> Model:
     """Return the model as Keras 3 loads it; raises FormatError, by layer, where it has no equal.
 
@@ -128,9 +133,8 @@ def as_keras3(model: Model) -> Model:
         raise FormatError(done.refused[0])
     if done.model is model:
         return model
-    notes = [f"the config is upgraded: {change}" for change in done.notes[:MOST_NOTES]]
     why = f"a step changes layers, so the config of Keras {model.carried.keras_version} is upgraded"
-    return replace(done.model, notes=(*done.model.notes, why, *notes))
+    return replace(done.model, notes=(*done.model.notes, why, *_upgrade_notes(done)))
 
 
 def _for_keras3(model: Model) -> Upgraded:
@@ -148,7 +152,8 @@ def _for_keras3(model: Model) -> Upgraded:
     scaled = with_scaled_gates(renamed, gates)
     compiled, compile_notes = _compiled(model)
     bare = scaled.without_optimizer()
-    carried = replace(bare.carried, keras_version=_KERAS_3, compile_config=compiled, state={})
+    as_new = replace(bare.carried, keras_version=_KERAS_3, is_upgraded=True)
+    carried = replace(as_new, compile_config=compiled, state={})
     architecture = Architecture(config, renamed.architecture.shares_layers)
     new = replace(bare.to_be_laid_out(), architecture=architecture, carried=carried)
     if isinstance(model.format_facts, _store.StoreFacts) and carried.assets:

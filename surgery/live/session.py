@@ -87,10 +87,15 @@ class Session:
 
     def _messages(self, process: subprocess.Popen[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         assert process.stdout is not None
-        # ValueError: another thread has closed the pipe, as the time limit of a check does.
-        with contextlib.suppress(EOFError, pickle.UnpicklingError, ValueError):
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):
             while True:
-                yield pickle.load(process.stdout)
+                try:
+                    message = pickle.load(process.stdout)
+                except ValueError:
+                    if process.stdout.closed:  # by another thread: a check's time limit
+                        return
+                    raise
+                yield message
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
         code = process.wait()

@@ -95,7 +95,7 @@ class VerifiedOp(StructureOp):
         return architecture
 
     def compared_layers(self) -> Sequence[str]:
-        """The layers of the model before whose outputs are compared; empty for its own outputs."""
+        """Return the layers whose outputs before the step are compared; none: its outputs."""
         return ()
 
     def _check_live(self, model: Model) -> None:

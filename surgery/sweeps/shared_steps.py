@@ -21,7 +21,6 @@ from surgery.errors import UsageError
 from surgery.execution.live import Memo
 from surgery.execution.manifest import packages_of, runs_code
 from surgery.execution.seen import key
-from surgery.ops.live import LiveOp
 from surgery.recipe.language import Recipe
 from surgery.recipe.params import references
 from surgery.recipe.reading import RecipeFile
@@ -71,7 +70,7 @@ class SharedSteps:
         index = recipe.index
         if index is None or runs_code(recipe):
             return
-        live = (i for i, step in enumerate(recipe.steps) if isinstance(step.op, LiveOp))
+        live = (i for i, step in enumerate(recipe.steps) if step.op.needs_live)
         shared = list(takewhile(lambda number: self._is_shared(number, index), live))
         if not shared:
             return

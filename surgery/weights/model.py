@@ -23,18 +23,19 @@ class Carried:
     """The other contents of a model's file, written again unchanged.
 
     Attributes:
-       keras_version, backend, date_saved: as in the file.
-       compile_config: Keras 3's `compile_config`, or None.
-       training_config: the `training_config` of an `.h5` model, or None.
-       optimizer: the optimizer's variables in order, each with its name in the file, if it
-           is unknown which weight they belong to.
-       layout: otherwise, how they are made from the weights' slots.
-       lost_optimizer: whether a step has dropped the optimizer's variables.
-       state: variables that are not weights (seed generators, metrics), by stored name.
-       assets: files that belong to layers (vocabularies), by name inside the archive.
-       signatures: a SavedModel's signatures, each with its tags, inputs and outputs.
-       metadata: the metadata in the header of a safetensors file.
-       code: the user's code that a live model needs.
+        keras_version, backend, date_saved: as in the file.
+        compile_config: Keras 3's `compile_config`, or None.
+        training_config: the `training_config` of an `.h5` model, or None.
+        optimizer: the optimizer's variables in order, each with its name in the file, if it
+            is unknown which weight they belong to.
+        layout: otherwise, how they are made from the weights' slots.
+        lost_optimizer: whether a step has dropped the optimizer's variables.
+        state: variables that are not weights (seed generators, metrics), by stored name.
+        assets: files that belong to layers (vocabularies), by name inside the archive.
+        signatures: a SavedModel's signatures, each with its tags, inputs and outputs.
+        metadata: the metadata in the header of a safetensors file.
+        code: the user's code that a live model needs.
+        is_upgraded: whether its config was one of Keras 1 or 2, and a step had it upgraded.
     """
 
     keras_version: str = ""
@@ -50,6 +51,7 @@ class Carried:
     signatures: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     code: Any = None
+    is_upgraded: bool = False
 
     @property
     def is_keras3(self) -> bool:

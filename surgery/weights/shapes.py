@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from surgery.architecture.shapes import RULE_ERRORS, ModelShapes, model_shapes
-from surgery.architecture.upgrades import upgraded
 from surgery.weights.model import Model
 
 
@@ -18,6 +17,8 @@ def _shapes(model: Model) -> ModelShapes | None:
     config = model.architecture.config
     try:
         if not model.carried.is_keras3:
+            from surgery.architecture.upgrades import upgraded
+
             sizes = {weight.address: weight.tensor.shape for weight in model.weights}
             config, _ = upgraded(config, model.carried.keras_version, sizes)
         return model_shapes(config)

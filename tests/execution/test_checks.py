@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 import surgery
+from surgery.architecture import Architecture
 from surgery.errors import ExpectationError, RecipeError
+from surgery.weights.model import Carried, Model
+from surgery.weights.tensor import constant
+from surgery.weights.weight import Weight
 from tests.conftest import command, dense_model
 
 ZERO = {"zero": {"select": "a/kernel"}}
@@ -122,3 +126,101 @@ def test_a_check_changes_no_bytes(run, tmp_path):
     first = (tmp_path / "o.npz").read_bytes()
     run(ZERO, check(finite={"select": "**"}), check(exists={"select": "**"}))
     assert (tmp_path / "o.npz").read_bytes() == first
+
+
+def test_a_weight_without_elements(tmp_path):
+    np.savez(tmp_path / "e.npz", a=np.zeros((0, 3), np.float32), b=np.ones(4, np.float32))
+    recipe = {"surgery": 1, "load": str(tmp_path / "e.npz"),
+              "steps": [check(finite={"select": "**"})],
+              "export": [{"npz": str(tmp_path / "o.npz")}]}  # fmt: skip
+    surgery.run(recipe)
+    assert (tmp_path / "o.npz").is_file()
+
+
+def test_a_check_is_no_change(run, tmp_path):
+    """It leaves alone what the manifest says of the weights that steps changed."""
+    run(ZERO)
+    alone = json.loads((tmp_path / "r.run.json").read_text())["sparsity"]
+    run(ZERO, check(finite={"select": "**"}), export=[{"npz": "p.npz"}])
+    assert json.loads((tmp_path / "r.run.json").read_text())["sparsity"] == alone == 1.0
+
+
+def test_a_missing_model_of_equal_is_told_where_it_stands(tmp_path):
+    dense_model(tmp_path, "m.keras")
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: m.keras\nexpect:\n  - equal: {to: missing.keras}\n"
+        "export:\n  - npz: o.npz\n"
+    )
+    with pytest.raises(RecipeError, match=r"r.yaml:4:.*expect\[0\].equal.to: .*missing.keras"):
+        surgery.plan(tmp_path / "r.yaml")
+
+
+def test_whole_numbers_are_told_apart_where_floats_are_not(tmp_path):
+    for name, number in (("a", 2**62), ("b", 2**62 + 1)):
+        np.savez(tmp_path / f"{name}.npz", n=np.array([number, -(2**63)], np.int64))
+    recipe = {"surgery": 1, "load": str(tmp_path / "a.npz"),
+              "expect": [{"equal": {"to": str(tmp_path / "b.npz")}}],
+              "export": [{"npz": str(tmp_path / "o.npz")}]}  # fmt: skip
+    with pytest.raises(ExpectationError, match=r"n differs from that of .* by up to 1"):
+        surgery.run(recipe)
+
+
+def old_lstm(path):
+    """An `.h5` of Keras 2, whose gates are scaled where its config is upgraded."""
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 2, 2], "name": "x",
+                                                "dtype": "float32"}},
+        {"class_name": "LSTM", "config": {"name": "l", "units": 1, "use_bias": False,
+                                          "recurrent_activation": "hard_sigmoid",
+                                          "activation": "tanh", "dtype": "float32"}},
+    ]}}  # fmt: skip
+    architecture = Architecture(config)
+    values = [np.full((2, 4), np.nan, np.float32), np.ones((1, 4), np.float32)]
+    weights = [
+        Weight(variable.address, constant(array), (), True, True)
+        for (_, variable), array in zip(architecture.root.weights(), values, strict=True)
+    ]
+    carried = Carried(keras_version="2.15.0", backend="tensorflow")
+    surgery.save(Model(tuple(weights), architecture, carried), h5=path)
+
+
+@pytest.mark.parametrize(
+    ("expectation", "message"),
+    [
+        ("finite: {select: l}", "infinite or NaN"),
+        ("equal: {to: other.npz}", "differs from that of"),
+    ],
+)
+def test_an_expectation_of_a_weight_that_no_target_stores_as_it_is(expectation, message, tmp_path):
+    old_lstm(tmp_path / "m.h5")
+    ones = {"l/lstm_cell/kernel": np.ones((2, 4)), "l/lstm_cell/recurrent_kernel": np.ones((1, 4))}
+    np.savez(tmp_path / "other.npz", **ones)
+    (tmp_path / "r.yaml").write_text(
+        f"surgery: 1\nload: m.h5\nexpect:\n  - {expectation}\n"
+        "export:\n  - keras: {path: o.keras, check: never}\n"
+    )
+    with pytest.raises(ExpectationError, match=message):
+        surgery.run(tmp_path / "r.yaml")
+
+
+def test_an_upgraded_config_is_checked_after_a_step_that_changes_layers(tmp_path):
+    old_lstm(tmp_path / "m.h5")
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: m.h5\nsteps:\n  - prefix: {with: t_}\n"
+        "export:\n  - keras: o.keras\n  - h5: o.h5\n"
+    )
+    plan = surgery.plan(tmp_path / "r.yaml")
+    assert all(target.check is not None for target in plan.targets)
+
+
+def test_a_plan_that_measures_knows_nothing_after_a_training(tmp_path):
+    dense_model(tmp_path, "m.keras")
+    np.savez(tmp_path / "d.npz", x=np.ones((2, 4)), y=np.ones((2, 2)))
+    (tmp_path / "r.yaml").write_text(
+        "surgery: 1\nload: m.keras\nsteps:\n"
+        "  - train: {data: {npz: d.npz, x: x, y: y}, epochs: 1, loss: mse, optimizer: sgd}\n"
+        "  - factorize: {select: a, energy: 50%}\nexport:\n  - keras: o.keras\n"
+    )
+    done = command("plan", tmp_path / "r.yaml", "--measure")
+    assert done.returncode == 2
+    assert "--measure: the weights after train" in done.stderr

@@ -284,6 +284,20 @@ def test_a_matrix_needs_a_sweep_or_an_index(sweep):
     assert command("validate", sweep).stdout.strip().endswith("valid, 6 runs")
 
 
+def test_a_verified_step_is_shared_as_a_training_is(tmp_path):
+    """Each has a call of its own in the process with Keras, which the memo counts."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"surgery: 1\nload: {dense_model(tmp_path)}\nmatrix: {{lowest: [20%, 50%]}}\nsteps:\n"
+        "  - deepen: {after: a, name: more}\n"
+        "  - train: {data: {npz: d.npz, x: x, y: y}, epochs: 1, loss: mse, optimizer: sgd}\n"
+        '  - zero: {select: "*/kernel", lowest: "${lowest}"}\nexport:\n  - keras: o.keras\n'
+    )
+    np.savez(tmp_path / "d.npz", x=np.ones((2, 4)), y=np.ones((2, 2)))
+    file = RecipeFile.read(path)
+    assert {len(list(SharedSteps(file)._keys(each, 1))) for each in file.all()} == {2}
+
+
 def test_what_several_runs_begin_with_is_done_once(tmp_path, digits_cnn):
     path = tmp_path / "recipe.yaml"
     path.write_text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from surgery.architecture.graph.model import CallKey, Graph, Ref, mapped, refs
@@ -105,30 +104,3 @@ def _numbers(calls: list[CallKey]) -> dict[CallKey, int]:
     for key in sorted(calls, key=lambda key: key[1]):
         numbers[key] = counts[key[0]] = counts.get(key[0], -1) + 1
     return numbers
-
-
-def renumbered(graph: Graph) -> Graph:
-    """Return the graph without what its outputs do not depend on, its calls counted from 0."""
-    kept = topological(graph)
-    kept += [ref.key for ref in refs(graph.inputs) if ref.key not in kept]
-    numbers = _numbers(kept)
-
-    def new(ref: Ref) -> Ref:
-        return Ref(ref.layer, numbers[ref.key], ref.tensor)
-
-    calls = {
-        (key[0], numbers[key]): replace(
-            call, args=mapped(call.args, new), kwargs=mapped(call.kwargs, new)
-        )
-        for key, call in graph.calls.items()
-        if key in numbers
-    }
-    return replace(
-        graph,
-        layers={name: graph.layers[name] for name in keras_order(graph)},
-        calls=calls,
-        inputs=mapped(graph.inputs, new),
-        outputs=mapped(graph.outputs, new),
-        shapes={new(ref): shape for ref, shape in graph.shapes.items() if ref.key in numbers},
-        dtypes={new(ref): dtype for ref, dtype in graph.dtypes.items() if ref.key in numbers},
-    )
