@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from surgery.architecture.building import tree_of
 from surgery.architecture.entries import layer_entries
 from surgery.architecture.layer import Layer
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Architecture:
     def by_address(self) -> Mapping[str, Layer]:
         """The layers by address; the model itself has the empty address."""
         return {layer.address: layer for layer in self.root.walk()}
+
+    def once(self, make: Callable[[Architecture], Made]) -> Made:
+        """Return `make(architecture)`, computed once for this one, which never changes."""
+        made: dict[Any, Any] = self.__dict__.setdefault("_made", {})
+        if make not in made:
+            made[make] = make(self)
+        return cast(Made, made[make])
 
     def owner(self, address: str) -> Layer:
         """Return the innermost layer that contains a weight of that address."""

@@ -27,7 +27,8 @@ class DType:
             dtype = dtype_named(value)
         except (TypeError, AttributeError):
             raise ValueError(f"{value!r} is no dtype; for example float32, bfloat16") from None
-        if dtype.kind not in "biufcV" or dtype.itemsize == 0:
+        is_plain = dtype.type is np.void  # bytes or fields, not one of ml_dtypes
+        if dtype.kind not in "biufcV" or is_plain or dtype.itemsize == 0:
             raise ValueError(f"{value!r} is no dtype of numbers; for example float32, bfloat16")
         return cls(value)
 

@@ -49,7 +49,10 @@ def _object(key: str, value: Any) -> Any:
         if not name:
             raise ValueError(f"{key}: {given!r} is not among {', '.join(sorted(classes))}")
         bare = classes.get(name, "")
+        if not (isinstance(inner, Mapping) or inner is None or bare):
+            raise ValueError(f"{key}: write the arguments of {given} by name, not {inner!r}")
         arguments = dict(inner) if isinstance(inner, Mapping) else {bare: inner} if bare else {}
+        arguments = {name: each for name, each in arguments.items() if each is not None}
     return {
         "module": f"keras.{module}",
         "class_name": name,

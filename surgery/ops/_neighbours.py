@@ -15,7 +15,7 @@ class UnfitError(Exception):
 
 
 class Neighbours:
-    """A graph with the calls of each layer and the readers of each tensor at hand.
+    """The layers around a layer in a graph.
 
     `outputs` are the tensors that the model returns.
     """
@@ -23,16 +23,10 @@ class Neighbours:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.outputs = set(refs(graph.outputs))
-        self._calls: dict[str, list[CallKey]] = {}
-        self._readers: dict[Ref, list[CallKey]] = {}
-        for key, call in graph.calls.items():
-            self._calls.setdefault(key[0], []).append(key)
-            for ref in dict.fromkeys(call.refs()):
-                self._readers.setdefault(ref, []).append(key)
 
     def calls(self, layer: str) -> Sequence[CallKey]:
         """Return a layer's calls."""
-        return self._calls.get(layer, ())
+        return [(layer, number) for number in self.graph.calls_of(layer)]
 
     def class_of(self, layer: str) -> str:
         """Return a layer's class."""
@@ -55,4 +49,4 @@ class Neighbours:
 
     def readers(self, tensor: Ref) -> Sequence[CallKey]:
         """Return the calls that are given a tensor."""
-        return self._readers.get(tensor, ())
+        return self.graph.readers(tensor)

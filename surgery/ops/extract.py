@@ -98,13 +98,18 @@ class Extract(VerifiedOp):
         return restructured(model, entry_of(graph), names)
 
     def compared_layers(self) -> Sequence[str]:
-        """The layers that are cut at; raises SurgeryError where one has several outputs."""
+        """Return the layers that are cut at, in the order in which Keras flattens the outputs.
+
+        Raises SurgeryError where one has several outputs.
+        """
         for each in self.at.all():
             if each.call is not None or each.tensor is not None:
                 raise SurgeryError(
                     f"{each} is one of several outputs, and verify compares the only one of a layer"
                 )
-        return [each.layer for each in self.at.all()]
+        named = self.at.value
+        found = [named[key] for key in sorted(named)] if isinstance(named, dict) else self.at.all()
+        return [each.layer for each in found]
 
 
 def _used(graph: Graph) -> Any:

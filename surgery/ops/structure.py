@@ -10,7 +10,7 @@ from typing import Any
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.entries import class_of, is_of_keras
 from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse, refs, topological
-from surgery.architecture.graph.nodes import Node, edited, graph_of, models
+from surgery.architecture.graph.nodes import Node, edited, models, nodes
 from surgery.architecture.shapes.models import model_shapes
 from surgery.architecture.shapes.registry import OPERATIONS, Shape
 from surgery.declared.fields import key
@@ -282,11 +282,9 @@ def find_layer(architecture: Architecture, address: str) -> tuple[str, str]:
     Raises SelectorError, with the nearest addresses, where no graph has it.
     """
     known: list[str] = []
-    for parent, _, _ in models(architecture):
-        for name in graph_of(architecture, parent).layers:
-            full = f"{parent}/{name}" if parent else name
-            if full == address:
-                return parent, name
-            known.append(full)
+    for node in nodes(architecture):
+        if node.address == address:
+            return node.parent, node.name
+        known.append(node.address)
     close = ", ".join(nearest(address, known, 3)) or ", ".join(known[:3])
     raise SelectorError(f"{address} is no layer of the model; the nearest are {close}")

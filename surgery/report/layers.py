@@ -39,7 +39,7 @@ def _calls(model: Model, parent: str, layers: Iterable[Node]) -> Iterator[dict[s
     for layer in layers:
         for number in graph.calls_of(layer.name) if layer.parent == parent else ():
             key = layer.name, number
-            outputs = [ref for ref in shapes.shapes if ref.key == key] or [Ref(*key)]
+            outputs = [Ref(*key, n) for n in range(len(shapes.of_call(*key)) or 1)]
             yield {
                 "layer": layer.address,
                 "type": layer.class_name,

@@ -1,4 +1,4 @@
-"""Which channels of a model hang together, found from its config, without Keras."""
+"""Groups of channels that must be kept or removed together, from the config, without Keras."""
 
 from surgery.structure.families import Families, families_of
 from surgery.structure.labels import Cut, Edit, Labels

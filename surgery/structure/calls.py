@@ -137,13 +137,18 @@ class At:
         """Return axes of which one has labels."""
         return [labels if i == axis else None for i in range(rank)]
 
-    def activated(self, labels: Axis, key: str = "activation") -> None:
-        """Say what the layer's activation does with the last axis of what it makes."""
+    def activated(self, labels: Axis, key: str = "activation", others: Sequence[Axis] = ()) -> None:
+        """Note the effect of the layer's activation on the last axis of its output.
+
+        One that is not known may act along the other axes, too.
+        """
         name = self.config.get(key)
         if isinstance(name, str) and name in NORMALIZING:
             self.mix(labels)
         elif name is not None and not (isinstance(name, str) and name in ELEMENTWISE):
-            self.pin(labels, "has an activation that is not known to act on each channel")
+            self.pin(
+                [labels, *others], "has an activation that is not known to act on each channel"
+            )
 
     def named(self, names: Sequence[str]) -> dict[str, Traced]:
         """Return the tensors of arguments by name, given the names of the positional ones."""

@@ -11,11 +11,12 @@ from surgery.architecture.entries import class_of, is_operation, join
 from surgery.architecture.graph import Call, Graph, Ref, is_graph, mapped, parse, refs, topological
 from surgery.architecture.graph.model import CallKey, Entry
 from surgery.architecture.graph.nodes import nodes
-from surgery.architecture.shapes import ModelShapes, model_shapes
+from surgery.architecture.shapes import RULE_ERRORS, ModelShapes, model_shapes
 from surgery.structure import rules  # noqa: F401 - it registers them
 from surgery.structure.calls import LAYERS, OPERATIONS, At, Axis, Outputs, leaves
 from surgery.structure.labels import Labels, Traced
 
+_NO_RULE = "has no rule for what it does with channels"
 _UNKNOWN = Traced.plain(None)
 _MASKS = ("mask", "attention_mask", "query_mask", "key_mask", "value_mask")
 
@@ -77,7 +78,8 @@ class _Walk:
         """Return what an input of a nested model is given, whose shape its config has."""
         at = self.at(address, {"class_name": "InputLayer", "config": {}}, Call(), [tensor], [])
         for axis, labels in enumerate(tensor.labels):
-            if at.read(labels, axis) is not None and labels is not None:
+            at.read(labels, axis)
+            if labels is not None:
                 at.edit(("batch_shape", axis), labels)
         return tensor
 
@@ -142,12 +144,18 @@ class _Walk:
         rule = found.get(str(at.entry["class_name"]) if is_operation(at.entry) else at.class_name)
         is_known = rule is not None and at.layer not in self.shared
         is_known = is_known and all(tensor.shape is not None for tensor in at.tensors)
-        made = rule(at) if rule is not None and is_known and at.tensors else None
+        try:
+            made = rule(at) if rule is not None and is_known and at.tensors else None
+        except RULE_ERRORS:  # of an odd config
+            made = None
+            for (address, _), own in self.trace.made.items():
+                if address == at.address:
+                    at.pin(own, _NO_RULE)
         if made is None or not _fits(made, at.outputs):
             for tensor in at.tensors:
-                at.pin(tensor.labels, "has no rule for what it does with channels")
+                at.pin(tensor.labels, _NO_RULE)
             for labels in made or ():
-                at.pin(labels, "has no rule for what it does with channels")
+                at.pin(labels, _NO_RULE)
             return [Traced.plain(shape) for shape in at.outputs]
         rest = at.outputs[len(made) :]
         return [

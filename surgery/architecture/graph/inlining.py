@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,14 +28,11 @@ def inlined(graph: Graph, model: str, name: Namer) -> tuple[Graph, Mapping[str, 
     _check_calls(graph, model)
     inputs = [ref.layer for ref in refs(inner.inputs)]
     order = topological(inner)
-    names = {
-        layer: name(model, layer)
-        for layer in inner.layers
-        if layer not in inputs and any(key[0] == layer for key in order)
-    }
-    taken = [new for new in names.values() if new in graph.layers and new != model]
-    if taken or len(set(names.values())) < len(names):
-        raise ValueError(f"two layers would be called {(taken or sorted(names.values()))[0]}")
+    called = {layer for layer, _ in order} - set(inputs)
+    names = {layer: name(model, layer) for layer in inner.layers if layer in called}
+    counts = Counter([*names.values(), *(layer for layer in graph.layers if layer != model)])
+    if taken := [new for new in names.values() if counts[new] > 1]:
+        raise ValueError(f"two layers would be called {taken[0]}")
     frozen = entry["config"].get("trainable") is False
     layers = {
         key: value
@@ -107,7 +105,7 @@ class _Placed:
     ) -> None:
         self.graph, self.inner, self.model = graph, inner, model
         self.names, self.order = names, order
-        self.counts = {layer: len(inner.calls_of(layer)) for layer in names}
+        self.counts = Counter(layer for layer, _ in inner.calls)
 
     def calls(self, number: int, call: Call) -> dict[CallKey, Call]:
         """Return the calls of the layers for one call of the model."""

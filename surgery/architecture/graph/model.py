@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 Entry = Mapping[str, Any]
@@ -69,11 +70,26 @@ class Graph:
 
     def calls_of(self, layer: str) -> list[int]:
         """Return the numbers of a layer's calls."""
-        return [number for name, number in self.calls if name == layer]
+        return list(self._numbers.get(layer, ()))
 
     def readers(self, tensor: Ref) -> list[CallKey]:
         """Return the calls that are given a tensor."""
-        return [key for key, call in self.calls.items() if tensor in call.refs()]
+        return list(self._readers.get(tensor, ()))
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for name, number in self.calls:
+            found.setdefault(name, []).append(number)
+        return found
+
+    @cached_property
+    def _readers(self) -> Mapping[Ref, list[CallKey]]:
+        found: dict[Ref, list[CallKey]] = {}
+        for key, call in self.calls.items():
+            for ref in dict.fromkeys(call.refs()):
+                found.setdefault(ref, []).append(key)
+        return found
 
 
 def mapped(value: Any, change: Callable[[Ref], Any]) -> Any:

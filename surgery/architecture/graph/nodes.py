@@ -30,13 +30,21 @@ class Node:
 
 def nodes(architecture: Architecture) -> Iterator[Node]:
     """Yield every layer that a graph lists, operations and inputs included, outer models first."""
-    for parent, _, entry in models(architecture):
-        for name, inner in parse(entry).layers.items():
+    for parent, _, _ in models(architecture):
+        for name, inner in graph_of(architecture, parent).layers.items():
             yield Node(join(parent, name), name, parent, inner)
 
 
-def models(architecture: Architecture) -> Iterator[tuple[str, Keys, Entry]]:
-    """Yield address, keys and entry of the model and of the models inside it that are graphs."""
+def models(architecture: Architecture) -> Sequence[tuple[str, Keys, Entry]]:
+    """Return address, keys and entry of the model and of the models inside it that are graphs."""
+    return architecture.once(_models)
+
+
+def _models(architecture: Architecture) -> Sequence[tuple[str, Keys, Entry]]:
+    return tuple(_each_model(architecture))
+
+
+def _each_model(architecture: Architecture) -> Iterator[tuple[str, Keys, Entry]]:
     for layer in architecture.root.walk():
         if layer.keys is not None:
             entry = at(architecture.config, layer.keys[:-1])
@@ -46,7 +54,15 @@ def models(architecture: Architecture) -> Iterator[tuple[str, Keys, Entry]]:
 
 def graph_of(architecture: Architecture, parent: str) -> Graph:
     """Return the graph of the model at an address; raises KeyError where there is none."""
-    return parse({address: entry for address, _, entry in models(architecture)}[parent])
+    graphs = architecture.once(_graphs)
+    if parent not in graphs:
+        graphs[parent] = parse({address: e for address, _, e in models(architecture)}[parent])
+    return graphs[parent]
+
+
+def _graphs(_: Architecture) -> dict[str, Graph]:
+    """Return the place for the graphs that have been parsed, by their models' addresses."""
+    return {}
 
 
 def edited(

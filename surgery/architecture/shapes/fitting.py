@@ -13,7 +13,7 @@ from surgery.architecture.shapes.registry import Shape, output_shapes
 
 _LAST = (
     "AdditiveAttention", "Attention", "Bidirectional", "Dense", "GRU", "GroupedQueryAttention",
-    "LSTM", "MultiHeadAttention", "RNN", "SimpleRNN", "TimeDistributed",
+    "LSTM", "MultiHeadAttention", "RNN", "SimpleRNN",
 )  # fmt: skip
 """Classes whose weights follow from the size of the input's last axis alone."""
 
@@ -79,8 +79,15 @@ def _decisive(entry: Entry, inputs: Sequence[Shape | None]) -> Sequence[object]:
         return ()
     if class_name in _LAST:
         return [shape and shape[-1] for shape in inputs]
+    if class_name == "TimeDistributed":
+        steps = [shape and (*shape[:1], *shape[2:]) for shape in inputs]
+        inner = config["layer"]
+        return (
+            [shape and shape[1:] for shape in steps] if is_graph(inner) else _decisive(inner, steps)
+        )
     if "Conv" in class_name:
-        place = 1 if config.get("data_format") == "channels_first" else -1
+        first = 2 if class_name.startswith("ConvLSTM") else 1  # behind the steps
+        place = first if config.get("data_format") == "channels_first" else -1
         return [shape and shape[place] for shape in inputs]
     if class_name.endswith("Normalization") and "axis" in config:
         axis = config["axis"]

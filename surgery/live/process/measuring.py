@@ -143,8 +143,8 @@ def equivalence(
 ) -> dict[str, Any]:
     """Return the largest max|a - b| / max|a| of an output between a model and another one.
 
-    `file` is the model b, `other` is a; with `layers`, what these layers of a return is compared
-    with b's outputs. Raises SurgeryError where there is not the same number of outputs.
+    `file` holds b, `other` holds a. With `layers`, the outputs of these layers of a are compared
+    with those of b. Raises SurgeryError where there is not the same number of outputs.
     """
     after, before = models.load(file), models.load(other)
     largest, output, count = 0.0, "", 0
@@ -153,9 +153,11 @@ def equivalence(
     else:
         batches = iter([_drawn(before, seed_, examples)])
     for batch in batches:
-        made = _leaves(after(batch, training=False))
+        made = _leaves(after(_own_inputs(after, before, batch), training=False))
         if layers:
             caught = _caught(before, _named_layers(before, layers), batch)
+            if missing := [name for name in layers if name not in caught]:
+                raise SurgeryError(f"{missing[0]} is not called by the model")
             wanted = [(name, caught[name]) for name in layers]
         else:
             wanted = [
@@ -169,6 +171,17 @@ def equivalence(
             if difference > largest or not output:
                 largest, output = difference, name
     return {"difference": largest, "output": output, "examples": count}
+
+
+def _own_inputs(model: Any, other: Any, batch: Any) -> Any:
+    """Return those of another model's inputs that a model has, too."""
+    import keras
+
+    own, all_of_them = (getattr(each, "inputs", None) or () for each in (model, other))
+    if len(own) == len(all_of_them):
+        return batch
+    by_name = dict(zip([each.name for each in all_of_them], _leaves(batch), strict=True))
+    return keras.tree.pack_sequence_as(model._inputs_struct, [by_name[each.name] for each in own])
 
 
 def _leaves(made: Any) -> list[Any]:
@@ -195,8 +208,9 @@ _FREE = 32
 def _drawn(model: Any, seed: int, examples: int) -> Any:
     """Return random inputs of the model's shapes: normal numbers, or integers that it can look up.
 
-    Integers are below the smallest table of an Embedding in the model. Raises SurgeryError for
-    inputs that are text, and for a model without declared inputs.
+    Integers are below the smallest table of an Embedding in the model; the only input of a model
+    that has one is made of integers, whatever its dtype. Raises SurgeryError for inputs that are
+    text, and for a model without declared inputs.
     """
     import keras
 
@@ -210,7 +224,7 @@ def _drawn(model: Any, seed: int, examples: int) -> Any:
             raise SurgeryError(f"the input {each.name} is text; give data")
         random = generator(seed, "equivalence", number)
         shape = (examples, *(_FREE if size is None else size for size in each.shape[1:]))
-        is_float = "float" in each.dtype
+        is_float = "float" in each.dtype and not (tables and len(inputs) == 1)
         drawn = (
             random.standard_normal(shape)
             if is_float

@@ -53,6 +53,7 @@ def _grouped(at: At, given: Axis, out: Array, groups: int) -> None:
         reads = given.reshape(groups, -1)
         at.labels.join(reads[1:], reads[:1])
         at.cut("kernel", len(at.x) - 2, reads[0], "in")
+        at.cut("lora_kernel_a", len(at.x) - 2, reads[0], "along")
 
 
 @LAYERS("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")

@@ -21,7 +21,7 @@ def _dense(at: At) -> Outputs:
     at.cut("lora_kernel_a", 0, given, "along")
     at.cut("lora_kernel_b", 1, out, "along")
     at.edit("units", out)
-    at.activated(out)
+    at.activated(out, others=at.x[:-1])
     return [[*at.x[:-1], out]]
 
 
@@ -56,6 +56,6 @@ def _einsum(at: At) -> Outputs:
     at.cut("kernel", 1, out, "out")
     at.cut("bias", 0, out, "along")
     at.edit(("output_shape", len(shape) - 1) if isinstance(shape, list) else "output_shape", out)
-    at.activated(out)
+    at.activated(out, others=at.x[:-1])
     axes: list[Axis] = [*at.x[:-1], out]
     return [axes]

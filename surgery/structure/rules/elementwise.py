@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from surgery.structure.calls import LAYERS, OPERATIONS, At, Outputs
 
 
@@ -20,12 +22,15 @@ from surgery.structure.calls import LAYERS, OPERATIONS, At, Outputs
     """.split()  # noqa: SIM905 - as a list it is a page
 )
 def _same(at: At) -> Outputs:
+    values = (value for key, value in at.config.items() if key != "dtype")
+    if any(isinstance(value, list | Mapping) for value in values):
+        at.pin(at.x, "has numbers for each channel")
     return [at.x]
 
 
 @LAYERS("Activation")
 def _activation(at: At) -> Outputs:
-    at.activated(at.x[-1])
+    at.activated(at.x[-1], others=at.x[:-1])
     return [at.x]
 
 

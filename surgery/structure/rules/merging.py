@@ -22,7 +22,7 @@ def _together(at: At) -> Outputs:
     given = leaves([at.args, at.kwargs])
     if any(not isinstance(each, Traced | int | float | str | None) for each in given) or any(
         isinstance(each, list) and not any(isinstance(leaf, Traced) for leaf in leaves(each))
-        for each in at.args
+        for each in [*at.args, *at.kwargs.values()]
     ):
         return None  # a constant array
     return [joined(at, [(t.labels, t.shape or ()) for t in at.tensors])]

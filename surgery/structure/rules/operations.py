@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 from surgery.architecture.shapes.registry import decoded
 from surgery.structure.calls import OPERATIONS, At, Axis, Outputs
@@ -63,8 +62,10 @@ def _item(at: At) -> Outputs:
 
 @OPERATIONS("Pad")
 def _pad(at: At) -> Outputs:
-    widths: Sequence[Sequence[int]] = at.config.get("pad_width") or ()
-    if len(widths) != len(at.x):
+    widths = at.config.get("pad_width")
+    if not isinstance(widths, list) or len(widths) != len(at.x):
+        return None
+    if not all(isinstance(width, list) for width in widths):
         return None
     moved = [labels for labels, width in zip(at.x, widths, strict=True) if any(width)]
     at.pin(moved, "puts other channels beside them")
