@@ -105,7 +105,11 @@ def combined(models: Mapping[str, Model], graph: Graph) -> Model:
         own_state, own_assets = moved_state(bare[key], made.architecture, _names(key, bare[key]))
         state |= own_state
         assets |= own_assets
-    codes = [model.carried.code for model in models.values() if model.carried.code]
+    codes: list[Any] = [model.carried.code for model in models.values() if model.carried.code]
+    if any(code != codes[0] for code in codes):
+        raise SelectorError(
+            "models whose code is in several files cannot be put together; give one module with all"
+        )
     carried = replace(made.carried, state=state, assets=assets, code=codes[0] if codes else None)
     done = replace(made, carried=carried)
     if any(model.carried.compiled for model in models.values()):

@@ -49,9 +49,10 @@ class JoiningOp(Op):
         return {w.address: to for to, parts in self._parts(model).items() for w in parts}
 
     def apply(self, model: Model) -> Model:
-        for to in self._parts(model):
+        found = {to: [w.address for w in parts] for to, parts in self._parts(model).items()}
+        for to, addresses in found.items():
             model = with_slots_attached(model)
-            parts = self._parts(model)[to]
+            parts = [model[address] for address in addresses]
             model = with_table(model, parts, [self._made(to, parts)], f"{self.name} to {to}")
         return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from surgery.architecture.entries import join
@@ -75,13 +75,21 @@ class Insert(StructureOp):
 
         def change(graph: Graph) -> Graph:
             if self.before is not None:
-                return inserted_before(graph, new, built[0].entry, name, numbers)
-            return inserted(graph, new, built[0].entry, tensors)
+                grown = inserted_before(graph, new, built[0].entry, name, numbers)
+            else:
+                grown = inserted(graph, new, built[0].entry, tensors)
+            made = Ref(new)  # of other calls the shapes may be others
+            return replace(
+                grown,
+                shapes={**grown.shapes, made: built[0].shape},
+                dtypes={**grown.dtypes, made: built[0].dtype},
+            )
 
         layers = addressed(parent, built)
+        is_output = not {*tensors}.isdisjoint(refs(graph.outputs))
         made = with_graph(
             model, parent, change, new=lambda config: new_weights(config, layers, self.draws),
-            outputs={name: new} if self.after and not parent else {},
+            outputs={name: new} if self.after and not parent and is_output else {},
         )  # fmt: skip
         return made.with_note(f"{join(parent, new)} is a new {self.layer.class_name}")
 

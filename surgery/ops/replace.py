@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any, Literal
 
-from surgery.architecture.graph import Call, Graph, refs
+from surgery.architecture.graph import Call, Graph, Ref, refs
 from surgery.architecture.graph.editing import renamed
 from surgery.architecture.graph.nodes import Node, graph_of
 from surgery.declared.fields import key
@@ -84,7 +84,14 @@ class Replace(StructureOp):
                 key: Call([call.refs()[0]]) if key[0] in entries else call
                 for key, call in graph.calls.items()
             }
-            return changed(graph, layers={**graph.layers, **entries}, calls=calls)
+            first = {Ref(name): each for name, each in built.items()}
+            return changed(
+                graph,
+                layers={**graph.layers, **entries},
+                calls=calls,
+                shapes={**graph.shapes, **{ref: each.shape for ref, each in first.items()}},
+                dtypes={**graph.dtypes, **{ref: each.dtype for ref, each in first.items()}},
+            )
 
         def new(config: Mapping[str, Any]) -> Iterator[Weight]:
             layers = {node.address: built[node.name] for node in nodes}

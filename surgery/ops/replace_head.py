@@ -78,7 +78,10 @@ class ReplaceHead(StructureOp):
         built = built_on(graph, cut, layers, self.dtype, called)
         if taken := [each for each in called if each in graph.layers]:
             raise SurgeryError(f"there is a layer called {taken[0]} already; give another name")
-        grown, last = chained(graph, cut, built)
+        try:
+            grown, last = chained(graph, cut, built)
+        except ValueError as error:
+            raise SelectorError(str(error)) from None
         outputs, instead = self._outputs(grown, cut, last)
         config = entry_of(replace(grown, outputs=outputs))
         new = new_weights(config, addressed("", built), self.draws)

@@ -106,6 +106,8 @@ class Pad(WeightOp):
         )
 
     def _padded(self, weight: Weight) -> Tensor:
+        if weight.tensor.shape == self.to:
+            return weight.tensor
         if self.with_ == "zero":
             return self._grown(weight.tensor, _zeros)
         if self.with_ == "mean":

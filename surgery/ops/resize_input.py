@@ -160,11 +160,18 @@ def _channels_first(graph: Graph, ref: Ref) -> bool:
     todo, seen = graph.readers(ref), set()
     while todo:
         key_ = todo.pop(0)
-        config = graph.layers[key_[0]]["config"]
+        if key_ in seen:
+            continue
+        seen.add(key_)
+        entry = graph.layers[key_[0]]
+        if is_graph(entry):
+            inner = parse(entry)
+            if any(_channels_first(inner, each) for each in refs(inner.inputs)):
+                return True
+        config = entry["config"]
         if isinstance(config.get("data_format"), str):
             return str(config["data_format"]) == "channels_first"
-        seen.add(key_)
-        todo += [k for k in graph.readers(Ref(*key_)) if k not in seen]
+        todo += graph.readers(Ref(*key_))
     return False
 
 
@@ -178,7 +185,7 @@ def _with_inputs(graph: Graph, inputs: Mapping[Ref, Shape | None]) -> Graph:
     for (name, number), call in graph.calls.items():
         if number == 0 and is_graph(layers[name]):
             inner = parse(layers[name])
-            given = dict(zip(refs(inner.inputs), map(shapes.get, call.refs()), strict=True))
+            given = dict(zip(refs(inner.inputs), map(shapes.get, refs(call.args)), strict=True))
             layers[name] = {**entry_of(_with_inputs(inner, given)), "name": name}
     known = {ref: shape for ref, shape in shapes.items() if shape is not None}
     return replace(graph, layers=layers, shapes=known)

@@ -10,7 +10,7 @@ from typing import Any
 from surgery.architecture import Architecture, Layer
 from surgery.architecture.entries import class_of, is_of_keras
 from surgery.architecture.graph import Graph, Ref, flattened, is_graph, parse, refs, topological
-from surgery.architecture.graph.nodes import Node, edited, models, nodes
+from surgery.architecture.graph.nodes import Node, edited, graph_of, models, nodes
 from surgery.architecture.shapes.models import model_shapes
 from surgery.architecture.shapes.registry import OPERATIONS, Shape
 from surgery.declared.fields import key
@@ -39,7 +39,7 @@ class StructureOp(Op):
         Raises SelectorError where it has no graph, and FormatError where a graph is damaged.
         """
         architecture = model.need_architecture(f"{self.name} acts on layers")
-        model.once(check_graphs)
+        check_graphs(model)
         if not is_graph(architecture.config):
             name = architecture.config.get("class_name")
             raise SelectorError(
@@ -69,10 +69,14 @@ class StructureOp(Op):
 def check_graphs(model: Model) -> None:
     """Raise FormatError where a graph in the model's config is not as Keras writes it."""
     try:
-        for _, _, entry in models(model.need_architecture("the step acts on layers")):
-            topological(parse(entry))
+        model.need_architecture("the step acts on layers").once(_check_graphs)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the config of {model.origin} is damaged: {error}") from None
+
+
+def _check_graphs(architecture: Architecture) -> None:
+    for parent, _, _ in models(architecture):
+        topological(graph_of(architecture, parent))
 
 
 @dataclass(frozen=True, kw_only=True)

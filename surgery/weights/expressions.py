@@ -40,12 +40,11 @@ class Expression:
         """Parse an expression; raises ValueError for all that the grammar does not have."""
         return cls(text, parsed(text)[1])
 
-    def shape(self, operands: Mapping[str, Tensor]) -> Shape:
-        """Return the shape of the result; raises ValueError if the operands' do not go together."""
-        return _build(tree(self.text), operands, wide_dtype(self.text, operands)).shape
-
     def result(self, operands: Mapping[str, Tensor], dtype: np.dtype[Any]) -> Tensor:
-        """Return the result lazily, rounded to that dtype; raises ValueError as `shape` does."""
+        """Return the result lazily, rounded to that dtype.
+
+        Raises ValueError if the operands' shapes do not go together.
+        """
         node = _build(tree(self.text), operands, wide_dtype(self.text, operands))
         return Computed(node, list(operands.values()), dtype)
 
@@ -122,7 +121,12 @@ class _Held(_Node):
     ) -> None:
         self.shape, self._child, self._dtype = shape, child, dtype
         self.nbytes = math.prod(child.shape) * dtype.itemsize
-        self.whole = Reduction(lambda _: make(_whole(child)).astype(dtype).reshape(-1), 1)
+
+        def compute(_: object) -> Array:
+            with np.errstate(all="ignore"):
+                return make(_whole(child)).astype(dtype).reshape(-1)
+
+        self.whole = Reduction(compute, 1)
 
     def at(self, shape: Shape, start: int, stop: int) -> Array:
         held = self.whole.result()
@@ -257,8 +261,7 @@ def _of_whole(name: str, child: _Node, options: Mapping[str, Any], dtype: np.dty
     reduce = REDUCTIONS[name]
 
     def make(whole: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return np.asarray(reduce(whole.astype(np.float64), axis=axis, keepdims=keep))
+        return np.asarray(reduce(whole.astype(np.float64), axis=axis, keepdims=keep))
 
     return _Held(child, shape, dtype, make)
 

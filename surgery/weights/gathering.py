@@ -40,9 +40,13 @@ def gathered_by(
 
     def whole(before: Tensor, start: int, stop: int) -> Array:
         first, last = start // new, -(-stop // new)
-        values = before.read(first * old, last * old).reshape(-1, count, inner)
-        result: Array = values[:, runs()[0]].reshape(-1)[start - first * new : stop - first * new]
-        return result
+        most = max(1, 4 * CHUNK // old)  # as many rows as are small in memory
+        parts = [np.empty(0, tensor.dtype)]
+        for row in range(first, last, most):
+            end = min(row + most, last)
+            values = before.read(row * old, end * old).reshape(-1, count, inner)
+            parts.append(values[:, runs()[0]].reshape(-1))
+        return np.concatenate(parts)[start - first * new : stop - first * new]
 
     def by_runs(before: Tensor, start: int, stop: int) -> Array:
         """Each run of elements that stay together is read by itself."""

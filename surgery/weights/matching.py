@@ -12,7 +12,7 @@ import numpy as np
 from surgery.errors import nearest
 from surgery.weights.arithmetic import goes_into, is_whole
 from surgery.weights.naming import renamed, stars
-from surgery.weights.slot_names import owner
+from surgery.weights.slot_names import owner, with_owner
 from surgery.weights.tensor import Tensor
 from surgery.weights.weight import Weight
 
@@ -262,7 +262,7 @@ def following(
     for state in states:
         of = owner(state.address, new)
         for to in [of] if of is None else new[of]:
-            name = state.address.replace(of, to, 1) if of and to else state.address
+            name = with_owner(state.address, of, to) if of and to else state.address
             if name in found or name in slots:
                 raise ValueError(f"{name} is already the name of another variable")
             slots[name] = state

@@ -10,10 +10,10 @@ from surgery.architecture import Architecture, Layer
 from surgery.architecture.entries import class_of, join
 from surgery.architecture.graph.model import refs
 from surgery.architecture.graph.reading import parse
+from surgery.architecture.shapes import RULE_ERRORS, model_shapes
 from surgery.architecture.shapes.fitting import Given, given, misfit
 from surgery.errors import SelectorError
 from surgery.weights.model import Carried, Model, trained_flag
-from surgery.weights.shapes import shapes_of
 from surgery.weights.weight import Weight, prefixes
 
 _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
@@ -46,12 +46,19 @@ def restructured(
     if lost := [a for a in after.weight_order if a not in weights and a not in had]:
         raise SelectorError(f"{lost[0]} would be a new variable, and the step gives it no value")
     kept = tuple(
-        replace(w, trainable=trained_flag(after, w), reshaped=False)
+        replace(w, trainable=trained_flag(after, w), reshaped=w.reshaped and w.address not in added)
         for w in _in_order(after, weights)
     )
     state, assets = moved_state(model, after, addresses.names)
     carried = replace(model.carried, state=state, assets=assets)
-    made = replace(model, weights=kept, architecture=after, carried=carried).to_be_laid_out()
+    removed = {
+        addresses.new(address): step
+        for address, step in model.removed.items()
+        if addresses.new(address) in after.weight_order and addresses.new(address) not in added
+    }
+    made = replace(
+        model, weights=kept, architecture=after, carried=carried, removed=removed
+    ).to_be_laid_out()
     if [w.address for w in kept if w.trainable] != [
         addresses.new(w.address) for w in model.weights if w.trainable
     ]:
@@ -72,9 +79,9 @@ def _layers_of(architecture: Architecture, weights: Iterable[str]) -> Iterator[s
 
 def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[str]) -> None:
     """Raise SelectorError for a layer whose weights do not fit what it would be given."""
-    now = after.once(_given)
+    now = _given(after)
     owners = {layer for w in after.weights for layer in prefixes(w.address)}
-    for address, old in before.once(_given).items():
+    for address, old in _given(before).items():
         place = addresses.new(address)
         if place not in now or place in new:
             continue
@@ -83,9 +90,15 @@ def _check_inputs(before: Model, after: Model, addresses: Addresses, new: Set[st
 
 
 def _given(model: Model) -> Mapping[str, Given]:
-    shapes = shapes_of(model)
-    architecture = model.need_architecture("its layers are called")
-    return {} if shapes is None else given(architecture.config, shapes)
+    return model.need_architecture("its layers are called").once(_inputs_of)
+
+
+def _inputs_of(architecture: Architecture) -> Mapping[str, Given]:
+    try:
+        shapes = model_shapes(architecture.config)
+    except RULE_ERRORS:
+        return {}
+    return given(architecture.config, shapes)
 
 
 class Addresses:

@@ -40,6 +40,12 @@ _NUMBERS = re.compile(
 )
 
 
+def with_owner(name: str, of: str, to: str) -> str:
+    """Return a slot's name with another variable in the place of its own."""
+    own = rf"(?:(?<=/)|^){re.escape(of)}(?=/|$|_slot_)"
+    return re.sub(own, lambda _: to, name, count=1)
+
+
 class Shaped(Protocol):
     """An object with a shape: an entry of an index, or a tensor."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from surgery.errors import SelectorError
 from surgery.weights.matching import following
 from surgery.weights.model import Model
-from surgery.weights.slot_names import owner
+from surgery.weights.slot_names import owner, with_owner
 from surgery.weights.tensor import Named, Tensor
 from surgery.weights.weight import Weight
 
@@ -60,7 +60,7 @@ def with_slots_attached(model: Model) -> Model:
     if not slots:
         return model
     weights = (
-        replace(w, slots=tuple((s.address.replace(w.address, _HOLE, 1), s.tensor)
+        replace(w, slots=tuple((with_owner(s.address, w.address, _HOLE), s.tensor)
                                for s in slots.get(w.address, ())))
         for w in model.weights
     )  # fmt: skip

@@ -334,3 +334,39 @@ def test_losses_by_the_names_of_outputs_outlive_other_names_of_layers(keras, tmp
     loaded = keras.models.load_model(tmp_path / "t.keras")
     assert loaded.loss == {"d": "mse"}
     loaded.fit(np.ones((4, 3)), {"d": np.ones((4, 2))}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"at": {"z": "p", "a": "q"}},
+        {"at": "p", "inputs": "used"},
+    ],
+)
+def test_extract_is_compared_output_by_output(keys, keras, tmp_path):
+    one, two = keras.Input((3,), name="one"), keras.Input((3,), name="two")
+    p = keras.layers.Dense(4, name="p")(one)
+    q = keras.layers.Dense(2, name="q")(two)
+    keras.Model([one, two], [keras.layers.Dense(1, name="r")(p), q]).save(tmp_path / "m.keras")
+    made = surgery.extract(surgery.open(tmp_path / "m.keras"), verify=True, **keys)
+    assert "p/kernel" in made.by_address
+
+
+def test_steps_of_a_wrapped_model_are_looked_at_as_they_are(keras, tmp_path):
+    """A size inside of what TimeDistributed wraps decides, not the last axis alone."""
+    inner = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
+    x = inputs = keras.Input((5, 4, 4, 1))
+    x = keras.layers.Identity(name="i")(x)
+    keras.Model(inputs, keras.layers.TimeDistributed(inner, name="t")(x)).save(tmp_path / "m.keras")
+    layer = {"ZeroPadding3D": {"padding": [0, 1, 1]}}
+    with pytest.raises(SurgeryError, match=r"t .*would not fit"):
+        surgery.replace(surgery.open(tmp_path / "m.keras"), "i", layer=layer)
+
+
+def test_a_number_alone_for_a_class_that_takes_several(keras, tmp_path):
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="a")]).save(
+        tmp_path / "m.keras"
+    )
+    model = surgery.open(tmp_path / "m.keras")
+    with pytest.raises(SurgeryError, match="write the arguments of l1_l2 by name"):
+        surgery.set_config(model, "a", keys={"kernel_regularizer": {"l1_l2": 0.01}})

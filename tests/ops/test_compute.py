@@ -185,3 +185,9 @@ def test_hostile_expressions(expr):
     assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
     assert len(HOSTILE) >= 50
+
+
+def test_reductions_do_not_warn(recwarn):
+    x = constant(np.array([-1.0, 1.0], np.float32))
+    assert np.isnan(Expression.parse("sum(log(x))").result({"x": x}, np.dtype("f4")).numpy())
+    assert not recwarn.list

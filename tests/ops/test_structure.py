@@ -386,3 +386,15 @@ def test_two_transposes_are_not_quadratic():
     started = time.monotonic()
     assert np.array_equal(only(twice), expected)
     assert time.monotonic() - started < 5
+
+
+def test_what_no_layer_fits_stays_refused_behind_a_step_that_changes_layers(tmp_path):
+    """Such a step clears neither weights of other shapes, nor ones that were taken away."""
+    model = dense_layers(["a", "b"], [4, 3, 2])
+    for step in (
+        lambda m: surgery.reshape(m, "a/kernel", to=[2, 6]),
+        lambda m: surgery.split(m, "a/kernel", into=["a/k1", "a/k2"], axis=0),
+    ):
+        spoiled = surgery.prefix(step(model), with_="t_")
+        with pytest.raises(surgery.SurgeryError, match="t_a/kernel"):
+            surgery.save(spoiled, keras=tmp_path / "x.keras")

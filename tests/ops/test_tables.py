@@ -246,3 +246,18 @@ def test_a_run_writes_what_the_steps_make(kind, tmp_path):
                  "export": [{target: str(tmp_path / "out")}]})  # fmt: skip
     swapped = 2 * np.concatenate([B[:, 3:], B[:, :3]], -1)
     check(surgery.open(tmp_path / "out"), {**ARRAYS, "b/kernel": swapped}, tmp_path)
+
+
+def test_several_are_put_together_where_a_target_takes_the_name_of_a_part():
+    """Parts are found once, before the first of them is gone."""
+    weights = [
+        Weight(f"{part}_{n}/kernel", constant(np.full(2, n, np.float32)))
+        for n in range(3)
+        for part in ("block", "other")
+    ]
+    model = surgery.concat(
+        Model(tuple(weights)), from_=["block_*/kernel", "other_*/kernel"], to="block_*/kernel",
+        axis=0,
+    )  # fmt: skip
+    assert [w.address for w in model.weights] == [f"block_{n}/kernel" for n in range(3)]
+    assert model["block_2/kernel"].numpy().tolist() == [2.0] * 4

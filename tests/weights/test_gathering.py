@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surgery.weights import gathering
-from surgery.weights.tensor import constant
+from surgery.weights.tensor import CHUNK, FunctionTensor, constant
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.standard_normal((3, 5, 4, 2)).astype(np.float32)
@@ -25,3 +25,20 @@ def test_gathered(axis, count, small, chunk, monkeypatch):
         found = np.concatenate([tensor.read(*each) for each in ranges])
         np.testing.assert_array_equal(found, expected.ravel())
         assert tensor.read(2, 2).size == 0
+
+
+def test_few_of_many_channels_are_read_in_parts():
+    """A chunk of the result may come from a large part of the tensor, which is not held at once."""
+    most = []
+    rows, count = CHUNK // 16, 1024
+
+    def read(start, stop):
+        most.append(stop - start)
+        return (np.arange(start, stop) % count).astype(np.float32)
+
+    tensor = FunctionTensor((rows, count), np.dtype(np.float32), read)
+    cut = gathering.gathered(tensor, 1, np.array([3, 900]))
+    chunk = cut.read(0, min(CHUNK, cut.size))
+    assert set(chunk[::2]) == {3.0}
+    assert set(chunk[1::2]) == {900.0}
+    assert max(most) <= 5 * CHUNK
